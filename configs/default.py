@@ -1,0 +1,216 @@
+"""Every key of a config, declared and documented once; the systems in this folder start from here.
+
+Not run by itself. One grammar for arguments everywhere: `--config=configs/FILE.py:word,key=value,...`,
+where the bare word is the data preset:
+
+  motion        (none given) the embedded data set: clips whose class is motion alone; trains in a minute.
+  ucf101        UCF101 as the paper treats it; wants a GPU.
+  ucf101_small  UCF101 at a size that 2 CPU cores can bear.
+  folder        one's own videos, in one folder per class (--config.data.root=FOLDER).
+
+Any key can be changed on the command line: --config.optimizer.learning_rate=3e-4. A key set to None was
+not given: the default of the chosen model, optimizer, schedule or source holds; one that it does not
+take is an error.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+PRESETS = ("motion", "ucf101", "ucf101_small", "folder")
+
+
+def get_config(preset: str = "motion") -> ConfigDict:
+    """Returns the config that all systems share, for a data preset."""
+    config = ConfigDict()
+    config.name = "default"  # names the default workdir: runs/<name>
+    config.seed = 0  # of parameters, order of examples, clips and augmentation
+    config.dtype = "float32"  # of the computation: float32 | bfloat16; parameters stay float32
+    config.parallel = "auto"  # auto | jit (one device) | pmap | sharded (several); all give the same numbers
+    config.model = _model()
+    config.data = _data()
+    config.preprocessing = _preprocessing()
+    config.loss = _loss()
+    config.optimizer = _optimizer()
+    config.schedule = _schedule()
+    config.train = _train()
+    config.evaluate = _evaluate()
+    config.checkpoint = _checkpoint()
+    {"motion": _motion, "ucf101": _ucf101, "ucf101_small": _ucf101_small, "folder": _folder}[preset](config)
+    return config
+
+
+def name_of(system: str, preset: str) -> str:
+    """Returns the name of a run: the system, and the data preset where it is not the default one."""
+    return system if preset == "motion" else f"{system}-{preset}"
+
+
+def _model() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "early_fusion"  # a key of vidjax.models.MODELS
+    model.factory = placeholder(str)  # 'my_package.my_module:build' instead of a name: a model of one's own
+    model.normalization = placeholder(str)  # lrn | batch | none
+    model.width_multiplier = placeholder(float)  # scales filters and hidden units; 1 is the paper's
+    model.dropout = placeholder(float)  # probability of dropping a hidden unit of the classifier
+    return model
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.name = "motion"  # a key of vidjax.data.sources.SOURCES
+    data.factory = placeholder(str)  # 'my_package.my_module:load' instead of a name: a source of one's own
+    # Options of the source; which it takes, its docstring says.
+    data.root = placeholder(str)  # folder of the videos
+    data.splits = placeholder(str)  # ucf101: folder of classInd.txt, trainlist0N.txt, testlist0N.txt
+    data.split = placeholder(int)  # ucf101: 1 | 2 | 3
+    data.allow_missing = placeholder(bool)  # ucf101: work on the clips that are there, and say how many are not
+    data.validation = placeholder(float)  # share of the training part that is held out (by group)
+    data.test = placeholder(float)  # folder: share of the videos that is tested, without test/ folders
+    data.seed = placeholder(int)  # motion: of the generator; folder: of the split
+    data.mirror = placeholder(str)  # folder: invariant | forbidden, what a mirror image does to the classes
+    # What is cut from a video.
+    data.frames = 10  # T, frames of a clip
+    data.stride = 1  # frames from one frame of the clip to the next
+    data.fps = placeholder(float)  # frames per second of the clip, instead of a stride
+    data.position = "random"  # random (uniform in testing) | first | middle | last
+    data.short_side = placeholder(int)  # pixels; None: as the file has it
+    data.crop = 56  # pixels: side of the one square that the host cuts
+    data.crop_position = "centre"  # centre | random, of that square in training
+    # How it is read.
+    data.cache = "memory"  # none | memory: keep decoded videos
+    data.cache_gigabytes = 4.0  # at most; what does not fit is decoded at every use
+    data.threads = 2  # reading threads
+    data.workers = 0  # reading processes; threads are faster on small machines
+    return data
+
+
+def _preprocessing() -> ConfigDict:
+    preprocessing = ConfigDict()
+    preprocessing.crop = 48  # pixels: side of the square that the model sees; random in training, else centre
+    preprocessing.flip = False  # mirror half of the training clips; labels follow the source's rule
+    preprocessing.brightness = 0.0  # strength s: factor from U[1-s, 1+s] per clip; 0 is off
+    preprocessing.contrast = 0.0  # likewise
+    preprocessing.saturation = 0.0  # likewise
+    preprocessing.mean = 117.0  # subtracted from pixel values 0..255 (Karpathy et al. 2014, section 4.1)
+    preprocessing.std = 58.0  # divides them afterwards
+    return preprocessing
+
+
+def _loss() -> ConfigDict:
+    loss = ConfigDict()
+    loss.name = "cross_entropy"  # a key of vidjax.training.losses.LOSSES
+    loss.label_smoothing = 0.0  # share of the target that is spread over all classes
+    return loss
+
+
+def _optimizer() -> ConfigDict:
+    optimizer = ConfigDict()
+    optimizer.name = "adamw"  # sgd | momentum | adam | adamw
+    optimizer.learning_rate = 1e-3  # the schedule's peak
+    optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
+    optimizer.momentum = placeholder(float)  # momentum
+    optimizer.nesterov = placeholder(bool)  # momentum
+    optimizer.b1 = placeholder(float)  # adam, adamw
+    optimizer.b2 = placeholder(float)  # adam, adamw
+    optimizer.eps = placeholder(float)  # adam, adamw
+    optimizer.l2 = placeholder(float)  # coupled decay, added to the gradient: sgd, momentum, adam
+    optimizer.weight_decay = placeholder(float)  # decoupled decay: sgd, momentum, adamw
+    optimizer.decay_all = placeholder(bool)  # decay biases and normalisations too
+    return optimizer
+
+
+def _schedule() -> ConfigDict:
+    schedule = ConfigDict()
+    schedule.name = "cosine"  # constant | cosine
+    schedule.warmup_steps = placeholder(int)  # linear warm-up: give one of the three
+    schedule.warmup_epochs = placeholder(float)
+    schedule.warmup_fraction = placeholder(float)  # of the run
+    schedule.warmup_from = placeholder(float)  # cosine: rate at step 0
+    schedule.final_fraction = placeholder(float)  # cosine: of the peak, at the end
+    return schedule
+
+
+def _train() -> ConfigDict:
+    train = ConfigDict()
+    train.batch_size = 32  # clips per step, over all devices and processes
+    train.steps = placeholder(int)  # length of the run: give steps or epochs
+    train.epochs = placeholder(float)
+    train.log_every = 50  # steps
+    train.validate_every = 200  # steps; 0: only at the end
+    return train
+
+
+def _evaluate() -> ConfigDict:
+    evaluate = ConfigDict()
+    evaluate.clips = 3  # test clips per video, evenly spaced in time
+    evaluate.crops = "centre"  # centre | three (along the long side)
+    evaluate.flip = False  # each view mirrored, too
+    evaluate.average = "probabilities"  # what is averaged over positions and views: probabilities | logits
+    evaluate.batch_size = 32  # views per step, over all devices and processes
+    evaluate.validation_clips = 1  # clips per video in validation
+    evaluate.samples = 16  # test clips shown in the report
+    return evaluate
+
+
+def _checkpoint() -> ConfigDict:
+    checkpoint = ConfigDict()
+    checkpoint.every = 500  # steps; one more at the end
+    checkpoint.keep = 2  # newest that stay on disk
+    return checkpoint
+
+
+def _motion(config: ConfigDict) -> None:
+    """Batch normalisation, AdamW, a quarter of the width: learns motion in about a minute on 2 cores."""
+    config.model.normalization = "batch"
+    config.model.width_multiplier = 0.25
+    config.model.dropout = 0.5
+    config.schedule.warmup_steps = 50
+    config.train.steps = 1000
+
+
+def _ucf101(config: ConfigDict) -> None:
+    """The paper's preset: response normalisation, SGD with momentum, 200 -> 170 pixels, flips (section 4.1)."""
+    config.data.name = "ucf101"
+    config.data.short_side = 200
+    config.data.crop = 200
+    config.data.cache = "none"
+    config.data.threads = 8
+    config.preprocessing.crop = 170
+    config.preprocessing.flip = True
+    config.preprocessing.std = 1.0
+    config.model.normalization = "lrn"
+    config.model.width_multiplier = 1.0
+    config.model.dropout = 0.5
+    config.optimizer.name = "momentum"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.momentum = 0.9
+    config.optimizer.l2 = 5e-4
+    config.train.epochs = 100.0
+    config.train.validate_every = 1000
+    config.evaluate.clips = 20
+    config.evaluate.flip = True
+    config.checkpoint.every = 1000
+
+
+def _small_video(config: ConfigDict) -> None:
+    """64 -> 56 pixels, batch normalisation, AdamW, a quarter of the width: real clips on 2 cores."""
+    config.data.short_side = 64
+    config.data.crop = 64
+    config.preprocessing.crop = 56
+    config.model.normalization = "batch"
+    config.model.width_multiplier = 0.25
+    config.model.dropout = 0.5
+    config.schedule.warmup_steps = 50
+    config.train.steps = 600
+    config.train.validate_every = 100
+    config.evaluate.clips = 10
+
+
+def _ucf101_small(config: ConfigDict) -> None:
+    _small_video(config)
+    config.data.name = "ucf101"
+    config.preprocessing.flip = True
+
+
+def _folder(config: ConfigDict) -> None:
+    _small_video(config)
+    config.data.name = "folder"

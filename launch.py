@@ -1,0 +1,57 @@
+"""Trains and evaluates a video classifier, or runs a whole experiment.
+
+  python launch.py --config=configs/early_fusion.py
+      Trains on the embedded data set, evaluates on its test part, writes runs/early_fusion/report.html.
+
+  python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
+      --config.data.splits=ucfTrainTestlist --config.data.split=1
+      The word behind the colon is the data preset: motion (default), ucf101, ucf101_small, folder.
+
+  python launch.py --config=FILE --config.optimizer.learning_rate=3e-4 --config.train.steps=2000
+      Any key of configs/default.py, which documents them all.
+
+  python launch.py --config=FILE --workdir=DIR             the same directory resumes an interrupted run
+  python launch.py --config=FILE --workdir=DIR --mode=eval evaluates its newest checkpoint
+  python launch.py --experiment=experiments/motion.py --workdir=DIR
+      A table over models, seeds and splits; finished runs are not run again.
+
+Other commands: python -m vidjax --help
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from vidjax import configuration
+from vidjax.errors import ConfigError, VidjaxError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train and evaluate, or evaluate the newest checkpoint.")
+_EXPERIMENT = flags.DEFINE_string("experiment", None, "File of an experiment, instead of a config.")
+
+
+def main(argv):
+    logging.set_verbosity(logging.WARNING)  # Orbax tells dozens of lines about each checkpoint
+    from vidjax import evaluate, experiment, train  # after the flags: they take seconds to import
+
+    if _EXPERIMENT.value:
+        workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
+        return experiment.main(_EXPERIMENT.value, workdir, argv[1:])
+    config = _CONFIG.value
+    if config is None or argv[1:]:
+        raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else "give --config or --experiment")
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else configuration.default_workdir(config)
+    run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
+    run(config, workdir)
+    return 0
+
+
+if __name__ == "__main__":
+    __doc__ += "\nConfig keys, with the defaults of the preset motion:\n" + configuration.documented_keys()
+    try:
+        app.run(main, flags_parser=configuration.parse_flags)
+    except VidjaxError as error:
+        sys.exit(f"launch.py: {error}")

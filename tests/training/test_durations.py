@@ -1,0 +1,29 @@
+import pytest
+
+from vidjax.errors import ConfigError
+from vidjax.training.durations import to_steps
+
+
+@pytest.mark.parametrize(
+    "section, want",
+    [({"warmup_steps": 7}, 7), ({"warmup_epochs": 2.5}, 25), ({"warmup_fraction": 0.1}, 20), ({"warmup_steps": None}, 3)],
+)
+def test_units(section, want):
+    assert to_steps(section, "warmup", steps_per_epoch=10.0, total_steps=200, default=3) == want
+
+
+def test_epochs_need_not_be_whole_steps():
+    assert to_steps({"epochs": 3.0, "steps": None}, "", steps_per_epoch=103 / 32) == round(3 * 103 / 32)
+
+
+@pytest.mark.parametrize(
+    "section, message",
+    [
+        ({"steps": 1, "epochs": 1.0}, "steps and epochs are both set"),
+        ({"steps": None, "epochs": None}, "set one of steps, epochs"),
+        ({"steps": -1}, "negative"),
+    ],
+)
+def test_errors(section, message):
+    with pytest.raises(ConfigError, match=message):
+        to_steps(section, "", steps_per_epoch=10.0)

@@ -1,0 +1,348 @@
+"""Configs: reading them, checking them, and building from them what a run needs.
+
+A config is an `ml_collections.ConfigDict` that declares every key; `configs/default.py` documents them.
+A key whose default is None was not given: then what it is an option of has its own default, and an
+option that the chosen model, optimizer, schedule or data source does not take is an error.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, FieldReference, config_flags
+
+from vidjax import options
+from vidjax.data.pipeline import Clip, Views
+from vidjax.data.records import Source
+from vidjax.data.sources import SOURCES
+from vidjax.errors import ConfigError
+
+# ---------------------------------------------------------------------------------- the argument grammar
+
+
+def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any) -> SimpleNamespace:
+    """Reads what follows the colon of `--config=file.py:word,key=value,...`.
+
+    Args:
+      argument: e.g. "ucf101_small,frames=5"; None and "" mean nothing was given.
+      presets: the words that are accepted; the first is the default.
+      **defaults: the keys that are accepted, with their defaults; a value is read with the type of its
+        default.
+
+    Returns:
+      A namespace with `preset` and every key.
+
+    Raises:
+      ConfigError: for another word, another key, or a value of another type.
+
+    Example:
+      >>> parse_argument("folder,frames=5", ("motion", "folder"), frames=10)
+      namespace(preset='folder', frames=5)
+    """
+    values: dict[str, Any] = {"preset": presets[0], **defaults}
+    for part in filter(None, (argument or "").split(",")):
+        key, equals, text = part.partition("=")
+        if not equals:
+            if key not in presets:
+                raise ConfigError(
+                    f"config argument {key!r} is no data preset{options.nearest(key, presets)}"
+                    f" (known: {', '.join(presets)})"
+                )
+            values["preset"] = key
+        elif key not in defaults:
+            known = ", ".join(f"{name}=..." for name in defaults) or "none"
+            raise ConfigError(f"config argument {part!r}: no key {key!r}{options.nearest(key, defaults)} (known: {known})")
+        else:
+            values[key] = _read_as(type(defaults[key]), text, part)
+    return SimpleNamespace(**values)
+
+
+def _read_as(kind: type, text: str, part: str) -> Any:
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"config argument {part!r}: {text!r} is no {kind.__name__}") from error
+
+
+# -------------------------------------------------------------------------------------- flags and files
+
+
+class _NumberOrNone(flags.ArgumentParser):
+    """Reads "none" as None and, for an integer, also "1e4"."""
+
+    def __init__(self, kind: type):
+        self._kind = kind
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        if argument.lower() == "none":
+            return None
+        number = float(argument)
+        if self._kind is float:
+            return number
+        if number != int(number):
+            raise ValueError(f"{argument!r} is no whole number")
+        return int(argument) if argument.lstrip("+-").isdigit() else int(number)
+
+    def flag_type(self) -> str:
+        return self._kind.__name__
+
+
+for _kind in (int, float):
+    config_flags.register_flag_parser_for_type(_kind, _NumberOrNone(_kind))
+
+
+def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Loads a config file as the flag `--config` does.
+
+    Args:
+      argument: "configs/early_fusion.py" or "configs/early_fusion.py:ucf101_small,frames=5".
+      overrides: dotted key -> value (or its text), e.g. {"data.split": 2}.
+
+    Raises:
+      ConfigError: for a missing file, an unknown key or a value that does not fit.
+    """
+    argv = ["config", f"--config={argument}"]
+    argv += [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    parse_flags(argv, values)
+    return values.config
+
+
+def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the command line; what is wrong with a config is said in one line.
+
+    What a preset sets gives way to what is typed: another unit of the same duration (train.steps for
+    train.epochs), or the name of another optimizer, schedule or model, which drops those options of
+    the preset that the new one does not take.
+
+    Args:
+      argv: program name and arguments.
+      values: the flags.
+
+    Returns:
+      What is left of `argv`: without a config, its overrides (an experiment passes them to its runs).
+
+    Raises:
+      ConfigError: for a missing config file, an unknown key or a value that does not fit.
+    """
+    chosen = [arg.split("=", 1)[1] for arg in argv[1:] if arg.startswith(("--config=", "-config="))]
+    typed = [arg for arg in argv[1:] if arg.startswith(_OVERRIDE)]
+    if not chosen:
+        return [*_parse([arg for arg in argv if arg not in typed], values), *typed]
+    preset = _load_file(chosen[-1])
+    keys = {arg.lstrip("-").partition("=")[0].removeprefix("config.") for arg in typed}
+    _check_keys(preset, keys)
+    # A config file may stand behind its overrides on the command line; absl wants it before them.
+    left = _parse([argv[0], f"--config={chosen[-1]}", *(a for a in argv[1:] if not a.startswith(("--config=", "-config=")))], values)
+    _settle(values.config, preset, keys)
+    return left
+
+
+_OVERRIDE = ("--config.", "-config.")
+
+# Keys of which a config may set one: the same duration in another unit.
+_ALTERNATIVES = (
+    ("train.steps", "train.epochs"),
+    ("schedule.warmup_steps", "schedule.warmup_epochs", "schedule.warmup_fraction"),
+)
+
+
+def _parse(argv: list[str], values: flags.FlagValues) -> list[str]:
+    try:
+        return values(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
+    """Lets what was typed displace what the preset set, as `parse_flags` says."""
+    for key in typed:
+        section, name = _locate(config, key)
+        if isinstance(section[name], str) and section[name].lower() == "none":
+            section[name] = None
+        # Only a key that was declared as a placeholder may be None.
+        if section[name] is None and not isinstance(section._fields[name], FieldReference):
+            raise ConfigError(f"{key} may not be None")
+    for alternatives in _ALTERNATIVES:
+        if any(key in typed for key in alternatives):
+            for key in set(alternatives) - typed:
+                section, name = _locate(config, key)
+                section[name] = None
+    for kind in ("model", "optimizer", "schedule"):
+        if f"{kind}.name" in typed and config[kind].name != preset[kind].name:
+            _drop_options(kind, config[kind], typed)
+
+
+def _drop_options(kind: str, section: ConfigDict, typed: set[str]) -> None:
+    """Sets to None what was not typed and what the newly named model, optimizer or schedule does not take."""
+    from vidjax import models  # imports JAX, which most uses of a config need later or not at all
+    from vidjax.training import optimizers, schedules
+
+    table = {"model": models.MODELS, "optimizer": optimizers.OPTIMIZERS, "schedule": schedules.SCHEDULES}[kind]
+    if section.name not in table:
+        return  # refused where it is built, by a better message
+    shared = ("name", "factory", "learning_rate", "clip_norm", "warmup_steps", "warmup_epochs", "warmup_fraction")
+    for key in set(section) - {*shared, *options.accepted(table[section.name])}:
+        if f"{kind}.{key}" not in typed:
+            section[key] = None
+
+
+def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    *path, name = key.split(".")
+    for part in path:
+        config = config[part]
+    return config, name
+
+
+def _load_file(argument: str) -> ConfigDict:
+    """Calls `get_config` of the file before the colon with what stands behind it."""
+    path, _, rest = argument.partition(":")
+    if not Path(path).is_file():
+        others = sorted(str(p) for p in Path(path).parent.glob("*.py") if p.stem not in ("__init__", "default"))
+        raise ConfigError(f"no config file {path!r}{options.nearest(path, others)}")
+    spec = importlib.util.spec_from_file_location("vidjax_config", path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} defines no get_config(argument)")
+    return module.get_config(rest)
+
+
+def _check_keys(config: ConfigDict, typed: set[str]) -> None:
+    known = flatten(config)
+    for key in sorted(typed):
+        if key in known:
+            continue
+        inside = [name for name in known if name.startswith(f"{key}.")]
+        if inside:
+            raise ConfigError(f"config key {key!r} is a section: set one of its keys ({', '.join(inside)})")
+        raise ConfigError(f"unknown config key {key!r}{nearest_key(key, known)}")
+
+
+def nearest_key(key: str, known: Mapping[str, Any]) -> str:
+    """As `options.nearest`, for dotted keys: a key of the right name in another section is near, too."""
+    last = key.rsplit(".", 1)[-1]
+    same_name = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {same_name[0]!r}?" if same_name else options.nearest(key, known)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns dotted key -> value of a nested config."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns the resolved config as JSON with sorted keys."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def hash_of(config: ConfigDict) -> str:
+    """Returns a short hash: equal for equal configs."""
+    return hashlib.sha256(to_json(config).encode()).hexdigest()[:12]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns "key: old -> new" for each key whose value differs between two nested configs."""
+    old, new = flatten(old), flatten(new)
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        # Through JSON, where tuples are lists and floats are written alike.
+        before, after = (json.dumps(side.get(key, "(absent)")) for side in (old, new))
+        if before != after:
+            lines.append(f"{key}: {before} -> {after}")
+    return lines
+
+
+# ------------------------------------------------------------------------------- what a config describes
+
+# Keys of `config.data` that belong to the pipeline; the others are options of the data source.
+_PIPELINE_KEYS = {
+    "name",
+    "factory",
+    "frames",
+    "stride",
+    "fps",
+    "position",
+    "short_side",
+    "crop",
+    "crop_position",
+    "cache",
+    "cache_gigabytes",
+    "threads",
+    "workers",
+}
+
+
+def source(config: ConfigDict) -> Source:
+    """Builds the data source that `config.data` names.
+
+    Raises:
+      ConfigError: for an unknown name or an option that the source does not take.
+      DataError: if the data are incomplete or contradict themselves.
+    """
+    data = config.data.to_dict()
+    given = {key: value for key, value in data.items() if key not in _PIPELINE_KEYS}
+    function = options.resolve("data source", SOURCES, data["name"], data["factory"])
+    missing = [name for name in _required(function) if given.get(name) is None]
+    if missing:
+        raise ConfigError(f"data source {data['name']!r} needs {', '.join(f'--config.data.{name}=...' for name in missing)}")
+    return options.build("data source", SOURCES, data["name"], factory=data["factory"], options=given)
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+
+
+def clip(config: ConfigDict) -> Clip:
+    """Builds the description of what is cut from a video."""
+    fields = {field.name for field in dataclasses.fields(Clip)}
+    return Clip(**{key: value for key, value in config.data.items() if key in fields})
+
+
+def views(config: ConfigDict, clips: int | None = None) -> Views:
+    """Builds the test views; `clips` replaces the number of clips."""
+    return Views(clips or config.evaluate.clips, config.evaluate.crops, config.evaluate.flip)
+
+
+def documented_keys(path: Path = Path("configs/default.py")) -> str:
+    """Returns the keys that a config file declares, each with its default and comment, for `--help`."""
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        found = re.match(r"    (\w+)\.(\w+) = (.+?)  # (.+)", line)
+        if found:
+            section, name, value, comment = found.groups()
+            key = name if section == "config" else f"{section}.{name}"
+            value = re.sub(r"placeholder\(\w+\)", "None", value)
+            lines.append(f"  --config.{key}={value}\n      {comment}")
+    return "\n".join(lines)
+
+
+def default_workdir(config: ConfigDict) -> Path:
+    """Returns `runs/<config name>`."""
+    return Path("runs") / config.name
+
+
+def command_line() -> str:
+    """Returns the command that started this process, as a reader would type it."""
+    return shlex.join(["python", *sys.argv])

@@ -1,0 +1,213 @@
+"""Evaluation: from a state to predictions, one result row and a report."""
+
+import datetime
+import importlib.metadata
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vidjax import configuration
+from vidjax.data import read_frames
+from vidjax.data.decoding import probe, short_side_size
+from vidjax.data.pipeline import Views, evaluation_batches
+from vidjax.data.records import Video
+from vidjax.errors import VidjaxError, VideoError
+from vidjax.evaluation import metrics, predictions
+from vidjax.reporting import pictures, report, tables, terminal
+from vidjax.run import Run, device_description, prepare
+from vidjax.training.checkpoints import Checkpoints
+from vidjax.training.state import TrainState
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
+
+    Args:
+      config: as the run was trained with; `config.evaluate` may differ.
+      workdir: of the run.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      VidjaxError: if there is no checkpoint, or it does not fit.
+    """
+    if not (workdir / "checkpoints").is_dir():
+        raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
+    run = prepare(config)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
+    terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
+    return test(run, state, run.eval_step(), workdir, train_seconds=notes["seconds"])
+
+
+def predict(
+    run: Run,
+    state: TrainState,
+    eval_step: Callable[..., Any],
+    part: str,
+    views: Views,
+    *,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches,
+) -> tuple[dict[str, Any], float]:
+    """Scores every view of every video of a part, each once.
+
+    Args:
+      run, state, eval_step: what to evaluate.
+      part: "test" or "validation".
+      views: the views per video.
+      progress: wraps the batches, given their number.
+
+    Returns:
+      The content of a predictions file, and the mean loss over views.
+    """
+    videos: tuple[Video, ...] = getattr(run.source, part)
+    config = run.config
+    collected = predictions.ViewScores(videos, views, len(run.source.classes), run.source.mirror)
+    total = -(-len(videos) * views.count // config.evaluate.batch_size)
+    with evaluation_batches(
+        videos,
+        run.clip,
+        views,
+        batch_size=config.evaluate.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        cache=run.cache,
+        threads=config.data.threads,
+        workers=config.data.workers,
+    ) as batches:
+        for batch in progress(batches, total):
+            scored = jax.device_get(eval_step(state, run.form.put_batch(batch)))
+            collected.add(scored.index, scored.mask, scored.scores, scored.loss)
+        failed = dict(batches.failed)
+    return collected.records(run.source, part, config.evaluate.average, failed), collected.mean_loss()
+
+
+def test(
+    run: Run, state: TrainState, eval_step: Callable[..., Any], workdir: Path, *, train_seconds: float
+) -> dict[str, Any]:
+    """Evaluates the test part and writes predictions, samples, the result row and the report.
+
+    Args:
+      run, state, eval_step: what to evaluate.
+      workdir: of the run.
+      train_seconds: wall time of the training.
+
+    Returns:
+      The content of `result.json`.
+    """
+    started = time.monotonic()
+    views = run.test_views()
+    scored, _ = predict(
+        run, state, eval_step, "test", views, progress=lambda b, n: terminal.track(b, n, "evaluating the test part")
+    )
+    if not scored["videos"]:
+        raise VidjaxError(f"none of the {len(scored['failed'])} test videos could be read: {scored['failed'][0]}")
+    result = _result(run, int(state.step), views, metrics.summarise(scored))
+    if jax.process_index() != 0:
+        return result
+    predictions.write(workdir / "predictions" / "test.json", scored)
+    _write_samples(run, scored, workdir / "samples")
+    result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
+    (workdir / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    page = report.write(workdir)
+    terminal.table(tables.result_row(result))
+    for failure in scored["failed"]:
+        terminal.say(f"not read: {failure['id']}: {failure['reason']}")
+    terminal.say(f"report: {page}")
+    return result
+
+
+def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> dict[str, Any]:
+    """The result row and what one needs to trust it."""
+    config, counts = run.config, run.summary()
+    resolution = "x".join(str(side) for side in run.input_shape[:3])
+    pace = f"{config.data.fps:g} fps" if config.data.fps else f"stride {config.data.stride}"
+    return {
+        "model": config.model.factory or config.model.name,
+        "inputs": f"rgb {resolution}, {pace}",
+        "dataset": run.source.name,
+        "split": run.source.split,
+        "seed": config.seed,
+        "parameters": counts.parameters,
+        "gmacs_per_view": counts.macs / 1e9,
+        "resolution": resolution,
+        "views": views.count,
+        "views_detail": views.describe(),
+        **accuracies,
+        "seconds": None,
+        "classes": list(run.source.classes),
+        "average": config.evaluate.average,
+        "absent_clips": run.source.absent,
+        "train_videos": len(run.source.train),
+        "validation_videos": len(run.source.validation),
+        "steps": step,
+        "batch_size": config.train.batch_size,
+        "parallel": run.form.name,
+        "hardware": device_description(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "command": configuration.command_line(),
+        "config_hash": configuration.hash_of(config),
+        "finished": step >= run.total_steps,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code that ran; "+" behind it where files differ from it."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _write_samples(run: Run, scored: dict[str, Any], folder: Path) -> None:
+    """Writes pictures for the report: a strip of frames of every class, and some test clips that play."""
+    first_of_class: dict[int, Video] = {}
+    for video in run.source.train:
+        first_of_class.setdefault(video.label, video)
+    contact = [(run.source.classes[label], frames) for label, frames in _readable(first_of_class, run, 8)]
+    by_id = {video.id: video for video in run.source.test}
+    # Half of them wrong ones, where there are as many; evenly spread over the test part.
+    wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
+    right = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) == v["label"]]
+    wanted = run.config.evaluate.samples
+    shown = _spread(wrong, max(wanted // 2, wanted - len(right)))
+    shown += _spread(right, wanted - len(shown))
+    chosen = {number: by_id[video_id] for number, video_id in enumerate(shown)}
+    clips = [(chosen[number].id, frames, 8.0) for number, frames in _readable(chosen, run, 24)]
+    pictures.write_samples(folder, contact, clips)
+
+
+def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int, np.ndarray]]:
+    """Evenly spaced frames of those videos that can be read, small enough for a page."""
+    found = []
+    for key, video in sorted(videos.items()):
+        try:
+            info = probe(video.path, exact_seek=video.exact_seek)
+            indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
+            size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
+            found.append((key, read_frames(video.path, indices, size, exact_seek=video.exact_seek)))
+        except VideoError:
+            continue  # the result row already says which test videos failed
+    return found
+
+
+def _spread(ids: list[str], count: int) -> list[str]:
+    """At most `count` of the ids, evenly spaced."""
+    if count <= 0 or not ids:
+        return []
+    return [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))]

@@ -1,0 +1,129 @@
+"""Trivial baselines: what a network must beat before its accuracy means anything.
+
+Each learns from the train part and predicts the test part, from things that have nothing to do with
+motion: the most frequent class, the length and frame rate of the file, the mean colour of its frames.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from vidjax.data import Source, Video, probe, read_frames
+from vidjax.errors import DataError, VideoError
+
+_MEAN_FRAME_SIDE = 16  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What the baselines know of a video.
+
+    Attributes:
+      label: its class.
+      length_and_fps: float64 [2], number of frames and frames per second (0 where not stated).
+      mean_frame: float64 [16 * 16 * 3], the mean over time of its frames resized to 16 x 16, values 0..255.
+    """
+
+    label: int
+    length_and_fps: np.ndarray
+    mean_frame: np.ndarray
+
+
+def describe(video: Video) -> Description:
+    """Decodes a video, in order, and describes it.
+
+    Raises:
+      VideoError: if it cannot be decoded.
+    """
+    info = probe(video.path)
+    frames = read_frames(video.path, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
+    return Description(video.label, np.array([info.frames, info.fps or 0.0]), frames.mean(axis=0).reshape(-1))
+
+
+def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """1-nearest neighbour by Euclidean distance between standardised features; ties go to the first.
+
+    Args:
+      train: float [N, D], standardised by their own mean and standard deviation; constant features count nothing.
+      train_labels: int [N].
+      test: float [M, D].
+
+    Returns:
+      int [M], predicted labels.
+    """
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
+    known, asked = (train - mean) * scale, (test - mean) * scale
+    return np.array([train_labels[np.argmin(np.square(known - row).sum(axis=1))] for row in asked], np.int64)
+
+
+def majority_class(train_labels: np.ndarray, tests: int) -> np.ndarray:
+    """Returns int [tests]: the most frequent training label, the lowest where several are."""
+    return np.full(tests, np.bincount(train_labels).argmax())
+
+
+def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = None) -> list[dict[str, Any]]:
+    """Evaluates the three baselines on a source.
+
+    Args:
+      source: its train and test parts are decoded, its validation part is not used.
+      progress: called as progress(videos done, videos in all).
+
+    Returns:
+      One row per baseline: baseline, dataset, split, videos, video_top1, mean_class_accuracy (over the classes
+      that have test videos), correct, per_class_correct, per_class_videos, and failed_videos: videos of both
+      parts that could not be decoded and are left out.
+
+    Raises:
+      DataError: if no video of a part can be decoded.
+    """
+    described = list(_describe_all([*source.train, *source.test], progress))
+    train = [d for d in described[: len(source.train)] if d is not None]
+    test = [d for d in described[len(source.train) :] if d is not None]
+    if not train or not test:
+        raise DataError(f"{source.name}: no video of the {'test' if train else 'train'} part can be decoded")
+    train_labels, test_labels = (np.array([d.label for d in part], np.int64) for part in (train, test))
+    predictions = {"majority class": majority_class(train_labels, len(test))}
+    for name, feature in (("length and fps, 1-NN", "length_and_fps"), ("mean colour frame, 1-NN", "mean_frame")):
+        known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
+        predictions[name] = nearest_neighbour(known, train_labels, asked)
+    failed = described.count(None)
+    return [_row(name, source, test_labels, predicted, failed) for name, predicted in predictions.items()]
+
+
+def _row(name: str, source: Source, labels: np.ndarray, predicted: np.ndarray, failed: int) -> dict[str, Any]:
+    correct = labels == predicted
+    videos = np.bincount(labels, minlength=len(source.classes))
+    right = np.bincount(labels[correct], minlength=len(source.classes))
+    return {
+        "baseline": name,
+        "dataset": source.name,
+        "split": source.split,
+        "videos": len(labels),
+        "failed_videos": failed,
+        "video_top1": float(correct.mean()),
+        "mean_class_accuracy": float(np.mean(right[videos > 0] / videos[videos > 0])),
+        "correct": int(correct.sum()),
+        "per_class_correct": right.tolist(),
+        "per_class_videos": videos.tolist(),
+    }
+
+
+def _describe_all(videos: Sequence[Video], progress: Callable[[int, int], Any] | None) -> Iterator[Description | None]:
+    """Describes the videos in order, None for those that cannot be decoded."""
+
+    def describe_or_none(video: Video) -> Description | None:
+        try:
+            return describe(video)
+        except VideoError:
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, description in enumerate(pool.map(describe_or_none, videos), start=1):
+            if progress:
+                progress(done, len(videos))
+            yield description

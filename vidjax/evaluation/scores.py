@@ -1,0 +1,45 @@
+"""How scores are averaged: over the N positions of a model's output, and over the views of a video."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def probabilities(logits: jax.Array) -> jax.Array:
+    """Softmax over the last axis, in at least float32."""
+    return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
+
+
+def mean_probabilities(logits: jax.Array) -> jax.Array:
+    """Softmax, then mean over N: logits [B, N, K] -> probabilities [B, K]."""
+    return probabilities(logits).mean(axis=1)
+
+
+def mean_logits(logits: jax.Array) -> jax.Array:
+    """Mean over N: logits [B, N, K] -> logits [B, K]; the softmax follows the mean over views."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)).mean(axis=1)
+
+
+# Over the N positions, on the device, by the name that `config.evaluate.average` takes.
+AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "probabilities": mean_probabilities,
+    "logits": mean_logits,
+}
+
+
+def average_views(scores: np.ndarray, average: str) -> np.ndarray:
+    """Averages the scores of a video's views into probabilities.
+
+    Args:
+      scores: float [V, K], as the rule `average` has them: probabilities or logits.
+      average: a key of `AVERAGES`.
+
+    Returns:
+      float64 [K], summing to 1.
+    """
+    mean = scores.astype(np.float64).mean(axis=0)
+    if average == "logits":
+        mean = np.exp(mean - mean.max())
+    return mean / mean.sum()

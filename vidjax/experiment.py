@@ -1,0 +1,277 @@
+"""Experiments: a set of runs declared in one file (`vidjax.plan`), run by one command, ending in one table.
+
+Each run is a process of its own, `launch.py --config=... --workdir=DIR/runs/NAME`, so that a crash, a leak or
+a flag of one cannot touch another. The same command again runs only what is not finished.
+"""
+
+import contextlib
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from vidjax import configuration
+from vidjax.cli import config_overrides
+from vidjax.errors import DataError
+from vidjax.plan import ROOT, Experiment, Run, comparison_rows, load, runs_of
+from vidjax.reporting import comparison, tables, terminal
+from vidjax.reporting.tables import duration
+
+LAUNCHER = ROOT / "launch.py"
+
+
+def _read_json(path: Path) -> Any:
+    """Content of a JSON file; None where it is missing or was cut short by a kill."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Replaces a file at once: a reader or a kill never meets half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def status(run: Run, workdir: Path) -> Literal["finished", "other config", "failed", "interrupted", "new"]:
+    """What is there of a run under `workdir`.
+
+    Raises:
+      ConfigError: if the config of the run cannot be loaded.
+    """
+    folder = workdir / "runs" / run.name
+    config = configuration.load(run.config, run.overrides)
+    result, before = _read_json(folder / "result.json"), _read_json(folder / "config.json")
+    if result and result.get("finished"):
+        return "finished" if result.get("config_hash") == configuration.hash_of(config) else "other config"
+    if before is not None and configuration.differences(before, json.loads(configuration.to_json(config))):
+        return "other config"
+    if (folder / "error.txt").is_file():
+        return "failed"
+    return "interrupted" if before is not None else "new"
+
+
+def _set_aside(folder: Path) -> Path:
+    """Moves the directory of a run with another config to `replaced/`: nothing is ever deleted."""
+    replaced = folder.parent.parent / "replaced"
+    replaced.mkdir(exist_ok=True)
+    number = next(i for i in itertools.count(1) if not (replaced / f"{folder.name}-{i}").exists())
+    return folder.rename(replaced / f"{folder.name}-{number}")
+
+
+@contextlib.contextmanager
+def _terminate_as_exit() -> Iterator[None]:
+    """A terminated runner leaves through its `finally` clauses, which stop the run that is going on."""
+
+    def leave(signum: int, frame: Any) -> None:
+        sys.exit(128 + signum)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread: whoever owns the process decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _call(command: Sequence[str], log: Path) -> int:
+    """Runs a command with its output in `log`; stops it when this process is stopped."""
+    with log.open("a", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _reason(code: int, log: Path) -> str:
+    """Why a run failed, in one line: the last line that it printed."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}" if code else "ended without a result"
+    return f"{how}: {lines[-1]}" if lines else how
+
+
+def _execute(run: Run, workdir: Path, launcher: Path) -> str | None:
+    """Runs one run to its end; returns the error in one line, or None."""
+    folder = workdir / "runs" / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    error = folder / "error.txt"
+    error.unlink(missing_ok=True)
+    log = folder / "log.txt"
+    code = _call([sys.executable, str(launcher), *run.arguments(), f"--workdir={folder}"], log)
+    if code == 0 and (_read_json(folder / "result.json") or {}).get("finished"):
+        return None
+    reason = _reason(code, log)
+    _write(error, reason + "\n")
+    return reason
+
+
+def results(runs: Sequence[Run], workdir: Path) -> dict[str, dict[str, Any]]:
+    """Run name -> content of its `result.json`, for the finished ones."""
+    found = {run.name: _read_json(workdir / "runs" / run.name / "result.json") for run in runs}
+    return {name: result for name, result in found.items() if result and result.get("finished")}
+
+
+def write_tables(experiment: Experiment, runs: Sequence[Run], workdir: Path) -> pd.DataFrame:
+    """Writes `table.md`, `table.csv` and `results.json` from what is there; returns the table."""
+    found = results(runs, workdir)
+    rows, columns = comparison_rows(experiment, found), experiment.table_columns()
+    table = comparison.table(rows, columns)
+    _write(workdir / "table.md", f"{experiment.title}\n\n{tables.to_markdown(table)}")
+    _write(workdir / "table.csv", tables.to_csv(comparison.numbers(rows, columns)))
+    records: dict[str, Any] = {}
+    for run in runs:
+        error = workdir / "runs" / run.name / "error.txt"
+        state = "finished" if run.name in found else "failed" if error.is_file() else "missing"
+        records[run.name] = {"status": state, "command": ["launch.py", *run.arguments()]}
+        if state == "finished":
+            records[run.name]["result"] = found[run.name]
+        elif state == "failed":
+            records[run.name]["error"] = error.read_text(encoding="utf-8").strip()
+    _write(workdir / "results.json", json.dumps(records, indent=1) + "\n")
+    return table
+
+
+def run(
+    path: Path | str,
+    workdir: Path | str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    list_only: bool = False,
+    launcher: Path = LAUNCHER,
+) -> int:
+    """Runs what is not finished of an experiment and makes its table.
+
+    Args:
+      path: the experiment file.
+      workdir: holds `runs/NAME/` (each with `log.txt`, and `error.txt` where it failed), `table.md`,
+        `table.csv` (full precision) and `results.json`.
+      overrides: dotted config key -> value, for all runs.
+      list_only: says what would be run, and runs nothing.
+      launcher: the program that does one run.
+
+    Returns:
+      Exit status: 1 if any run failed, else 0.
+
+    Raises:
+      ConfigError: if the experiment or the config of any run is wrong; found before the first run begins.
+    """
+    workdir = Path(workdir)
+    experiment = load(path)
+    experiment.table_columns()
+    runs = runs_of(experiment, overrides)
+    states = {each.name: status(each, workdir) for each in runs}
+    if list_only:
+        for each in runs:
+            terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
+        return 0
+    workdir.mkdir(parents=True, exist_ok=True)
+    _write(workdir / "experiment.json", json.dumps({"name": experiment.name, "runs": list(states)}, indent=1) + "\n")
+    waiting = [each for each in runs if states[each.name] != "finished"]
+    terminal.say(f"{experiment.title}: {len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
+    errors = {}
+    started = time.monotonic()
+    table = write_tables(experiment, runs, workdir)
+    with _terminate_as_exit():
+        for number, each in enumerate(waiting, start=1):
+            folder = workdir / "runs" / each.name
+            if states[each.name] == "other config":
+                terminal.say(f"{each.name}: made with another config; moved to {_set_aside(folder)}")
+            terminal.say(f"run {number} of {len(waiting)}: {each.name} (output in {folder / 'log.txt'})")
+            error = _execute(each, workdir, launcher)
+            if error:
+                errors[each.name] = error
+                terminal.say(f"{each.name} failed: {error}")
+            elapsed = time.monotonic() - started
+            left = elapsed / number * (len(waiting) - number)
+            table = write_tables(experiment, runs, workdir)
+            terminal.table(table)
+            terminal.say(f"{duration(elapsed)} elapsed, about {duration(left)} left")
+    if not waiting:
+        terminal.table(table)
+    terminal.say(f"table: {workdir / 'table.md'}, {workdir / 'table.csv'}; all results: {workdir / 'results.json'}")
+    for name, error in errors.items():
+        terminal.say(f"failed: {name}: {error}")
+    return 1 if errors else 0
+
+
+def main(path: Path | str, workdir: Path | str, arguments: Sequence[str] = ()) -> int:
+    """As `run`, with the rest of a command line.
+
+    Args:
+      path: the experiment file.
+      workdir: of the experiment.
+      arguments: `--config.key=value` for all runs; `--list` shows the runs and their states only.
+
+    Raises:
+      ConfigError: for any other argument, and as `run`.
+    """
+    overrides = config_overrides([argument for argument in arguments if argument != "--list"])
+    return run(path, workdir, overrides, list_only="--list" in arguments)
+
+
+# ----------------------------------------------------------------------------------------- collecting
+
+
+def _absolute_paths(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [path for item in value.values() for path in _absolute_paths(item)]
+    if isinstance(value, list):
+        return [path for item in value for path in _absolute_paths(item)]
+    if isinstance(value, str):
+        return re.findall(r"(?:(?<=[\s='\"])|^)(?:~|/[\w.-]+)/\S*", value)
+    return []
+
+
+def collect(workdir: Path | str, destination: Path | str | None = None) -> list[Path]:
+    """Copies the results of an experiment to where they are committed: `results/NAME/RUN.json`.
+
+    Args:
+      workdir: of the experiment.
+      destination: the folder; by default `results/NAME` under the working directory.
+
+    Returns:
+      The files, one for each finished run.
+
+    Raises:
+      DataError: if `workdir` holds no experiment or no finished run, or a result names a path of this machine.
+    """
+    workdir = Path(workdir)
+    description = _read_json(workdir / "experiment.json")
+    if not description:
+        raise DataError(f"{workdir}: no experiment.json; give the --workdir of an experiment")
+    folder = Path(destination) if destination else Path("results") / description["name"]
+    found = {name: _read_json(workdir / "runs" / name / "result.json") for name in description["runs"]}
+    found = {name: result for name, result in found.items() if result and result.get("finished")}
+    if not found:
+        raise DataError(f"{workdir}: no finished run to collect")
+    for name, result in found.items():
+        # The command says which machine's folders were used; the config hash and the experiment file say the rest.
+        result.pop("command", None)
+        if paths := _absolute_paths(result):
+            raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, result in found.items():
+        files.append(folder / f"{name}.json")
+        _write(files[-1], json.dumps(result, indent=1, sort_keys=True) + "\n")
+    return files

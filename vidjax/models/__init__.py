@@ -1,0 +1,38 @@
+"""Architectures, by name: one file per paper.
+
+    module = create("early_fusion", num_classes=101, normalization="batch")
+    variables = module.init(jax.random.key(0), rgb=jnp.zeros((1, 10, 170, 170, 3)))
+    output = module.apply(variables, rgb=clip)  # Output(logits [B, N, K], aux)
+"""
+
+from typing import Any
+
+import flax.linen as nn
+
+from vidjax import options as _options
+from vidjax.models import karpathy
+from vidjax.models.output import Output
+from vidjax.models.summary import Summary, summary
+
+MODELS: dict[str, Any] = {
+    "single_frame": karpathy.SingleFrame,
+    "early_fusion": karpathy.EarlyFusion,
+}
+
+
+def create(name: str, num_classes: int, *, factory: str | None = None, **options: Any) -> nn.Module:
+    """Builds the model `name`, or what `factory` ("package.module:function") builds.
+
+    Args:
+      name: a key of `MODELS`.
+      num_classes: K.
+      factory: a function or module class of one's own, called as `factory(num_classes, **options)`.
+      **options: what the model takes; one that is None takes the model's default.
+
+    Raises:
+      ConfigError: for an unknown name or an option that the model does not take.
+    """
+    return _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
+
+
+__all__ = ["MODELS", "Output", "Summary", "create", "summary"]

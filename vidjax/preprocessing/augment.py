@@ -1,0 +1,86 @@
+"""Augmentation on the device: drawn per example, the same for all frames of a clip."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourJitter:
+    """Strengths of colour jitter; each factor is drawn from U[1 - strength, 1 + strength], 0 is off.
+
+    Attributes:
+      brightness: multiplies the clip.
+      contrast: multiplies the difference from the clip's mean grey.
+      saturation: multiplies the difference from each pixel's grey.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.brightness or self.contrast or self.saturation)
+
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def random_crop(clips: jax.Array, size: int, keys: jax.Array) -> jax.Array:
+    """Cuts a square at a random place, one place per clip.
+
+    Args:
+      clips: [B, T, H, W, C].
+      size: side of the square in pixels, at most H and W.
+      keys: PRNG keys [B].
+
+    Returns:
+      [B, T, size, size, C].
+    """
+    _, t, h, w, c = clips.shape
+
+    def crop(clip: jax.Array, key: jax.Array) -> jax.Array:
+        y, x = jax.random.randint(key, (2,), 0, jnp.array([h - size + 1, w - size + 1]))
+        return jax.lax.dynamic_slice(clip, (0, y, x, 0), (t, size, size, c))
+
+    return jax.vmap(crop)(clips, keys)
+
+
+def centre_crop(clips: jax.Array, size: int) -> jax.Array:
+    """Cuts the central square of `size` pixels from clips [B, T, H, W, C]."""
+    _, _, h, w, _ = clips.shape
+    y, x = (h - size) // 2, (w - size) // 2
+    return clips[:, :, y : y + size, x : x + size]
+
+
+def flip_where(clips: jax.Array, flip: jax.Array) -> jax.Array:
+    """Mirrors those clips [B, T, H, W, C] left to right for which `flip` [B] is True."""
+    return jnp.where(flip[:, None, None, None, None], clips[:, :, :, ::-1], clips)
+
+
+def colour_jitter(clips: jax.Array, jitter: ColourJitter, keys: jax.Array) -> jax.Array:
+    """Changes brightness, contrast and saturation, by one draw per clip.
+
+    Args:
+      clips: RGB float [B, T, H, W, 3] in 0..255.
+      jitter: the strengths.
+      keys: PRNG keys [B].
+
+    Returns:
+      The clips, clamped to 0..255.
+    """
+    strengths = jnp.array([jitter.brightness, jitter.contrast, jitter.saturation], clips.dtype)
+
+    def change(clip: jax.Array, key: jax.Array) -> jax.Array:
+        draws = jax.random.uniform(key, (3,), clips.dtype, -1.0, 1.0)
+        brightness, contrast, saturation = 1.0 + strengths * draws
+        clip = clip * brightness
+        grey = (clip * jnp.array(_LUMA, clip.dtype)).sum(axis=-1, keepdims=True)
+        clip = grey + (clip - grey) * saturation
+        mean = grey.mean()
+        return jnp.clip(mean + (clip - mean) * contrast, 0.0, 255.0)
+
+    return jax.vmap(change)(clips, keys)

@@ -1,0 +1,91 @@
+"""What happens to a batch on the device, inside the step: crop, flip, colour, normalise."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vidjax.data.records import Batch, Mirror
+from vidjax.errors import ConfigError
+from vidjax.preprocessing import augment
+from vidjax.preprocessing.augment import ColourJitter
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Turns uint8 clips into what the model sees.
+
+    Attributes:
+      crop: side of the square that the model sees, in pixels: cut at random from what the host
+        delivers in training, from its centre in evaluation. None: all of it.
+      flip: mirror half of the training clips.
+      mirror: the data source's rule for flips; a permutation exchanges the labels with the flip.
+      colour: colour jitter in training.
+      mean, std: a pixel value p in 0..255 becomes (p - mean) / std.
+      dtype: of the result.
+    """
+
+    crop: int | None = None
+    flip: bool = False
+    mirror: Mirror = None
+    colour: ColourJitter = ColourJitter()
+    mean: float = 0.0
+    std: float = 1.0
+    dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        if self.flip:
+            require_mirror(self.mirror, "preprocessing.flip")
+
+    def training(self, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Augments and normalises a batch; draws belong to (key, global example number).
+
+        Returns:
+          inputs by modality name, float [B, T, crop, crop, C]; labels int [B].
+        """
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch.index)
+        crop_keys, flip_keys, colour_keys = (
+            jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, purpose) for purpose in range(3)
+        )
+        clips, label = batch.inputs["rgb"], batch.label
+        if self.crop is not None:
+            clips = augment.random_crop(clips, self.crop, crop_keys)
+        if self.flip:
+            flip = jax.vmap(jax.random.bernoulli)(flip_keys)
+            clips = augment.flip_where(clips, flip)
+            if isinstance(self.mirror, tuple):
+                label = jnp.where(flip, jnp.asarray(self.mirror, label.dtype)[label], label)
+        clips = clips.astype(self.dtype)
+        if self.colour.active:
+            clips = augment.colour_jitter(clips, self.colour, colour_keys)
+        return {"rgb": self._normalise(clips)}, label
+
+    def evaluation(self, batch: Batch) -> dict[str, jax.Array]:
+        """Centre-crops and normalises a batch.
+
+        Returns:
+          inputs by modality name, float [B, T, crop, crop, C].
+        """
+        clips = batch.inputs["rgb"]
+        if self.crop is not None:
+            clips = augment.centre_crop(clips, self.crop)
+        return {"rgb": self._normalise(clips.astype(self.dtype))}
+
+    def _normalise(self, clips: jax.Array) -> jax.Array:
+        return (clips - self.mean) / self.std
+
+
+def require_mirror(mirror: Mirror, key: str) -> None:
+    """Refuses a flip that the data source does not allow.
+
+    Raises:
+      ConfigError: naming the config key that asks for the flip.
+    """
+    if mirror is None:
+        raise ConfigError(
+            f"{key}=True, but this data source does not say what a mirror image does to its classes:"
+            " set data.mirror=invariant if a mirrored clip keeps its class, or turn the flip off"
+        )
+    if mirror == "forbidden":
+        raise ConfigError(f"{key}=True, but this data source forbids mirror images: turn the flip off")

@@ -1,0 +1,222 @@
+"""What a config describes, built: the parts that training and evaluation share."""
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from vidjax import configuration, models, options
+from vidjax.data.cache import MemoryCache
+from vidjax.data.pipeline import Clip, Views
+from vidjax.data.records import Batch, Source
+from vidjax.errors import ConfigError
+from vidjax.evaluation.scores import AVERAGES
+from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
+from vidjax.training import losses, optimizers, parallel, schedules
+from vidjax.training.durations import to_steps
+from vidjax.training.state import TrainState, init_state
+from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A config and what it describes.
+
+    Attributes:
+      config: resolved.
+      source: classes and videos.
+      clip: what is cut from a video.
+      cache: decoded videos, or None.
+      form: the parallel form of the steps.
+      model: the network.
+      preprocessing: on the device.
+      loss: per example.
+      total_steps, steps_per_epoch: length of training; an epoch is each training video once.
+      schedule: step -> learning rate.
+      optimizer: with that schedule.
+    """
+
+    config: ConfigDict
+    source: Source
+    clip: Clip
+    cache: MemoryCache | None
+    form: parallel.Form
+    model: nn.Module
+    preprocessing: Preprocessing
+    loss: LossFunction
+    total_steps: int
+    steps_per_epoch: float
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape [T, H, W, C] of what the model sees of one view."""
+        side = self.preprocessing.crop or self.clip.crop
+        return (self.clip.frames, side, side, 3)
+
+    def test_views(self) -> Views:
+        """The views per test video."""
+        return configuration.views(self.config)
+
+    def new_state(self) -> TrainState:
+        """A state initialised from the seed."""
+        inputs = {"rgb": jax.ShapeDtypeStruct((1, *self.input_shape), self.preprocessing.dtype)}
+        return init_state(self.model, self.optimizer, inputs, self.config.seed)
+
+    def train_step(self) -> Callable[[TrainState, Batch], Any]:
+        """The compiled training step."""
+        step = make_train_step(
+            self.model,
+            self.optimizer,
+            self.loss,
+            self.preprocessing,
+            seed=self.config.seed,
+            axis_name=self.form.axis_name,
+        )
+        return self.form.compile_train(step)
+
+    def eval_step(self) -> Callable[[TrainState, Batch], Predictions]:
+        """The compiled evaluation step."""
+        average = AVERAGES[self.config.evaluate.average]
+        step = make_eval_step(
+            self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name
+        )
+        return self.form.compile_eval(step)
+
+    def summary(self) -> models.Summary:
+        """Parameters and multiply-accumulates for one view."""
+        return models.summary(self.model, rgb=(1, *self.input_shape))
+
+
+def prepare(config: ConfigDict) -> Run:
+    """Builds what a config describes.
+
+    Raises:
+      ConfigError: for keys that do not fit each other.
+      DataError: for data that are incomplete or contradict themselves.
+    """
+    form = parallel.choose(config.parallel)
+    form.check_batch_size(config.train.batch_size, "train.batch_size")
+    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
+    _check_choices(config)
+    # Before the data are made or read, so that a wrong option is known at once.
+    _model(config, 2, form)
+    _optimizer(config, 0.0)
+    source = configuration.source(config)
+    if config.evaluate.flip:
+        require_mirror(source.mirror, "evaluate.flip")
+    steps_per_epoch = len(source.train) / config.train.batch_size
+    total_steps = to_steps(config.train, "", steps_per_epoch=steps_per_epoch)
+    schedule = _schedule(config, total_steps, steps_per_epoch)
+    clip = configuration.clip(config)
+    run = Run(
+        config=config,
+        source=source,
+        clip=clip,
+        cache=_cache(config),
+        form=form,
+        model=_model(config, len(source.classes), form),
+        preprocessing=_preprocessing(config, source),
+        loss=_loss(config),
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        schedule=schedule,
+        optimizer=_optimizer(config, schedule),
+    )
+    _check_input(run)
+    return run
+
+
+def _check_choices(config: ConfigDict) -> None:
+    choices = {"dtype": _DTYPES, "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
+    flat = configuration.flatten(config)
+    for key, known in choices.items():
+        if flat[key] not in known:
+            raise ConfigError(f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}")
+    for key in ("train.batch_size", "train.log_every", "evaluate.batch_size", "evaluate.clips", "checkpoint.every"):
+        if flat[key] < 1:
+            raise ConfigError(f"{key}={flat[key]}: give at least 1")
+
+
+def _check_input(run: Run) -> None:
+    """Refuses a crop that does not fit, or an input that the network shrinks to nothing."""
+    crop, host_crop = run.preprocessing.crop, run.clip.crop
+    if crop is not None and crop > host_crop:
+        raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
+    try:
+        counts = run.summary()
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"model {run.config.model.name!r} does not take rgb {run.input_shape}: {reason}") from error
+    if not all(math.prod(layer.output_shape) for layer in counts.layers):
+        raise ConfigError(f"an input of {run.input_shape} is too small for model {run.config.model.name!r}")
+
+
+def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
+    given = config.model.to_dict()
+    name, factory = given.pop("name"), given.pop("factory")
+    if config.dtype != "float32":
+        given["dtype"] = _DTYPES[config.dtype]
+    if form.axis_name is not None:
+        given["axis_name"] = form.axis_name
+    return models.create(name, classes, factory=factory, **given)
+
+
+def _preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
+    section = config.preprocessing
+    return Preprocessing(
+        crop=section.crop,
+        flip=section.flip,
+        mirror=source.mirror,
+        colour=ColourJitter(section.brightness, section.contrast, section.saturation),
+        mean=section.mean,
+        std=section.std,
+    )
+
+
+def _loss(config: ConfigDict) -> LossFunction:
+    function = options.resolve("loss", losses.LOSSES, config.loss.name)
+    given = {key: value for key, value in config.loss.items() if key != "name" and value is not None}
+    options.check("loss", config.loss.name, function, given)
+    return functools.partial(function, **given)
+
+
+def _schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
+    given = config.schedule.to_dict()
+    name = given.pop("name")
+    warmup = to_steps(given, "warmup", steps_per_epoch=steps_per_epoch, total_steps=total_steps, default=0)
+    rest = {key: value for key, value in given.items() if not key.startswith("warmup_") or key == "warmup_from"}
+    return schedules.create(name, config.optimizer.learning_rate, total_steps, warmup_steps=warmup, **rest)
+
+
+def _optimizer(config: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    given = config.optimizer.to_dict()
+    name = given.pop("name")
+    del given["learning_rate"]  # the schedule has it
+    return optimizers.create(name, learning_rate, **given)
+
+
+def _cache(config: ConfigDict) -> MemoryCache | None:
+    return MemoryCache(int(config.data.cache_gigabytes * 1e9)) if config.data.cache == "memory" else None
+
+
+def device_description() -> str:
+    """Names the hardware of this run, e.g. "8 x TPU v5e" or "cpu, 2 cores"."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    if devices[0].platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"CPU, {cores} cores" + (f", {len(devices)} virtual devices" if len(devices) > 1 else "")
+    return f"{len(devices)} x {kind}"

@@ -1,0 +1,218 @@
+"""Training: `train_and_evaluate(config, workdir)`, readable from top to bottom."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vidjax import configuration, evaluate
+from vidjax.data.pipeline import training_batches
+from vidjax.errors import ConfigError
+from vidjax.evaluation import metrics as video_metrics
+from vidjax.reporting import tables, terminal
+from vidjax.run import Run, prepare
+from vidjax.training.checkpoints import Checkpoints
+from vidjax.training.metrics_log import MetricsLog
+from vidjax.training.state import TrainState
+
+# Keys that change how fast a run goes, or what is shown, but no number of it: they may differ on resume.
+_FREE_KEYS = ("data.cache", "data.cache_gigabytes", "data.threads", "data.workers", "evaluate.samples", "checkpoint.keep")
+
+# Steps that may be under way on the device while the host prepares the next; none on virtual CPU devices, whose
+# collectives deadlock when steps overlap.
+_STEPS_AHEAD = 2
+
+
+def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Trains what the config describes, evaluates it once on the test part and writes the report.
+
+    The same directory resumes: what was trained is continued from its newest checkpoint and ends at the
+    same numbers as without the interruption; what is finished is reported and not trained again.
+
+    Args:
+      config: resolved.
+      workdir: the run directory.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
+    """
+    finished = _claim(config, workdir)
+    if finished is not None:
+        return finished
+    run = prepare(config)
+    _show(run, workdir)
+    state, seconds = train(run, workdir)
+    return evaluate.test(run, state, run.eval_step(), workdir, train_seconds=seconds)
+
+
+def train(run: Run, workdir: Path) -> tuple[TrainState, float]:
+    """Trains to the end, from the newest checkpoint if there is one.
+
+    Returns:
+      The final state, and the wall time in seconds spent on training so far, over all sittings.
+    """
+    config, form = run.config, run.form
+    train_step, eval_step = run.train_step(), run.eval_step()
+    state, first_step, seconds_before = form.put_state(run.new_state()), 0, 0.0
+    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            state, notes = checkpoints.restore(state)
+            first_step, seconds_before = int(state.step), notes["seconds"]
+            terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
+        started = time.monotonic()
+        with (
+            MetricsLog(workdir, first_step) as log,
+            terminal.Progress(run.total_steps, first_step) as progress,
+            training_batches(
+                run.source.train,
+                run.clip,
+                batch_size=config.train.batch_size,
+                seed=config.seed,
+                start_step=first_step,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                cache=run.cache,
+                threads=config.data.threads,
+                workers=config.data.workers,
+            ) as batches,
+        ):
+            ahead = 0 if len(form.devices) > 1 and form.devices[0].platform == "cpu" else _STEPS_AHEAD
+            window = _Window(config.train.batch_size, ahead)
+            for step in range(first_step + 1, run.total_steps + 1):
+                state, metrics = train_step(state, form.put_batch(window.wait_for(batches)))
+                window.add(metrics)
+                last = step == run.total_steps
+                save = last or step % config.checkpoint.every == 0
+                # Also before a checkpoint, so that no mean straddles one and a resumed run logs the same.
+                if save or step % config.train.log_every == 0:
+                    values = window.means()
+                    log.write(step, "train", {**values, "learning_rate": float(run.schedule(step - 1))})
+                    progress.update(step, **values, **window.speed())
+                    window = _Window(config.train.batch_size, ahead)
+                else:
+                    progress.update(step)
+                every = config.train.validate_every
+                if run.source.validation and (last or (every and step % every == 0)):
+                    values = validate(run, state, eval_step)
+                    log.write(step, "validation", values)
+                    progress.note(_validation_line(step, values))
+                    window.restart_clock()
+                if save:
+                    log.flush()
+                    checkpoints.save(state, step, seconds=seconds_before + time.monotonic() - started)
+    return state, seconds_before + time.monotonic() - started
+
+
+def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
+    """Loss and accuracies on the validation part."""
+    views = configuration.views(run.config, run.config.evaluate.validation_clips)
+    scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
+    summary = video_metrics.summarise(scored)
+    return {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
+
+
+class _Window:
+    """Sums metrics and times between two log lines, without waiting for the device at every step."""
+
+    def __init__(self, batch_size: int, steps_ahead: int):
+        self._batch_size = batch_size
+        self._steps_ahead = steps_ahead
+        self._metrics: list[Any] = []
+        self._waited = 0.0
+        self._started = time.monotonic()
+
+    def wait_for(self, batches: Any) -> Any:
+        """Returns the next batch, counting the time that it took."""
+        before = time.monotonic()
+        batch = next(batches)
+        self._waited += time.monotonic() - before
+        return batch
+
+    def add(self, metrics: Any) -> None:
+        """Adds the metrics of a step; waits only so that the host does not run far ahead of the device."""
+        self._metrics.append(metrics)
+        if len(self._metrics) > self._steps_ahead:
+            jax.block_until_ready(self._metrics[-1 - self._steps_ahead])
+
+    def means(self) -> dict[str, float]:
+        """Name -> sum / count over the steps of this window."""
+        fetched = jax.device_get(self._metrics)
+        totals = {name: [sum(pair[i] for pair in pairs) for i in range(2)] for name, pairs in _by_name(fetched)}
+        return {name: float(total / count) for name, (total, count) in totals.items()}
+
+    def speed(self) -> dict[str, float]:
+        """Clips per second, and the share of time spent waiting for data."""
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        return {
+            "clips_per_second": len(self._metrics) * self._batch_size / elapsed,
+            "data_wait": self._waited / elapsed,
+        }
+
+    def restart_clock(self) -> None:
+        """Leaves out what was not training (a validation)."""
+        self._started = time.monotonic()
+        self._waited = 0.0
+
+
+def _by_name(steps: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
+    return [(name, [metrics[name] for metrics in steps]) for name in steps[0]]
+
+
+def _validation_line(step: int, values: dict[str, float]) -> str:
+    return (
+        f"validation at step {step}: loss {values['loss']:.3f},"
+        f" clip top-1 {values['clip_top1']:.1%}, video top-1 {values['video_top1']:.1%}"
+    )
+
+
+def _claim(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+    """Makes the run directory, or checks that what it holds is this run; returns a finished result.
+
+    Raises:
+      ConfigError: if the directory holds a run of another config.
+    """
+    stored = workdir / "config.json"
+    if stored.exists():
+        changes = configuration.differences(json.loads(stored.read_text()), json.loads(configuration.to_json(config)))
+        changes = [change for change in changes if not change.startswith(_FREE_KEYS)]
+        if changes:
+            raise ConfigError(
+                f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
+            )
+    elif jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        stored.write_text(configuration.to_json(config))
+    result_file = workdir / "result.json"
+    if not result_file.exists():
+        return None
+    result = json.loads(result_file.read_text())
+    if not result["finished"]:
+        return None
+    terminal.table(tables.result_row(result))
+    terminal.say(f"{workdir} is finished; not trained again. Report: {workdir / 'report.html'}")
+    return result
+
+
+def _show(run: Run, workdir: Path) -> None:
+    """Prints the resolved config, the data and the parameter overview."""
+    source = run.source
+    terminal.say(f"config ({workdir / 'config.json'}):")
+    for key, value in configuration.flatten(run.config).items():
+        if value is not None:
+            terminal.say(f"  {key} = {value}")
+    terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary().layers])
+    absent = f"; {source.absent} listed clips are absent" if source.absent else ""
+    terminal.say(
+        f"{source.name}, split {source.split}: {len(source.classes)} classes, {len(source.train)} training,"
+        f" {len(source.validation)} validation, {len(source.test)} test videos{absent}"
+    )
+    terminal.say(
+        f"{run.total_steps} steps of {run.config.train.batch_size} clips"
+        f" ({run.total_steps / run.steps_per_epoch:.1f} epochs), {run.form.name} on {len(run.form.devices)} device(s)"
+    )

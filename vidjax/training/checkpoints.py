@@ -1,0 +1,79 @@
+"""Checkpoints: the one module that knows Orbax."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from vidjax.errors import VidjaxError
+from vidjax.training.state import TrainState
+
+
+class Checkpoints:
+    """Saves and restores the state of a run; a context manager that waits for pending saves.
+
+    A checkpoint is written beside its final name and renamed when whole, so that one that a kill cut
+    short is never restored.
+
+    Args:
+      folder: where they lie, one folder a step.
+      keep: how many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True),
+        )
+        self._folder = folder
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, step: int, **notes: Any) -> None:
+        """Saves in the background.
+
+        Args:
+          state: of the run.
+          step: steps done.
+          **notes: small JSON values beside it, e.g. the seconds spent so far.
+        """
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes))
+        if not self._manager.save(step, args=items):
+            raise VidjaxError(f"{self._folder}: step {step} was not saved; a checkpoint of that step or later is there")
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def latest_step(self) -> int | None:
+        """Steps done in the newest whole checkpoint; None where there is none."""
+        return self._manager.latest_step()
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Restores the newest checkpoint.
+
+        Args:
+          like: a state of the same structure, shapes, dtypes and placement.
+
+        Returns:
+          The state, and the notes saved beside it.
+
+        Raises:
+          VidjaxError: if there is none, or it does not fit.
+        """
+        step = self.latest_step()
+        if step is None:
+            raise VidjaxError(f"{self._folder}: no checkpoint to restore; train first")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), notes=ocp.args.JsonRestore())
+        try:
+            restored = self._manager.restore(step, args=items)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise VidjaxError(f"{self._folder}/{step}: the checkpoint does not fit this model: {reason}") from error
+        return restored["state"], restored["notes"]

@@ -1,0 +1,56 @@
+"""Durations: steps, epochs or a fraction of the run, through one converter."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidjax.errors import ConfigError
+
+UNITS = ("steps", "epochs", "fraction")
+
+
+def to_steps(
+    section: Mapping[str, Any],
+    name: str,
+    *,
+    steps_per_epoch: float,
+    total_steps: int | None = None,
+    default: int | None = None,
+) -> int:
+    """Reads a duration from a config section, in whichever unit it is given.
+
+    Args:
+      section: holds at most one of `{name}_steps`, `{name}_epochs` and `{name}_fraction` that is not
+        None; where `name` is "" the keys are `steps` and `epochs`.
+      name: what the duration is of, e.g. "warmup".
+      steps_per_epoch: training examples / global batch size; need not be whole.
+      total_steps: length of the run, which a fraction is of.
+      default: returned where no unit is given.
+
+    Returns:
+      The duration in steps, rounded to the nearest.
+
+    Raises:
+      ConfigError: if two units are given, none where there is no default, or the number is negative.
+
+    Example:
+      >>> to_steps({"warmup_epochs": 2.5}, "warmup", steps_per_epoch=10.0)
+      25
+    """
+    keys = {unit: f"{name}_{unit}" if name else unit for unit in UNITS}
+    given = {unit: section[key] for unit, key in keys.items() if key in section and section[key] is not None}
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(keys[unit] for unit in given)} are both set: give one of them")
+    if not given:
+        if default is None:
+            raise ConfigError(f"set one of {', '.join(key for key in keys.values() if key in section)}")
+        return default
+    ((unit, value),) = given.items()
+    if value < 0:
+        raise ConfigError(f"{keys[unit]} is {value}: a duration cannot be negative")
+    if unit == "steps":
+        return int(value)
+    if unit == "epochs":
+        return round(value * steps_per_epoch)
+    if total_steps is None:
+        raise ConfigError(f"{keys[unit]}: a fraction has no meaning here; give steps or epochs")
+    return round(value * total_steps)

@@ -1,0 +1,71 @@
+"""The metrics of a run: `metrics.jsonl`, and the same as TensorBoard events."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from vidjax.errors import VidjaxError
+
+
+class MetricsLog:
+    """Writes one JSON object a line: `step`, `split`, then names and values.
+
+    No wall-clock stands in it, so two equal runs write equal files. A resumed run takes off what was
+    logged after the checkpoint that it starts from.
+
+    Args:
+      workdir: of the run.
+      first_step: steps done in the checkpoint; later lines are removed.
+    """
+
+    def __init__(self, workdir: Path, first_step: int = 0):
+        self._path = workdir / "metrics.jsonl"
+        _keep_until(self._path, first_step)
+        self._file = self._path.open("a")
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._events.close()
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Writes the values of one split ("train", "validation") after `step` steps.
+
+        Raises:
+          VidjaxError: if the loss is no finite number; the run has diverged.
+        """
+        if not math.isfinite(values["loss"]):
+            raise VidjaxError(
+                f"the {split} loss is {values['loss']} at step {step}: training has diverged;"
+                " lower optimizer.learning_rate or set optimizer.clip_norm"
+            )
+        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def flush(self) -> None:
+        """Puts every line on disk: to be called before a checkpoint that follows them."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Removes the lines after `step`, and a line that a kill cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            continue
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)

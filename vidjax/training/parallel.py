@@ -1,0 +1,156 @@
+"""The parallel forms of a step: `jit` on one device, `pmap` or `jit` with shardings over several.
+
+The form is chosen here and nowhere else; all give the same numbers.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vidjax.data.records import Batch
+from vidjax.errors import ConfigError
+from vidjax.training.state import TrainState
+from vidjax.training.step import EvalStep, TrainStep
+
+_AXIS = "devices"
+
+
+class Form(abc.ABC):
+    """One way to run a step.
+
+    Attributes:
+      name: "jit", "pmap" or "sharded".
+      devices: over which the batch is split, in all processes.
+      axis_name: that the step must average over, or None.
+    """
+
+    name: str
+    axis_name: str | None = None
+
+    def __init__(self, devices: list[jax.Device]):
+        self.devices = devices
+
+    @abc.abstractmethod
+    def put_state(self, state: TrainState) -> TrainState:
+        """Places a state on the devices."""
+
+    @abc.abstractmethod
+    def put_batch(self, batch: Batch) -> Batch:
+        """Places this process's part of a global batch on its devices."""
+
+    @abc.abstractmethod
+    def compile_train(self, step: TrainStep) -> Callable[[TrainState, Batch], Any]:
+        """Compiles a training step."""
+
+    @abc.abstractmethod
+    def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
+        """Compiles an evaluation step; its result is the whole global batch's, on every process."""
+
+    def check_batch_size(self, batch_size: int, key: str) -> None:
+        """Refuses a global batch that does not divide among the devices.
+
+        Raises:
+          ConfigError: naming the config key.
+        """
+        if batch_size % len(self.devices):
+            raise ConfigError(f"{key}={batch_size} does not divide among {len(self.devices)} devices")
+
+
+class Jit(Form):
+    """One device."""
+
+    name = "jit"
+
+    def put_state(self, state: TrainState) -> TrainState:
+        return jax.device_put(state, self.devices[0])
+
+    def put_batch(self, batch: Batch) -> Batch:
+        return jax.device_put(batch, self.devices[0])
+
+    def compile_train(self, step: TrainStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.jit(step, donate_argnums=0)
+
+    def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.jit(step)
+
+
+class Pmap(Form):
+    """One program per device; the state has no device axis, gradients and statistics are averaged by name."""
+
+    name = "pmap"
+    axis_name = _AXIS
+
+    def put_state(self, state: TrainState) -> TrainState:
+        # As `pmap` itself returns it with `out_axes=None`, so that the second step is not compiled again.
+        return jax.device_put(state, _replicated(self.devices))
+
+    def put_batch(self, batch: Batch) -> Batch:
+        local = [device for device in self.devices if device.process_index == jax.process_index()]
+        return jax.tree.map(lambda x: x.reshape(len(local), x.shape[0] // len(local), *x.shape[1:]), batch)
+
+    def compile_train(self, step: TrainStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.pmap(step, _AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self._pmap_devices(), donate_argnums=0)
+
+    def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.pmap(step, _AXIS, in_axes=(None, 0), out_axes=None, devices=self._pmap_devices())
+
+    def _pmap_devices(self) -> list[jax.Device] | None:
+        # Over several processes `pmap` must choose them itself.
+        return self.devices if jax.process_count() == 1 else None
+
+
+class Sharded(Form):
+    """One global program; the compiler splits the batch and inserts the reductions."""
+
+    name = "sharded"
+
+    def __init__(self, devices: list[jax.Device]):
+        super().__init__(devices)
+        self._replicated = _replicated(devices)
+        self._split = NamedSharding(self._replicated.mesh, PartitionSpec(_AXIS))
+
+    def put_state(self, state: TrainState) -> TrainState:
+        return jax.device_put(state, self._replicated)
+
+    def put_batch(self, batch: Batch) -> Batch:
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._split, x), batch)
+
+    def compile_train(self, step: TrainStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.jit(step, donate_argnums=0, out_shardings=self._replicated)
+
+    def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
+        return jax.jit(step, out_shardings=self._replicated)
+
+
+def _replicated(devices: list[jax.Device]) -> NamedSharding:
+    # Auto axes: with Explicit ones random draws inside layers fail on sharding.
+    return NamedSharding(Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
+
+
+FORMS: dict[str, type[Form]] = {"jit": Jit, "pmap": Pmap, "sharded": Sharded}
+
+
+def choose(name: str, devices: list[jax.Device] | None = None) -> Form:
+    """Chooses the form of the step.
+
+    Args:
+      name: "auto" (jit on one device, pmap over several), "jit", "pmap" or "sharded".
+      devices: default: all; `jit` uses the first.
+
+    Raises:
+      ConfigError: for an unknown name, or `jit` in a run of several processes.
+    """
+    devices = devices if devices is not None else jax.devices()
+    if name == "auto":
+        name = "jit" if len(devices) == 1 else "pmap"
+    if name not in FORMS:
+        raise ConfigError(f"parallel={name!r} is not one of auto, {', '.join(FORMS)}")
+    if name == "jit":
+        if jax.process_count() > 1:
+            raise ConfigError("parallel='jit' runs on one device; over several processes take pmap or sharded")
+        devices = devices[:1]
+    return FORMS[name](devices)
