@@ -122,7 +122,7 @@ def _schedule() -> ConfigDict:
     schedule = ConfigDict()
     schedule.name = "cosine"  # constant | cosine
     schedule.warmup_steps = placeholder(int)  # linear warm-up: give one of the three
-    schedule.warmup_epochs = placeholder(float)
+    schedule.warmup_epochs = placeholder(float)  # likewise
     schedule.warmup_fraction = placeholder(float)  # of the run
     schedule.warmup_from = placeholder(float)  # cosine: rate at step 0
     schedule.final_fraction = placeholder(float)  # cosine: of the peak, at the end
@@ -133,7 +133,7 @@ def _train() -> ConfigDict:
     train = ConfigDict()
     train.batch_size = 32  # clips per step, over all devices and processes
     train.steps = placeholder(int)  # length of the run: give steps or epochs
-    train.epochs = placeholder(float)
+    train.epochs = placeholder(float)  # likewise; an epoch is every training video once
     train.log_every = 50  # steps
     train.validate_every = 200  # steps; 0: only at the end
     return train
@@ -163,7 +163,7 @@ def _motion(config: ConfigDict) -> None:
     config.model.normalization = "batch"
     config.model.width_multiplier = 0.25
     config.model.dropout = 0.5
-    config.schedule.warmup_steps = 50
+    config.schedule.warmup_fraction = 0.05
     config.train.steps = 1000
 
 
@@ -199,7 +199,7 @@ def _small_video(config: ConfigDict) -> None:
     config.model.normalization = "batch"
     config.model.width_multiplier = 0.25
     config.model.dropout = 0.5
-    config.schedule.warmup_steps = 50
+    config.schedule.warmup_fraction = 0.05
     config.train.steps = 600
     config.train.validate_every = 100
     config.evaluate.clips = 10

@@ -1,6 +1,6 @@
 """Early fusion (Karpathy et al. 2014): the first convolution sees all T frames of a clip.
 
-  python launch.py --config=configs/early_fusion.py
+python launch.py --config=configs/early_fusion.py
 """
 
 from configs import default

@@ -1,6 +1,6 @@
 """Single frame (Karpathy et al. 2014): one frame at random in training, scores of ten averaged in testing.
 
-  python launch.py --config=configs/single_frame.py
+python launch.py --config=configs/single_frame.py
 """
 
 from configs import default

@@ -18,3 +18,24 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (set VIDJAX_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory) -> Path:
+    """Folder of two classes that tell themselves apart by brightness: 12 videos each, 14 frames of 40 x 48."""
+    import av
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("toy")
+    rng = np.random.default_rng(0)
+    for label, low in (("dark", 20), ("bright", 150)):
+        (root / label).mkdir()
+        for number in range(12):
+            with av.open(str(root / label / f"{label}{number}.avi"), "w") as container:
+                stream = container.add_stream("mjpeg", rate=25)
+                stream.width, stream.height, stream.pix_fmt = 48, 40, "yuvj420p"
+                for _ in range(14):
+                    pixels = rng.integers(low, low + 80, (40, 48, 3), dtype=np.uint8)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                container.mux(stream.encode())
+    return root

@@ -61,7 +61,9 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
             values["preset"] = key
         elif key not in defaults:
             known = ", ".join(f"{name}=..." for name in defaults) or "none"
-            raise ConfigError(f"config argument {part!r}: no key {key!r}{options.nearest(key, defaults)} (known: {known})")
+            raise ConfigError(
+                f"config argument {part!r}: no key {key!r}{options.nearest(key, defaults)} (known: {known})"
+            )
         else:
             values[key] = _read_as(type(defaults[key]), text, part)
     return SimpleNamespace(**values)
@@ -146,7 +148,10 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     keys = {arg.lstrip("-").partition("=")[0].removeprefix("config.") for arg in typed}
     _check_keys(preset, keys)
     # A config file may stand behind its overrides on the command line; absl wants it before them.
-    left = _parse([argv[0], f"--config={chosen[-1]}", *(a for a in argv[1:] if not a.startswith(("--config=", "-config=")))], values)
+    left = _parse(
+        [argv[0], f"--config={chosen[-1]}", *(a for a in argv[1:] if not a.startswith(("--config=", "-config=")))],
+        values,
+    )
     _settle(values.config, preset, keys)
     return left
 
@@ -171,10 +176,10 @@ def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
     """Lets what was typed displace what the preset set, as `parse_flags` says."""
     for key in typed:
         section, name = _locate(config, key)
-        if isinstance(section[name], str) and section[name].lower() == "none":
+        optional = isinstance(section._fields[name], FieldReference)  # declared as a placeholder
+        if optional and isinstance(section[name], str) and section[name].lower() == "none":
             section[name] = None
-        # Only a key that was declared as a placeholder may be None.
-        if section[name] is None and not isinstance(section._fields[name], FieldReference):
+        if section[name] is None and not optional:
             raise ConfigError(f"{key} may not be None")
     for alternatives in _ALTERNATIVES:
         if any(key in typed for key in alternatives):
@@ -256,16 +261,31 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
+# Keys that change how fast a run goes, or what is shown of it, but no number of it: they may differ on resume.
+_FREE_KEYS = {
+    "checkpoint.keep",
+    "data.cache",
+    "data.cache_gigabytes",
+    "data.threads",
+    "data.workers",
+    "evaluate.samples",
+}
+
+
 def hash_of(config: ConfigDict) -> str:
-    """Returns a short hash: equal for equal configs."""
-    return hashlib.sha256(to_json(config).encode()).hexdigest()[:12]
+    """Returns a short hash: equal for configs that give the same numbers."""
+    flat = {key: value for key, value in flatten(config).items() if key not in _FREE_KEYS}
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns "key: old -> new" for each key whose value differs between two nested configs."""
+    """Returns "key: old -> new" for each key whose value differs between two nested configs.
+
+    Keys that change no number of a run (reading threads, cache) are left out.
+    """
     old, new = flatten(old), flatten(new)
     lines = []
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted((old.keys() | new.keys()) - _FREE_KEYS):
         # Through JSON, where tuples are lists and floats are written alike.
         before, after = (json.dumps(side.get(key, "(absent)")) for side in (old, new))
         if before != after:
@@ -305,7 +325,9 @@ def source(config: ConfigDict) -> Source:
     function = options.resolve("data source", SOURCES, data["name"], data["factory"])
     missing = [name for name in _required(function) if given.get(name) is None]
     if missing:
-        raise ConfigError(f"data source {data['name']!r} needs {', '.join(f'--config.data.{name}=...' for name in missing)}")
+        raise ConfigError(
+            f"data source {data['name']!r} needs {', '.join(f'--config.data.{name}=...' for name in missing)}"
+        )
     return options.build("data source", SOURCES, data["name"], factory=data["factory"], options=given)
 
 

@@ -18,7 +18,7 @@ from vidjax.data import read_frames
 from vidjax.data.decoding import probe, short_side_size
 from vidjax.data.pipeline import Views, evaluation_batches
 from vidjax.data.records import Video
-from vidjax.errors import VidjaxError, VideoError
+from vidjax.errors import VideoError, VidjaxError
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
 from vidjax.run import Run, device_description, prepare

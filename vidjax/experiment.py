@@ -7,6 +7,7 @@ a flag of one cannot touch another. The same command again runs only what is not
 import contextlib
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -117,7 +118,8 @@ def _execute(run: Run, workdir: Path, launcher: Path) -> str | None:
     error = folder / "error.txt"
     error.unlink(missing_ok=True)
     log = folder / "log.txt"
-    code = _call([sys.executable, str(launcher), *run.arguments(), f"--workdir={folder}"], log)
+    # Relative, so that the command that a run records is the one a reader would type.
+    code = _call([sys.executable, os.path.relpath(launcher), *run.arguments(), f"--workdir={folder}"], log)
     if code == 0 and (_read_json(folder / "result.json") or {}).get("finished"):
         return None
     reason = _reason(code, log)
@@ -188,14 +190,16 @@ def run(
     _write(workdir / "experiment.json", json.dumps({"name": experiment.name, "runs": list(states)}, indent=1) + "\n")
     waiting = [each for each in runs if states[each.name] != "finished"]
     terminal.say(f"{experiment.title}: {len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
+    for each in waiting:
+        if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
+            aside = _set_aside(workdir / "runs" / each.name)
+            terminal.say(f"{each.name}: made with another config; moved to {aside}")
     errors = {}
     started = time.monotonic()
     table = write_tables(experiment, runs, workdir)
     with _terminate_as_exit():
         for number, each in enumerate(waiting, start=1):
             folder = workdir / "runs" / each.name
-            if states[each.name] == "other config":
-                terminal.say(f"{each.name}: made with another config; moved to {_set_aside(folder)}")
             terminal.say(f"run {number} of {len(waiting)}: {each.name} (output in {folder / 'log.txt'})")
             error = _execute(each, workdir, launcher)
             if error:

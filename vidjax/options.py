@@ -27,9 +27,7 @@ def accepted(function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     internal = ("parent", "name")  # every Flax module has these two
     return tuple(
-        p.name
-        for p in parameters
-        if (p.kind is p.KEYWORD_ONLY or p.default is not p.empty) and p.name not in internal
+        p.name for p in parameters if (p.kind is p.KEYWORD_ONLY or p.default is not p.empty) and p.name not in internal
     )
 
 

@@ -90,9 +90,7 @@ class Run:
     def eval_step(self) -> Callable[[TrainState, Batch], Predictions]:
         """The compiled evaluation step."""
         average = AVERAGES[self.config.evaluate.average]
-        step = make_eval_step(
-            self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name
-        )
+        step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name)
         return self.form.compile_eval(step)
 
     def summary(self) -> models.Summary:
@@ -144,7 +142,9 @@ def _check_choices(config: ConfigDict) -> None:
     flat = configuration.flatten(config)
     for key, known in choices.items():
         if flat[key] not in known:
-            raise ConfigError(f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}")
+            raise ConfigError(
+                f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
+            )
     for key in ("train.batch_size", "train.log_every", "evaluate.batch_size", "evaluate.clips", "checkpoint.every"):
         if flat[key] < 1:
             raise ConfigError(f"{key}={flat[key]}: give at least 1")

@@ -18,9 +18,6 @@ from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState
 
-# Keys that change how fast a run goes, or what is shown, but no number of it: they may differ on resume.
-_FREE_KEYS = ("data.cache", "data.cache_gigabytes", "data.threads", "data.workers", "evaluate.samples", "checkpoint.keep")
-
 # Steps that may be under way on the device while the host prepares the next; none on virtual CPU devices, whose
 # collectives deadlock when steps overlap.
 _STEPS_AHEAD = 2
@@ -180,7 +177,6 @@ def _claim(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     stored = workdir / "config.json"
     if stored.exists():
         changes = configuration.differences(json.loads(stored.read_text()), json.loads(configuration.to_json(config)))
-        changes = [change for change in changes if not change.startswith(_FREE_KEYS)]
         if changes:
             raise ConfigError(
                 f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"

@@ -16,9 +16,9 @@ class Net(nn.Module):
 class Scanned(nn.Module):
     @nn.compact
     def __call__(self, rgb):
-        cell = nn.scan(
-            nn.SimpleCell, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
-        )(features=4, name="cell")
+        cell = nn.scan(nn.SimpleCell, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)(
+            features=4, name="cell"
+        )
         carry = jax.numpy.zeros((rgb.shape[0], 4))
         return cell(carry, rgb)[1]
 

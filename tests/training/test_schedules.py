@@ -9,7 +9,9 @@ from vidjax.training import schedules
 
 def test_constant_with_warmup_at_every_boundary():
     rate = schedules.create("constant", 0.4, 100, warmup_steps=10)
-    np.testing.assert_allclose([rate(s) for s in (0, 5, 9, 10, 11, 99, 100)], [0, 0.2, 0.36, 0.4, 0.4, 0.4, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(
+        [rate(s) for s in (0, 5, 9, 10, 11, 99, 100)], [0, 0.2, 0.36, 0.4, 0.4, 0.4, 0.4], rtol=1e-6
+    )
 
 
 def test_cosine_with_warmup_at_every_boundary():

@@ -1,8 +1,8 @@
 """Architectures, by name: one file per paper.
 
-    module = create("early_fusion", num_classes=101, normalization="batch")
-    variables = module.init(jax.random.key(0), rgb=jnp.zeros((1, 10, 170, 170, 3)))
-    output = module.apply(variables, rgb=clip)  # Output(logits [B, N, K], aux)
+module = create("early_fusion", num_classes=101, normalization="batch")
+variables = module.init(jax.random.key(0), rgb=jnp.zeros((1, 10, 170, 170, 3)))
+output = module.apply(variables, rgb=clip)  # Output(logits [B, N, K], aux)
 """
 
 from typing import Any

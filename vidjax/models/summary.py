@@ -74,9 +74,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     # Layers in order of execution; one that is not executed for these inputs still holds parameters.
     names = [name for name in outputs if macs.get(name) or parameters.get(name)]
     names += [name for name in parameters if name not in outputs]
-    layers = tuple(
-        Layer(name, outputs.get(name, ()), parameters.get(name, 0), macs.get(name, 0)) for name in names
-    )
+    layers = tuple(Layer(name, outputs.get(name, ()), parameters.get(name, 0), macs.get(name, 0)) for name in names)
     return Summary(layers, sum(parameters.values()), sum(macs.values()))
 
 
@@ -85,9 +83,7 @@ def _module_path(scopes: str) -> str:
     return "/".join(part for part in scopes.split("/")[1:] if "." not in part)
 
 
-def _walk(
-    jaxpr: Any, scope: str, repeats: int, macs: dict[str, int], outputs: dict[str, tuple[int, ...]]
-) -> None:
+def _walk(jaxpr: Any, scope: str, repeats: int, macs: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> None:
     """Adds what the equations of `jaxpr` multiply, `repeats` times over, to `macs` by module path."""
     for equation in jaxpr.eqns:
         inner_scope = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)

@@ -29,7 +29,7 @@ class Preprocessing:
     crop: int | None = None
     flip: bool = False
     mirror: Mirror = None
-    colour: ColourJitter = ColourJitter()
+    colour: ColourJitter = dataclasses.field(default_factory=ColourJitter)
     mean: float = 0.0
     std: float = 1.0
     dtype: Any = jnp.float32

@@ -7,6 +7,7 @@ the parameter beside the optimizer's own step (Loshchilov & Hutter 2019). Neithe
 scales of normalisations unless `decay_all` is set.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,9 @@ import optax
 from vidjax import options as _options
 
 
-def sgd(learning_rate: optax.ScalarOrSchedule, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False):
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False
+) -> optax.GradientTransformation:
     """Plain stochastic gradient descent."""
     return _assemble(optax.identity(), learning_rate, l2, weight_decay, decay_all)
 
@@ -28,7 +31,7 @@ def momentum(
     l2: float = 0.0,
     weight_decay: float = 0.0,
     decay_all: bool = False,
-):
+) -> optax.GradientTransformation:
     """SGD with (heavy-ball or Nesterov) momentum: v = momentum * v + g; w -= rate * v."""
     return _assemble(optax.trace(momentum, nesterov), learning_rate, l2, weight_decay, decay_all)
 
@@ -41,7 +44,7 @@ def adam(
     eps: float = 1e-8,
     l2: float = 0.0,
     decay_all: bool = False,
-):
+) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015), with coupled L2 by option."""
     return _assemble(optax.scale_by_adam(b1, b2, eps), learning_rate, l2, 0.0, decay_all)
 
@@ -54,12 +57,17 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     decay_all: bool = False,
-):
+) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019). The default is PyTorch's; Optax has 1e-4."""
     return _assemble(optax.scale_by_adam(b1, b2, eps), learning_rate, 0.0, weight_decay, decay_all)
 
 
-OPTIMIZERS = {"sgd": sgd, "momentum": momentum, "adam": adam, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "adam": adam,
+    "adamw": adamw,
+}
 
 
 def create(

@@ -93,7 +93,9 @@ class Pmap(Form):
         return jax.tree.map(lambda x: x.reshape(len(local), x.shape[0] // len(local), *x.shape[1:]), batch)
 
     def compile_train(self, step: TrainStep) -> Callable[[TrainState, Batch], Any]:
-        return jax.pmap(step, _AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self._pmap_devices(), donate_argnums=0)
+        return jax.pmap(
+            step, _AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self._pmap_devices(), donate_argnums=0
+        )
 
     def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
         return jax.pmap(step, _AXIS, in_axes=(None, 0), out_axes=None, devices=self._pmap_devices())

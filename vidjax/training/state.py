@@ -41,7 +41,7 @@ def init_state(
     """
 
     def build() -> TrainState:
-        zeros = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
+        zeros: Any = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
         variables = dict(model.init(jax.random.key(seed), **zeros))
         params = variables.pop("params", {})
         return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params))

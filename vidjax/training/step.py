@@ -33,7 +33,7 @@ class Predictions(NamedTuple):
 
     scores: jax.Array
     loss: jax.Array
-    index: jax.Array
+    index: jax.Array  # type: ignore[assignment]  # a tuple's method of that name is not wanted here
     mask: jax.Array
 
 
@@ -63,13 +63,9 @@ def make_train_step(
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **state.model_state}
-            output, model_state = model.apply(
-                variables,
-                **inputs,
-                **_example_ids(model, batch.index),
-                train=True,
-                rngs={"dropout": dropout_key},
-                mutable=list(state.model_state),
+            arguments = {**inputs, **_example_ids(model, batch.index), "train": True}
+            output, model_state = _apply(
+                model, variables, arguments, rngs={"dropout": dropout_key}, mutable=list(state.model_state)
             )
             losses = loss(output, label)
             return losses.mean(), (output, model_state, losses)
@@ -99,20 +95,27 @@ def make_eval_step(
     """Builds the evaluation step.
 
     Args:
-      model, loss, preprocessing: as in training.
+      model: as in training.
+      loss: as in training.
+      preprocessing: as in training.
       average: logits [B, N, K] -> scores [B, K].
       axis_name: the device axis under `pmap`; the predictions of all devices are gathered.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Predictions:
         inputs = preprocessing.evaluation(batch)
-        output = model.apply({"params": state.params, **state.model_state}, **inputs, train=False)
+        output = _apply(model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
         predictions = Predictions(average(output.logits), loss(output, batch.label), batch.index, batch.mask)
         if axis_name is not None:
             predictions = jax.lax.all_gather(predictions, axis_name, tiled=True)
         return predictions
 
     return eval_step
+
+
+def _apply(model: nn.Module, variables: Any, arguments: dict[str, Any], **options: Any) -> Any:
+    """`model.apply` with the model's own arguments, by name, told apart from Flax's."""
+    return model.apply(variables, **arguments, **options)
 
 
 def _sum_and_count(values: jax.Array) -> tuple[jax.Array, jax.Array]:

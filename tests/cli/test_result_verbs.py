@@ -1,0 +1,85 @@
+"""`python -m vidjax readme` and `collect`, and that this repository's README agrees with its results."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.reporting import run_directory
+from vidjax.cli import collect, readme
+from vidjax.errors import ConfigError, DataError
+from vidjax.reporting.readme import difference, regenerate
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENT = """
+from vidjax.plan import Experiment, Setting
+
+def get_experiment():
+    return Experiment(name="tiny", title="Tiny", axes={"model": {"net": Setting("a.py")}}, columns=("video_top1",))
+"""
+
+
+def call(verb, *arguments, overrides=None):
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return verb.run(parser.parse_args([str(argument) for argument in arguments]), overrides or {})
+
+
+@pytest.fixture
+def page(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    result = run_directory.result(run_directory.predictions(["a", "b"], 8), video_top1=0.625)
+    (tmp_path / "results" / "tiny" / "net-seed0.json").write_text(json.dumps(result))
+    path = tmp_path / "README.md"
+    path.write_text("# X\n<!-- results: tiny -->\n<!-- end -->\n")
+    return path
+
+
+def test_readme_is_regenerated_and_then_agrees(page, capsys):
+    before = page.read_text()
+    assert call(readme, "--check", "--file", page) == 1
+    assert "+| net | 62.5 | 1 |" in capsys.readouterr().out
+    assert page.read_text() == before, "--check changes nothing"
+    assert call(readme, "--file", page) == 0
+    assert "| net | 62.5 | 1 |" in page.read_text()
+    assert call(readme, "--check", "--file", page) == 0
+
+
+def test_a_number_typed_in_is_found(page):
+    call(readme, "--file", page)
+    page.write_text(page.read_text().replace("62.5", "92.5"))
+    assert call(readme, "--check", "--file", page) == 1
+
+
+def test_a_result_that_belongs_to_no_run_is_an_error(page):
+    (page.parent / "results" / "tiny" / "old-seed0.json").write_text("{}")
+    with pytest.raises(DataError, match="old-seed0"):
+        call(readme, "--check", "--file", page)
+
+
+def test_verbs_take_no_config_keys(page):
+    with pytest.raises(ConfigError, match="takes no"):
+        call(readme, "--file", page, overrides={"seed": "1"})
+    with pytest.raises(ConfigError, match="takes no"):
+        call(collect, page.parent, overrides={"seed": "1"})
+
+
+def test_collect(page, tmp_path, capsys):
+    workdir = tmp_path / "work"
+    run_directory.write(workdir / "runs" / "net-seed0", samples=False)
+    (workdir / "experiment.json").write_text(json.dumps({"name": "tiny", "runs": ["net-seed0", "net-seed1"]}))
+    assert call(collect, workdir, "--destination", tmp_path / "out") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["net-seed0.json"]
+    assert "1 results" in capsys.readouterr().out
+
+
+def test_the_readme_of_this_repository_agrees_with_its_results():
+    path = ROOT / "README.md"
+    if not path.is_file():
+        pytest.skip("no README.md beside the package")
+    text = path.read_text()
+    new = regenerate(text, lambda name: readme.block(ROOT, name))
+    assert new == text, "python -m vidjax readme\n" + difference(text, new, "README.md")

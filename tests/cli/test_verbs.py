@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vidjax import cli, configuration
+from vidjax.data import Source, Video
+from vidjax.errors import ConfigError, DataError
+
+ROW = {
+    "baseline": "majority class",
+    "dataset": "tones",
+    "split": "1",
+    "videos": 4,
+    "failed_videos": 0,
+    "video_top1": 0.25,
+    "mean_class_accuracy": 0.5,
+    "correct": 1,
+    "per_class_correct": [1, 0],
+    "per_class_videos": [1, 3],
+}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replaces the config and the decoding; records what reached them."""
+    seen = {}
+    video = Video("a", "a.avi", 0, "a")
+    source = Source("tones", "1", ("x", "y"), (video,), (), (video,))
+    monkeypatch.setattr(configuration, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
+    monkeypatch.setattr(configuration, "source", lambda config: source)
+    monkeypatch.setattr(
+        "vidjax.cli.baselines.baseline_rows", lambda source, progress: seen.update(source=source) or [ROW]
+    )
+    return seen
+
+
+def test_baselines_prints_a_table_and_writes_json(calls, tmp_path, capsys):
+    out = tmp_path / "new" / "rows.json"
+    words = [
+        "baselines",
+        "--config=c.py:small",
+        "--config.data.split=2",
+        "--config.data.root",
+        "clips",
+        f"--json={out}",
+    ]
+    assert cli.main(words) == 0
+    assert calls["load"] == ("c.py:small", {"data.split": "2", "data.root": "clips"})
+    assert json.loads(out.read_text()) == [ROW]
+    printed = capsys.readouterr().out
+    assert "majority class" in printed and "1 / 4" in printed and "25.0%" in printed and "50.0%" in printed
+
+
+def test_errors_are_one_line_and_status_1(calls, monkeypatch, capsys):
+    def fail(config):
+        raise DataError("clip.avi is missing")
+
+    monkeypatch.setattr(configuration, "source", fail)
+    assert cli.main(["baselines", "--config=c.py"]) == 1
+    assert capsys.readouterr().err == "error: clip.avi is missing\n"
+    assert cli.main(["baselines", "--config=c.py", "--jsn=x"]) == 1
+    assert "unknown argument '--jsn=x'" in capsys.readouterr().err
+
+
+def test_config_overrides():
+    assert cli.config_overrides(["--config.a=b=c", "--config.d.e", "1"]) == {"a": "b=c", "d.e": "1"}
+    for words in (["--config.a"], ["x"], ["--config.=1"], ["--configs.a=1"]):
+        with pytest.raises(ConfigError):
+            cli.config_overrides(words)
+
+
+def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):
+    for words in (["--help"], *([verb, "--help"] for verb in cli.VERBS)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in cli.VERBS) and "--json" in printed and "Example:" in printed
+
+
+def test_python_m_vidjax_runs():
+    done = subprocess.run([sys.executable, "-m", "vidjax", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "baselines" in done.stdout

@@ -1,0 +1,64 @@
+"""Small videos with known content, made by the tests themselves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vidjax.data import Video
+
+STEP = 8  # grey levels between two frame numbers: far more than the codec blurs
+
+
+def write_video(path: Path, number: int = 0, frames: int = 32, size: tuple[int, int] = (32, 48), fps: int = 25) -> Path:
+    """A grey video: the upper third shows the frame's number, the middle the video's, the lower a ramp to the right."""
+    height, width = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj444p"
+        stream.codec_context.options = {"qscale": "2", "flags": "+qscale"}
+        for index in range(frames):
+            grey = np.empty((height, width), np.uint8)
+            grey[:] = np.linspace(0, 255, width)
+            grey[: 2 * height // 3] = STEP * (number % 32)
+            grey[: height // 3] = STEP * (index % 32)
+            picture = av.VideoFrame.from_ndarray(np.repeat(grey[..., None], 3, axis=-1), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def shown(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frame numbers and video numbers that frames [..., H, W, 3] of `write_video` show."""
+    height = frames.shape[-3]
+    upper, middle = frames[..., height // 6, :, :], frames[..., height // 2, :, :]
+    return tuple(np.rint(part.mean(axis=(-1, -2)) / STEP).astype(int) for part in (upper, middle))
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Video, ...]:
+    """Seven videos of 14 to 32 frames."""
+    folder = tmp_path_factory.mktemp("videos")
+    return tuple(
+        Video(f"v{n}", str(write_video(folder / f"v{n}.avi", n, frames=14 + 3 * n)), label=n % 3, group=f"v{n}")
+        for n in range(7)
+    )
+
+
+@pytest.fixture(scope="session")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    path = tmp_path_factory.mktemp("damaged") / "noise.avi"
+    path.write_bytes(bytes(range(256)) * 20)
+    return Video("noise", str(path), label=1, group="noise")
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    return write_video
+
+
+@pytest.fixture
+def numbers() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    return shown

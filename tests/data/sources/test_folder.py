@@ -1,0 +1,139 @@
+import logging
+import os
+import shutil
+
+import pytest
+
+from vidjax.data.sources import folder
+from vidjax.errors import ConfigError, DataError
+
+
+def fill(root, classes=("jump", "walk"), clips=40, suffix=".mp4", prefix="clip"):
+    for name in classes:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(clips):
+            (root / name / f"{prefix}{number}{suffix}").write_bytes(b"x")
+    return root
+
+
+def load(root, **options):
+    return folder.load(root=str(root), **options)
+
+
+def parts(source):
+    return {v.id: part for part in ("train", "validation", "test") for v in getattr(source, part)}
+
+
+def test_class_folders_are_split_by_hash(tmp_path):
+    source = load(fill(tmp_path / "mine", clips=300))
+    assert (source.name, source.split, source.classes, source.mirror) == ("mine", "0", ("jump", "walk"), None)
+    assert len(parts(source)) == 600
+    assert len(source.test) == pytest.approx(120, abs=40) and len(source.validation) == pytest.approx(60, abs=30)
+    video = source.train[0]
+    assert video.id.startswith("jump/clip") and video.label == 0 and video.group == video.id
+    assert os.path.isfile(video.path)
+
+
+def test_adding_clips_moves_no_other_and_the_seed_does(tmp_path):
+    before = parts(load(fill(tmp_path)))
+    assert parts(load(tmp_path, seed=1)) != before
+    fill(tmp_path, prefix="new", suffix=".AVI")
+    after = parts(load(tmp_path))
+    assert len(after) == 160 and {name: after[name] for name in before} == before
+
+
+def test_given_parts(tmp_path):
+    for part, clips in (("train", 9), ("val", 3), ("test", 4)):
+        fill(tmp_path / part, clips=clips, prefix=part)
+    source = load(tmp_path, mirror="invariant")
+    assert (source.split, source.mirror) == ("given", "invariant")
+    assert [len(videos) for videos in (source.train, source.validation, source.test)] == [18, 6, 8]
+
+
+def test_validation_is_taken_from_training_where_it_is_not_given(tmp_path):
+    for part, clips in (("train", 60), ("test", 4)):
+        fill(tmp_path / part, clips=clips, prefix=part)
+    source = load(tmp_path)
+    assert len(source.train) + len(source.validation) == 120 and len(source.test) == 8
+    assert 2 < len(source.validation) < 30
+
+
+def test_a_class_named_like_a_part_is_still_a_class(tmp_path):
+    assert load(fill(tmp_path, classes=("train", "tram"))).classes == ("train", "tram")
+
+
+def test_other_files_are_ignored_and_counted(tmp_path, caplog):
+    fill(tmp_path)
+    (tmp_path / "jump" / "notes.txt").write_text("x")
+    (tmp_path / "jump" / ".DS_Store").write_text("x")
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / ".git").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert len(parts(load(tmp_path))) == 80
+    assert "ignored 3 entries" in caplog.text
+
+
+def break_empty_class(root):
+    (root / "run").mkdir()
+
+
+def break_no_videos(root):
+    (root / "run").mkdir()
+    (root / "run" / "a.txt").write_text("x")
+
+
+def break_duplicate(root):
+    (root / "jump" / "clip0.avi").write_bytes(b"x")
+
+
+def break_no_classes(root):
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def break_name(root):
+    (root / "jump" / os.fsdecode(b"\xff.mp4")).write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_empty_class, r"class folder .*run holds no video \(0 other"),
+        (break_no_videos, r"class folder .*run holds no video \(1 other"),
+        (break_duplicate, "jump/clip0 is there twice"),
+        (break_no_classes, "has no class folders"),
+        (break_name, "not valid UTF-8"),
+    ],
+)
+def test_folders_that_do_not_fit_are_refused(tmp_path, damage, message):
+    root = fill(tmp_path / "mine")
+    damage(root)
+    with pytest.raises(DataError, match=message):
+        load(root)
+
+
+def test_given_parts_that_do_not_fit_are_refused(tmp_path):
+    fill(tmp_path / "train", prefix="a")
+    with pytest.raises(DataError, match=r"has train/ but no test/"):
+        load(tmp_path)
+    fill(tmp_path / "test", classes=("jump",), prefix="b")
+    with pytest.raises(DataError, match="class walk is in the train part but not in test"):
+        load(tmp_path)
+    fill(tmp_path / "test", classes=("walk",), prefix="a")
+    with pytest.raises(DataError, match="walk/a0 is there twice"):
+        load(tmp_path)
+    fill(tmp_path / "val")
+    fill(tmp_path / "validation")
+    with pytest.raises(DataError, match="both val/ and validation/"):
+        load(tmp_path)
+
+
+def test_an_empty_part_and_wrong_options(tmp_path):
+    with pytest.raises(DataError, match="part is empty"):
+        load(fill(tmp_path / "few", clips=1))
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="mirror is 'yes'"):
+        load(tmp_path / "few", mirror="yes")
+    with pytest.raises(ConfigError, match="together below 1"):
+        load(tmp_path / "few", test=0.9, validation=0.2)

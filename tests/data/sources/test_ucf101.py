@@ -1,0 +1,169 @@
+import logging
+from collections import defaultdict
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vidjax.data.sources import SOURCES, ucf101
+from vidjax.errors import ConfigError, DataError
+
+CLASSES = ["Archery", "Lunges", "HandstandPushups"]
+
+
+@pytest.fixture
+def ucf(tmp_path):
+    """A small UCF101: three classes, groups 1-5 with two clips each; group 1 is the test list."""
+    root, splits = tmp_path / "UCF-101", tmp_path / "lists"
+    splits.mkdir()
+    lists = {"train": [], "test": []}
+    for number, name in enumerate(CLASSES, start=1):
+        (root / name).mkdir(parents=True)
+        spelled = name.replace("Handstand", "HandStand")  # as in the real data set
+        for group in range(1, 6):
+            for clip in (1, 2):
+                line = f"{name}/v_{spelled}_g{group:02d}_c{clip:02d}.avi"
+                (root / line).write_bytes(b"x")
+                lists["test" if group == 1 else "train"].append(line if group == 1 else f"{line} {number}")
+    (splits / "classInd.txt").write_text("".join(f"{n} {name}\r\n" for n, name in enumerate(CLASSES, start=1)))
+    for part, lines in lists.items():
+        (splits / f"{part}list01.txt").write_text("\r\n".join(lines) + "\r\n")
+    return root, splits
+
+
+def load(ucf, **options):
+    return ucf101.load(root=str(ucf[0]), splits=str(ucf[1]), **options)
+
+
+def append(path, line):
+    path.write_text(path.read_text() + line + "\n")
+
+
+def test_parts_and_labels(ucf):
+    source = load(ucf)
+    assert SOURCES["ucf101"] is ucf101.load
+    assert (source.name, source.split, source.mirror, source.absent) == ("ucf101", "1", "invariant", 0)
+    assert source.classes == tuple(CLASSES)
+    assert (len(source.train), len(source.validation), len(source.test)) == (18, 6, 6)
+    first = source.test[0]
+    assert (first.id, first.label, first.group) == ("Archery/v_Archery_g01_c01", 0, "Archery_g01")
+    assert first.path == str(ucf[0] / "Archery" / "v_Archery_g01_c01.avi") and not first.exact_seek
+    assert {video.label for video in source.test if "HandStand" in video.id} == {2}
+
+
+def test_validation_takes_whole_groups_of_every_class_and_always_the_same(ucf):
+    source = load(ucf, validation=0.5)
+    groups = defaultdict(set)
+    for video in source.validation:
+        groups[video.label].add(video.group)
+    assert {label: len(names) for label, names in groups.items()} == {0: 2, 1: 2, 2: 2}
+    assert not {v.group for v in source.train} & {v.group for v in source.validation}
+    assert load(ucf, validation=0.5) == source
+
+
+def test_a_missing_clip_is_named_or_allowed(ucf, caplog):
+    gone = ucf[0] / "Lunges" / "v_Lunges_g03_c02.avi"
+    gone.unlink()
+    (ucf[0] / "Lunges" / "v_Lunges_g01_c01.avi").unlink()
+    with pytest.raises(DataError, match=r"v_Lunges_g03_c02\.avi is missing \(2 of 30 listed clips"):
+        load(ucf)
+    with caplog.at_level(logging.WARNING):
+        source = load(ucf, allow_missing=True)
+    assert source.absent == 2 and "2 of 30" in caplog.text
+    assert len(source.train) + len(source.validation) + len(source.test) == 28
+
+
+def test_classes_without_clips_are_dropped_and_labels_renumbered(ucf, caplog):
+    for path in (ucf[0] / "Archery").iterdir():
+        path.unlink()
+    with caplog.at_level(logging.WARNING):
+        source = load(ucf, allow_missing=True)
+    assert source.classes == ("Lunges", "HandstandPushups") and source.absent == 10
+    assert {v.label for v in source.test} == {0, 1} and "1 of 3 classes" in caplog.text
+
+
+def test_an_empty_part_says_so(ucf):
+    for path in ucf[0].glob("*/*_g01_*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"split 1: the test part is empty: none of the 6 clips of testlist01\.txt"):
+        load(ucf, allow_missing=True)
+
+
+def test_a_class_with_nothing_to_train_on_is_refused(ucf):
+    for path in (ucf[0] / "Lunges").glob("*_g0[2-5]_*"):
+        path.unlink()
+    with pytest.raises(DataError, match="class Lunges has no video in the train part"):
+        load(ucf, allow_missing=True)
+
+
+def test_a_group_in_two_parts_is_refused(ucf):
+    (ucf[0] / "Lunges" / "v_Lunges_g02_c09.avi").write_bytes(b"x")
+    append(ucf[1] / "testlist01.txt", "Lunges/v_Lunges_g02_c09.avi")
+    with pytest.raises(DataError, match="group Lunges_g02 is in both"):
+        load(ucf)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Lunges/v_Lunges_g02_c01.avi 1", r"trainlist01\.txt:25: .*label '1', but classInd\.txt numbers its class 2"),
+        ("Fencing/v_Fencing_g02_c01.avi 4", r":25: class 'Fencing' is not in classInd\.txt"),
+        ("Lunges/v_Lunges_g02_c01.avi 2", r":25: .* is already in line 9"),
+        ("../../etc/v_x_g01_c01.avi 1", r":25: .* is not written"),
+        ("Lunges/../../v_x_g01_c01.avi 1", r":25: .* is not written"),
+        ("nonsense", r":25: 'nonsense' is not written"),
+    ],
+)
+def test_lines_that_do_not_fit_name_file_and_line(ucf, line, message):
+    append(ucf[1] / "trainlist01.txt", line)
+    with pytest.raises(DataError, match=message):
+        load(ucf)
+
+
+def test_a_clip_in_both_lists_is_refused(ucf):
+    append(ucf[1] / "testlist01.txt", "Lunges/v_Lunges_g02_c01.avi")
+    with pytest.raises(DataError, match="Lunges/v_Lunges_g02_c01 is there twice"):
+        load(ucf)
+
+
+@pytest.mark.parametrize("text", ["1 Archery\n3 Lunges\n", "1 Archery\n2 Archery\n", "Archery\n", "1 ../x\n", ""])
+def test_a_bad_class_list_is_refused(ucf, text):
+    (ucf[1] / "classInd.txt").write_text(text)
+    with pytest.raises(DataError, match=r"classInd\.txt"):
+        load(ucf)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_list_give_a_source_or_a_data_error(ucf, data):
+    (ucf[1] / "trainlist01.txt").write_bytes(data)
+    with pytest.raises(DataError):
+        load(ucf)
+
+
+def test_missing_folders_and_options_out_of_range(ucf, tmp_path):
+    with pytest.raises(DataError, match=r"root .*nowhere is not a folder"):
+        load((tmp_path / "nowhere", ucf[1]))
+    with pytest.raises(DataError, match=r"trainlist02\.txt is missing"):
+        load(ucf, split=2)
+    with pytest.raises(ConfigError, match="split is 4"):
+        load(ucf, split=4)
+    with pytest.raises(ConfigError, match="validation is 0"):
+        load(ucf, validation=0)
+
+
+@pytest.mark.parametrize(("split", "test_groups"), [(2, range(8, 15)), (3, range(15, 22))])
+def test_the_real_clips(test_data, split, test_groups):
+    source = load((test_data / "UCF-101", test_data / "ucfTrainTestlist"), split=split, allow_missing=True)
+    assert len(source.classes) == 8 and len(source.test) == 56
+    assert {int(video.group[-2:]) for video in source.test} == set(test_groups)
+    assert len(source.train) + len(source.validation) == 120
+    assert source.absent == 13320 - 176
+    assert {video.label for video in source.validation} == set(range(8))
+
+
+def test_split_1_of_the_real_clips_has_no_test_part(test_data):
+    with pytest.raises(DataError, match="test part is empty"):
+        load((test_data / "UCF-101", test_data / "ucfTrainTestlist"), split=1, allow_missing=True)
+    with pytest.raises(DataError, match=r"v_ApplyEyeMakeup_g01_c01\.avi is missing"):
+        load((test_data / "UCF-101", test_data / "ucfTrainTestlist"), split=2)

@@ -1,0 +1,244 @@
+import itertools
+import multiprocessing
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from vidjax.data import Clip, MemoryCache, Video, Views, evaluation_batches, read_frames, sampling, training_batches
+from vidjax.errors import ConfigError, DataError, VideoError
+
+CLIP = Clip(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
+ALL_VIEWS = Views(clips=2, crops="three", flip=True)
+
+
+def train(videos, steps, *, batch_size=4, seed=3, clip=CLIP, **options):
+    with training_batches(videos, clip, batch_size=batch_size, seed=seed, **options) as batches:
+        return list(itertools.islice(batches, steps))
+
+
+def evaluate(videos, views=ALL_VIEWS, *, clip=CLIP, batch_size=8, **options):
+    with evaluation_batches(videos, clip, views, batch_size=batch_size, **options) as batches:
+        return list(batches), batches.failed
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.inputs["rgb"], other.inputs["rgb"])
+        for name in ("label", "index", "mask"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def examples(batches):
+    """Global number -> (clip, label, mask), each number once."""
+    found = {}
+    for batch in batches:
+        for rgb, label, index, mask in zip(batch.inputs["rgb"], batch.label, batch.index, batch.mask, strict=True):
+            assert int(index) not in found
+            found[int(index)] = (rgb.tobytes(), int(label), bool(mask))
+    return found
+
+
+def test_shapes_and_types(videos):
+    (batch,) = train(videos, 1)
+    assert list(batch.inputs) == ["rgb"]
+    assert batch.inputs["rgb"].shape == (4, 4, 20, 20, 3) and batch.inputs["rgb"].dtype == np.uint8
+    assert (batch.label.dtype, batch.index.dtype, batch.mask.dtype) == (np.int32, np.int32, bool)
+    assert batch.mask.all() and batch.index.tolist() == [0, 1, 2, 3]
+
+
+def test_every_epoch_shows_each_video_once_in_a_new_order(videos, numbers):
+    whole = Clip(frames=4, stride=2, crop=32)
+    batches = train(videos, 7, batch_size=3, clip=whole)  # 21 examples: three epochs, ending within batches
+    frame, video = numbers(np.concatenate([batch.inputs["rgb"] for batch in batches]))
+    assert (video == video[:, :1]).all()
+    epochs = video[:, 0].reshape(3, 7)
+    assert [sorted(epoch) for epoch in epochs.tolist()] == [list(range(7))] * 3
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+    assert np.concatenate([batch.label for batch in batches]).tolist() == (video[:, 0] % 3).tolist()
+    assert (np.diff(frame, axis=1) == 2).all()
+    # the start is drawn anew in every epoch, not once per video
+    starts = {number: set(frame[video[:, 0] == number, 0].tolist()) for number in range(7)}
+    assert max(len(found) for found in starts.values()) > 1
+
+
+def test_restarting_at_a_step_gives_the_same_batches(videos):
+    assert_same(train(videos, 4, start_step=3), train(videos, 7)[3:])
+
+
+def test_seeds_differ(videos):
+    assert examples(train(videos, 2, seed=3)) != examples(train(videos, 2, seed=4))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_each_global_batch(videos, processes):
+    alone = train(videos, 5)
+    shares = [train(videos, 5, process_index=p, process_count=processes) for p in range(processes)]
+    for step, batch in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert all(len(part.label) == 4 // processes for part in parts)
+        assert examples(parts) == examples([batch])
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 4}, {"cache": True}, {"cache": False, "threads": 1}])
+@pytest.mark.parametrize("exact_seek", [False, True])
+def test_batches_depend_neither_on_threads_nor_on_the_cache(videos, options, exact_seek):
+    videos = [Video(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
+    options = {**options, "cache": MemoryCache(10**8) if options.get("cache") else None}
+    assert_same(train(videos, 5, **options), train(videos, 5))
+    assert_same(evaluate(videos, **options)[0], evaluate(videos)[0])
+
+
+def test_a_cache_that_is_too_small_changes_nothing(videos):
+    assert_same(train(videos, 5, cache=MemoryCache(60_000)), train(videos, 5))
+
+
+def test_worker_processes_give_the_same_batches_and_end(videos):
+    assert_same(train(videos, 4, workers=2, cache=MemoryCache(10**7)), train(videos, 4))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_errors_and_reasons_travel_from_worker_processes(videos, damaged):
+    with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded") as error:
+        train([*videos, damaged], 8, workers=1)
+    assert error.value.path == damaged.path
+    batches, failed = evaluate([*videos, damaged], workers=2)
+    assert list(failed) == ["noise"]
+    assert_same(batches, evaluate([*videos, damaged])[0])
+    assert not multiprocessing.active_children()
+
+
+def test_iterators_end_their_threads(videos):
+    before = set(threading.enumerate())
+    batches = training_batches(videos, CLIP, batch_size=4, seed=0, threads=3)
+    next(batches)
+    batches.close()
+    batches.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_video_that_cannot_be_decoded_stops_training_for_good(videos, damaged, threads):
+    batches = training_batches([*videos, damaged], CLIP, batch_size=8, seed=0, threads=threads)
+    for _ in range(2):  # going on would skip examples in silence
+        with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded"):
+            next(batches)
+
+
+def test_evaluation_views_are_the_clips_and_crops_of_each_video(videos):
+    batches, failed = evaluate(videos)
+    found = np.concatenate([batch.inputs["rgb"] for batch in batches])
+    assert not failed and ALL_VIEWS.count == 12 and ALL_VIEWS.describe() == "2 clips x 3 crops x 2 flips"
+    for number, video in enumerate(videos):
+        clips = sampling.uniform_clips(14 + 3 * number, 4, 2, 2)
+        for view, (clip, left, flip) in enumerate(itertools.product(clips, (0, 8, 16), (False, True))):
+            expected = read_frames(video.path, clip.tolist(), (24, 36))[:, 2:22, left : left + 20]
+            assert ALL_VIEWS.is_flipped(view) == flip
+            np.testing.assert_array_equal(found[12 * number + view], expected[:, :, ::-1] if flip else expected)
+
+
+def test_three_crops_of_an_upright_video_lie_below_each_other(write, tmp_path):
+    video = Video("tall", str(write(tmp_path / "tall.avi", size=(48, 32))), 0, "tall")
+    batches, _ = evaluate([video], Views(crops="three"), clip=Clip(frames=1, crop=32), batch_size=3)
+    middle = sampling.uniform_clips(32, 1, 1, 1)[0].tolist()
+    whole = read_frames(video.path, middle)
+    for view, top in enumerate((0, 8, 16)):
+        np.testing.assert_array_equal(batches[0].inputs["rgb"][view], whole[:, top : top + 32])
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_every_view_is_seen_once_over_all_processes(videos, count, processes):
+    views = Views(clips=3)
+    shares = [evaluate(videos[:count], views, process_index=p, process_count=processes)[0] for p in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    assert all(len(batch.label) == 8 // processes for share in shares for batch in share)
+    found = examples(batch for share in shares for batch in share)
+    valid = {index: label for index, (_, label, mask) in found.items() if mask}
+    assert valid == {3 * number + view: videos[number].label for number in range(count) for view in range(3)}
+    assert found == examples(evaluate(videos[:count], views)[0])
+
+
+def test_evaluation_masks_what_cannot_be_decoded_and_says_why(videos, damaged):
+    batches, failed = evaluate([videos[0], damaged, videos[1]], Views(clips=2), batch_size=4)
+    assert np.concatenate([batch.mask for batch in batches]).tolist() == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert list(failed) == ["noise"] and failed["noise"].startswith("cannot be decoded")
+
+
+@pytest.mark.parametrize(("position", "start"), [("first", 0), ("middle", 12), ("last", 25)])
+def test_a_fixed_position_is_the_same_in_training_and_evaluation(videos, numbers, position, start):
+    clip = Clip(frames=4, stride=2, position=position, crop=32)
+    long = [videos[6]]  # 32 frames: starts 0 .. 25
+    for batches in (train(long, 2, batch_size=2, clip=clip), evaluate(long, Views(), clip=clip, batch_size=1)[0]):
+        for batch in batches:
+            assert (numbers(batch.inputs["rgb"])[0] == start + 2 * np.arange(4)).all()
+    with pytest.raises(ConfigError, match="one clip per video"):
+        evaluation_batches(videos, clip, Views(clips=2), batch_size=4)
+
+
+def test_target_frame_rate(videos, numbers):
+    (batch,) = train([videos[6]], 1, batch_size=1, clip=Clip(frames=5, fps=10.0, position="first", crop=32))
+    assert numbers(batch.inputs["rgb"])[0].tolist() == [[0, 3, 5, 8, 10]]  # 25 fps: every 2.5 frames
+
+
+def test_random_crops_vary_and_centre_crops_do_not(videos):
+    still = Clip(frames=1, position="first", crop=16, crop_position="centre")
+    centre = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=still)}
+    moved = Clip(frames=1, position="first", crop=16, crop_position="random")
+    random = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=moved)}
+    assert len(centre) == 1 and len(random) > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": 30, "short_side": 24}, "crop 30 does not fit into short_side 24"),
+        ({"position": "frist"}, "frist"),
+        ({"crop_position": "corner"}, "corner"),
+        ({"frames": 0}, "frames must be at least 1"),
+        ({"fps": 10.0, "stride": 2}, "without stride"),
+    ],
+)
+def test_clips_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Clip(**{"frames": 4, "crop": 20, **options})
+
+
+def test_sizes_that_do_not_fit_are_refused(videos):
+    with pytest.raises(ConfigError, match="batch_size 4 must be a positive multiple of the 3"):
+        training_batches(videos, CLIP, batch_size=4, seed=0, process_count=3)
+    with pytest.raises(DataError, match="empty"):
+        training_batches([], CLIP, batch_size=4, seed=0)
+    with pytest.raises(ConfigError, match="'five'"):
+        Views(crops="five")
+    too_large = Clip(frames=4, crop=40)
+    with pytest.raises(ConfigError, match=r"v\d\.avi: its frames are 32x48 pixels, smaller than the crop 40"):
+        train(videos, 1, clip=too_large)
+    with pytest.raises(ConfigError, match="smaller than the crop 40"):
+        evaluate(videos, clip=too_large)
+
+
+def test_vidjax_data_starts_no_jax_back_end():
+    code = (
+        "import vidjax.data, sys; jax = sys.modules.get('jax'); "
+        "assert 'flax' not in sys.modules and 'decord' not in sys.modules; "
+        "assert jax is None or not jax._src.xla_bridge._backends"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

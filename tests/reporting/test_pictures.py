@@ -1,0 +1,57 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidjax.reporting import pictures
+
+
+def frames(t=4, h=6, w=8):
+    return np.stack([np.full((h, w, 3), (50 * i, 10, 255 - 50 * i), np.uint8) for i in range(t)])
+
+
+def test_strip_shows_every_frame_in_order():
+    image = Image.open(io.BytesIO(pictures.strip(frames(), scale=2)))
+    assert image.format == "PNG"
+    assert image.size == (4 * 16 + 3 * 2, 12)
+    for i in range(4):
+        assert image.getpixel((i * 18 + 8, 6)) == (50 * i, 10, 255 - 50 * i, 255)
+    assert image.getpixel((17, 6))[3] == 0, "gaps are transparent"
+
+
+def test_animation_plays_for_ever():
+    image = Image.open(io.BytesIO(pictures.animation(frames(), fps=25)))
+    assert image.format == "WEBP"
+    assert image.is_animated
+    assert image.n_frames == 4
+    assert image.info["loop"] == 0
+    image.seek(3)
+    image.load()
+    assert image.info["duration"] == 40
+    r, _, b = image.convert("RGB").getpixel((4, 3))
+    assert abs(r - 150) < 12
+    assert abs(b - 105) < 12
+
+
+@pytest.mark.parametrize("bad", [frames().astype(np.float32), frames()[0], frames()[..., :1], frames()[:0]])
+def test_other_arrays_are_refused(bad):
+    with pytest.raises(ValueError, match=r"uint8 \[T > 0, H, W, 3\]"):
+        pictures.strip(bad)
+
+
+def test_fps_must_be_positive():
+    with pytest.raises(ValueError, match="fps"):
+        pictures.animation(frames(), fps=0)
+
+
+def test_write_samples(tmp_path):
+    pictures.write_samples(tmp_path / "samples", [("a/b", frames())], [("../x", frames(), 25.0), ("y", frames(1), 5.0)])
+    index = json.loads((tmp_path / "samples" / "index.json").read_text())
+    assert index == {
+        "contact": [{"label": "a/b", "file": "contact/0.png"}],
+        "clips": [{"id": "../x", "file": "clips/0.webp"}, {"id": "y", "file": "clips/1.webp"}],
+    }
+    for entry in index["contact"] + index["clips"]:
+        Image.open(tmp_path / "samples" / entry["file"]).load()

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from tests.reporting import run_directory
+from vidjax.errors import DataError
+from vidjax.reporting import readme
+from vidjax.reporting.comparison import COLUMNS, Row
+
+PAGE = "# Title\n<!-- results: a -->\nold\n<!-- end -->\nbetween\n<!-- results: b -->\n<!-- end -->\nlast\n"
+
+
+def test_blocks_are_replaced_and_the_rest_is_not_touched():
+    new = readme.regenerate(PAGE, lambda name: f"new {name}\n")
+    assert new == (
+        "# Title\n<!-- results: a -->\n\nnew a\n\n<!-- end -->\nbetween\n"
+        "<!-- results: b -->\n\nnew b\n\n<!-- end -->\nlast\n"
+    )
+    assert readme.regenerate(new, lambda name: f"new {name}\n") == new
+
+
+@pytest.mark.parametrize("page", [PAGE.replace("<!-- end -->", "", 1), PAGE.rsplit("<!-- end -->", 1)[0]])
+def test_a_block_without_end_is_an_error(page):
+    with pytest.raises(DataError, match=r"line \d+: block 'results: [ab]'"):
+        readme.regenerate(page, str)
+
+
+def test_difference_names_the_lines():
+    assert readme.difference("a\nb\n", "a\nb\n", "README.md") == ""
+    diff = readme.difference("a\nb\n", "a\nc\n", "README.md")
+    assert "-b\n" in diff
+    assert "+c\n" in diff
+
+
+def test_results_and_baselines_are_told_apart(tmp_path):
+    (tmp_path / "net-seed0.json").write_text(json.dumps({"model": "net"}))
+    (tmp_path / "baselines-split2.json").write_text(json.dumps([{"baseline": "majority class"}]))
+    runs, baselines = readme.read_results(tmp_path)
+    assert runs == {"net-seed0": {"model": "net"}}
+    assert baselines == [{"baseline": "majority class"}]
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(DataError, match=r"bad\.json"):
+        readme.read_results(tmp_path)
+
+
+def baseline(split, correct):
+    return {
+        "baseline": "majority class",
+        "dataset": "ucf101",
+        "split": split,
+        "videos": 10,
+        "video_top1": sum(correct) / 10,
+        "mean_class_accuracy": 0.5,
+        "correct": sum(correct),
+        "per_class_correct": correct,
+        "per_class_videos": [5, 5],
+    }
+
+
+def test_baselines_are_pooled_over_splits():
+    (row,) = readme.baseline_rows([baseline("2", [5, 0]), baseline("3", [0, 1])], ["model", "rate"])
+    assert row.labels == {"model": "baseline: majority class", "rate": "-"}
+    assert row.results[0]["video_top1"] == pytest.approx(6 / 20)
+    assert row.results[0]["videos"] == 20
+
+
+def test_block_says_where_its_numbers_come_from():
+    result = run_directory.result(run_directory.predictions(["a", "b"], 8), video_top1=0.5)
+    rows = [Row({"model": "net"}, [result], 1)]
+    block = readme.experiment_block("Title", rows, [COLUMNS["video_top1"]], {"net-seed0": result})
+    assert "| net | 50.0 | 1 |" in block
+    assert "hardware: cpu, 2 cores" in block
+    assert "code: 0123abc" in block
+    assert "No results yet" in readme.experiment_block("Title", [Row({"model": "net"}, [], 1)], [COLUMNS["model"]], {})

@@ -1,0 +1,49 @@
+import pandas as pd
+import pytest
+
+from tests.reporting import run_directory
+from vidjax.reporting import tables
+
+
+def row(**changes):
+    return tables.result_row(run_directory.result(run_directory.predictions(["a", "b"], 8), **changes)).iloc[0]
+
+
+def test_result_row_has_every_column_of_a_paper_table():
+    shown = row(clip_top1=0.9534, video_top1=0.9867, video_top5=1.0, mean_class_accuracy=0.98666)
+    assert shown["parameters"] == "1,234,567"
+    assert shown["GMACs/view"] == "0.042 @ 10x48x48"
+    assert shown["views"] == "2 clips x 1 crop"
+    assert shown["clip top-1 %"] == "95.3"
+    assert shown["video top-1 %"] == "98.7"
+    assert shown["video top-5 %"] == "100.0"
+    assert shown["mean class acc. %"] == "98.7"
+    assert shown["wall time"] == "2:23"
+    assert shown["videos"] == "8"
+
+
+def test_failed_videos_are_shown():
+    assert row(videos=298, failed_videos=2)["videos"] == "298 (2 failed)"
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0:00"), (59.6, "1:00"), (143, "2:23"), (3599.7, "1:00:00"), (7384, "2:03:04")]
+)
+def test_duration(seconds, text):
+    assert tables.duration(seconds) == text
+
+
+@pytest.mark.parametrize("value, text", [(0.000012, "0.000012"), (0.0421, "0.042"), (3.14159, "3.14"), (65.44, "65.4")])
+def test_gmacs(value, text):
+    assert tables.gmacs(value) == text
+
+
+def test_markdown_escapes_and_aligns():
+    table = pd.DataFrame({"name": ["a|b", "<script>"], "top-1 %": ["1.0 ± 0.1", "-"]})
+    assert tables.to_markdown(table) == (
+        "| name | top-1 % |\n| :-- | --: |\n| a\\|b | 1.0 ± 0.1 |\n| &lt;script> | - |\n"
+    )
+
+
+def test_csv_has_no_index():
+    assert tables.to_csv(pd.DataFrame({"a": [1], "b": ["x,y"]})) == 'a,b\n1,"x,y"\n'

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+
+from vidjax import configuration
+from vidjax.configuration import load, parse_argument
+from vidjax.errors import ConfigError
+
+EARLY = "configs/early_fusion.py"
+
+
+def test_argument_grammar():
+    assert vars(parse_argument("", ("motion", "folder"), frames=10)) == {"preset": "motion", "frames": 10}
+    assert vars(parse_argument("folder,frames=5", ("motion", "folder"), frames=10)) == {"preset": "folder", "frames": 5}
+    assert parse_argument("flag=true", ("motion",), flag=False).flag is True
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("foldr", "'foldr' is no data preset; did you mean 'folder'"),
+        ("frame=3", "no key 'frame'; did you mean 'frames'"),
+        ("frames=many", "'many' is no int"),
+    ],
+)
+def test_argument_errors(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_argument(argument, ("motion", "folder"), frames=10)
+
+
+@pytest.mark.parametrize("preset", ["motion", "ucf101", "ucf101_small", "folder"])
+@pytest.mark.parametrize("system", ["early_fusion", "single_frame"])
+def test_every_preset_loads_and_names_its_own_directory(system, preset):
+    config = load(f"configs/{system}.py:{preset}")
+    assert config.model.name == system
+    assert config.name == (system if preset == "motion" else f"{system}-{preset}")
+    assert (config.train.steps is None) != (config.train.epochs is None)
+
+
+def test_overrides_are_read_with_the_type_of_the_key():
+    config = load(
+        EARLY,
+        {
+            "train.steps": "1e3",
+            "optimizer.learning_rate": 1,
+            "optimizer.momentum": "0.5",
+            "data.allow_missing": "True",
+            "model.dropout": "none",
+            "data.root": "some folder",
+        },
+    )
+    assert config.train.steps == 1000 and isinstance(config.train.steps, int)
+    assert config.optimizer.learning_rate == 1.0
+    assert config.optimizer.momentum == 0.5
+    assert config.data.allow_missing is True
+    assert config.model.dropout is None
+    assert config.data.root == "some folder"
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("optimizer.momentm", "1", "unknown config key 'optimizer.momentm'; did you mean 'optimizer.momentum'"),
+        ("optimiser.momentum", "1", "did you mean 'optimizer.momentum'"),
+        ("batch_size", "1", "did you mean '(train|evaluate).batch_size'"),
+        ("optimizer", "adam", "is a section: set one of its keys"),
+        ("train.steps", "many", "train.steps"),
+        ("train.steps", "1.5", "no whole number"),
+        ("seed", "none", "seed may not be None"),
+    ],
+)
+def test_override_errors_are_one_line(key, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(EARLY, {key: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'configs/early_fusion.py'"):
+        load("configs/early_fussion.py")
+
+
+def test_file_without_get_config_is_refused(tmp_path):
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match="defines no get_config"):
+        load(str(tmp_path / "empty.py"))
+
+
+def test_typed_steps_displace_the_epochs_of_the_preset():
+    config = load(f"{EARLY}:ucf101", {"train.steps": 5})
+    assert (config.train.steps, config.train.epochs) == (5, None)
+
+
+def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_typed():
+    config = load(f"{EARLY}:ucf101", {"optimizer.name": "adamw", "optimizer.b1": 0.8})
+    assert config.optimizer.momentum is None and config.optimizer.l2 is None
+    assert config.optimizer.b1 == 0.8
+    config = load(f"{EARLY}:ucf101", {"optimizer.name": "adamw", "optimizer.momentum": 0.8})
+    assert config.optimizer.momentum == 0.8  # refused where the optimizer is built
+
+
+def test_hash_and_differences_follow_the_content():
+    first, same, other = load(EARLY), load(EARLY), load(EARLY, {"seed": 1})
+    assert configuration.hash_of(first) == configuration.hash_of(same) != configuration.hash_of(other)
+    old, new = (json.loads(configuration.to_json(config)) for config in (first, other))
+    assert configuration.differences(old, new) == ["seed: 0 -> 1"]
+
+
+def test_help_documents_every_key():
+    documented = configuration.documented_keys()
+    missing = [key for key in configuration.flatten(load(EARLY)) if f"--config.{key}=" not in documented]
+    assert not missing
+
+
+def test_unknown_source_and_option_are_one_line_errors():
+    with pytest.raises(ConfigError, match="unknown data source 'ufc101'; did you mean 'ucf101'"):
+        configuration.source(load(EARLY, {"data.name": "ufc101"}))
+    with pytest.raises(ConfigError, match="needs --config.data.root"):
+        configuration.source(load(f"{EARLY}:ucf101"))
+    with pytest.raises(ConfigError, match="'motion' takes no option 'splits'"):
+        configuration.source(load(EARLY, {"data.splits": "x"}))

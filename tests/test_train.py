@@ -1,0 +1,180 @@
+"""The main job on a toy folder: it learns, resumes after a kill at the same numbers, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vidjax import configuration, evaluate, train
+from vidjax.errors import ConfigError, VidjaxError
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = {
+    "data.frames": 3,
+    "data.short_side": 40,
+    "data.crop": 40,
+    "preprocessing.crop": 36,
+    "model.width_multiplier": 0.05,
+    "train.batch_size": 8,
+    "train.steps": 12,
+    "train.log_every": 5,
+    "train.validate_every": 6,
+    "checkpoint.every": 4,
+    "evaluate.clips": 2,
+    "evaluate.batch_size": 8,
+    "evaluate.samples": 2,
+    "parallel": "jit",
+}
+
+
+def toy_config(root, **more):
+    overrides = {**TOY, "data.root": str(root), **{key.replace("__", "."): value for key, value in more.items()}}
+    return configuration.load("configs/early_fusion.py:folder", overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(toy_folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "toy"
+    return workdir, train.train_and_evaluate(toy_config(toy_folder), workdir)
+
+
+def comparable(workdir):
+    """All that must be the same for two equal runs."""
+    result = json.loads((workdir / "result.json").read_text())
+    for key in ("seconds", "command", "date", "commit"):
+        del result[key]
+    return result, (workdir / "metrics.jsonl").read_text(), (workdir / "predictions" / "test.json").read_text()
+
+
+def test_writes_the_run_directory(finished, toy_folder):
+    workdir, result = finished
+    assert result["finished"] and result["steps"] == 12
+    asked = [
+        "model",
+        "inputs",
+        "dataset",
+        "split",
+        "seed",
+        "parameters",
+        "gmacs_per_view",
+        "views",
+        "videos",
+        "failed_videos",
+        "clip_top1",
+        "video_top1",
+        "video_top5",
+        "mean_class_accuracy",
+        "seconds",
+    ]
+    assert set(asked) <= result.keys()
+    assert json.loads((workdir / "result.json").read_text()) == result
+    assert (result["model"], result["dataset"], result["views"]) == ("early_fusion", toy_folder.name, 2)
+    assert (workdir / "report.html").stat().st_size > 10_000
+    assert any((workdir / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    logged = [(line["step"], line["split"]) for line in lines]
+    assert [step for step, split in logged if split == "train"] == [4, 5, 8, 10, 12]
+    assert [step for step, split in logged if split == "validation"] == [6, 12]
+    assert set(lines[0]) == {"step", "split", "loss", "top1", "learning_rate"}
+
+
+def test_two_equal_runs_write_equal_files(finished, toy_folder, tmp_path):
+    train.train_and_evaluate(toy_config(toy_folder, data__threads=0, data__cache="none"), tmp_path)
+    assert comparable(finished[0]) == comparable(tmp_path)
+
+
+def test_a_finished_run_is_reported_and_not_trained_again(finished, toy_folder, capsys):
+    workdir, result = finished
+    before = (workdir / "result.json").stat().st_mtime_ns
+    assert train.train_and_evaluate(toy_config(toy_folder), workdir) == result
+    assert "is finished; not trained again" in capsys.readouterr().out
+    assert (workdir / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_directory_with_another_config_is_refused(finished, toy_folder):
+    with pytest.raises(ConfigError, match=r"holds a run of another config \(seed: 0 -> 1\)"):
+        train.train_and_evaluate(toy_config(toy_folder, seed=1), finished[0])
+
+
+def test_eval_mode_gives_the_same_accuracies(finished, toy_folder):
+    workdir, result = finished
+    again = evaluate.evaluate(toy_config(toy_folder), workdir)
+    for key in ("video_top1", "clip_top1", "steps", "per_class_correct"):
+        assert again[key] == result[key]
+
+
+def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
+    with pytest.raises(VidjaxError, match="no checkpoints to evaluate"):
+        evaluate.evaluate(toy_config(toy_folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"preprocessing__crop": 44}, "preprocessing.crop=44 is larger than data.crop=40"),
+        ({"preprocessing__crop": 8}, "does not take rgb|too small"),
+        ({"preprocessing__flip": True}, "preprocessing.flip=True"),
+        ({"evaluate__flip": True}, "evaluate.flip=True"),
+        ({"model__normalization": "layer"}, "lrn, batch, none"),
+        ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
+        ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
+        ({"train__batch_size": 0}, "train.batch_size=0"),
+        ({"model__name": "erly_fusion"}, "did you mean 'early_fusion'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(toy_folder, tmp_path, more, message):
+    with pytest.raises(VidjaxError, match=message) as caught:
+        train.train_and_evaluate(toy_config(toy_folder, **more), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_ends_the_run_with_advice(toy_folder, tmp_path):
+    with pytest.raises(VidjaxError, match="diverged; lower optimizer.learning_rate"):
+        train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=1e30), tmp_path)
+
+
+def command(root, workdir, *more):
+    overrides = [f"--config.{key}={value}" for key, value in {**TOY, "data.root": root}.items()]
+    return [
+        sys.executable,
+        "launch.py",
+        "--config=configs/early_fusion.py:folder",
+        *overrides,
+        f"--workdir={workdir}",
+        *more,
+    ]
+
+
+def test_kill_and_the_same_command_again_ends_at_the_same_numbers(finished, toy_folder, tmp_path):
+    workdir = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(toy_folder, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    # As soon as a first checkpoint is whole, in the middle of training.
+    while not (workdir / "checkpoints" / "4").is_dir() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "result.json").exists()
+    again = subprocess.run(command(toy_folder, workdir), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "resuming" in again.stdout
+    assert comparable(workdir) == comparable(finished[0])
+
+
+def test_launcher_says_what_is_wrong_in_one_line(toy_folder, tmp_path):
+    wrong = subprocess.run(
+        command(toy_folder, tmp_path, "--config.train.batchsize=3"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip() == "launch.py: unknown config key 'train.batchsize'; did you mean 'train.batch_size'?"

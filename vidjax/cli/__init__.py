@@ -1,0 +1,65 @@
+"""The verbs of `python -m vidjax`: one module each, imported only when its verb is called.
+
+A verb's module has `add_arguments(parser)` and `run(arguments, overrides) -> exit status`, where `overrides` is
+what was given as --config.KEY=VALUE.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from vidjax.errors import ConfigError, VidjaxError
+
+# verb -> what it does, as `--help` shows it; the module has the verb's name.
+VERBS = {
+    "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
+    "collect": "copy the results of an experiment to results/NAME/, to be committed",
+    "readme": "regenerate the result tables of the README, or check that they agree",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns its exit status: 0, or 1 after an error that the user can mend."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in argv if word in VERBS), None)
+    parser = argparse.ArgumentParser(prog="python -m vidjax", description="What vidjax does besides training.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, purpose in VERBS.items():
+        subparser = verbs.add_parser(name, help=purpose, allow_abbrev=False)
+        if name == verb:
+            module = importlib.import_module(f"vidjax.cli.{name}")
+            subparser.description = module.__doc__
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(subparser)
+    arguments, rest = parser.parse_known_args(argv)
+    try:
+        return importlib.import_module(f"vidjax.cli.{arguments.verb}").run(arguments, config_overrides(rest))
+    except VidjaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def config_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Reads --config.KEY=VALUE and --config.KEY VALUE: key, as written with dots -> value.
+
+    Example:
+      >>> config_overrides(["--config.data.split=2", "--config.data.root", "clips"])
+      {'data.split': '2', 'data.root': 'clips'}
+
+    Raises:
+      ConfigError: for any other word, and where a value is missing.
+    """
+    overrides: dict[str, str] = {}
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--config.") or name == "--config.":
+            raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
+        if not equals:
+            given = next(remaining, None)
+            if given is None:
+                raise ConfigError(f"{name} needs a value: {name}=VALUE")
+            value = given
+        overrides[name.removeprefix("--config.")] = value
+    return overrides

@@ -1,0 +1,65 @@
+"""Accuracy of trivial baselines on the data source of a config: what a network must beat.
+
+majority class; 1-nearest neighbour on clip length and frame rate; 1-nearest neighbour on the mean frame.
+Each learns from the train part and is tested on the test part.
+
+Example:
+  python -m vidjax baselines --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
+      --config.data.splits=ucfTrainTestlist --config.data.split=2
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from vidjax.errors import ConfigError
+from vidjax.evaluation.baselines import baseline_rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:ARGUMENT]",
+        help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
+    )
+    parser.add_argument("--json", metavar="OUT", type=Path, help="also write the rows to this file")
+
+
+def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Prints the table, progress on stderr, and writes the rows where --json says."""
+    from vidjax import configuration
+
+    config = configuration.load(arguments.config, dict(overrides))
+    source = configuration.source(config)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("decoding", total=len(source.train) + len(source.test))
+        rows = baseline_rows(source, lambda done, total: bar.update(task, completed=done, total=total))
+    Console().print(_table(rows))
+    if arguments.json:
+        try:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--json {arguments.json} cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    first = rows[0]
+    left_out = f", {first['failed_videos']} that cannot be decoded left out" if first["failed_videos"] else ""
+    table = Table(title=f"{first['dataset']}, split {first['split']}: {first['videos']} test videos{left_out}")
+    table.add_column("baseline")
+    for name in ("correct", "video top-1", "mean class accuracy"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        shares = (f"{100 * row[key]:.1f}%" for key in ("video_top1", "mean_class_accuracy"))
+        table.add_row(row["baseline"], f"{row['correct']} / {row['videos']}", *shares)
+    return table

@@ -1,0 +1,22 @@
+"""Copies the results of an experiment to results/NAME/, where they are committed."""
+
+import argparse
+from pathlib import Path
+
+from vidjax import experiment
+from vidjax.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument("workdir", type=Path, help="the --workdir of the experiment")
+    parser.add_argument("--destination", type=Path, default=None, help="folder; default results/NAME")
+
+
+def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Runs the verb; returns the exit status."""
+    if overrides:
+        raise ConfigError("collect takes no --config.KEY=VALUE")
+    files = experiment.collect(arguments.workdir, arguments.destination)
+    print(f"{len(files)} results in {files[0].parent}")
+    return 0

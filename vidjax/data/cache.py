@@ -1,0 +1,123 @@
+"""Keeping decoded videos in memory, so that a minute of training does not decode each clip anew."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any
+
+from vidjax.data.decoding import DecodedVideo, read_video
+
+logger = logging.getLogger(__name__)
+
+
+class MemoryCache:
+    """Whole decoded videos, at the size at which clips are cut, up to a number of bytes.
+
+    Nothing is evicted: with random access over epochs an evicting cache that is too small misses nearly
+    always. Once a video no longer fits, one warning is logged and videos that are not yet held are decoded
+    at every use. Safe to share between threads; two threads that want the same video decode it once.
+    A copy that is pickled, as for a worker process, starts empty.
+
+    Args:
+      max_bytes: bound on the decoded frames held.
+    """
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = int(max_bytes)
+        self.used_bytes = 0
+        self.full = False
+        self._lock = threading.Lock()
+        self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
+
+    def video(self, path: str, short_side: int | None, *, exact_seek: bool = False) -> DecodedVideo | None:
+        """Returns the whole video, decoded now or before; None if there is no room for it.
+
+        Raises:
+          VideoError: as `read_video`; nothing is remembered of a video that failed.
+        """
+        key = (path, short_side, exact_seek)
+        with self._lock:
+            held = self._videos.get(key)
+            if held is None:
+                if self.full:
+                    return None
+                future: Future[DecodedVideo | None] = Future()
+                self._videos[key] = future
+        if held is not None:
+            return held.result()
+        try:
+            video = self._keep(read_video(path, short_side, exact_seek=exact_seek, max_bytes=self.max_bytes), path)
+        except BaseException as error:
+            self._forget(key)
+            future.set_exception(error)
+            raise
+        if video is None:
+            self._forget(key)
+        future.set_result(video)
+        return video
+
+    def _keep(self, video: DecodedVideo | None, path: str) -> DecodedVideo | None:
+        with self._lock:
+            if video is not None and self.used_bytes + video.frames.nbytes <= self.max_bytes:
+                self.used_bytes += video.frames.nbytes
+                return video
+            if not self.full:
+                self.full = True
+                logger.warning(
+                    "the memory cache is full at %.0f of %.0f MB (no room for %s): "
+                    "further videos are decoded at every use",
+                    self.used_bytes / 1e6,
+                    self.max_bytes / 1e6,
+                    path,
+                )
+        return None
+
+    def _forget(self, key: Hashable) -> None:
+        with self._lock:
+            del self._videos[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["max_bytes"])  # type: ignore[misc]
+
+
+class RecentResults:
+    """The last few results of a function, shared between threads: each is computed once, failures too.
+
+    The views of one video follow each other in evaluation; this decodes the video once for all of them.
+
+    Args:
+      size: how many results are kept.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._lock = threading.Lock()
+        self._results: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+
+    def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """Returns compute(), or what it returned or raised for this key before."""
+        with self._lock:
+            held = self._results.get(key)
+            if held is None:
+                future: Future[Any] = Future()
+                self._results[key] = future
+                if len(self._results) > self.size:
+                    self._results.popitem(last=False)
+        if held is not None:
+            return held.result()
+        try:
+            future.set_result(compute())
+        except BaseException as error:
+            future.set_exception(error)
+        return future.result()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["size"])  # type: ignore[misc]

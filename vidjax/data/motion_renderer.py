@@ -1,0 +1,277 @@
+"""Draws the clips of the `motion` data set: one textured object over a static textured background.
+
+The class is the motion alone. A clip is drawn in two steps: `draw` takes everything from the seed (look,
+start, speed) without knowing the class, then the class only chooses which way the state moves. The state
+(x, y, angle, log-size) lives on a torus and starts uniform, so that it is uniform again at every later
+frame, whatever the class: no single frame tells it. Reversing a clip in time gives a clip of the opposite
+class with the same probability.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+CLASSES = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "approach", "recede")
+# A clip of class k shown backwards is one of class REVERSED[k]; mirrored left-right, of class MIRRORED[k].
+REVERSED = (1, 0, 3, 2, 5, 4, 7, 6)
+MIRRORED = (1, 0, 2, 3, 5, 4, 6, 7)
+
+# Heading in the image (y points down) of the translations, in degrees.
+_HEADINGS = {"left": 180.0, "right": 0.0, "up": -90.0, "down": 90.0}
+# Of the outline's radius over the angle, with their scales: mostly two and three uneven lobes, so that a
+# rotation moves much of the outline.
+_HARMONICS = np.arange(1, 5)
+_HARMONIC_SCALES = np.array([0.5, 1.0, 1.0, 0.5])
+_NARROWEST = 0.35  # least radius of the outline, the greatest being 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What all clips of a set have in common. Every field is part of the name of the cached set.
+
+    Attributes:
+      frames: frames per clip.
+      side: height and width in pixels; the object leaves on one side and enters on the other.
+      fps: frames per second.
+      limit_frames: `speed` is relative to half a turn of the torus (half the width, 180 degrees, half the
+        range of log-sizes) in this many frames; at 1 the two directions could not be told apart from
+        frames that far apart.
+      speed: lowest and highest speed, as a fraction of that limit; drawn uniformly.
+      pace: of translations, rotations and zooms, relative to `speed`; at equal pace rotations are by far the
+        hardest classes.
+      heading_jitter: translations deviate from their axis by up to this many degrees.
+      radius: smallest and largest radius of the object in pixels; the logarithm wraps.
+      object_bright, object_dark: range of every colour channel in the two tones of the object.
+      background: range of every colour channel of the background, always below `object_dark`.
+      background_strength: lowest and highest amplitude of the background's texture, relative to that range,
+        in which it is clipped. Backgrounds that differ so much outweigh the trace that a moving object leaves
+        in the mean frame: the nearest neighbour of a mean frame is a clip with a like background.
+      background_wavelength: shortest and longest wave of that texture, in pixels.
+      quantiser: of the MJPEG encoder, the same for every block; smaller is finer, 2 the finest.
+    """
+
+    frames: int = 32
+    side: int = 56
+    fps: int = 25
+    limit_frames: int = 15
+    speed: tuple[float, float] = (0.3, 0.6)
+    pace: tuple[float, float, float] = (0.6, 1.0, 0.6)
+    heading_jitter: float = 10.0
+    radius: tuple[float, float] = (9.0, 27.0)
+    object_bright: tuple[float, float] = (220.0, 255.0)
+    object_dark: tuple[float, float] = (120.0, 155.0)
+    background: tuple[float, float] = (0.0, 110.0)
+    background_strength: tuple[float, float] = (0.1, 2.0)
+    background_wavelength: tuple[float, float] = (30.0, 160.0)
+    quantiser: int = 3
+
+
+EASY = Recipe()
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What is random in a clip; independent of the class.
+
+    Attributes:
+      start: float64 [4]: x, y in pixels, angle in radians, log of the radius in pixels, uniform on the torus.
+      speed: fraction of the limit.
+      jitter: deviation of a translation from its axis, in degrees.
+      outline: complex128 [4], harmonics 1 to 4 of the outline's radius over the angle.
+      waves: float64 [3, 4], plane waves of the object's texture: two wave numbers (radians per radius),
+        phase, amplitude.
+      gradient: float64 [2], a slope across the object: no texture looks the same after a half turn.
+      tones: float64 [2, 3], the dark and the bright colour of the object.
+      background: uint8-ranged float32 [H, W, 3].
+    """
+
+    start: np.ndarray
+    speed: float
+    jitter: float
+    outline: np.ndarray
+    waves: np.ndarray
+    gradient: np.ndarray
+    tones: np.ndarray
+    background: np.ndarray
+
+
+def periods(recipe: Recipe = EASY) -> np.ndarray:
+    """Returns float64 [4], the size of the torus: width, height, 2 pi, range of the log-radius."""
+    smallest, largest = recipe.radius
+    return np.array([recipe.side, recipe.side, 2 * math.pi, math.log(largest / smallest)])
+
+
+def origin(recipe: Recipe = EASY) -> np.ndarray:
+    """Returns float64 [4], the lowest state: 0, 0, 0, log of the smallest radius."""
+    return np.array([0.0, 0.0, 0.0, math.log(recipe.radius[0])])
+
+
+def velocity(class_index: int, speed: float, jitter: float, recipe: Recipe = EASY) -> np.ndarray:
+    """Returns float64 [4], the change of the state per frame.
+
+    Args:
+      class_index: index into `CLASSES`.
+      speed: fraction of half a turn of the torus in `recipe.limit_frames` frames.
+      jitter: deviation of a translation from its axis, in degrees.
+      recipe: what all clips have in common.
+    """
+    name = CLASSES[class_index]
+    step = np.zeros(4)
+    if name in _HEADINGS:
+        heading = math.radians(_HEADINGS[name] + jitter)
+        step[:2] = math.cos(heading), math.sin(heading)
+    else:
+        # y points down, so a growing angle turns clockwise on the screen.
+        axis, sign = {"clockwise": (2, 1), "counter-clockwise": (2, -1), "approach": (3, 1), "recede": (3, -1)}[name]
+        step[axis] = sign
+    translation, rotation, zoom = recipe.pace
+    pace = np.array([translation, translation, rotation, zoom])
+    return step * pace * speed * periods(recipe) / 2 / recipe.limit_frames
+
+
+def trajectory(start: np.ndarray, step: np.ndarray, recipe: Recipe = EASY) -> np.ndarray:
+    """Returns float64 [T, 4]: the state (x, y, angle, log-radius) at each frame, wrapped.
+
+    Args:
+      start: [4], the state at frame 0.
+      step: [4], the change per frame, as from `velocity`.
+      recipe: what all clips have in common.
+    """
+    lowest = origin(recipe)
+    moved = start + np.arange(recipe.frames)[:, None] * step
+    return lowest + (moved - lowest) % periods(recipe)
+
+
+def draw_motion(generator: np.random.Generator, recipe: Recipe = EASY) -> tuple[np.ndarray, float, float]:
+    """Draws start [4], speed (fraction of the limit) and heading jitter (degrees), knowing no class."""
+    start = origin(recipe) + generator.uniform(size=4) * periods(recipe)
+    speed = generator.uniform(*recipe.speed)
+    jitter = generator.uniform(-recipe.heading_jitter, recipe.heading_jitter)
+    return start, speed, jitter
+
+
+def draw(seed: int | Sequence[int], recipe: Recipe = EASY) -> Draw:
+    """Draws everything that is random in a clip.
+
+    Args:
+      seed: of `numpy.random.SeedSequence`; one per clip.
+      recipe: what all clips have in common.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    start, speed, jitter = draw_motion(generator, recipe)
+    harmonics = generator.normal(size=(2, len(_HARMONICS))) * _HARMONIC_SCALES
+    return Draw(
+        start=start,
+        speed=speed,
+        jitter=jitter,
+        outline=harmonics[0] + 1j * harmonics[1],
+        waves=_draw_waves(generator, count=3, wavelengths=(0.7, 2.0), amplitudes=(0.1, 0.4)),
+        gradient=_polar(generator.uniform(1.5, 2.5), generator.uniform(0, 2 * math.pi)),
+        tones=np.stack([generator.uniform(*recipe.object_dark, 3), generator.uniform(*recipe.object_bright, 3)]),
+        background=_draw_background(generator, recipe),
+    )
+
+
+def render(seed: int | Sequence[int], class_index: int, recipe: Recipe = EASY) -> np.ndarray:
+    """Draws one clip.
+
+    Args:
+      seed: of `numpy.random.SeedSequence`. Clips of one seed differ between classes only in how they move:
+        frame 0 is the same.
+      class_index: index into `CLASSES`.
+      recipe: what all clips have in common.
+
+    Returns:
+      uint8 [T, H, W, 3], RGB.
+    """
+    drawn = draw(seed, recipe)
+    states = trajectory(drawn.start, velocity(class_index, drawn.speed, drawn.jitter, recipe), recipe)
+    return render_states(states, drawn, recipe)
+
+
+def render_states(states: np.ndarray, drawn: Draw, recipe: Recipe = EASY) -> np.ndarray:
+    """Draws the object of `drawn` in each of the given states.
+
+    Args:
+      states: [T, 4]: x, y in pixels, angle in radians, log of the radius in pixels.
+      drawn: the look of the clip; its start and speed are not used.
+      recipe: what all clips have in common.
+
+    Returns:
+      uint8 [T, H, W, 3], RGB.
+    """
+    x, y, angle, log_radius = states.astype(np.float32).T[..., None, None]
+    radius = np.exp(log_radius)
+    dx, dy = _offsets(x, recipe.side), _offsets(y, recipe.side).swapaxes(1, 2)
+    # In the frame of the object, with its radius as the unit.
+    u = (dx * np.cos(angle) + dy * np.sin(angle)) / radius
+    v = (dy * np.cos(angle) - dx * np.sin(angle)) / radius
+    distance = np.hypot(u, v)
+    coverage = np.clip(0.5 + radius * (_outline(u, v, distance, drawn.outline) - distance), 0, 1)[..., None]
+    tone = _tone(u, v, drawn)[..., None]
+    dark, bright = drawn.tones.astype(np.float32)
+    object_colour = dark + tone * (bright - dark)
+    frames = drawn.background + coverage * (object_colour - drawn.background)
+    return np.rint(frames).astype(np.uint8)
+
+
+def _offsets(centre: np.ndarray, side: int) -> np.ndarray:
+    """Signed distance [T, 1, W] of the pixel centres from `centre` [T, 1, 1], the short way round."""
+    pixels = np.arange(side, dtype=np.float32) + 0.5
+    return (pixels - centre + side / 2) % side - side / 2
+
+
+def _outline(u: np.ndarray, v: np.ndarray, distance: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
+    """Radius of the object, at most 1, in the direction of each pixel: a star-shaped blob."""
+    turn = np.exp(1j * np.linspace(0, 2 * math.pi, 256, endpoint=False))
+    profile = sum((h * turn**k).real for k, h in zip(_HARMONICS, harmonics))
+    direction = (u + 1j * v) / np.maximum(distance, 1e-6)
+    # Horner's scheme; powers of the direction are its harmonics, without any arc tangent.
+    total = np.zeros_like(direction)
+    for h in harmonics[::-1].astype(np.complex64):
+        total = (total + h) * direction
+    lowest, highest = np.float32(profile.min()), np.float32(profile.max())
+    return _NARROWEST + (1 - _NARROWEST) * (total.real - lowest) / (highest - lowest)
+
+
+def _tone(u: np.ndarray, v: np.ndarray, drawn: Draw) -> np.ndarray:
+    """Texture of the object at each pixel: 0 is its dark colour, 1 its bright one."""
+    slope_u, slope_v = drawn.gradient.astype(np.float32)
+    total = slope_u * u + slope_v * v
+    for wave_u, wave_v, phase, amplitude in drawn.waves.astype(np.float32):
+        total += amplitude * np.sin(wave_u * u + wave_v * v + phase)
+    return 0.5 + 0.5 * np.tanh(total)
+
+
+def _draw_background(generator: np.random.Generator, recipe: Recipe) -> np.ndarray:
+    """A static texture, float32 [H, W, 3]: a colour and, in each channel, plane waves of many lengths."""
+    lowest, highest = recipe.background
+    pixels = np.arange(recipe.side) + 0.5
+    channels = []
+    for _ in range(3):
+        waves = _draw_waves(generator, count=3, wavelengths=recipe.background_wavelength, amplitudes=(0.3, 1.0))
+        texture = sum(
+            a * np.sin(wave_x * pixels[None, :] + wave_y * pixels[:, None] + phase)
+            for wave_x, wave_y, phase, a in waves
+        )
+        strength = generator.uniform(*recipe.background_strength) * (highest - lowest)
+        channels.append(generator.uniform(lowest, highest) + strength * texture)
+    return np.clip(np.stack(channels, axis=-1), lowest, highest).astype(np.float32)
+
+
+def _draw_waves(
+    generator: np.random.Generator, *, count: int, wavelengths: tuple[float, float], amplitudes: tuple[float, float]
+) -> np.ndarray:
+    """Draws [count, 4]: two wave numbers, phase, amplitude; log-uniform in length, uniform in direction."""
+    lengths = np.exp(generator.uniform(*np.log(wavelengths), size=count))
+    directions = generator.uniform(0, 2 * math.pi, size=count)
+    phases = generator.uniform(0, 2 * math.pi, size=count)
+    heights = generator.uniform(*amplitudes, size=count)
+    return np.column_stack([_polar(2 * math.pi / lengths, directions).T, phases, heights])
+
+
+def _polar(length: np.ndarray | float, direction: np.ndarray | float) -> np.ndarray:
+    """Returns [2] or [2, N]: the Cartesian components."""
+    return np.stack([length * np.cos(direction), length * np.sin(direction)])

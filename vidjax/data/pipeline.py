@@ -1,0 +1,363 @@
+"""Batches of clips, by Grain, as functions of (seed, step).
+
+Both pipelines are random access: batch n can be made without batches 0 .. n - 1, so a run resumes from its
+step number alone, with any number of threads, worker processes or hosts. Everything drawn at random for
+an example is keyed by its global number and drawn *before* the slice by host.
+
+Clips leave as uint8; normalisation and augmentation happen on the device.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from vidjax.data import sampling
+from vidjax.data.cache import MemoryCache, RecentResults
+from vidjax.data.decoding import probe, read_frames, short_side_size
+from vidjax.data.iteration import BatchIterator, BatchWithFailures
+from vidjax.data.records import Batch, Video
+from vidjax.errors import ConfigError, DataError, VideoError
+
+_CROPS = {"centre": 1, "three": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What one example is cut from a video.
+
+    Attributes:
+      frames: T, frames per clip.
+      stride: one frame is taken of every `stride` frames of the video.
+      fps: target frame rate, instead of `stride`: frames are taken at the nearest whole frame.
+      position: "random" (a random start in training, evenly spaced clips in evaluation), or "first",
+        "middle", "last": the same clip in both.
+      short_side: shorter side, in pixels, to which frames are resized while they are decoded; None keeps
+        the file's size.
+      crop: side, in pixels, of the square that is cut.
+      crop_position: "centre" or "random": where the square is cut in training.
+
+    Raises:
+      ConfigError: if a value is out of range or contradicts another.
+    """
+
+    frames: int
+    stride: int = 1
+    fps: float | None = None
+    position: str = "random"
+    short_side: int | None = None
+    crop: int = 112
+    crop_position: str = "centre"
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "crop"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"a clip's {name} must be at least 1, got {getattr(self, name)}")
+        if self.fps is not None and (self.fps <= 0 or self.stride != 1):
+            raise ConfigError(f"a clip's fps ({self.fps}) must be positive, and given without stride ({self.stride})")
+        if self.position not in sampling.POSITIONS:
+            raise ConfigError(f"unknown clip position {self.position!r} (known: {', '.join(sampling.POSITIONS)})")
+        if self.crop_position not in ("centre", "random"):
+            raise ConfigError(f"unknown crop position {self.crop_position!r} (known: centre, random)")
+        if self.short_side is not None and self.short_side < self.crop:
+            raise ConfigError(f"crop {self.crop} does not fit into short_side {self.short_side}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """The test views of a video: view = (clip * crops + crop) * flips + flip.
+
+    Attributes:
+      clips: clips per video, evenly spaced; 1 is the centred one.
+      crops: "centre", or "three" squares along the longer side.
+      flip: also the mirror image of each.
+    """
+
+    clips: int = 1
+    crops: str = "centre"
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.clips < 1:
+            raise ConfigError(f"views need at least 1 clip, got {self.clips}")
+        if self.crops not in _CROPS:
+            raise ConfigError(f"unknown crops {self.crops!r} (known: {', '.join(_CROPS)})")
+
+    @property
+    def crop_count(self) -> int:
+        """Crops per clip."""
+        return _CROPS[self.crops]
+
+    @property
+    def count(self) -> int:
+        """Views per video."""
+        return self.clips * self.crop_count * (2 if self.flip else 1)
+
+    def describe(self) -> str:
+        """Returns e.g. "2 clips x 3 crops x 2 flips"."""
+        parts = [_counted(self.clips, "clip"), _counted(self.crop_count, "crop")]
+        return " x ".join([*parts, "2 flips"] if self.flip else parts)
+
+    def is_flipped(self, view: int) -> bool:
+        """Whether this view shows the mirror image (the host has mirrored its frames)."""
+        return self.flip and view % 2 == 1
+
+    def clip_and_crop(self, view: int) -> tuple[int, int]:
+        """Returns which clip and which crop this view shows."""
+        clip, crop = divmod(view // (2 if self.flip else 1), self.crop_count)
+        return clip, crop
+
+
+def training_batches(
+    videos: Sequence[Video],
+    clip: Clip,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    cache: MemoryCache | None = None,
+    threads: int = 2,
+    workers: int = 0,
+) -> BatchIterator:
+    """Endless batches of random clips, reshuffled every epoch, never padded, running across epoch ends.
+
+    Args:
+      videos: the training part.
+      clip: what is cut from each video.
+      batch_size: over all processes together; each receives batch_size / process_count examples.
+      seed: of the order and of every draw.
+      start_step: number of batches that were already trained on.
+      process_index: number of this host.
+      process_count: how many hosts share each batch.
+      cache: keeps decoded videos; None decodes what is needed at every use. The batches are the same.
+      threads: reading threads in each process; 0 reads in the caller's thread.
+      workers: worker processes; 0 reads in this process. Each worker holds its own part of the cache's bytes.
+
+    Returns:
+      A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, crop, crop, 3]; all of mask is True.
+
+    Raises:
+      ConfigError: if the sizes do not fit each other. From the iterator: a video is smaller than the crop.
+      DataError: if there is no video.
+      VideoError: from the iterator, for a video that cannot be decoded.
+    """
+    _check(videos, batch_size, process_index, process_count, threads, workers)
+    make = _TrainingExample(tuple(videos), clip, seed, _worker_share(cache, workers))
+    dataset = (
+        grain.MapDataset.range(len(videos))
+        .seed(seed % 2**32)
+        .shuffle()
+        .repeat()
+        .map_with_index(make)[start_step * batch_size :][process_index::process_count]
+    )
+    return _iterate(dataset, batch_size // process_count, videos, threads, workers)
+
+
+def evaluation_batches(
+    videos: Sequence[Video],
+    clip: Clip,
+    views: Views,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    cache: MemoryCache | None = None,
+    threads: int = 2,
+    workers: int = 0,
+) -> BatchIterator:
+    """All views of all videos once, in order: example i is view i % V of video i // V, with V views per video.
+
+    Padded with mask False, so that every process yields the same number of equal batches. A video that
+    cannot be decoded gives examples with mask False; `failed` of the iterator then has its reason. The
+    index of padding is at or beyond len(videos) * V, and its label 0.
+
+    Args:
+      videos: the part to evaluate.
+      clip: what is cut from each video; its crop_position does not matter here.
+      views: which views are taken of each video.
+      batch_size: over all processes together; each receives batch_size / process_count examples.
+      process_index: number of this host.
+      process_count: how many hosts share each batch.
+      cache: as in `training_batches`.
+      threads: as in `training_batches`.
+      workers: as in `training_batches`.
+
+    Returns:
+      A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, crop, crop, 3].
+
+    Raises:
+      ConfigError: if the sizes do not fit each other, or several clips are asked for at a fixed position.
+        From the iterator: a video is smaller than the crop.
+      DataError: if there is no video.
+    """
+    _check(videos, batch_size, process_index, process_count, threads, workers)
+    if clip.position != "random" and views.clips != 1:
+        raise ConfigError(f"clip position {clip.position!r} allows one clip per video, not {views.clips}")
+    make = _EvaluationExample(tuple(videos), clip, views, _worker_share(cache, workers), RecentResults(threads + 1))
+    batches = -(-len(videos) * views.count // batch_size)
+    dataset = grain.MapDataset.range(batches * batch_size).map(make)[process_index::process_count]
+    return _iterate(dataset, batch_size // process_count, videos, threads, workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    rgb: np.ndarray
+    label: int
+    index: int
+    mask: bool
+    failure: tuple[int, str] | None = None  # (video number, reason)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingExample:
+    """Makes the example at a position of the endless shuffled stream from a video's number."""
+
+    videos: tuple[Video, ...]
+    clip: Clip
+    seed: int
+    cache: MemoryCache | None
+
+    def __call__(self, index: int, number: int) -> _Example:
+        video, clip = self.videos[int(number)], self.clip
+        # A generator per example, keyed by its global number: no draw depends on who makes the example.
+        rng = np.random.default_rng((self.seed % 2**32, index))
+
+        def choose(count: int, stride: float) -> np.ndarray:
+            if clip.position == "random":
+                return sampling.random_clip(count, clip.frames, stride, rng)
+            return sampling.clip_at(clip.position, count, clip.frames, stride)
+
+        frames = _read(video, clip, self.cache, choose)
+        _, height, width, _ = frames.shape
+        space = _crop_space(video, height, width, clip.crop)
+        top, left = rng.integers(np.add(space, 1)) if clip.crop_position == "random" else np.floor_divide(space, 2)
+        return _Example(_crop(frames, top, left, clip.crop), video.label, index, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvaluationExample:
+    """Makes example i: view i % V of video i // V; beyond the last video, padding."""
+
+    videos: tuple[Video, ...]
+    clip: Clip
+    views: Views
+    cache: MemoryCache | None
+    recent: RecentResults
+
+    def __call__(self, index: int) -> _Example:
+        index = int(index)
+        number, view = divmod(index, self.views.count)
+        if number >= len(self.videos):
+            return _Example(self._blank(), 0, index, False)
+        video = self.videos[number]
+        try:
+            clips = self.recent.get(number, lambda: self._clips(video))
+        except VideoError as error:
+            return _Example(self._blank(), video.label, index, False, (number, error.reason))
+        clip_number, crop_number = self.views.clip_and_crop(view)
+        frames = clips[clip_number]
+        _, height, width, _ = frames.shape
+        top, left = self._corner(_crop_space(video, height, width, self.clip.crop), crop_number)
+        square = _crop(frames, top, left, self.clip.crop)
+        return _Example(square[:, :, ::-1] if self.views.is_flipped(view) else square, video.label, index, True)
+
+    def _clips(self, video: Video) -> np.ndarray:
+        """All clips of the video, uint8 [clips, T, H, W, 3], read in one pass."""
+        clip, clips = self.clip, self.views.clips
+
+        def choose(count: int, stride: float) -> np.ndarray:
+            if clip.position == "random":
+                return sampling.uniform_clips(count, clip.frames, stride, clips).reshape(-1)
+            return sampling.clip_at(clip.position, count, clip.frames, stride)
+
+        frames = _read(video, clip, self.cache, choose)
+        _, height, width, _ = frames.shape
+        return frames.reshape(clips, clip.frames, height, width, 3)
+
+    def _corner(self, space: tuple[int, int], crop_number: int) -> tuple[int, int]:
+        """Top and left of the centre crop, or of one of three along the longer side."""
+        down, across = space
+        if self.views.crops == "centre":
+            return down // 2, across // 2
+        if across >= down:
+            return down // 2, crop_number * across // 2
+        return crop_number * down // 2, across // 2
+
+    def _blank(self) -> np.ndarray:
+        return np.zeros((self.clip.frames, self.clip.crop, self.clip.crop, 3), np.uint8)
+
+
+def _read(
+    video: Video, clip: Clip, cache: MemoryCache | None, choose: Callable[[int, float], np.ndarray]
+) -> np.ndarray:
+    """Frames `choose(frame count, stride)` of a video, from the cache or the file: uint8 [T, H, W, 3]."""
+    held = cache.video(video.path, clip.short_side, exact_seek=video.exact_seek) if cache else None
+    if held is not None:
+        return held.frames[choose(len(held.frames), _stride(video, clip, held.fps))]
+    info = probe(video.path, exact_seek=video.exact_seek)
+    indices = choose(info.frames, _stride(video, clip, info.fps)).tolist()
+    size = short_side_size(info.height, info.width, clip.short_side)
+    return read_frames(video.path, indices, size, exact_seek=video.exact_seek)
+
+
+def _stride(video: Video, clip: Clip, native_fps: float | None) -> float:
+    if clip.fps is None:
+        return clip.stride
+    if not native_fps:
+        raise VideoError(video.path, "states no frame rate, so it cannot be resampled: use stride instead of fps")
+    return sampling.stride_for_fps(native_fps, clip.fps)
+
+
+def _crop_space(video: Video, height: int, width: int, crop: int) -> tuple[int, int]:
+    """How far the corner of the square may move, down and across."""
+    if min(height, width) < crop:
+        raise ConfigError(
+            f"{video.path}: its frames are {height}x{width} pixels, smaller than the crop {crop}: "
+            f"set short_side to {crop} or more"
+        )
+    return height - crop, width - crop
+
+
+def _crop(frames: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
+    return frames[:, top : top + crop, left : left + crop]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _check(
+    videos: Sequence[Video], batch_size: int, process_index: int, process_count: int, threads: int, workers: int
+) -> None:
+    if not videos:
+        raise DataError("there is no video to read: this part of the data is empty")
+    if batch_size < 1 or batch_size % process_count:
+        raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the {process_count} process(es)")
+    if not 0 <= process_index < process_count:
+        raise ConfigError(f"process_index {process_index} is outside 0..{process_count - 1}")
+    if threads < 0 or workers < 0:
+        raise ConfigError(f"threads ({threads}) and workers ({workers}) must not be negative")
+
+
+def _worker_share(cache: MemoryCache | None, workers: int) -> MemoryCache | None:
+    """Each worker process fills a cache of its own, so that all together keep within the bound."""
+    return MemoryCache(cache.max_bytes // workers) if cache and workers else cache
+
+
+def _iterate(dataset: Any, batch_size: int, videos: Sequence[Video], threads: int, workers: int) -> BatchIterator:
+    batched = dataset.batch(batch_size, drop_remainder=True, batch_fn=_stack)
+    return BatchIterator(batched, tuple(video.id for video in videos), threads=threads, workers=workers)
+
+
+def _stack(examples: Sequence[_Example]) -> BatchWithFailures:
+    batch = Batch(
+        inputs={"rgb": np.stack([example.rgb for example in examples])},
+        label=np.array([example.label for example in examples], np.int32),
+        index=np.array([example.index for example in examples], np.int32),
+        mask=np.array([example.mask for example in examples], bool),
+    )
+    return BatchWithFailures(batch, tuple(e.failure for e in examples if e.failure is not None))

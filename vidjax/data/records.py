@@ -1,0 +1,71 @@
+"""What passes between data sources, the pipeline and the training step."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+# A NumPy array on the host, a JAX array on the device; this module imports neither.
+Array = Any
+
+# What a horizontal flip does to the classes: nothing ("invariant"), it exchanges them (a permutation:
+# class k becomes class mirror[k]), it must not be used ("forbidden"), or nobody has said (None).
+Mirror = Literal["invariant", "forbidden"] | tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One labelled video file.
+
+    Attributes:
+      id: unique within its source and the same on every machine, e.g. "Lunges/v_Lunges_g08_c01".
+      path: the file.
+      label: index into `Source.classes`.
+      group: videos of one group are near-duplicates and never straddle two parts; the id where unknown.
+      exact_seek: random access by decord is known to return the right frames.
+    """
+
+    id: str
+    path: str
+    label: int
+    group: str
+    exact_seek: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set, split into parts.
+
+    Attributes:
+      name: e.g. "ucf101".
+      split: as the result row shows it, e.g. "2".
+      classes: class names, in label order.
+      train, validation, test: the videos of each part, in a fixed order.
+      mirror: the rule for horizontal flips.
+      absent: how many clips the lists name that are not on this disk (`allow_missing`).
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    train: tuple[Video, ...]
+    validation: tuple[Video, ...]
+    test: tuple[Video, ...]
+    mirror: Mirror = None
+    absent: int = 0
+
+
+class Batch(NamedTuple):
+    """What a step receives. On the host NumPy, on the device JAX arrays; clips stay uint8 until there.
+
+    Attributes:
+      inputs: modality name -> array; "rgb" is uint8 [B, T, H, W, 3].
+      label: int32 [B].
+      index: int32 [B], the global example number. In training: the position in the endless shuffled
+        stream, which keys augmentation and dropout and so contains the epoch. In evaluation:
+        video number * views per video + view number.
+      mask: bool [B]; False for padding and for what could not be read. All True in training.
+    """
+
+    inputs: dict[str, Array]
+    label: Array
+    index: Array  # type: ignore[assignment]  # a tuple's method of that name is not wanted here
+    mask: Array

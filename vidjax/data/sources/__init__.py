@@ -1,0 +1,12 @@
+"""Where videos and labels come from: each source is a function of keyword options that returns a `Source`."""
+
+from collections.abc import Callable
+
+from vidjax.data.records import Source
+from vidjax.data.sources import folder, motion, ucf101
+
+SOURCES: dict[str, Callable[..., Source]] = {
+    "motion": motion.load,
+    "ucf101": ucf101.load,
+    "folder": folder.load,
+}

@@ -1,0 +1,139 @@
+"""A folder of one's own clips: one subfolder per class, with or without a split into parts."""
+
+import logging
+from pathlib import Path
+
+from vidjax.data.records import Source, Video
+from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0, mirror: str | None = None) -> Source:
+    """Returns the clips under `root`, in one of two layouts.
+
+    `root/CLASS/clip.mp4`: each clip is assigned to a part by a hash of the seed, its class and its name, so
+    adding clips moves no other. `root/{train,val,test}/CLASS/clip.mp4`: as given ("validation" is accepted
+    for "val"; without it, validation is taken from the training clips by hash).
+
+    A clip is a file with a usual video suffix; other files are ignored, and counted in a log line.
+
+    Args:
+      root: the folder.
+      validation: share of the clips for validation, where the layout does not say.
+      test: share of the clips for the test, where the layout does not say.
+      seed: of the hash.
+      mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
+        them, as left and right); None leaves it undeclared, and then nothing may be flipped.
+
+    Returns:
+      The source; `split` is "given" or the seed of the hash. Every clip is a group of its own.
+
+    Raises:
+      ConfigError: if a share or `mirror` is out of range.
+      DataError: if there is no class, a class or a part is empty, a class is missing in a part, or two clips
+        have the same class and name.
+    """
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise ConfigError(f"folder: validation ({validation}) and test ({test}) must be above 0, together below 1")
+    if mirror not in (None, "invariant", "forbidden"):
+        raise ConfigError(f"folder: mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"folder: root {folder} is not a folder")
+    names = {path.name for path in _subfolders(folder)}
+    given = "train" in names and names <= set(_PARTS)
+    classes, parts = _given_parts(folder, validation, seed) if given else _hashed_parts(folder, validation, test, seed)
+    check_parts(f"folder {folder}", classes, parts)
+    return Source(
+        name=folder.resolve().name,
+        split="given" if given else str(seed),
+        classes=classes,
+        train=tuple(parts["train"]),
+        validation=tuple(parts["validation"]),
+        test=tuple(parts["test"]),
+        mirror=mirror,  # type: ignore[arg-type]
+    )
+
+
+def _hashed_parts(
+    folder: Path, validation: float, test: float, seed: int
+) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
+    clips = _clips(folder)
+    classes = tuple(clips)
+    parts: dict[str, list[Video]] = {"train": [], "validation": [], "test": []}
+    for video in _videos(clips, classes):
+        fraction = hash_fraction(seed, video.id)
+        part = "test" if fraction < test else "validation" if fraction < test + validation else "train"
+        parts[part].append(video)
+    return classes, parts
+
+
+def _given_parts(folder: Path, validation: float, seed: int) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
+    found: dict[str, dict[str, list[Path]]] = {}
+    for path in _subfolders(folder):
+        part = _PARTS[path.name]
+        if part in found:
+            raise DataError(f"folder: {folder} has both val/ and validation/; keep one")
+        found[part] = _clips(path)
+    if "test" not in found:
+        raise DataError(f"folder: {folder} has train/ but no test/")
+    classes = tuple(found["train"])
+    for part, clips in found.items():
+        for name in set(classes) ^ set(clips):
+            where, other = (part, "train") if name in clips else ("train", part)
+            raise DataError(f"folder: {folder}: class {name} is in the {where} part but not in {other}")
+    parts = {part: _videos(clips, classes) for part, clips in found.items()}
+    if "validation" not in parts:
+        train = parts["train"]
+        parts["validation"] = [video for video in train if hash_fraction(seed, video.id) < validation]
+        parts["train"] = [video for video in train if hash_fraction(seed, video.id) >= validation]
+    return classes, {part: parts[part] for part in ("train", "validation", "test")}
+
+
+def _clips(folder: Path) -> dict[str, list[Path]]:
+    """Class name -> its clips, both sorted."""
+    clips: dict[str, list[Path]] = {}
+    ignored = sum(path.is_file() for path in folder.iterdir())
+    for subfolder in _subfolders(folder):
+        entries = sorted(subfolder.iterdir())
+        videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        if not videos:
+            raise DataError(f"folder: class folder {subfolder} holds no video ({len(entries)} other entries)")
+        for path in [subfolder, *videos]:
+            _check_name(path)
+        clips[subfolder.name] = videos
+        ignored += len(entries) - len(videos)
+    if not clips:
+        raise DataError(f"folder: {folder} has no class folders: it needs one subfolder of videos per class")
+    if ignored:
+        logger.warning("folder: ignored %d entries of %s that are not videos", ignored, folder)
+    return clips
+
+
+def _videos(clips: dict[str, list[Path]], classes: tuple[str, ...]) -> list[Video]:
+    videos = []
+    for label, name in enumerate(classes):
+        for path in clips[name]:
+            identity = f"{name}/{path.stem}"
+            videos.append(Video(identity, str(path), label, group=identity))
+    return videos
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Subfolders in the order of their names; hidden ones are left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _check_name(path: Path) -> None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"folder: the name {path.name!r} in {path.parent} is not valid UTF-8; rename it") from error

@@ -1,0 +1,205 @@
+"""Figures of a run as SVG: learning curves, confusion matrix, per-class accuracy.
+
+Every figure is transparent and draws its text and axes in `currentColor`, so that one file is legible on
+light and on dark pages when it is put into the page itself; alone it is black on transparent. Text is never
+read as TeX or markup. matplotlib is used through its object interface: no window system, no global figure.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
+_INK = "#010203"
+TRAIN_COLOUR = "#2f7fd6"
+VALIDATION_COLOUR = "#d9822b"
+_MATRIX_RGB = (0.18, 0.50, 0.84)
+_MATRIX_ALPHA = 0.75  # of a full cell; less than 1 keeps the numbers in it legible on either background
+_COUNTS_UP_TO = 20  # classes; above, a number no longer fits into a cell
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vidjax",
+    "font.family": "sans-serif",
+    "text.parse_math": False,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of `width` x `height` inches with one pair of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No metadata: equal data give equal bytes, and the file names no one.
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue().decode("utf-8").replace(_INK, "currentColor")
+    return text[text.index("<svg") :].encode("utf-8")
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [N] and values [N] of one metric; values that are not finite become gaps."""
+    chosen = [(line["step"], line[name]) for line in metrics if line.get("split") == split and name in line]
+    steps = np.array([step for step, _ in chosen], np.float64)
+    values = np.array([np.nan if value is None else float(value) for _, value in chosen], np.float64)
+    return steps, np.where(np.isfinite(values), values, np.nan)
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred mean over up to `width` finite neighbours; [N] -> [N]."""
+    kernel = np.ones(width)
+    finite = np.isfinite(values)
+    count = np.convolve(finite, kernel, "same")
+    total = np.convolve(np.where(finite, values, 0.0), kernel, "same")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+    if not len(steps):
+        return
+    if len(steps) <= 60:
+        axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3, linewidth=1.5)
+        return
+    width = max(3, len(steps) // 40)
+    axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(
+        steps,
+        _running_mean(values, width),
+        color=colour,
+        linewidth=1.8,
+        label=f"{label} (mean of {width} log lines)",
+    )
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str, str, str]], title: str) -> bytes:
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(5.6, 3.4)
+        for split, name, colour, label in lines:
+            _curve(axes, *_series(metrics, split, name), colour, label)
+        axes.set_xlabel("step")
+        axes.set_title(title, fontsize=11)
+        axes.grid(color=_INK, alpha=0.12)
+        if title.startswith("accuracy"):
+            axes.set_ylim(-0.02, 1.02)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9)
+        return _svg(figure)
+
+
+def loss_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
+    """Training and validation loss against steps.
+
+    Args:
+      metrics: the lines of `metrics.jsonl`.
+
+    Returns:
+      An SVG file.
+    """
+    return _curves(
+        metrics,
+        [("train", "loss", TRAIN_COLOUR, "training"), ("validation", "loss", VALIDATION_COLOUR, "validation")],
+        "loss",
+    )
+
+
+def accuracy_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
+    """Training clip accuracy and validation video accuracy against steps; an SVG file."""
+    lines = [
+        ("train", "top1", TRAIN_COLOUR, "training clips"),
+        ("validation", "video_top1", VALIDATION_COLOUR, "validation videos"),
+    ]
+    return _curves(metrics, lines, "accuracy (top-1)")
+
+
+def confusion_counts(labels: Sequence[int], predicted: Sequence[int], classes: int) -> np.ndarray:
+    """Counts [K, K]; row: true class, column: predicted class."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (np.asarray(labels, np.int64), np.asarray(predicted, np.int64)), 1)
+    return counts
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
+    """Confusion matrix, shaded by the share of each true class.
+
+    Args:
+      counts: int [K, K]; row: true class, column: predicted class.
+      classes: the K names.
+
+    Returns:
+      An SVG file. Up to 20 classes the counts stand in the cells.
+    """
+    k = len(classes)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = np.empty((k, k, 4))
+    image[..., :3] = _MATRIX_RGB
+    image[..., 3] = _MATRIX_ALPHA * np.sqrt(share)  # the root lets single confusions be seen
+    few = k <= _COUNTS_UP_TO
+    side = 2.2 + 0.5 * k if few else 1.6 + 0.135 * k
+    size = 9 if few else 6
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(side + 0.4, side)
+        axes.imshow(image, interpolation="none", aspect="equal")
+        axes.set_xticks(range(k), classes, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(k), classes, fontsize=size, parse_math=False)
+        axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color=_INK, alpha=0.15, linewidth=0.5)
+        axes.tick_params(which="both", length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if few:
+            for row, column in np.argwhere(counts):
+                axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size)
+        return _svg(figure)
+
+
+def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Sequence[str]) -> bytes:
+    """Per-class accuracy as horizontal bars, in the order of the classes, with their mean.
+
+    Args:
+      correct: correctly classified test videos of each class.
+      videos: test videos of each class; a class with none is shown as "no video", not as 0.
+      classes: names.
+
+    Returns:
+      An SVG file.
+    """
+    accuracy = [c / n if n else math.nan for c, n in zip(correct, videos, strict=True)]
+    known = [value for value in accuracy if not math.isnan(value)]
+    k = len(classes)
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(6.0, 0.8 + (0.3 if k <= _COUNTS_UP_TO else 0.17) * k)
+        axes.barh(range(k), [0 if math.isnan(value) else value for value in accuracy], color=TRAIN_COLOUR, height=0.7)
+        size = 9 if k <= _COUNTS_UP_TO else 7
+        for i, (c, n) in enumerate(zip(correct, videos, strict=True)):
+            text = f"{c}/{n}" if n else "no video"
+            axes.text(1.02, i, text, va="center", fontsize=size)
+        if known:
+            axes.axvline(sum(known) / len(known), color=VALIDATION_COLOUR, linewidth=1.2, linestyle="--", label="mean")
+            axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        axes.set_yticks(range(k), classes, fontsize=size, parse_math=False)
+        axes.set_ylim(k - 0.4, -0.6)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        return _svg(figure)

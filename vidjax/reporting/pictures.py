@@ -1,0 +1,97 @@
+"""Frames as pictures: strips, animations, and the `samples/` folder of a run."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+_GAP = 2  # transparent pixels between the frames of a strip
+
+
+def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(f"frames must be uint8 [T > 0, H, W, 3], not {frames.dtype} {list(frames.shape)}")
+    _, h, w, _ = frames.shape
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    return [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
+
+
+def strip(frames: UInt8[np.ndarray, "t h w 3"], scale: float = 1.0) -> bytes:
+    """Frames side by side in a row.
+
+    Args:
+      frames: uint8 [T, H, W, 3].
+      scale: size of a frame in the picture relative to its own.
+
+    Returns:
+      A PNG file.
+
+    Raises:
+      ValueError: if `frames` has another type or shape.
+    """
+    images = _images(frames, scale)
+    w, h = images[0].size
+    row = Image.new("RGBA", (len(images) * (w + _GAP) - _GAP, h))
+    for i, image in enumerate(images):
+        row.paste(image, (i * (w + _GAP), 0))
+    buffer = io.BytesIO()
+    row.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def animation(frames: UInt8[np.ndarray, "t h w 3"], fps: float, scale: float = 1.0) -> bytes:
+    """Frames one after the other, for ever.
+
+    Args:
+      frames: uint8 [T, H, W, 3].
+      fps: frames per second.
+      scale: size of the picture relative to the frames.
+
+    Returns:
+      An animated WebP file.
+
+    Raises:
+      ValueError: if `frames` has another type or shape, or `fps` is not positive.
+    """
+    if not fps > 0:
+        raise ValueError(f"fps must be positive, not {fps}")
+    first, *others = _images(frames, scale)
+    buffer = io.BytesIO()
+    # WebP drops a frame that equals the one before it and lengthens that one instead: same appearance.
+    first.save(
+        buffer, "WEBP", save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=80, method=4
+    )
+    return buffer.getvalue()
+
+
+def write_samples(
+    folder: Path,
+    contact: Sequence[tuple[str, np.ndarray]],
+    clips: Sequence[tuple[str, np.ndarray, float]],
+    scale: float = 1.0,
+) -> None:
+    """Writes the pictures that a report shows, with `index.json`.
+
+    Args:
+      folder: the `samples/` folder; made where it is missing.
+      contact: (class name, frames uint8 [T, H, W, 3]), drawn as a strip for the contact sheet.
+      clips: (video id, frames uint8 [T, H, W, 3], frames per second), drawn as an animation.
+      scale: size of the pictures relative to the frames.
+    """
+    folder = Path(folder)
+    (folder / "contact").mkdir(parents=True, exist_ok=True)
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    index: dict[str, list[dict[str, str]]] = {"contact": [], "clips": []}
+    for i, (label, frames) in enumerate(contact):
+        file = f"contact/{i}.png"
+        (folder / file).write_bytes(strip(frames, scale))
+        index["contact"].append({"label": label, "file": file})
+    for i, (video, frames, fps) in enumerate(clips):
+        file = f"clips/{i}.webp"
+        (folder / file).write_bytes(animation(frames, fps, scale))
+        index["clips"].append({"id": video, "file": file})
+    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,117 @@
+"""Blocks of a Markdown file that are generated, so that no result in it is ever typed in.
+
+A block is what stands between `<!-- results: NAME -->` and `<!-- end -->`.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidjax.errors import DataError
+from vidjax.reporting import comparison, tables
+
+_BEGIN = re.compile(r"^<!-- results: *(\S+) *-->[ \t]*$", re.MULTILINE)
+_END = re.compile(r"^<!-- end -->[ \t]*$", re.MULTILINE)
+
+
+def regenerate(text: str, block: Callable[[str], str]) -> str:
+    """Replaces the content of every block.
+
+    Args:
+      text: a Markdown file.
+      block: name -> the Markdown that belongs into the block of that name.
+
+    Returns:
+      The file with all blocks new; what stands outside of them is untouched.
+
+    Raises:
+      DataError: if a block has no end.
+    """
+    pieces, position = [], 0
+    while begin := _BEGIN.search(text, position):
+        end = _END.search(text, begin.end())
+        following = _BEGIN.search(text, begin.end())
+        if end is None or (following and following.start() < end.start()):
+            line = text.count("\n", 0, begin.start()) + 1
+            raise DataError(f"line {line}: block 'results: {begin[1]}' has no '<!-- end -->'")
+        pieces += [text[position : begin.end()], "\n\n", block(begin[1]).strip("\n"), "\n\n", end[0]]
+        position = end.end()
+    return "".join([*pieces, text[position:]])
+
+
+def difference(before: str, after: str, name: str) -> str:
+    """Unified diff from the file as it is to the file as it should be; "" where they agree."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), name, f"{name} (from the results)", n=1
+    )
+    return "".join(lines)
+
+
+def read_results(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Reads the committed results of one experiment.
+
+    Args:
+      folder: `results/NAME`; `baselines*.json` hold lists of baselines, every other file one run.
+
+    Returns:
+      Run name -> result, and the baselines of all files.
+
+    Raises:
+      DataError: if a file is not what it should be.
+    """
+    runs: dict[str, dict[str, Any]] = {}
+    baselines: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path}: is not JSON ({error})") from error
+        if path.name.startswith("baselines"):
+            if not isinstance(content, list):
+                raise DataError(f"{path}: should be a list of baselines")
+            baselines += content
+        else:
+            runs[path.stem] = content
+    return runs, baselines
+
+
+def baseline_rows(baselines: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[comparison.Row]:
+    """One row for each trivial baseline, its splits pooled; its name stands on the first axis."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for baseline in baselines:
+        by_name.setdefault(baseline["baseline"], []).append(baseline)
+    rows = []
+    for name, of_splits in by_name.items():
+        labels = {axis: f"baseline: {name}" if i == 0 else comparison.NOT_APPLICABLE for i, axis in enumerate(axes)}
+        rows.append(comparison.Row(labels, [comparison.pool(of_splits)], seeds=None))
+    return rows
+
+
+def _distinct(runs: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    return ", ".join(dict.fromkeys(str(result[key]) for result in runs.values() if result.get(key)))
+
+
+def _caption(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the numbers come from, in one line."""
+    if not runs:
+        return "No results yet."
+    parts = ["Mean ± standard deviation over seeds"]
+    parts += [f"{word} {found}" for word, key in _CAPTION if (found := _distinct(runs, key))]
+    return "; ".join(parts) + "."
+
+
+_CAPTION = (("data", "dataset"), ("split", "split"), ("hardware:", "hardware"), ("code:", "commit"))
+
+
+def experiment_block(
+    title: str,
+    rows: Sequence[comparison.Row],
+    columns: Sequence[comparison.Column],
+    runs: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """The Markdown of one experiment: its title, the table, and where it comes from."""
+    table = tables.to_markdown(comparison.table(rows, columns))
+    return f"**{title}**\n\n{table}\n<sub>{_caption(runs)}</sub>\n"

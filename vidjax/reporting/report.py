@@ -1,0 +1,217 @@
+"""The HTML report of a run: one self-contained page, made from the files of the run directory alone."""
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vidjax.errors import DataError
+from vidjax.reporting import figures, tables
+
+_MIME = {".png": "image/png", ".webp": "image/webp"}
+_SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
+_TOP = 3
+_CONFUSIONS = 15
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def _read_optional(path: Path) -> Any:
+    return _read_json(path) if path.is_file() else None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`; a last line cut short by a killed process is left out.
+
+    Args:
+      path: the file; where there is none, the answer is empty.
+
+    Raises:
+      DataError: if any line but the last is not JSON.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            metrics.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise DataError(f"{path}: line {number} is not JSON") from error
+    return metrics
+
+
+def wilson_interval(correct: int, videos: int) -> tuple[float, float]:
+    """95% score interval of a proportion (Wilson, JASA 22, 1927).
+
+    Args:
+      correct: number of successes.
+      videos: number of independent trials, at least 1.
+
+    Returns:
+      Lower and upper bound, fractions.
+    """
+    z = 1.959964
+    share = correct / videos
+    centre = (share + z * z / (2 * videos)) / (1 + z * z / videos)
+    half = z / (1 + z * z / videos) * math.sqrt(share * (1 - share) / videos + z * z / (4 * videos**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _data_uri(samples: Path, file: str) -> str:
+    """The file as a `data:` URI, or "" where it is missing, not a known picture, or outside of `samples`."""
+    path = samples / file
+    mime = _MIME.get(path.suffix)
+    if mime is None or not path.is_file() or not path.resolve().is_relative_to(samples.resolve()):
+        return ""
+    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _prediction(video: dict[str, Any], classes: list[str]) -> dict[str, Any]:
+    scores = np.asarray(video["scores"])
+    order = np.argsort(-scores, kind="stable")
+    label = video["label"]
+    top = [(classes[k], f"{100 * scores[k]:.1f}", bool(k == label)) for k in order[:_TOP]]
+    return {"label": classes[label], "right": bool(order[0] == label), "top": top, "score": float(scores[order[0]])}
+
+
+def _clips(samples: Path, index: dict[str, Any], predictions: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Sample clips with what was predicted for them: surest mistakes first, unsure right ones before sure ones."""
+    videos = {video["id"]: video for video in predictions["videos"]} if predictions else {}
+    clips = []
+    for entry in index.get("clips", []):
+        image = _data_uri(samples, entry["file"])
+        if not image:
+            continue
+        clip = {"id": entry["id"], "image": image, "small": len(image) < _SMALL_BYTES, "right": True, "score": 2.0}
+        video = videos.get(entry["id"])
+        clip |= _prediction(video, predictions["classes"]) if predictions and video else {"label": "", "top": []}
+        clips.append(clip)
+    return sorted(clips, key=lambda clip: (clip["right"], clip["score"] if clip["right"] else -clip["score"]))
+
+
+def _contact(samples: Path, index: dict[str, Any]) -> list[dict[str, str]]:
+    strips = [{"label": entry["label"], "image": _data_uri(samples, entry["file"])} for entry in index["contact"]]
+    return [strip for strip in strips if strip["image"]]
+
+
+def _confusion(predictions: dict[str, Any]) -> tuple[Markup, list[tuple[str, str, int]]]:
+    classes = predictions["classes"]
+    labels = [video["label"] for video in predictions["videos"]]
+    predicted = [int(np.argmax(video["scores"])) for video in predictions["videos"]]
+    counts = figures.confusion_counts(labels, predicted, len(classes))
+    wrong = counts - np.diag(np.diag(counts))
+    pairs = sorted(np.argwhere(wrong), key=lambda pair: -wrong[tuple(pair)])[:_CONFUSIONS]
+    confusions = [(classes[row], classes[column], int(wrong[row, column])) for row, column in pairs]
+    return _inline(figures.confusion_matrix(counts, classes)), confusions
+
+
+def _inline(svg: bytes) -> Markup:
+    # matplotlib escapes every text that it writes into an SVG.
+    return Markup(svg.decode("utf-8"))
+
+
+def _provenance(result: dict[str, Any], predictions: dict[str, Any] | None) -> list[tuple[str, str]]:
+    rows = [
+        ("command", result.get("command", "")),
+        ("hardware", result.get("hardware", "")),
+        ("commit", result.get("commit", "")),
+        ("config hash", result.get("config_hash", "")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())),
+        ("date", result.get("date", "")),
+        ("parallel form", result.get("parallel", "")),
+        (
+            "absent",
+            f"{result.get('absent_clips')} clips of the lists are not on this disk"
+            if result.get("absent_clips")
+            else "",
+        ),
+        ("scores", f"average of {predictions['average']} over the views of a video" if predictions else ""),
+    ]
+    return [(name, str(value)) for name, value in rows if value]
+
+
+def _context(workdir: Path) -> dict[str, Any]:
+    """Everything that the template shows."""
+    try:
+        result = _read_json(workdir / "result.json")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{workdir}: no result.json; the run is not finished (same command again resumes it)"
+        ) from error
+    metrics = read_metrics(workdir / "metrics.jsonl")
+    predictions = _read_optional(workdir / "predictions" / "test.json")
+    config = _read_optional(workdir / "config.json")
+    samples = workdir / "samples"
+    index = _read_optional(samples / "index.json") or {"contact": [], "clips": []}
+    matrix, confusions = _confusion(predictions) if predictions else (None, [])
+    videos, correct = result["per_class_videos"], result["per_class_correct"]
+    low_high = wilson_interval(sum(correct), sum(videos)) if sum(videos) else None
+    return {
+        "result": result,
+        "row": tables.result_row(result),
+        "headline": [
+            ("video top-1", tables.percent(result["video_top1"])),
+            ("video top-5", tables.percent(result["video_top5"])),
+            ("clip top-1", tables.percent(result["clip_top1"])),
+            ("mean class accuracy", tables.percent(result["mean_class_accuracy"])),
+        ],
+        "interval_videos": sum(videos),
+        "interval": " to ".join(f"{tables.percent(bound)}%" for bound in low_high) if low_high else "",
+        "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],
+        "classes": result["classes"],
+        "matrix": matrix,
+        "confusions": confusions,
+        "bars": _inline(figures.class_accuracy(correct, videos, result["classes"])),
+        "per_class": [
+            (name, n, c, tables.percent(c / n) if n else "-")
+            for name, n, c in zip(result["classes"], videos, correct, strict=True)
+        ],
+        "clips": _clips(samples, index, predictions),
+        "contact": _contact(samples, index),
+        "failed": predictions["failed"] if predictions else [],
+        "provenance": _provenance(result, predictions),
+        "config": json.dumps(config, indent=2, ensure_ascii=False) if config is not None else "",
+    }
+
+
+def write(workdir: Path | str) -> Path:
+    """Writes `report.html` into a finished run directory.
+
+    The page needs nothing but itself: styles, figures and pictures are in it, it has no scripts, and its
+    content security policy forbids loading anything. Missing metrics, predictions, samples or config
+    are said or left out; `result.json` must be there.
+
+    Args:
+      workdir: the run directory.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      DataError: if `result.json` is missing or lacks a key, or a file is not JSON.
+    """
+    workdir = Path(workdir)
+    environment = Environment(
+        loader=PackageLoader("vidjax.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    try:
+        context = _context(workdir)
+    except KeyError as error:
+        raise DataError(f"{workdir}: a file of this run lacks the key {error}; evaluate it again") from error
+    path = workdir / "report.html"
+    path.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
+    return path

@@ -1,0 +1,79 @@
+"""Result tables: one row for one run, and how a table becomes Markdown or CSV."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+
+def percent(fraction: float) -> str:
+    """Formats a fraction 0..1 as a percentage with one decimal, e.g. 0.9837 -> "98.4"."""
+    return f"{100 * fraction:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds as "m:ss", or "h:mm:ss" from one hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def gmacs(value: float) -> str:
+    """Formats multiply-accumulates / 1e9 with three significant digits, never in exponent notation."""
+    decimals = 3 if value < 1 else 2 if value < 10 else 1
+    return f"{value:.{decimals}f}" if value >= 0.001 else f"{value:.6f}"
+
+
+def video_count(result: Mapping[str, Any]) -> str:
+    """Number of test videos; videos that could not be read are named, never hidden."""
+    failed = result.get("failed_videos", 0)
+    return f"{result['videos']} ({failed} failed)" if failed else str(result["videos"])
+
+
+def result_row(result: Mapping[str, Any]) -> pd.DataFrame:
+    """The paper-style table row of one run.
+
+    Args:
+      result: the content of a `result.json`; fractions 0..1.
+
+    Returns:
+      A table of one row, all cells text; accuracies in percent with one decimal, wall time "m:ss".
+    """
+    row = {
+        "model": result["model"],
+        "inputs": result["inputs"],
+        "data": result["dataset"],
+        "split": result["split"],
+        "parameters": f"{result['parameters']:,}",
+        "GMACs/view": f"{gmacs(result['gmacs_per_view'])} @ {result['resolution']}",
+        "views": result.get("views_detail") or result["views"],
+        "videos": video_count(result),
+        "clip top-1 %": percent(result["clip_top1"]),
+        "video top-1 %": percent(result["video_top1"]),
+        "video top-5 %": percent(result["video_top5"]),
+        "mean class acc. %": percent(result["mean_class_accuracy"]),
+        "wall time": duration(result["seconds"]),
+    }
+    return pd.DataFrame([{name: str(cell) for name, cell in row.items()}])
+
+
+def _markdown_cell(cell: Any) -> str:
+    text = " ".join(str(cell).split())
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """The table as GitHub Markdown, without the index, ending in a newline.
+
+    Columns whose cells all begin with a digit, a dash or nothing are aligned to the right.
+    """
+    heads = [_markdown_cell(name) for name in table.columns]
+    columns = [[_markdown_cell(cell) for cell in table.iloc[:, i]] for i in range(len(heads))]
+    numeric = [all(not c or c[0].isdigit() or c[0] in "-+\u2013" for c in column) for column in columns]
+    lines = [heads, ["--:" if right else ":--" for right in numeric], *zip(*columns, strict=True)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The table as CSV, without the index."""
+    return table.to_csv(index=False, lineterminator="\n")
