@@ -31,6 +31,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config, e
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train and evaluate, or evaluate the newest checkpoint.")
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "File of an experiment, instead of a config.")
+_LIST = flags.DEFINE_bool("list", False, "With --experiment: list its runs and what is there of each, and stop.")
 
 
 def main(argv):
@@ -39,7 +40,7 @@ def main(argv):
 
     if _EXPERIMENT.value:
         workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
-        return experiment.main(_EXPERIMENT.value, workdir, argv[1:])
+        return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *(["--list"] if _LIST.value else [])])
     config = _CONFIG.value
     if config is None or argv[1:]:
         raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else "give --config or --experiment")

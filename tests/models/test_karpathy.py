@@ -20,10 +20,10 @@ def test_early_fusion_extends_only_the_first_kernel_in_time():
     assert early - single == 11 * 11 * 3 * 9 * 96
 
 
-def test_batch_normalisation_adds_a_scale_and_takes_over_the_bias_at_the_two_places_of_n():
+def test_batch_normalisation_adds_a_scale_and_takes_over_the_bias_of_every_convolution():
     lrn = summary(create("single_frame", 101), rgb=(1, 1, 170, 170, 3)).parameters
     batch = summary(create("single_frame", 101, normalization="batch"), rgb=(1, 1, 170, 170, 3)).parameters
-    assert batch - lrn == 96 + 256
+    assert batch - lrn == 96 + 256 + 384 + 384 + 256
 
 
 @pytest.mark.parametrize("size", [170, 178])

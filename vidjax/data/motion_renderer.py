@@ -24,7 +24,7 @@ _HEADINGS = {"left": 180.0, "right": 0.0, "up": -90.0, "down": 90.0}
 # rotation moves much of the outline.
 _HARMONICS = np.arange(1, 5)
 _HARMONIC_SCALES = np.array([0.5, 1.0, 1.0, 0.5])
-_NARROWEST = 0.35  # least radius of the outline, the greatest being 1
+_NARROWEST = 0.3  # least radius of the outline, the greatest being 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Recipe:
     side: int = 56
     fps: int = 25
     limit_frames: int = 15
-    speed: tuple[float, float] = (0.3, 0.6)
-    pace: tuple[float, float, float] = (0.6, 1.0, 0.6)
+    speed: tuple[float, float] = (0.4, 0.7)
+    pace: tuple[float, float, float] = (0.6, 0.6, 1.0)
     heading_jitter: float = 10.0
-    radius: tuple[float, float] = (9.0, 27.0)
-    object_bright: tuple[float, float] = (220.0, 255.0)
-    object_dark: tuple[float, float] = (120.0, 155.0)
-    background: tuple[float, float] = (0.0, 110.0)
-    background_strength: tuple[float, float] = (0.1, 2.0)
-    background_wavelength: tuple[float, float] = (30.0, 160.0)
+    radius: tuple[float, float] = (10.0, 27.0)
+    object_bright: tuple[float, float] = (230.0, 255.0)
+    object_dark: tuple[float, float] = (110.0, 140.0)
+    background: tuple[float, float] = (0.0, 100.0)
+    background_strength: tuple[float, float] = (0.05, 0.4)
+    background_wavelength: tuple[float, float] = (20.0, 160.0)
     quantiser: int = 3
 
 
@@ -82,7 +82,9 @@ class Draw:
       outline: complex128 [4], harmonics 1 to 4 of the outline's radius over the angle.
       waves: float64 [3, 4], plane waves of the object's texture: two wave numbers (radians per radius),
         phase, amplitude.
-      gradient: float64 [2], a slope across the object: no texture looks the same after a half turn.
+      rim: slope of the texture from the dark centre to the bright tips. Where brightness grows outwards, the
+        sense of a rotation can be seen on each lobe by itself: the motion is to the left or to the right of
+        the slope. A slope across the object shows the opposite on its two sides.
       tones: float64 [2, 3], the dark and the bright colour of the object.
       background: uint8-ranged float32 [H, W, 3].
     """
@@ -92,7 +94,7 @@ class Draw:
     jitter: float
     outline: np.ndarray
     waves: np.ndarray
-    gradient: np.ndarray
+    rim: float
     tones: np.ndarray
     background: np.ndarray
 
@@ -167,8 +169,8 @@ def draw(seed: int | Sequence[int], recipe: Recipe = EASY) -> Draw:
         speed=speed,
         jitter=jitter,
         outline=harmonics[0] + 1j * harmonics[1],
-        waves=_draw_waves(generator, count=3, wavelengths=(0.7, 2.0), amplitudes=(0.1, 0.4)),
-        gradient=_polar(generator.uniform(1.5, 2.5), generator.uniform(0, 2 * math.pi)),
+        waves=_draw_waves(generator, count=3, wavelengths=(0.7, 2.0), amplitudes=(0.2, 0.6)),
+        rim=generator.uniform(2.0, 4.0),
         tones=np.stack([generator.uniform(*recipe.object_dark, 3), generator.uniform(*recipe.object_bright, 3)]),
         background=_draw_background(generator, recipe),
     )
@@ -210,7 +212,7 @@ def render_states(states: np.ndarray, drawn: Draw, recipe: Recipe = EASY) -> np.
     v = (dy * np.cos(angle) - dx * np.sin(angle)) / radius
     distance = np.hypot(u, v)
     coverage = np.clip(0.5 + radius * (_outline(u, v, distance, drawn.outline) - distance), 0, 1)[..., None]
-    tone = _tone(u, v, drawn)[..., None]
+    tone = _tone(u, v, distance, drawn)[..., None]
     dark, bright = drawn.tones.astype(np.float32)
     object_colour = dark + tone * (bright - dark)
     frames = drawn.background + coverage * (object_colour - drawn.background)
@@ -236,10 +238,9 @@ def _outline(u: np.ndarray, v: np.ndarray, distance: np.ndarray, harmonics: np.n
     return _NARROWEST + (1 - _NARROWEST) * (total.real - lowest) / (highest - lowest)
 
 
-def _tone(u: np.ndarray, v: np.ndarray, drawn: Draw) -> np.ndarray:
+def _tone(u: np.ndarray, v: np.ndarray, distance: np.ndarray, drawn: Draw) -> np.ndarray:
     """Texture of the object at each pixel: 0 is its dark colour, 1 its bright one."""
-    slope_u, slope_v = drawn.gradient.astype(np.float32)
-    total = slope_u * u + slope_v * v
+    total = np.float32(drawn.rim) * (distance - 0.5)
     for wave_u, wave_v, phase, amplitude in drawn.waves.astype(np.float32):
         total += amplitude * np.sin(wave_u * u + wave_v * v + phase)
     return 0.5 + 0.5 * np.tanh(total)

@@ -19,8 +19,6 @@ from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import Normalization
 from vidjax.models.output import Output
 
-_relu_init = nn.initializers.he_normal()
-
 
 def _max_pool(x: jax.Array) -> jax.Array:
     """P: 2 x 2, not overlapping; an odd row or column at the end is pooled alone."""
@@ -31,7 +29,8 @@ class ConvolutionalLayers(nn.Module):
     """C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P.
 
     Attributes:
-      normalization: "lrn" (paper), "batch" or "none".
+      normalization: "lrn" (paper: after the ReLU, at the two places of N), "batch" (before the ReLU of every
+        convolution, as Ioffe & Szegedy 2015 place it) or "none".
       width_multiplier: scales the number of filters; 1 is the paper's.
       axis_name, dtype, param_dtype: as in `Normalization`.
     """
@@ -46,34 +45,37 @@ class ConvolutionalLayers(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps float [B, H, W, C] to features [B, h, w, 256 * width_multiplier]."""
 
-        def conv(x: jax.Array, filters: int, size: int, stride: int, padding: str, name: str, bias: bool = True):
-            return nn.Conv(
+        batch = self.normalization == "batch"
+
+        def conv(x: jax.Array, name: str, filters: int, size: int, stride: int = 1, *, n: bool = False) -> jax.Array:
+            """C(filters, size, stride) with its ReLU, and N where n is set."""
+            x = nn.Conv(
                 round(filters * self.width_multiplier),
                 (size, size),
                 strides=stride,
-                padding=padding,
-                use_bias=bias,
-                kernel_init=_relu_init,
+                padding="VALID" if name == "conv1" else "SAME",
+                # Batch normalisation would take it away again: its gradient is rounding noise, which Adam scales up.
+                use_bias=not batch,
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 name=name,
             )(x)
-
-        # Batch normalisation takes a bias away again: its gradient is rounding noise, which Adam would scale up.
-        bias = self.normalization != "batch"
-
-        def normalize_and_relu(x: jax.Array, name: str) -> jax.Array:
             norm = Normalization(
-                self.normalization, self.axis_name, dtype=self.dtype, param_dtype=self.param_dtype, name=name
+                self.normalization,
+                self.axis_name,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=name.replace("conv", "norm"),
             )
-            # Response normalisation follows the ReLU (Krizhevsky et al. 2012), batch normalisation precedes it.
-            return nn.relu(norm(x, train=train)) if self.normalization == "batch" else norm(nn.relu(x), train=train)
+            if batch:
+                return nn.relu(norm(x, train=train))
+            return norm(nn.relu(x), train=train) if n else nn.relu(x)
 
-        x = _max_pool(normalize_and_relu(conv(x, 96, 11, 3, "VALID", "conv1", bias), "norm1"))
-        x = _max_pool(normalize_and_relu(conv(x, 256, 5, 1, "SAME", "conv2", bias), "norm2"))
-        x = nn.relu(conv(x, 384, 3, 1, "SAME", "conv3"))
-        x = nn.relu(conv(x, 384, 3, 1, "SAME", "conv4"))
-        x = nn.relu(conv(x, 256, 3, 1, "SAME", "conv5"))
+        x = _max_pool(conv(x, "conv1", 96, 11, 3, n=True))
+        x = _max_pool(conv(x, "conv2", 256, 5, n=True))
+        x = conv(x, "conv3", 384, 3)
+        x = conv(x, "conv4", 384, 3)
+        x = conv(x, "conv5", 256, 3)
         return _max_pool(x)
 
 
@@ -99,7 +101,6 @@ class DenseLayers(nn.Module):
         x = x.reshape(x.shape[0], -1)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for layer in ("fc6", "fc7"):
-            x = nn.relu(nn.Dense(round(4096 * self.width_multiplier), kernel_init=_relu_init, name=layer, **dtypes)(x))
             x = Dropout(self.dropout, name=f"{layer}_dropout")(x, example_ids, train=train)
         return nn.Dense(self.num_classes, name="fc8", **dtypes)(x)
 
@@ -109,7 +110,7 @@ class _FusionNetwork(nn.Module):
 
     Attributes:
       num_classes: K.
-      normalization: "lrn" (paper), "batch" or "none", at the places of N in the layer string.
+      normalization: "lrn" (paper), "batch" or "none", see `ConvolutionalLayers`.
       width_multiplier: scales filters and hidden units, for small machines; 1 is the paper's.
       dropout: probability of dropping a unit of the two hidden dense layers.
       axis_name: device axis of batch statistics, under `pmap` only.

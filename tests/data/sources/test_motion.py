@@ -1,0 +1,258 @@
+"""The files of the embedded data set: the same bytes every time, and nothing in one frame that tells the class."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import decord
+import numpy as np
+import pytest
+from scipy import stats
+
+from vidjax.data import motion_files
+from vidjax.data.motion_files import Plan, encode, ensure, is_complete
+from vidjax.data.motion_renderer import CLASSES, EASY, render
+from vidjax.data.sources import motion
+from vidjax.errors import ConfigError, DataError
+
+SMALL = Plan(seed=0, clips=(16, 8, 8), recipe=dataclasses.replace(EASY, frames=6))
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def decoded_in_order(path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    root = tmp_path_factory.mktemp("motion")
+    return motion.load(root=str(root), train_clips=16, validation_clips=8, test_clips=16)
+
+
+def test_source_is_balanced_and_named(source):
+    assert source.name == "motion" and source.split == "standard" and source.classes == CLASSES
+    assert [len(source.train), len(source.validation), len(source.test)] == [16, 8, 16]
+    for part in (source.train, source.validation, source.test):
+        assert len(set(np.bincount([v.label for v in part], minlength=8))) == 1
+        for video in part:
+            assert video.id.split("/")[1] == source.classes[video.label]
+            assert video.group == video.id and video.exact_seek and os.path.isfile(video.path)
+    assert "test/left/0001" in [v.id for v in source.test]
+    mirrored = [source.classes[k] for k in source.mirror]
+    assert mirrored == ["right", "left", "up", "down", "counter-clockwise", "clockwise", "approach", "recede"]
+
+
+def test_parts_share_no_seed_and_a_second_set_shares_none_with_the_first():
+    seeds = [seed for plan in (Plan(0, (1600, 200, 304)), Plan(1, (80, 8, 8))) for _, _, seed in plan.entries()]
+    states = {tuple(np.random.SeedSequence(seed).generate_state(4)) for seed in seeds}
+    assert len(states) == len(seeds) == 2104 + 96
+
+
+def test_files_are_the_same_bytes_with_one_process_and_with_two(tmp_path):
+    one = ensure(tmp_path / "one", SMALL, processes=1, progress=False)
+    two = ensure(tmp_path / "two", SMALL, processes=2, progress=False)
+    assert one.name == two.name
+    assert files_of(one) == files_of(two)
+    assert len(files_of(one)) == 32 + 1
+
+
+def test_another_seed_or_recipe_or_count_is_another_set():
+    plans = [
+        SMALL,
+        dataclasses.replace(SMALL, seed=1),
+        dataclasses.replace(SMALL, clips=(8, 8, 8)),
+        dataclasses.replace(SMALL, recipe=EASY),
+    ]
+    assert len({plan.name for plan in plans}) == len(plans)
+
+
+def test_complete_set_is_kept_and_damaged_one_is_made_again(tmp_path):
+    directory = ensure(tmp_path, SMALL, processes=1, progress=False)
+    before = files_of(directory)
+    clip = directory / "train/left/0000.avi"
+    stamp = clip.stat().st_mtime_ns
+    assert ensure(tmp_path, SMALL, progress=False) == directory
+    assert clip.stat().st_mtime_ns == stamp
+    clip.write_bytes(clip.read_bytes()[:100])
+    assert not is_complete(directory)
+    ensure(tmp_path, SMALL, processes=1, progress=False)
+    assert files_of(directory) == before
+    assert [p.name for p in tmp_path.iterdir()] == [directory.name]
+
+
+def test_killed_generation_leaves_nothing_that_is_taken_for_a_set(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from vidjax.data.motion_files import *;"
+        "ensure(Path(sys.argv[1]), Plan(0, (1600, 200, 304)), processes=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.rglob("*.avi"))) < 5:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    name = Plan(0, (1600, 200, 304)).name
+    assert not (tmp_path / name).exists()
+    leftovers = list(tmp_path.iterdir())
+    assert leftovers and not any(is_complete(directory) for directory in leftovers)
+    # The workers notice that nobody reads their progress and end.
+    deadline, count = time.monotonic() + 30, -1
+    while count != (count := len(list(tmp_path.rglob("*.avi")))):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert count < 2104
+
+
+def test_abandoned_leftovers_are_removed_after_a_day(tmp_path):
+    old, new = tmp_path / ".v1-0123456789ab-x", tmp_path / ".v1-0123456789ab-y"
+    for directory in (old, new):
+        directory.mkdir()
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    ensure(tmp_path, SMALL, processes=1, progress=False)
+    assert not old.exists() and new.exists()
+
+
+def test_two_generations_at_once_do_no_harm(tmp_path):
+    program = (
+        "import sys, dataclasses; from pathlib import Path; from vidjax.data.motion_files import *;"
+        "ensure(Path(sys.argv[1]), Plan(0, (64, 8, 8)), processes=1)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert [p.name for p in tmp_path.iterdir()] == [Plan(0, (64, 8, 8)).name]
+    assert is_complete(tmp_path / Plan(0, (64, 8, 8)).name)
+
+
+def test_works_from_a_script_without_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from vidjax.data.sources.motion import load\n"
+        f"print(len(load(root={str(tmp_path / 'sets')!r}, train_clips=16, validation_clips=8, test_clips=8).train))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "16\n", done.stderr
+    assert "making the motion data set" in done.stderr
+
+
+def test_import_is_light():
+    program = "import sys, vidjax.data.sources.motion; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("option", [{"train_clips": 12}, {"test_clips": 0}, {"validation_clips": -8}, {"seed": -1}])
+def test_wrong_option_is_named(option, tmp_path):
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        motion.load(root=str(tmp_path), **option)
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file.*root"):
+        motion.load(root=str(tmp_path / "file"), train_clips=8, validation_clips=8, test_clips=8)
+
+
+def test_failing_worker_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(motion_files, "PARTS", ("train", "validation", "elsewhere"))  # only here, not in the workers
+    with pytest.raises(DataError, match="test"):
+        ensure(tmp_path, SMALL, processes=2, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_access_is_exact(source):
+    order = np.random.default_rng(0).permutation(EASY.frames)
+    for video in source.test[:8]:
+        truth = decoded_in_order(video.path)
+        assert truth.shape == (EASY.frames, EASY.side, EASY.side, 3)
+        reader = decord.VideoReader(video.path, num_threads=1)
+        assert len(reader) == EASY.frames and reader.get_avg_fps() == EASY.fps
+        np.testing.assert_array_equal(reader.get_batch(order).asnumpy(), truth[order])
+
+
+def test_decoded_frames_are_the_rendered_ones_within_4_levels(source):
+    errors = np.zeros((8, 2))
+    for video in source.test:
+        _, _, number = video.id.split("/")
+        rendered = render((0, 2, int(number) * 8 + video.label), video.label).astype(float)
+        difference = decoded_in_order(video.path) - rendered
+        errors[video.label] += abs(difference).mean() / 2, difference.mean() / 2
+        assert abs(difference).mean() < 4
+        assert abs(difference.mean()) < 1.5
+
+
+def test_residue_of_a_frame_depends_on_that_frame_alone(tmp_path):
+    # Frames coded alone, backwards, or among frames of another class come out the same, so that what is lost
+    # in coding tells nothing of the motion.
+    clip, other = render((0, 0, 1), 4), render((0, 0, 2), 7)
+    encode(tmp_path / "forward.avi", clip)
+    encode(tmp_path / "backward.avi", clip[::-1])
+    encode(tmp_path / "mixed.avi", np.concatenate([other[:5], clip[9:10], other[5:]]))
+    forward = decoded_in_order(tmp_path / "forward.avi")
+    np.testing.assert_array_equal(decoded_in_order(tmp_path / "backward.avi")[::-1], forward)
+    np.testing.assert_array_equal(decoded_in_order(tmp_path / "mixed.avi")[5], forward[9])
+
+
+# ---- no single frame tells, and no nearest neighbour of the mean frame ----
+
+
+def inside_chance(correct: int, videos: int) -> bool:
+    """Within the central 95% of the binomial distribution at 1/8."""
+    low, high = stats.binom.interval(0.95, videos, 1 / len(CLASSES))
+    return low <= correct <= high
+
+
+def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    train, test = (x.reshape(len(x), -1).astype(np.float32) for x in (train, test))
+    return train_labels[((train**2).sum(1) - 2 * test @ train.T).argmin(1)]
+
+
+@pytest.fixture(scope="module")
+def standard():
+    """The standard set, decoded: {part: (uint8 [N, T, H, W, 3], labels [N])}. Uses the user's cache."""
+    loaded = motion.load()
+
+    def decoded(videos):
+        clips = [decord.VideoReader(v.path, num_threads=1).get_batch(range(EASY.frames)).asnumpy() for v in videos]
+        return np.stack(clips), np.array([v.label for v in videos])
+
+    return {"train": decoded(loaded.train), "test": decoded(loaded.test)}
+
+
+@pytest.mark.slow
+def test_nearest_neighbour_on_the_mean_frame_is_at_chance(standard):
+    (train, train_labels), (test, labels) = standard["train"], standard["test"]
+    means = [part.mean(axis=1, dtype=np.float32) for part in (train, test)]
+    assert inside_chance((nearest_neighbour(means[0], train_labels, means[1]) == labels).sum(), len(labels))
+    # The same test sees a class where it is: variation over time tells the four axes.
+    spreads = [part.std(axis=1, dtype=np.float32) for part in (train, test)]
+    assert not inside_chance((nearest_neighbour(spreads[0], train_labels, spreads[1]) == labels).sum(), len(labels))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frame", [0, 15, 31])
+def test_single_frames_are_at_chance(standard, frame):
+    from sklearn.linear_model import RidgeClassifier
+
+    (train, train_labels), (test, labels) = standard["train"], standard["test"]
+    one_train, one_test = train[:, frame], test[:, frame]
+    assert inside_chance((nearest_neighbour(one_train, train_labels, one_test) == labels).sum(), len(labels))
+    flat = [x[:, ::2, ::2].reshape(len(x), -1) / 255.0 for x in (one_train, one_test)]
+    linear = RidgeClassifier(alpha=100.0).fit(flat[0], train_labels)
+    assert inside_chance((linear.predict(flat[1]) == labels).sum(), len(labels))
