@@ -1,7 +1,6 @@
 """The files of the embedded data set: the same bytes every time, and nothing in one frame that tells the class."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -150,11 +149,6 @@ def test_works_from_a_script_without_main_guard(tmp_path):
     )
     assert done.stdout == "16\n", done.stderr
     assert "making the motion data set" in done.stderr
-
-
-def test_import_is_light():
-    program = "import sys, vidjax.data.sources.motion; sys.exit('jax' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("option", [{"train_clips": 12}, {"test_clips": 0}, {"validation_clips": -8}, {"seed": -1}])
