@@ -159,13 +159,13 @@ def _checkpoint() -> ConfigDict:
 
 
 def _motion(config: ConfigDict) -> None:
-    """Batch normalisation, AdamW, a quarter of the width: learns motion in about a minute and a half on 2 cores."""
-    config.data.stride = 3
+    """Batch normalisation, AdamW, a quarter of the width: learns motion in two minutes on 2 cores."""
+    config.data.stride = 2
     config.model.normalization = "batch"
     config.model.width_multiplier = 0.25
-    config.model.dropout = 0.0
+    config.model.dropout = 0.2
     config.schedule.warmup_fraction = 0.05
-    config.train.steps = 800
+    config.train.steps = 900
 
 
 def _ucf101(config: ConfigDict) -> None:

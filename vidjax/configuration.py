@@ -176,10 +176,8 @@ def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
     """Lets what was typed displace what the preset set, as `parse_flags` says."""
     for key in typed:
         section, name = _locate(config, key)
-        optional = isinstance(section._fields[name], FieldReference)  # declared as a placeholder
-        if optional and isinstance(section[name], str) and section[name].lower() == "none":
-            section[name] = None
-        if section[name] is None and not optional:
+        # Only a key that was declared as a placeholder may be None.
+        if section[name] is None and not isinstance(section._fields[name], FieldReference):
             raise ConfigError(f"{key} may not be None")
     for alternatives in _ALTERNATIVES:
         if any(key in typed for key in alternatives):
@@ -342,9 +340,14 @@ def clip(config: ConfigDict) -> Clip:
     return Clip(**{key: value for key, value in config.data.items() if key in fields})
 
 
-def views(config: ConfigDict, clips: int | None = None) -> Views:
-    """Builds the test views; `clips` replaces the number of clips."""
-    return Views(clips or config.evaluate.clips, config.evaluate.crops, config.evaluate.flip)
+def test_views(config: ConfigDict) -> Views:
+    """The views per test video."""
+    return Views(config.evaluate.clips, config.evaluate.crops, config.evaluate.flip)
+
+
+def validation_views(config: ConfigDict) -> Views:
+    """The views per validation video: centre crops, not mirrored."""
+    return Views(config.evaluate.validation_clips)
 
 
 def documented_keys(path: Path = Path("configs/default.py")) -> str:

@@ -104,7 +104,7 @@ def test(
       The content of `result.json`.
     """
     started = time.monotonic()
-    views = run.test_views()
+    views = configuration.test_views(run.config)
     scored, _ = predict(
         run, state, eval_step, "test", views, progress=lambda b, n: terminal.track(b, n, "evaluating the test part")
     )

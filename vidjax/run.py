@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, models, options
 from vidjax.data.cache import MemoryCache
-from vidjax.data.pipeline import Clip, Views
+from vidjax.data.pipeline import Clip
 from vidjax.data.records import Batch, Source
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
@@ -65,10 +65,6 @@ class Run:
         """Shape [T, H, W, C] of what the model sees of one view."""
         side = self.preprocessing.crop or self.clip.crop
         return (self.clip.frames, side, side, 3)
-
-    def test_views(self) -> Views:
-        """The views per test video."""
-        return configuration.views(self.config)
 
     def new_state(self) -> TrainState:
         """A state initialised from the seed."""

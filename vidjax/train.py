@@ -108,7 +108,7 @@ def train(run: Run, workdir: Path) -> tuple[TrainState, float]:
 
 def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
     """Loss and accuracies on the validation part."""
-    views = configuration.views(run.config, run.config.evaluate.validation_clips)
+    views = configuration.validation_views(run.config)
     scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
     summary = video_metrics.summarise(scored)
     return {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}

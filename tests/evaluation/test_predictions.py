@@ -42,6 +42,7 @@ def test_views_are_averaged_per_video_in_any_order():
     assert [video["view_ranks"] for video in want["videos"]] == [[0, 2], [0, 0]]
     summary = metrics.summarise(want)
     assert summary["clip_top1"] == 0.75
+    assert summary["clip_top5"] == 1.0
     assert summary["video_top1"] == 0.5
     assert summary["video_top5"] == 1.0
     assert json.loads(json.dumps(want)) == want
@@ -84,6 +85,13 @@ def test_top5_counts_five():
     base = {"classes": classes, "failed": []}
     assert metrics.summarise({**base, "videos": [record]})["video_top5"] == 1.0
     assert metrics.summarise({**base, "videos": [{**record, "label": 5}]})["video_top5"] == 0.0
+
+
+def test_scores_far_below_one_keep_their_order():
+    scores = np.array([[[1.0, 1e-12, 1e-9]]])
+    got = collect([2], scores, Views())
+    assert got["videos"][0]["view_ranks"] == [1]
+    assert predictions.rank(np.asarray(got["videos"][0]["scores"]), 2) == 1
 
 
 def test_averaging_rules_differ():

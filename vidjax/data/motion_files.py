@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -31,7 +32,7 @@ from vidjax.data.motion_renderer import CLASSES, EASY, Recipe, render
 from vidjax.errors import DataError
 
 # Raised whenever the renderer or the encoder changes what a recipe gives.
-VERSION = 1
+VERSION = 2
 PARTS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
 _ABANDONED_AFTER = 24 * 3600.0  # seconds
@@ -258,7 +259,9 @@ def _work(arguments: list[str] | None = None) -> None:
     parser.add_argument("shares", type=int)
     options = parser.parse_args(arguments)
     job = options.job
-    recipe = Recipe(**{key: tuple(v) if isinstance(v, list) else v for key, v in job["recipe"].items()})
+    # JSON has no tuples.
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in job["recipe"].items()}
+    recipe = Recipe(**fields)
     plan = Plan(job["seed"], tuple(job["clips"]), recipe)
     for clip in make_share(Path(job["directory"]), plan, options.share, options.shares):
         print(clip, flush=True)

@@ -20,10 +20,10 @@ MIRRORED = (1, 0, 2, 3, 5, 4, 6, 7)
 
 # Heading in the image (y points down) of the translations, in degrees.
 _HEADINGS = {"left": 180.0, "right": 0.0, "up": -90.0, "down": 90.0}
-# Of the outline's radius over the angle, with their scales: mostly two and three uneven lobes, so that a
-# rotation moves much of the outline.
+# Of the outline's radius over the angle, with their scales: mostly three and four uneven lobes, so that a
+# rotation moves much of the outline, in many places.
 _HARMONICS = np.arange(1, 5)
-_HARMONIC_SCALES = np.array([0.5, 1.0, 1.0, 0.5])
+_HARMONIC_SCALES = np.array([0.2, 0.4, 1.0, 1.0])
 _NARROWEST = 0.3  # least radius of the outline, the greatest being 1
 
 
@@ -56,15 +56,15 @@ class Recipe:
     side: int = 56
     fps: int = 25
     limit_frames: int = 15
-    speed: tuple[float, float] = (0.4, 0.7)
-    pace: tuple[float, float, float] = (0.6, 0.6, 1.0)
+    speed: tuple[float, float] = (0.3, 0.6)
+    pace: tuple[float, float, float] = (0.6, 0.8, 1.0)
     heading_jitter: float = 10.0
-    radius: tuple[float, float] = (10.0, 27.0)
+    radius: tuple[float, float] = (9.0, 24.0)
     object_bright: tuple[float, float] = (230.0, 255.0)
-    object_dark: tuple[float, float] = (110.0, 140.0)
+    object_dark: tuple[float, float] = (105.0, 130.0)
     background: tuple[float, float] = (0.0, 100.0)
-    background_strength: tuple[float, float] = (0.05, 0.4)
-    background_wavelength: tuple[float, float] = (20.0, 160.0)
+    background_strength: tuple[float, float] = (0.1, 0.8)
+    background_wavelength: tuple[float, float] = (25.0, 160.0)
     quantiser: int = 3
 
 
@@ -266,7 +266,8 @@ def _draw_waves(
     generator: np.random.Generator, *, count: int, wavelengths: tuple[float, float], amplitudes: tuple[float, float]
 ) -> np.ndarray:
     """Draws [count, 4]: two wave numbers, phase, amplitude; log-uniform in length, uniform in direction."""
-    lengths = np.exp(generator.uniform(*np.log(wavelengths), size=count))
+    shortest, longest = np.log(wavelengths).tolist()
+    lengths = np.exp(generator.uniform(shortest, longest, size=count))
     directions = generator.uniform(0, 2 * math.pi, size=count)
     phases = generator.uniform(0, 2 * math.pi, size=count)
     heights = generator.uniform(*amplitudes, size=count)

@@ -25,7 +25,7 @@ def summarise(predictions: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       videos, failed_videos: counts.
-      clip_top1: share of all views whose first class is the true one.
+      clip_top1, clip_top5: share of all views.
       video_top1, video_top5: share of videos, by their averaged scores (top 5 of at most K classes).
       mean_class_accuracy: mean over the classes that have videos.
       per_class_videos, per_class_correct: ints [K].
@@ -41,6 +41,7 @@ def summarise(predictions: Mapping[str, Any]) -> dict[str, Any]:
         "videos": len(videos),
         "failed_videos": len(predictions["failed"]),
         "clip_top1": _share(view_ranks == 0),
+        "clip_top5": _share(view_ranks < 5),
         "video_top1": _share(video_ranks == 0),
         "video_top5": _share(video_ranks < 5),
         "mean_class_accuracy": _share(correct[present] / totals[present]),

@@ -81,7 +81,7 @@ class ViewScores:
                     "id": video.id,
                     "group": video.group,
                     "label": video.label,
-                    "scores": [round(float(score), 7) for score in average_views(scores, average)],
+                    "scores": [float(f"{score:.7g}") for score in average_views(scores, average)],
                     "views": self._views.count,
                     "view_ranks": [rank(view, video.label) for view in scores],
                 }

@@ -44,7 +44,6 @@ class ConvolutionalLayers(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps float [B, H, W, C] to features [B, h, w, 256 * width_multiplier]."""
-
         batch = self.normalization == "batch"
 
         def conv(x: jax.Array, name: str, filters: int, size: int, stride: int = 1, *, n: bool = False) -> jax.Array:
@@ -101,6 +100,7 @@ class DenseLayers(nn.Module):
         x = x.reshape(x.shape[0], -1)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for layer in ("fc6", "fc7"):
+            x = nn.relu(nn.Dense(round(4096 * self.width_multiplier), name=layer, **dtypes)(x))
             x = Dropout(self.dropout, name=f"{layer}_dropout")(x, example_ids, train=train)
         return nn.Dense(self.num_classes, name="fc8", **dtypes)(x)
 

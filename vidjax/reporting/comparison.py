@@ -108,7 +108,7 @@ def pool(results: Sequence[Result]) -> dict[str, Any]:
         "video_top1": sum(correct) / sum(videos),
         "mean_class_accuracy": statistics.fmean(c / n for c, n in zip(correct, videos, strict=True) if n),
     }
-    for key in ("clip_top1", "video_top5"):
+    for key in ("clip_top1", "clip_top5", "video_top5"):
         if key in first:
             pooled[key] = sum(w * r[key] for w, r in zip(weights, results, strict=True)) / sum(weights)
     for key in ("seconds", "failed_videos", "train_videos"):

@@ -21,7 +21,7 @@ def load(
     validation_clips: int = 200,
     test_clips: int = 304,
 ) -> Source:
-    """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 200 MB).
+    """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 90 MB).
 
     Clips of 32 frames of 56 x 56 pixels at 25 fps, as many of each class: left, right, up, down,
     clockwise, counter-clockwise, approach, recede. No two clips share a seed.
