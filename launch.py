@@ -39,6 +39,8 @@ def main(argv):
     from vidjax import evaluate, experiment, train  # after the flags: they take seconds to import
 
     if _EXPERIMENT.value:
+        if _CONFIG.value is not None or _MODE.value != "train":
+            raise ConfigError("--experiment names its configs itself: leave out --config and --mode")
         workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
         return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *(["--list"] if _LIST.value else [])])
     config = _CONFIG.value

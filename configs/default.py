@@ -66,6 +66,9 @@ def _data() -> ConfigDict:
     data.validation = placeholder(float)  # share of the training part that is held out (by group)
     data.test = placeholder(float)  # folder: share of the videos that is tested, without test/ folders
     data.seed = placeholder(int)  # motion: of the generator; folder: of the split
+    data.train_clips = placeholder(int)  # motion: how many clips are made for training, a multiple of 8
+    data.validation_clips = placeholder(int)  # motion: likewise, for validation
+    data.test_clips = placeholder(int)  # motion: likewise, for the test
     data.mirror = placeholder(str)  # folder: invariant | forbidden, what a mirror image does to the classes
     # What is cut from a video.
     data.frames = 10  # T, frames of a clip

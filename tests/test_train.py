@@ -1,13 +1,17 @@
 """The main job on a toy folder: it learns, resumes after a kill at the same numbers, and says what is wrong."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from vidjax import configuration, evaluate, train
@@ -131,6 +135,48 @@ def test_what_does_not_fit_is_refused_before_training(toy_folder, tmp_path, more
     with pytest.raises(VidjaxError, match=message) as caught:
         train.train_and_evaluate(toy_config(toy_folder, **more), tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
+    with pytest.raises(ConfigError, match="takes no option"):
+        train.train_and_evaluate(toy_config(toy_folder, optimizer__momentum=0.9), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_result_that_was_cut_short_is_made_again(finished, toy_folder, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text('{"finished": tr')
+    (tmp_path / "run" / "report.html").unlink()
+    train.train_and_evaluate(toy_config(toy_folder), tmp_path / "run")
+    assert comparable(tmp_path / "run") == comparable(finished[0])
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_second_process_in_the_same_directory_is_refused(toy_folder, tmp_path):
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(VidjaxError, match="another process is training there"):
+            train.train_and_evaluate(toy_config(toy_folder), tmp_path)
+
+
+def test_eval_mode_refuses_other_data_and_keeps_other_views_apart(finished, toy_folder):
+    workdir, _ = finished
+    with pytest.raises(ConfigError, match=r"trained with another config \(data.seed: null -> 1\)"):
+        evaluate.evaluate(toy_config(toy_folder, data__seed=1), workdir)
+    other = evaluate.evaluate(toy_config(toy_folder, evaluate__clips=3), workdir)
+    assert other["views"] == 3
+    assert json.loads((workdir / "result.json").read_text())["views"] == 2
+
+
+@pytest.mark.slow
+def test_pmap_over_two_devices_trains_as_one(finished, toy_folder, tmp_path, monkeypatch):
+    two_devices = jax.devices()[:2]
+    monkeypatch.setattr(jax, "devices", lambda: two_devices)
+    result = train.train_and_evaluate(toy_config(toy_folder, parallel="pmap"), tmp_path)
+    assert result["parallel"] == "pmap" and result["videos"] == finished[1]["videos"]
+    one, two = ((folder / "metrics.jsonl").read_text().splitlines() for folder in (finished[0], tmp_path))
+    losses = [[json.loads(line)["loss"] for line in lines] for lines in (one, two)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
 
 
 def test_divergence_ends_the_run_with_advice(toy_folder, tmp_path):

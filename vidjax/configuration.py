@@ -185,7 +185,7 @@ def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
                 section, name = _locate(config, key)
                 section[name] = None
     for kind in ("model", "optimizer", "schedule"):
-        if f"{kind}.name" in typed and config[kind].name != preset[kind].name:
+        if f"{kind}.factory" in typed or (f"{kind}.name" in typed and config[kind].name != preset[kind].name):
             _drop_options(kind, config[kind], typed)
 
 
@@ -195,10 +195,9 @@ def _drop_options(kind: str, section: ConfigDict, typed: set[str]) -> None:
     from vidjax.training import optimizers, schedules
 
     table = {"model": models.MODELS, "optimizer": optimizers.OPTIMIZERS, "schedule": schedules.SCHEDULES}[kind]
-    if section.name not in table:
-        return  # refused where it is built, by a better message
+    function = options.resolve(kind, table, section.name, section.get("factory"))
     shared = ("name", "factory", "learning_rate", "clip_norm", "warmup_steps", "warmup_epochs", "warmup_fraction")
-    for key in set(section) - {*shared, *options.accepted(table[section.name])}:
+    for key in set(section) - {*shared, *options.accepted(function)}:
         if f"{kind}.{key}" not in typed:
             section[key] = None
 
@@ -208,6 +207,31 @@ def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     for part in path:
         config = config[part]
     return config, name
+
+
+def config_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Reads --config.KEY=VALUE and --config.KEY VALUE: key, as written with dots -> value.
+
+    Example:
+      >>> config_overrides(["--config.data.split=2", "--config.data.root", "clips"])
+      {'data.split': '2', 'data.root': 'clips'}
+
+    Raises:
+      ConfigError: for any other word, and where a value is missing.
+    """
+    overrides: dict[str, str] = {}
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--config.") or name == "--config.":
+            raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
+        if not equals:
+            given = next(remaining, None)
+            if given is None:
+                raise ConfigError(f"{name} needs a value: {name}=VALUE")
+            value = given
+        overrides[name.removeprefix("--config.")] = value
+    return overrides
 
 
 def _load_file(argument: str) -> ConfigDict:
@@ -271,21 +295,21 @@ _FREE_KEYS = {
 
 
 def hash_of(config: ConfigDict) -> str:
-    """Returns a short hash: equal for configs that give the same numbers."""
-    flat = {key: value for key, value in flatten(config).items() if key not in _FREE_KEYS}
+    """Returns a short hash of the keys that were given: a key that is declared later changes no hash."""
+    flat = {key: value for key, value in flatten(config).items() if key not in _FREE_KEYS and value is not None}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns "key: old -> new" for each key whose value differs between two nested configs.
 
-    Keys that change no number of a run (reading threads, cache) are left out.
+    Keys that change no number of a run (reading threads, cache) are left out; absent counts as None.
     """
     old, new = flatten(old), flatten(new)
     lines = []
     for key in sorted((old.keys() | new.keys()) - _FREE_KEYS):
         # Through JSON, where tuples are lists and floats are written alike.
-        before, after = (json.dumps(side.get(key, "(absent)")) for side in (old, new))
+        before, after = (json.dumps(side.get(key)) for side in (old, new))
         if before != after:
             lines.append(f"{key}: {before} -> {after}")
     return lines

@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -13,12 +12,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import configuration
+from vidjax import configuration, files
 from vidjax.data import read_frames
 from vidjax.data.decoding import probe, short_side_size
 from vidjax.data.pipeline import Views, evaluation_batches
 from vidjax.data.records import Video
-from vidjax.errors import VideoError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
 from vidjax.run import Run, device_description, prepare
@@ -29,8 +28,10 @@ from vidjax.training.state import TrainState
 def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
 
+    With other views than those of the run itself, the result goes to a folder of its own inside the run's.
+
     Args:
-      config: as the run was trained with; `config.evaluate` may differ.
+      config: as the run was trained with; `config.evaluate` and `config.parallel` may differ.
       workdir: of the run.
 
     Returns:
@@ -38,14 +39,26 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     Raises:
       VidjaxError: if there is no checkpoint, or it does not fit.
+      ConfigError: if the run was trained with another config.
     """
-    if not (workdir / "checkpoints").is_dir():
+    stored = files.read_json(workdir / "config.json")
+    if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
+    changes = configuration.differences(stored, config.to_dict())
+    views_changed = [change for change in changes if change.startswith("evaluate.")]
+    others = [change for change in changes if not change.startswith(("evaluate.", "parallel:"))]
+    if others:
+        raise ConfigError(f"{workdir} was trained with another config ({'; '.join(others)})")
     run = prepare(config)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
-    return test(run, state, run.eval_step(), workdir, train_seconds=notes["seconds"])
+    folder = workdir
+    if views_changed:
+        folder = workdir / f"evaluation-{configuration.hash_of(config)}"
+        files.write_text(folder / "config.json", configuration.to_json(config))
+        files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
+    return evaluate_test_part(run, state, run.eval_step(), folder, train_seconds=notes["seconds"])
 
 
 def predict(
@@ -90,7 +103,7 @@ def predict(
     return collected.records(run.source, part, config.evaluate.average, failed), collected.mean_loss()
 
 
-def test(
+def evaluate_test_part(
     run: Run, state: TrainState, eval_step: Callable[..., Any], workdir: Path, *, train_seconds: float
 ) -> dict[str, Any]:
     """Evaluates the test part and writes predictions, samples, the result row and the report.
@@ -109,20 +122,26 @@ def test(
         run, state, eval_step, "test", views, progress=lambda b, n: terminal.track(b, n, "evaluating the test part")
     )
     if not scored["videos"]:
-        raise VidjaxError(f"none of the {len(scored['failed'])} test videos could be read: {scored['failed'][0]}")
+        raise DataError(unreadable("test", scored))
     result = _result(run, int(state.step), views, metrics.summarise(scored))
     if jax.process_index() != 0:
         return result
-    predictions.write(workdir / "predictions" / "test.json", scored)
+    files.write_json(workdir / "predictions" / "test.json", scored)
     _write_samples(run, scored, workdir / "samples")
     result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
-    (workdir / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write_json(workdir / "result.json", result)
     page = report.write(workdir)
     terminal.table(tables.result_row(result))
     for failure in scored["failed"]:
         terminal.say(f"not read: {failure['id']}: {failure['reason']}")
     terminal.say(f"report: {page}")
     return result
+
+
+def unreadable(part: str, scored: dict[str, Any]) -> str:
+    """Says that no video of a part could be read, and why not the first."""
+    first = scored["failed"][0]
+    return f"none of the {len(scored['failed'])} {part} videos could be read; {first['id']}: {first['reason']}"
 
 
 def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +188,7 @@ def _commit() -> str | None:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "*.py") else "")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ":/*.py") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

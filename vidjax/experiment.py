@@ -19,32 +19,16 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vidjax import configuration
-from vidjax.cli import config_overrides
+from vidjax import configuration, files
 from vidjax.errors import DataError
-from vidjax.plan import ROOT, Experiment, Run, comparison_rows, load, runs_of
+from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, load, runs_of
 from vidjax.reporting import comparison, tables, terminal
 from vidjax.reporting.tables import duration
 
 LAUNCHER = ROOT / "launch.py"
 
 
-def _read_json(path: Path) -> Any:
-    """Content of a JSON file; None where it is missing or was cut short by a kill."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a file at once: a reader or a kill never meets half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def status(run: Run, workdir: Path) -> Literal["finished", "other config", "failed", "interrupted", "new"]:
+def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config", "failed", "interrupted", "new"]:
     """What is there of a run under `workdir`.
 
     Raises:
@@ -52,7 +36,7 @@ def status(run: Run, workdir: Path) -> Literal["finished", "other config", "fail
     """
     folder = workdir / "runs" / run.name
     config = configuration.load(run.config, run.overrides)
-    result, before = _read_json(folder / "result.json"), _read_json(folder / "config.json")
+    result, before = files.read_json(folder / "result.json"), files.read_json(folder / "config.json")
     if result and result.get("finished"):
         return "finished" if result.get("config_hash") == configuration.hash_of(config) else "other config"
     if before is not None and configuration.differences(before, json.loads(configuration.to_json(config))):
@@ -111,7 +95,7 @@ def _reason(code: int, log: Path) -> str:
     return f"{how}: {lines[-1]}" if lines else how
 
 
-def _execute(run: Run, workdir: Path, launcher: Path) -> str | None:
+def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
     """Runs one run to its end; returns the error in one line, or None."""
     folder = workdir / "runs" / run.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,26 +104,26 @@ def _execute(run: Run, workdir: Path, launcher: Path) -> str | None:
     log = folder / "log.txt"
     # Relative, so that the command that a run records is the one a reader would type.
     code = _call([sys.executable, os.path.relpath(launcher), *run.arguments(), f"--workdir={folder}"], log)
-    if code == 0 and (_read_json(folder / "result.json") or {}).get("finished"):
+    if code == 0 and (files.read_json(folder / "result.json") or {}).get("finished"):
         return None
     reason = _reason(code, log)
-    _write(error, reason + "\n")
+    files.write_text(error, reason + "\n")
     return reason
 
 
-def results(runs: Sequence[Run], workdir: Path) -> dict[str, dict[str, Any]]:
+def results(runs: Sequence[PlannedRun], workdir: Path) -> dict[str, dict[str, Any]]:
     """Run name -> content of its `result.json`, for the finished ones."""
-    found = {run.name: _read_json(workdir / "runs" / run.name / "result.json") for run in runs}
+    found = {run.name: files.read_json(workdir / "runs" / run.name / "result.json") for run in runs}
     return {name: result for name, result in found.items() if result and result.get("finished")}
 
 
-def write_tables(experiment: Experiment, runs: Sequence[Run], workdir: Path) -> pd.DataFrame:
+def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path) -> pd.DataFrame:
     """Writes `table.md`, `table.csv` and `results.json` from what is there; returns the table."""
     found = results(runs, workdir)
     rows, columns = comparison_rows(experiment, found), experiment.table_columns()
     table = comparison.table(rows, columns)
-    _write(workdir / "table.md", f"{experiment.title}\n\n{tables.to_markdown(table)}")
-    _write(workdir / "table.csv", tables.to_csv(comparison.numbers(rows, columns)))
+    files.write_text(workdir / "table.md", f"{experiment.title}\n\n{tables.to_markdown(table)}")
+    files.write_text(workdir / "table.csv", tables.to_csv(comparison.numbers(rows, columns)))
     records: dict[str, Any] = {}
     for run in runs:
         error = workdir / "runs" / run.name / "error.txt"
@@ -149,7 +133,7 @@ def write_tables(experiment: Experiment, runs: Sequence[Run], workdir: Path) -> 
             records[run.name]["result"] = found[run.name]
         elif state == "failed":
             records[run.name]["error"] = error.read_text(encoding="utf-8").strip()
-    _write(workdir / "results.json", json.dumps(records, indent=1) + "\n")
+    files.write_json(workdir / "results.json", records)
     return table
 
 
@@ -187,7 +171,7 @@ def run(
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
         return 0
     workdir.mkdir(parents=True, exist_ok=True)
-    _write(workdir / "experiment.json", json.dumps({"name": experiment.name, "runs": list(states)}, indent=1) + "\n")
+    files.write_json(workdir / "experiment.json", {"name": experiment.name, "runs": list(states)})
     waiting = [each for each in runs if states[each.name] != "finished"]
     terminal.say(f"{experiment.title}: {len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
     for each in waiting:
@@ -229,7 +213,7 @@ def main(path: Path | str, workdir: Path | str, arguments: Sequence[str] = ()) -
     Raises:
       ConfigError: for any other argument, and as `run`.
     """
-    overrides = config_overrides([argument for argument in arguments if argument != "--list"])
+    overrides = configuration.config_overrides([argument for argument in arguments if argument != "--list"])
     return run(path, workdir, overrides, list_only="--list" in arguments)
 
 
@@ -260,11 +244,11 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
       DataError: if `workdir` holds no experiment or no finished run, or a result names a path of this machine.
     """
     workdir = Path(workdir)
-    description = _read_json(workdir / "experiment.json")
+    description = files.read_json(workdir / "experiment.json")
     if not description:
         raise DataError(f"{workdir}: no experiment.json; give the --workdir of an experiment")
     folder = Path(destination) if destination else Path("results") / description["name"]
-    found = {name: _read_json(workdir / "runs" / name / "result.json") for name in description["runs"]}
+    found = {name: files.read_json(workdir / "runs" / name / "result.json") for name in description["runs"]}
     found = {name: result for name, result in found.items() if result and result.get("finished")}
     if not found:
         raise DataError(f"{workdir}: no finished run to collect")
@@ -274,8 +258,8 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
         if paths := _absolute_paths(result):
             raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    written = []
     for name, result in found.items():
-        files.append(folder / f"{name}.json")
-        _write(files[-1], json.dumps(result, indent=1, sort_keys=True) + "\n")
-    return files
+        written.append(folder / f"{name}.json")
+        files.write_text(written[-1], json.dumps(result, indent=1, sort_keys=True) + "\n")
+    return written

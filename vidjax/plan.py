@@ -95,7 +95,7 @@ class Experiment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One training run of an experiment.
 
     Attributes:
@@ -138,7 +138,7 @@ def run_name(labels: Mapping[str, str], split: int | None, seed: int) -> str:
     return "-".join([*parts, *([] if split is None else [f"split{split}"]), f"seed{seed}"])
 
 
-def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) -> list[Run]:
+def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) -> list[PlannedRun]:
     """All runs: every row of the first seed and split, then of the next, so that the table fills evenly.
 
     Args:
@@ -161,7 +161,7 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
             for setting in settings:
                 values |= setting.overrides
             values |= {"seed": seed} | ({} if split is None else {"data.split": split}) | dict(overrides or {})
-            runs.append(Run(run_name(labels, split, seed), _find_config(configs[0]), values))
+            runs.append(PlannedRun(run_name(labels, split, seed), _find_config(configs[0]), values))
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ConfigError(f"experiment {experiment.name!r}: two runs have the same name; change a label, seed or split")

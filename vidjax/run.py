@@ -141,9 +141,16 @@ def _check_choices(config: ConfigDict) -> None:
             raise ConfigError(
                 f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
             )
-    for key in ("train.batch_size", "train.log_every", "evaluate.batch_size", "evaluate.clips", "checkpoint.every"):
+    at_least_one = "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips checkpoint.every"
+    for key in (*at_least_one.split(), "checkpoint.keep"):
         if flat[key] < 1:
             raise ConfigError(f"{key}={flat[key]}: give at least 1")
+    for name, views in (
+        ("clips", configuration.test_views(config)),
+        ("validation_clips", configuration.validation_views(config)),
+    ):
+        if config.data.position != "random" and views.clips > 1:
+            raise ConfigError(f"data.position={config.data.position} is one clip per video: set evaluate.{name}=1")
 
 
 def _check_input(run: Run) -> None:
@@ -156,6 +163,12 @@ def _check_input(run: Run) -> None:
     except (ValueError, TypeError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"model {run.config.model.name!r} does not take rgb {run.input_shape}: {reason}") from error
+    ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
+    if ignores_devices and jax.eval_shape(run.new_state).model_state:
+        raise ConfigError(
+            f"model {run.config.model.factory!r} keeps batch statistics and takes no option 'axis_name', so they"
+            " would differ between devices: take parallel=sharded"
+        )
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {run.config.model.name!r}")
 
@@ -165,7 +178,7 @@ def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
     name, factory = given.pop("name"), given.pop("factory")
     if config.dtype != "float32":
         given["dtype"] = _DTYPES[config.dtype]
-    if form.axis_name is not None:
+    if form.axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
         given["axis_name"] = form.axis_name
     return models.create(name, classes, factory=factory, **given)
 

@@ -1,18 +1,20 @@
 """Training: `train_and_evaluate(config, workdir)`, readable from top to bottom."""
 
-import json
+import contextlib
+import fcntl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from vidjax import configuration, evaluate
+from vidjax import configuration, evaluate, files
 from vidjax.data.pipeline import training_batches
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, DataError, VidjaxError
 from vidjax.evaluation import metrics as video_metrics
-from vidjax.reporting import tables, terminal
+from vidjax.reporting import report, tables, terminal
 from vidjax.run import Run, prepare
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
@@ -39,13 +41,16 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     Raises:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
     """
-    finished = _claim(config, workdir)
-    if finished is not None:
-        return finished
-    run = prepare(config)
-    _show(run, workdir)
-    state, seconds = train(run, workdir)
-    return evaluate.test(run, state, run.eval_step(), workdir, train_seconds=seconds)
+    _check_directory(config, workdir)
+    with _lock(workdir):
+        finished = _finished(workdir)
+        if finished is not None:
+            return finished
+        run = prepare(config)
+        files.write_text(workdir / "config.json", configuration.to_json(config))
+        _show(run, workdir)
+        state, seconds = train(run, workdir)
+        return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, train_seconds=seconds)
 
 
 def train(run: Run, workdir: Path) -> tuple[TrainState, float]:
@@ -110,6 +115,8 @@ def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
     """Loss and accuracies on the validation part."""
     views = configuration.validation_views(run.config)
     scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
+    if not scored["videos"]:
+        raise DataError(evaluate.unreadable("validation", scored))
     summary = video_metrics.summarise(scored)
     return {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
 
@@ -121,8 +128,7 @@ class _Window:
         self._batch_size = batch_size
         self._steps_ahead = steps_ahead
         self._metrics: list[Any] = []
-        self._waited = 0.0
-        self._started = time.monotonic()
+        self.restart_clock()
 
     def wait_for(self, batches: Any) -> Any:
         """Returns the next batch, counting the time that it took."""
@@ -147,13 +153,14 @@ class _Window:
         """Clips per second, and the share of time spent waiting for data."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
         return {
-            "clips_per_second": len(self._metrics) * self._batch_size / elapsed,
+            "clips_per_second": (len(self._metrics) - self._steps_before) * self._batch_size / elapsed,
             "data_wait": self._waited / elapsed,
         }
 
     def restart_clock(self) -> None:
         """Leaves out what was not training (a validation)."""
         self._started = time.monotonic()
+        self._steps_before = len(self._metrics)
         self._waited = 0.0
 
 
@@ -168,30 +175,46 @@ def _validation_line(step: int, values: dict[str, float]) -> str:
     )
 
 
-def _claim(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
-    """Makes the run directory, or checks that what it holds is this run; returns a finished result.
+def _check_directory(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a run directory that holds a run of another config.
 
     Raises:
-      ConfigError: if the directory holds a run of another config.
+      ConfigError: naming the keys that differ.
     """
-    stored = workdir / "config.json"
-    if stored.exists():
-        changes = configuration.differences(json.loads(stored.read_text()), json.loads(configuration.to_json(config)))
-        if changes:
-            raise ConfigError(
-                f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
-            )
-    elif jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        stored.write_text(configuration.to_json(config))
-    result_file = workdir / "result.json"
-    if not result_file.exists():
+    stored = files.read_json(workdir / "config.json")
+    changes = configuration.differences(stored, config.to_dict()) if stored is not None else []
+    if changes:
+        raise ConfigError(
+            f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
+        )
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Holds the run directory; the system lets go of it when the process ends, however it does.
+
+    Raises:
+      VidjaxError: if another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise VidjaxError(f"{workdir}: another process is training there; wait for it or stop it") from error
+        yield
+
+
+def _finished(workdir: Path) -> dict[str, Any] | None:
+    """Shows and returns the result of a finished run; None where there is none."""
+    result = files.read_json(workdir / "result.json")
+    if result is None or not result["finished"]:
         return None
-    result = json.loads(result_file.read_text())
-    if not result["finished"]:
-        return None
+    page = workdir / "report.html"
+    if not page.exists():
+        report.write(workdir)
     terminal.table(tables.result_row(result))
-    terminal.say(f"{workdir} is finished; not trained again. Report: {workdir / 'report.html'}")
+    terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
     return result
 
 

@@ -106,9 +106,3 @@ def test_averaging_rules_differ():
 def test_class_without_videos_is_left_out_of_the_mean():
     got = collect([0, 0, 1], [[[1, 0, 0]], [[0, 1, 0]], [[0, 1, 0]]], Views())
     assert metrics.summarise(got)["mean_class_accuracy"] == pytest.approx((0.5 + 1.0) / 2)
-
-
-def test_files_are_read_as_written(tmp_path):
-    got = collect([0], [[[1, 0, 0]]], Views())
-    predictions.write(tmp_path / "predictions" / "test.json", got)
-    assert predictions.read(tmp_path / "predictions" / "test.json") == got

@@ -9,7 +9,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from vidjax.errors import ConfigError, VidjaxError
+from vidjax.configuration import config_overrides
+from vidjax.errors import VidjaxError
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name.
 VERBS = {
@@ -38,28 +39,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VidjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-
-
-def config_overrides(words: Sequence[str]) -> dict[str, str]:
-    """Reads --config.KEY=VALUE and --config.KEY VALUE: key, as written with dots -> value.
-
-    Example:
-      >>> config_overrides(["--config.data.split=2", "--config.data.root", "clips"])
-      {'data.split': '2', 'data.root': 'clips'}
-
-    Raises:
-      ConfigError: for any other word, and where a value is missing.
-    """
-    overrides: dict[str, str] = {}
-    remaining = iter(words)
-    for word in remaining:
-        name, equals, value = word.partition("=")
-        if not name.startswith("--config.") or name == "--config.":
-            raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
-        if not equals:
-            given = next(remaining, None)
-            if given is None:
-                raise ConfigError(f"{name} needs a value: {name}=VALUE")
-            value = given
-        overrides[name.removeprefix("--config.")] = value
-    return overrides

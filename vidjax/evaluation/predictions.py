@@ -1,8 +1,6 @@
 """From the scores of views to one record per video: the file that every figure is computed from."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,16 +100,3 @@ def rank(scores: np.ndarray, label: int) -> int:
     """Place of the true label among the scores [K], 0 = first; of equal scores the lower class is first."""
     higher = int((scores > scores[label]).sum())
     return higher + int((scores[:label] == scores[label]).sum())
-
-
-def write(path: Path, predictions: Mapping[str, Any]) -> None:
-    """Writes a predictions file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(predictions))
-    partial.replace(path)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Reads a predictions file."""
-    return json.loads(path.read_text())

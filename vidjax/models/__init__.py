@@ -20,6 +20,15 @@ MODELS: dict[str, Any] = {
 }
 
 
+def find(name: str, factory: str | None = None) -> Any:
+    """Returns the module class or function that builds the model `name`, or the `factory`.
+
+    Raises:
+      ConfigError: for an unknown name or a factory that cannot be imported.
+    """
+    return _options.resolve("model", MODELS, name, factory)
+
+
 def create(name: str, num_classes: int, *, factory: str | None = None, **options: Any) -> nn.Module:
     """Builds the model `name`, or what `factory` ("package.module:function") builds.
 
@@ -35,4 +44,4 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
     return _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
 
 
-__all__ = ["MODELS", "Output", "Summary", "create", "summary"]
+__all__ = ["MODELS", "Output", "Summary", "create", "find", "summary"]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 _GAP = 2  # transparent pixels between the frames of a strip
@@ -20,7 +19,7 @@ def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
     return [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
 
 
-def strip(frames: UInt8[np.ndarray, "t h w 3"], scale: float = 1.0) -> bytes:
+def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
     """Frames side by side in a row.
 
     Args:
@@ -43,7 +42,7 @@ def strip(frames: UInt8[np.ndarray, "t h w 3"], scale: float = 1.0) -> bytes:
     return buffer.getvalue()
 
 
-def animation(frames: UInt8[np.ndarray, "t h w 3"], fps: float, scale: float = 1.0) -> bytes:
+def animation(frames: np.ndarray, fps: float, scale: float = 1.0) -> bytes:
     """Frames one after the other, for ever.
 
     Args:

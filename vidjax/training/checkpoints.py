@@ -18,14 +18,13 @@ class Checkpoints:
 
     Args:
       folder: where they lie, one folder a step.
-      keep: how many of the newest stay.
+      keep: how many of the newest stay; None: read only, which disturbs no run that is writing there.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True),
-        )
+    def __init__(self, folder: Path, keep: int | None):
+        writing = {"max_to_keep": keep, "cleanup_tmp_directories": True}
+        options = ocp.CheckpointManagerOptions(**({"read_only": True} if keep is None else writing))
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder
 
     def __enter__(self) -> "Checkpoints":

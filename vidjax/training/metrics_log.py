@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from vidjax import files
 from vidjax.errors import VidjaxError
 
 
@@ -22,9 +23,9 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: Path, first_step: int = 0):
-        self._path = workdir / "metrics.jsonl"
-        _keep_until(self._path, first_step)
-        self._file = self._path.open("a")
+        path = workdir / "metrics.jsonl"
+        _keep_until(path, first_step)
+        self._file = path.open("a", buffering=1)
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
 
     def __enter__(self) -> "MetricsLog":
@@ -66,6 +67,4 @@ def _keep_until(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    files.write_text(path, "".join(kept))

@@ -14,6 +14,7 @@ import jax
 import optax
 
 from vidjax import options as _options
+from vidjax.errors import ConfigError
 
 
 def sgd(
@@ -84,6 +85,8 @@ def create(
     Raises:
       ConfigError: for an unknown name or an option that the optimizer does not take.
     """
+    if clip_norm is not None and clip_norm <= 0:
+        raise ConfigError(f"optimizer.clip_norm={clip_norm}: give a number above 0, or none")
     optimizer = _options.build("optimizer", OPTIMIZERS, name, learning_rate, options=options)
     return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer) if clip_norm else optimizer
 

@@ -53,8 +53,8 @@ def create(name: str, learning_rate: float, total_steps: int, **options: float |
     """Builds the schedule `name`: step -> learning rate.
 
     Raises:
-      ConfigError: for an unknown name, an option that it does not take, a rate that is no positive
-        number or a warm-up longer than the run.
+      ConfigError: for an unknown name, an option that it does not take, a rate that is
+        negative or no number, or a warm-up longer than the run.
     """
     if not (math.isfinite(learning_rate) and learning_rate >= 0):
         raise ConfigError(f"optimizer.learning_rate is {learning_rate}: give a finite number >= 0")
