@@ -1,4 +1,4 @@
-"""Trains and evaluates a video classifier, or runs a whole experiment.
+r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=configs/early_fusion.py
       Trains on the embedded data set, evaluates on its test part, writes runs/early_fusion/report.html.

@@ -3,7 +3,7 @@
 Not run by itself. One grammar for arguments everywhere: `--config=configs/FILE.py:word,key=value,...`,
 where the bare word is the data preset:
 
-  motion        (none given) the embedded data set: clips whose class is motion alone; trains in a minute.
+  motion        (none given) the embedded data set: clips whose class is motion alone; trains in two minutes.
   ucf101        UCF101 as the paper treats it; wants a GPU.
   ucf101_small  UCF101 at a size that 2 CPU cores can bear.
   folder        one's own videos, in one folder per class (--config.data.root=FOLDER).

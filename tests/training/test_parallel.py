@@ -75,7 +75,11 @@ def reference64():
         return train("jit", 1, 20, jnp.float64, optimizers.create("adamw", 1e-3))
 
 
-@pytest.mark.parametrize("form, devices", FORMS[1:])
+def slow_on_one_device(form, devices):
+    return pytest.param(form, devices, marks=[pytest.mark.slow] if devices == 1 else [])
+
+
+@pytest.mark.parametrize("form, devices", [slow_on_one_device(*form) for form in FORMS[1:]])
 def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
     with jax.enable_x64(True):
         got = train(form, devices, 20, jnp.float64, optimizers.create("adamw", 1e-3))
@@ -89,6 +93,7 @@ def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
     np.testing.assert_array_equal(index, want_index)
 
 
+@pytest.mark.slow
 def test_float32_losses_agree_with_sgd():
     runs = [train(form, devices, 10, jnp.float32, optimizers.create("sgd", 1e-2)) for form, devices in FORMS]
     for _, losses, _, _ in runs[1:]:
