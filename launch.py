@@ -53,8 +53,13 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    __doc__ += "\nConfig keys, with the defaults of the preset motion:\n" + configuration.documented_keys()
+    __doc__ += (
+        "\nConfig keys, with their declared defaults (a preset sets some of them):\n" + configuration.documented_keys()
+    )
     try:
         app.run(main, flags_parser=configuration.parse_flags)
     except VidjaxError as error:
         sys.exit(f"launch.py: {error}")
+    except KeyboardInterrupt:
+        print("launch.py: interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        sys.exit(130)

@@ -143,6 +143,11 @@ def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+def test_an_attempt_that_trained_nothing_leaves_the_directory_free(toy_folder, tmp_path):
+    (tmp_path / "config.json").write_text(configuration.to_json(toy_config(toy_folder, seed=1)))
+    assert train.train_and_evaluate(toy_config(toy_folder), tmp_path)["seed"] == 0
+
+
 def test_a_result_that_was_cut_short_is_made_again(finished, toy_folder, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     (tmp_path / "run" / "result.json").write_text('{"finished": tr')

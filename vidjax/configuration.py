@@ -140,6 +140,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     Raises:
       ConfigError: for a missing config file, an unknown key or a value that does not fit.
     """
+    argv = _joined(argv)
     chosen = [arg.split("=", 1)[1] for arg in argv[1:] if arg.startswith(("--config=", "-config="))]
     typed = [arg for arg in argv[1:] if arg.startswith(_OVERRIDE)]
     if not chosen:
@@ -154,6 +155,12 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     )
     _settle(values.config, preset, keys)
     return left
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Turns `--config FILE` into `--config=FILE`."""
+    words = iter(argv)
+    return [f"{word}={next(words, '')}" if word in ("--config", "-config") else word for word in words]
 
 
 _OVERRIDE = ("--config.", "-config.")
@@ -374,7 +381,7 @@ def validation_views(config: ConfigDict) -> Views:
     return Views(config.evaluate.validation_clips)
 
 
-def documented_keys(path: Path = Path("configs/default.py")) -> str:
+def documented_keys(path: Path = Path(__file__).parent.parent / "configs" / "default.py") -> str:
     """Returns the keys that a config file declares, each with its default and comment, for `--help`."""
     lines = []
     for line in path.read_text().splitlines() if path.is_file() else []:

@@ -141,6 +141,8 @@ def _check_choices(config: ConfigDict) -> None:
             raise ConfigError(
                 f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
             )
+    if config.preprocessing.std <= 0:
+        raise ConfigError(f"preprocessing.std={config.preprocessing.std}: give a number above 0")
     at_least_one = "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips checkpoint.every"
     for key in (*at_least_one.split(), "checkpoint.keep"):
         if flat[key] < 1:

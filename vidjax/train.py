@@ -182,6 +182,9 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
       ConfigError: naming the keys that differ.
     """
     stored = files.read_json(workdir / "config.json")
+    checkpoints = workdir / "checkpoints"
+    if not (workdir / "result.json").exists() and not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        return  # an attempt that got nowhere holds nothing that could be lost
     changes = configuration.differences(stored, config.to_dict()) if stored is not None else []
     if changes:
         raise ConfigError(

@@ -248,3 +248,10 @@ def test_single_frames_are_at_chance(standard, frame):
     flat = [x[:, ::2, ::2].reshape(len(x), -1) / 255.0 for x in (one_train, one_test)]
     linear = RidgeClassifier(alpha=100.0).fit(flat[0], train_labels)
     assert inside_chance((linear.predict(flat[1]) == labels).sum(), len(labels))
+
+
+def test_a_folder_of_other_videos_is_not_filled(tmp_path):
+    (tmp_path / "archery").mkdir()
+    with pytest.raises(ConfigError, match="preset folder"):
+        motion.load(root=str(tmp_path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["archery"]

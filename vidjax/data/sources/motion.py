@@ -37,7 +37,8 @@ def load(
       The source; `mirror` exchanges left with right and clockwise with counter-clockwise.
 
     Raises:
-      ConfigError: if a number of clips is no positive multiple of 8, or the seed is negative.
+      ConfigError: if a number of clips is no positive multiple of 8, the seed is negative, or `root`
+        holds something else.
       DataError: if the files cannot be written.
     """
     counts = {"train_clips": train_clips, "validation_clips": validation_clips, "test_clips": test_clips}
@@ -46,8 +47,14 @@ def load(
             raise ConfigError(f"motion: {key}={count} must be a positive multiple of {len(CLASSES)}, the classes")
     if seed < 0:
         raise ConfigError(f"motion: seed={seed} must not be negative")
+    place = Path(root).expanduser() if root else cache_dir() / "motion"
+    if root and place.is_dir() and any(place.iterdir()) and not any(place.glob("v*-*")):
+        raise ConfigError(
+            f"data.root={root} holds other files; motion makes its own videos there. For your own videos take the"
+            " preset folder: --config=FILE:folder"
+        )
     plan = Plan(seed, (train_clips, validation_clips, test_clips))
-    directory = ensure(Path(root).expanduser() if root else cache_dir() / "motion", plan)
+    directory = ensure(place, plan)
     parts: dict[str, list[Video]] = {part: [] for part in PARTS}
     for clip, label, _ in plan.entries():
         path = str(directory / f"{clip}.avi")
