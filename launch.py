@@ -11,9 +11,13 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
       Any key of configs/default.py, which documents them all.
 
   python launch.py --config=FILE --workdir=DIR             the same directory resumes an interrupted run
-  python launch.py --config=FILE --workdir=DIR --mode=eval evaluates its newest checkpoint
+  python launch.py --workdir=DIR --mode=eval --config.evaluate.clips=10
+      Evaluates the newest checkpoint of a run, by its own config and what is changed of config.evaluate.
+
   python launch.py --experiment=experiments/motion.py --workdir=DIR
       A table over models, seeds and splits; finished runs are not run again.
+
+  python launch.py --config=FILE --help                    the values of all keys in that config
 
 Other commands: python -m vidjax --help
 """
@@ -35,8 +39,11 @@ _LIST = flags.DEFINE_bool("list", False, "With --experiment: list its runs and w
 
 
 def main(argv):
-    logging.set_verbosity(logging.WARNING)  # Orbax tells dozens of lines about each checkpoint
+    logging.set_verbosity(logging.ERROR)  # Orbax tells dozens of lines about each checkpoint
     from vidjax import evaluate, experiment, train  # after the flags: they take seconds to import
+    from vidjax.reporting import terminal
+
+    terminal.show_warnings()
 
     if _EXPERIMENT.value:
         if _CONFIG.value is not None or _MODE.value != "train":
@@ -44,6 +51,8 @@ def main(argv):
         workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
         return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *(["--list"] if _LIST.value else [])])
     config = _CONFIG.value
+    if config is None and _MODE.value == "eval" and _WORKDIR.value:
+        config, argv = evaluate.stored_config(Path(_WORKDIR.value), configuration.config_overrides(argv[1:])), argv[:1]
     if config is None or argv[1:]:
         raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else "give --config or --experiment")
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else configuration.default_workdir(config)
@@ -53,10 +62,10 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    __doc__ += (
-        "\nConfig keys, with their declared defaults (a preset sets some of them):\n" + configuration.documented_keys()
-    )
     try:
+        if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv):
+            print(__doc__ + "\n" + configuration.help_on_keys(sys.argv))
+            sys.exit()
         app.run(main, flags_parser=configuration.parse_flags)
     except VidjaxError as error:
         sys.exit(f"launch.py: {error}")

@@ -35,7 +35,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
     config.train = _train()
     config.evaluate = _evaluate()
     config.checkpoint = _checkpoint()
-    {"motion": _motion, "ucf101": _ucf101, "ucf101_small": _ucf101_small, "folder": _folder}[preset](config)
+    {"motion": _motion, "ucf101": _ucf101, "ucf101_small": _ucf101_small, "folder": _folder}[preset or "motion"](config)
     return config
 
 
@@ -72,7 +72,7 @@ def _data() -> ConfigDict:
     data.mirror = placeholder(str)  # folder: invariant | forbidden, what a mirror image does to the classes
     # What is cut from a video.
     data.frames = 10  # T, frames of a clip
-    data.stride = 1  # frames from one frame of the clip to the next
+    data.stride = placeholder(int)  # frames from one frame of the clip to the next; None, as 1: every frame
     data.fps = placeholder(float)  # frames per second of the clip, instead of a stride
     data.position = "random"  # random (uniform in testing) | first | middle | last
     data.short_side = placeholder(int)  # pixels; None: as the file has it
@@ -156,7 +156,7 @@ def _evaluate() -> ConfigDict:
 
 def _checkpoint() -> ConfigDict:
     checkpoint = ConfigDict()
-    checkpoint.every = 500  # steps; one more at the end
+    checkpoint.every = 100  # steps; one more at the end
     checkpoint.keep = 2  # newest that stay on disk
     return checkpoint
 
@@ -168,7 +168,7 @@ def _motion(config: ConfigDict) -> None:
     config.model.width_multiplier = 0.25
     config.model.dropout = 0.2
     config.schedule.warmup_fraction = 0.05
-    config.train.steps = 900
+    config.train.steps = 700
 
 
 def _ucf101(config: ConfigDict) -> None:

@@ -27,7 +27,7 @@ def get_config(argument=""):
     config.name = default.name_of("single_frame", chosen.preset)
     config.model.name = "single_frame"
     config.data.frames = 1
-    config.data.stride = 1
+    config.data.stride = None
     config.evaluate.clips = max(10, config.evaluate.clips)
     config.evaluate.validation_clips = 10
     return config

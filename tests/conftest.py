@@ -1,12 +1,17 @@
 """Fixtures shared by all tests; sets up 8 virtual CPU devices before JAX starts."""
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiled once for all tests and the processes that they start: half of the suite's time.
+_compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-import pytest
+import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

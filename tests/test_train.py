@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vidjax import configuration, evaluate, train
-from vidjax.errors import ConfigError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VidjaxError
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = {
@@ -128,6 +128,11 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
         ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
         ({"train__batch_size": 0}, "train.batch_size=0"),
+        ({"train__steps": 0}, "train.steps=0"),
+        ({"loss__label_smoothing": 1.5}, "loss.label_smoothing=1.5: give a number from 0 to below 1"),
+        ({"model__dropout": -0.1}, "model.dropout=-0.1"),
+        ({"preprocessing__brightness": 2.0}, "preprocessing.brightness=2.0"),
+        ({"evaluate__samples": -1}, "evaluate.samples=-1: give 0 or more"),
         ({"model__name": "erly_fusion"}, "did you mean 'early_fusion'"),
     ],
 )
@@ -171,6 +176,31 @@ def test_eval_mode_refuses_other_data_and_keeps_other_views_apart(finished, toy_
     other = evaluate.evaluate(toy_config(toy_folder, evaluate__clips=3), workdir)
     assert other["views"] == 3
     assert json.loads((workdir / "result.json").read_text())["views"] == 2
+
+
+def test_eval_mode_takes_the_config_of_the_run_and_leaves_its_result_alone(finished, toy_folder):
+    workdir, result = finished
+    before = (workdir / "result.json").read_bytes()
+    config = evaluate.stored_config(workdir, {"evaluate.clips": "1", "evaluate.batch_size": "16"})
+    assert evaluate.evaluate(config, workdir)["views"] == 1
+    assert evaluate.evaluate(evaluate.stored_config(workdir, {}), workdir)["video_top1"] == result["video_top1"]
+    assert (workdir / "result.json").read_bytes() == before
+    assert all((folder / "report.html").exists() for folder in (workdir / "evaluations").iterdir())
+    with pytest.raises(ConfigError, match="did you mean 'evaluate.clips'"):
+        evaluate.stored_config(workdir, {"evaluate.clip": "1"})
+
+
+def test_a_run_is_not_continued_on_other_data(finished, toy_folder, tmp_path):
+    workdir, _ = finished
+    data = shutil.copytree(toy_folder, tmp_path / toy_folder.name)
+    shutil.copytree(workdir, tmp_path / "run")
+    config = evaluate.stored_config(tmp_path / "run", {})
+    config.data.root = str(data)
+    (tmp_path / "run" / "config.json").write_text(configuration.to_json(config))
+    assert evaluate.evaluate(config, tmp_path / "run")["videos"] > 0
+    (data / "dark" / "dark3.avi").unlink()
+    with pytest.raises(DataError, match="trained on other videos, labels or parts"):
+        evaluate.evaluate(config, tmp_path / "run")
 
 
 @pytest.mark.slow

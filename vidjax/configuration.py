@@ -27,6 +27,8 @@ from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
 from vidjax.errors import ConfigError
 
+_DECLARED = Path(__file__).parent.parent / "configs" / "default.py"  # declares and documents every key
+
 # ---------------------------------------------------------------------------------- the argument grammar
 
 
@@ -123,6 +125,26 @@ def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDic
     return values.config
 
 
+def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> ConfigDict:
+    """Loads the resolved config of a run from its `config.json`.
+
+    Args:
+      stored: the content of the file.
+      overrides: dotted config key -> text of its value.
+
+    Raises:
+      ConfigError: for an unknown key or a value that does not fit.
+    """
+    overrides = overrides or {}
+    config = load(str(_DECLARED), overrides)  # knows the types, which JSON forgets
+    declared = flatten(config)
+    for key, value in flatten(stored).items():
+        if key in declared and key not in overrides:
+            section, name = _locate(config, key)
+            section[name] = value
+    return config
+
+
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parses the command line; what is wrong with a config is said in one line.
 
@@ -168,6 +190,7 @@ _OVERRIDE = ("--config.", "-config.")
 # Keys of which a config may set one: the same duration in another unit.
 _ALTERNATIVES = (
     ("train.steps", "train.epochs"),
+    ("data.stride", "data.fps"),
     ("schedule.warmup_steps", "schedule.warmup_epochs", "schedule.warmup_fraction"),
 )
 
@@ -245,8 +268,9 @@ def _load_file(argument: str) -> ConfigDict:
     """Calls `get_config` of the file before the colon with what stands behind it."""
     path, _, rest = argument.partition(":")
     if not Path(path).is_file():
-        others = sorted(str(p) for p in Path(path).parent.glob("*.py") if p.stem not in ("__init__", "default"))
-        raise ConfigError(f"no config file {path!r}{options.nearest(path, others)}")
+        here = sorted(str(p) for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "default"))
+        near = options.nearest(path, here) or f" (known: {', '.join(here)})" if here else ""
+        raise ConfigError(f"no config file {path!r}{near}")
     spec = importlib.util.spec_from_file_location("vidjax_config", path)
     assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
@@ -290,14 +314,17 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-# Keys that change how fast a run goes, or what is shown of it, but no number of it: they may differ on resume.
+# Keys that change how fast a run goes, or what is shown of it, but not what is trained: they may differ on resume.
 _FREE_KEYS = {
+    "checkpoint.every",
     "checkpoint.keep",
     "data.cache",
     "data.cache_gigabytes",
     "data.threads",
     "data.workers",
+    "evaluate.batch_size",
     "evaluate.samples",
+    "train.log_every",
 }
 
 
@@ -368,7 +395,7 @@ def _required(function: Callable[..., Any]) -> list[str]:
 def clip(config: ConfigDict) -> Clip:
     """Builds the description of what is cut from a video."""
     fields = {field.name for field in dataclasses.fields(Clip)}
-    return Clip(**{key: value for key, value in config.data.items() if key in fields})
+    return Clip(**{key: value for key, value in config.data.items() if key in fields and value is not None})
 
 
 def test_views(config: ConfigDict) -> Views:
@@ -381,17 +408,31 @@ def validation_views(config: ConfigDict) -> Views:
     return Views(config.evaluate.validation_clips)
 
 
-def documented_keys(path: Path = Path(__file__).parent.parent / "configs" / "default.py") -> str:
-    """Returns the keys that a config file declares, each with its default and comment, for `--help`."""
+def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) -> str:
+    """Returns the keys that a config file declares, each with its value and comment, for `--help`.
+
+    Args:
+      chosen: shows its values; None: the declared defaults.
+      path: the file.
+    """
     lines = []
+    values = flatten(chosen) if chosen is not None else {}
     for line in path.read_text().splitlines() if path.is_file() else []:
         found = re.match(r"    (\w+)\.(\w+) = (.+?)  # (.+)", line)
         if found:
             section, name, value, comment = found.groups()
             key = name if section == "config" else f"{section}.{name}"
-            value = re.sub(r"placeholder\(\w+\)", "None", value)
+            value = values.get(key, re.sub(r"placeholder\(\w+\)", "None", value).strip("\"'"))
             lines.append(f"  --config.{key}={value}\n      {comment}")
     return "\n".join(lines)
+
+
+def help_on_keys(argv: Sequence[str]) -> str:
+    """The keys of the config on the command line with its values; without one, of the declared defaults."""
+    chosen = [arg.split("=", 1)[1] for arg in _joined(list(argv)) if arg.startswith(("--config=", "-config="))]
+    if not chosen:
+        return "Config keys, with their declared defaults (a preset sets some of them):\n" + documented_keys()
+    return f"Config keys, with their values in {chosen[-1]}:\n" + documented_keys(_load_file(chosen[-1]))
 
 
 def default_workdir(config: ConfigDict) -> Path:

@@ -1,10 +1,11 @@
 """Evaluation: from a state to predictions, one result row and a report."""
 
 import datetime
+import functools
 import importlib.metadata
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,38 @@ from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
-from vidjax.run import Run, device_description, prepare
+from vidjax.run import Run, check_data_card, device_description, prepare
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
+
+# Beginnings of the keys in which an evaluation may differ from the training: they touch no weight.
+_EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:")
+
+
+def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
+    """The config that a run was trained with, with what is to differ in its evaluation.
+
+    Args:
+      workdir: of the run.
+      overrides: dotted config key -> text of its value.
+
+    Raises:
+      VidjaxError: if there is no run.
+      ConfigError: for an unknown key or a value that does not fit.
+    """
+    stored = files.read_json(workdir / "config.json")
+    if stored is None:
+        raise VidjaxError(f"{workdir}: no config.json, so no run to evaluate; give the --workdir of one")
+    return configuration.load_stored(stored, overrides)
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
 
-    With other views than those of the run itself, the result goes to a folder of its own inside the run's.
+    The result goes to `evaluations/stepN-HASH/` in the run directory; the run's own result stays as it is.
 
     Args:
-      config: as the run was trained with; `config.evaluate` and `config.parallel` may differ.
+      config: as the run was trained with; `config.evaluate` and what does not touch the weights may differ.
       workdir: of the run.
 
     Returns:
@@ -45,19 +66,19 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
     changes = configuration.differences(stored, config.to_dict())
-    views_changed = [change for change in changes if change.startswith("evaluate.")]
-    others = [change for change in changes if not change.startswith(("evaluate.", "parallel:"))]
+    others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
-        raise ConfigError(f"{workdir} was trained with another config ({'; '.join(others)})")
+        raise ConfigError(
+            f"{workdir} was trained with another config ({'; '.join(others)}); leave out --config to take the run's own"
+        )
     run = prepare(config)
+    check_data_card(run, workdir)
     with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
-    folder = workdir
-    if views_changed:
-        folder = workdir / f"evaluation-{configuration.hash_of(config)}"
-        files.write_text(folder / "config.json", configuration.to_json(config))
-        files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
+    folder = workdir / "evaluations" / f"step{int(state.step)}-{configuration.hash_of(config)}"
+    files.write_text(folder / "config.json", configuration.to_json(config))
+    files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
     return evaluate_test_part(run, state, run.eval_step(), folder, train_seconds=notes["seconds"])
 
 
@@ -118,9 +139,8 @@ def evaluate_test_part(
     """
     started = time.monotonic()
     views = configuration.test_views(run.config)
-    scored, _ = predict(
-        run, state, eval_step, "test", views, progress=lambda b, n: terminal.track(b, n, "evaluating the test part")
-    )
+    show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
+    scored, _ = predict(run, state, eval_step, "test", views, progress=show)
     if not scored["videos"]:
         raise DataError(unreadable("test", scored))
     result = _result(run, int(state.step), views, metrics.summarise(scored))
@@ -148,7 +168,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> di
     """The result row and what one needs to trust it."""
     config, counts = run.config, run.summary()
     resolution = "x".join(str(side) for side in run.input_shape[:3])
-    pace = f"{config.data.fps:g} fps" if config.data.fps else f"stride {config.data.stride}"
+    pace = f"{config.data.fps:g} fps" if config.data.fps else f"stride {run.clip.stride}"
     return {
         "model": config.model.factory or config.model.name,
         "inputs": f"rgb {resolution}, {pace}",

@@ -5,6 +5,7 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +14,11 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vidjax import configuration, models, options
+from vidjax import configuration, files, models, options
 from vidjax.data.cache import MemoryCache
 from vidjax.data.pipeline import Clip
 from vidjax.data.records import Batch, Source
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
@@ -27,6 +28,22 @@ from vidjax.training.state import TrainState, init_state
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+# What numbers must be, where nothing else checks them -> (the check, the keys).
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips"
+        " checkpoint.every checkpoint.keep",
+    ),
+    "0 or more": (lambda value: value >= 0, "evaluate.samples data.cache_gigabytes train.validate_every"),
+    "a number above 0": (lambda value: value > 0, "preprocessing.std model.width_multiplier"),
+    "a number from 0 to below 1": (lambda value: 0 <= value < 1, "model.dropout loss.label_smoothing"),
+    "a number from 0 to 1": (
+        lambda value: 0 <= value <= 1,
+        "preprocessing.brightness preprocessing.contrast preprocessing.saturation",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +129,12 @@ def prepare(config: ConfigDict) -> Run:
     if config.evaluate.flip:
         require_mirror(source.mirror, "evaluate.flip")
     steps_per_epoch = len(source.train) / config.train.batch_size
-    total_steps = to_steps(config.train, "", steps_per_epoch=steps_per_epoch)
+    total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
+    if total_steps < 1:
+        raise ConfigError(
+            f"train.steps={config.train.steps}, train.epochs={config.train.epochs}: a run has at least 1 step"
+            f" (an epoch has {steps_per_epoch:g})"
+        )
     schedule = _schedule(config, total_steps, steps_per_epoch)
     clip = configuration.clip(config)
     run = Run(
@@ -133,6 +155,30 @@ def prepare(config: ConfigDict) -> Run:
     return run
 
 
+def write_data_card(run: Run, workdir: Path) -> None:
+    """Notes in a run directory which data the run is trained on."""
+    source = run.source
+    parts = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
+    files.write_json(workdir / "data.json", {"name": source.name, "fingerprint": source.fingerprint(), **parts})
+
+
+def check_data_card(run: Run, workdir: Path) -> None:
+    """Refuses data other than those that the run in `workdir` was trained on: training videos could be tested.
+
+    Raises:
+      DataError: naming what differs.
+    """
+    card = files.read_json(workdir / "data.json")
+    if card is None or card["fingerprint"] == run.source.fingerprint():
+        return
+    parts = {part: f"{card[part]} -> {len(getattr(run.source, part))}" for part in ("train", "validation", "test")}
+    raise DataError(
+        f"{workdir} was trained on other videos, labels or parts of {card['name']}"
+        f" (videos: {', '.join(f'{part} {change}' for part, change in parts.items())}):"
+        " restore the data, or train in another --workdir"
+    )
+
+
 def _check_choices(config: ConfigDict) -> None:
     choices = {"dtype": _DTYPES, "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
     flat = configuration.flatten(config)
@@ -141,12 +187,10 @@ def _check_choices(config: ConfigDict) -> None:
             raise ConfigError(
                 f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
             )
-    if config.preprocessing.std <= 0:
-        raise ConfigError(f"preprocessing.std={config.preprocessing.std}: give a number above 0")
-    at_least_one = "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips checkpoint.every"
-    for key in (*at_least_one.split(), "checkpoint.keep"):
-        if flat[key] < 1:
-            raise ConfigError(f"{key}={flat[key]}: give at least 1")
+    for what, (holds, keys) in _RANGES.items():
+        for key in keys.split():
+            if flat[key] is not None and not holds(flat[key]):
+                raise ConfigError(f"{key}={flat[key]}: give {what}")
     for name, views in (
         ("clips", configuration.test_views(config)),
         ("validation_clips", configuration.validation_views(config)),
@@ -160,19 +204,24 @@ def _check_input(run: Run) -> None:
     crop, host_crop = run.preprocessing.crop, run.clip.crop
     if crop is not None and crop > host_crop:
         raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
+    name = run.config.model.factory or run.config.model.name
     try:
         counts = run.summary()
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"model {run.config.model.name!r} does not take rgb {run.input_shape}: {reason}") from error
+        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
+        by_zero = isinstance(error, ZeroDivisionError)
+        reason = "nothing is left of it, or model.width_multiplier leaves no filters" if by_zero else error
+        raise ConfigError(
+            f"model {name!r} does not take rgb {run.input_shape}: {str(reason).splitlines()[0]}"
+        ) from error
     ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
     if ignores_devices and jax.eval_shape(run.new_state).model_state:
         raise ConfigError(
-            f"model {run.config.model.factory!r} keeps batch statistics and takes no option 'axis_name', so they"
+            f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
             " would differ between devices: take parallel=sharded"
         )
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
-        raise ConfigError(f"an input of {run.input_shape} is too small for model {run.config.model.name!r}")
+        raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
 
 
 def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
@@ -207,7 +256,9 @@ def _loss(config: ConfigDict) -> LossFunction:
 def _schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     given = config.schedule.to_dict()
     name = given.pop("name")
-    warmup = to_steps(given, "warmup", steps_per_epoch=steps_per_epoch, total_steps=total_steps, default=0)
+    warmup = to_steps(
+        given, "warmup", path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps, default=0
+    )
     rest = {key: value for key, value in given.items() if not key.startswith("warmup_") or key == "warmup_from"}
     return schedules.create(name, config.optimizer.learning_rate, total_steps, warmup_steps=warmup, **rest)
 

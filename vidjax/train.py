@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, evaluate, files
 from vidjax.data.pipeline import training_batches
-from vidjax.errors import ConfigError, DataError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
-from vidjax.run import Run, prepare
+from vidjax.run import Run, check_data_card, prepare, write_data_card
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState
@@ -47,6 +47,10 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         if finished is not None:
             return finished
         run = prepare(config)
+        if _has_checkpoint(workdir):
+            check_data_card(run, workdir)
+        else:
+            write_data_card(run, workdir)
         files.write_text(workdir / "config.json", configuration.to_json(config))
         _show(run, workdir)
         state, seconds = train(run, workdir)
@@ -133,7 +137,10 @@ class _Window:
     def wait_for(self, batches: Any) -> Any:
         """Returns the next batch, counting the time that it took."""
         before = time.monotonic()
-        batch = next(batches)
+        try:
+            batch = next(batches)
+        except VideoError as error:
+            raise VidjaxError(f"{error} - repair it or take it out of the data, then give the command again") from error
         self._waited += time.monotonic() - before
         return batch
 
@@ -182,14 +189,18 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
       ConfigError: naming the keys that differ.
     """
     stored = files.read_json(workdir / "config.json")
-    checkpoints = workdir / "checkpoints"
-    if not (workdir / "result.json").exists() and not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+    if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
         return  # an attempt that got nowhere holds nothing that could be lost
     changes = configuration.differences(stored, config.to_dict()) if stored is not None else []
     if changes:
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
         )
+
+
+def _has_checkpoint(workdir: Path) -> bool:
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -229,11 +240,12 @@ def _show(run: Run, workdir: Path) -> None:
         if value is not None:
             terminal.say(f"  {key} = {value}")
     terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary().layers])
-    absent = f"; {source.absent} listed clips are absent" if source.absent else ""
     terminal.say(
         f"{source.name}, split {source.split}: {len(source.classes)} classes, {len(source.train)} training,"
-        f" {len(source.validation)} validation, {len(source.test)} test videos{absent}"
+        f" {len(source.validation)} validation, {len(source.test)} test videos"
     )
+    for note in source.notes:
+        terminal.say(f"  note: {note}")
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"
         f" ({run.total_steps / run.steps_per_epoch:.1f} epochs), {run.form.name} on {len(run.form.devices)} device(s)"

@@ -54,15 +54,15 @@ class Clip:
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "crop"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"a clip's {name} must be at least 1, got {getattr(self, name)}")
+                raise ConfigError(f"data.{name}={getattr(self, name)}: give at least 1")
         if self.fps is not None and (self.fps <= 0 or self.stride != 1):
-            raise ConfigError(f"a clip's fps ({self.fps}) must be positive, and given without stride ({self.stride})")
+            raise ConfigError(f"data.fps={self.fps}: give a number above 0, without data.stride ({self.stride})")
         if self.position not in sampling.POSITIONS:
-            raise ConfigError(f"unknown clip position {self.position!r} (known: {', '.join(sampling.POSITIONS)})")
+            raise ConfigError(f"data.position={self.position!r} is not one of {', '.join(sampling.POSITIONS)}")
         if self.crop_position not in ("centre", "random"):
-            raise ConfigError(f"unknown crop position {self.crop_position!r} (known: centre, random)")
+            raise ConfigError(f"data.crop_position={self.crop_position!r} is not one of centre, random")
         if self.short_side is not None and self.short_side < self.crop:
-            raise ConfigError(f"crop {self.crop} does not fit into short_side {self.short_side}")
+            raise ConfigError(f"data.crop={self.crop} does not fit into data.short_side={self.short_side}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Views:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise ConfigError(f"views need at least 1 clip, got {self.clips}")
+            raise ConfigError(f"evaluate.clips={self.clips}: give at least 1")
         if self.crops not in _CROPS:
-            raise ConfigError(f"unknown crops {self.crops!r} (known: {', '.join(_CROPS)})")
+            raise ConfigError(f"evaluate.crops={self.crops!r} is not one of {', '.join(_CROPS)}")
 
     @property
     def crop_count(self) -> int:
@@ -317,7 +317,7 @@ def _crop_space(video: Video, height: int, width: int, crop: int) -> tuple[int, 
     if min(height, width) < crop:
         raise ConfigError(
             f"{video.path}: its frames are {height}x{width} pixels, smaller than the crop {crop}: "
-            f"set short_side to {crop} or more"
+            f"set data.short_side to {crop} or more"
         )
     return height - crop, width - crop
 
@@ -340,7 +340,7 @@ def _check(
     if not 0 <= process_index < process_count:
         raise ConfigError(f"process_index {process_index} is outside 0..{process_count - 1}")
     if threads < 0 or workers < 0:
-        raise ConfigError(f"threads ({threads}) and workers ({workers}) must not be negative")
+        raise ConfigError(f"data.threads={threads}, data.workers={workers}: neither may be negative")
 
 
 def _worker_share(cache: MemoryCache | None, workers: int) -> MemoryCache | None:

@@ -1,6 +1,7 @@
 """What passes between data sources, the pipeline and the training step."""
 
 import dataclasses
+import hashlib
 from typing import Any, Literal, NamedTuple
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
@@ -41,6 +42,7 @@ class Source:
       train, validation, test: the videos of each part, in a fixed order.
       mirror: the rule for horizontal flips.
       absent: how many clips the lists name that are not on this disk (`allow_missing`).
+      notes: what the user should know of these data, one line each.
     """
 
     name: str
@@ -51,6 +53,16 @@ class Source:
     test: tuple[Video, ...]
     mirror: Mirror = None
     absent: int = 0
+    notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """A short hash of the classes and of which videos with which labels are in which part."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for part in (self.train, self.validation, self.test):
+            digest.update(b"part")
+            for video in part:
+                digest.update(f"{video.id}\0{video.label}\0".encode())
+        return digest.hexdigest()[:12]
 
 
 class Batch(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
 _INK = "#010203"
@@ -97,6 +98,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str
         for split, name, colour, label in lines:
             _curve(axes, *_series(metrics, split, name), colour, label)
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=11)
         axes.grid(color=_INK, alpha=0.12)
         if title.startswith("accuracy"):

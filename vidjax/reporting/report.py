@@ -17,6 +17,7 @@ _MIME = {".png": "image/png", ".webp": "image/webp"}
 _SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
 _TOP = 3
 _CONFUSIONS = 15
+_TRIVIAL_TOP5 = 5  # classes, up to which everything is in the top 5
 
 
 def _read_json(path: Path) -> Any:
@@ -144,6 +145,18 @@ def _provenance(result: dict[str, Any], predictions: dict[str, Any] | None) -> l
     return [(name, str(value)) for name, value in rows if value]
 
 
+def _headline(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Accuracies in percent; of five classes or fewer a top-5 says nothing. Chance is that of guessing evenly."""
+    shown = {
+        "video top-1": result["video_top1"],
+        "video top-5": result["video_top5"] if len(result["classes"]) > _TRIVIAL_TOP5 else None,
+        "clip top-1": result["clip_top1"],
+        "mean class accuracy": result["mean_class_accuracy"],
+        "chance": 1 / len(result["classes"]),
+    }
+    return [(name, tables.percent(value)) for name, value in shown.items() if value is not None]
+
+
 def _context(workdir: Path) -> dict[str, Any]:
     """Everything that the template shows."""
     try:
@@ -163,12 +176,7 @@ def _context(workdir: Path) -> dict[str, Any]:
     return {
         "result": result,
         "row": tables.result_row(result),
-        "headline": [
-            ("video top-1", tables.percent(result["video_top1"])),
-            ("video top-5", tables.percent(result["video_top5"])),
-            ("clip top-1", tables.percent(result["clip_top1"])),
-            ("mean class accuracy", tables.percent(result["mean_class_accuracy"])),
-        ],
+        "headline": _headline(result),
         "interval_videos": sum(videos),
         "interval": " to ".join(f"{tables.percent(bound)}%" for bound in low_high) if low_high else "",
         "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],

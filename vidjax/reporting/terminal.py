@@ -4,6 +4,7 @@ A log (output that is not a terminal) never gets control characters, and never m
 progress line in ten seconds.
 """
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -33,6 +34,19 @@ def _console() -> Console:
 def say(text: str) -> None:
     """Prints one message, unwrapped and literally (square brackets are no markup)."""
     _console().print(text, soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Prints what vidjax logs as plain lines."""
+    logger = logging.getLogger("vidjax")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings())
+        logger.propagate = False
 
 
 def _describe(values: Mapping[str, float]) -> str:
@@ -141,13 +155,14 @@ class Progress:
         return duration((time.monotonic() - self._started) / done * (self._total - step))
 
 
-def track(iterable: Iterable[Item], total: int | None, description: str) -> Iterator[Item]:
+def track(iterable: Iterable[Item], total: int | None, description: str, unit: str = "") -> Iterator[Item]:
     """Yields from `iterable`, showing how far it is.
 
     Args:
       iterable: what to go through.
       total: how many items it has; None where unknown.
       description: e.g. "evaluating".
+      unit: what an item is, e.g. "batches".
     """
     console = _console()
     if console.is_terminal:
@@ -162,15 +177,15 @@ def track(iterable: Iterable[Item], total: int | None, description: str) -> Iter
             yield from bar.track(iterable, total=total, description=description)
         return
     started = logged = time.monotonic()
-    count = 0
+    count, behind = 0, f" {unit}" if unit else ""
     for item in iterable:
         yield item
         count += 1
         now = time.monotonic()
         if now - logged >= LOG_SECONDS:
             logged = now
-            console.print(f"{description}: {count}" + (f"/{total}" if total else ""), soft_wrap=True)
-    console.print(f"{description}: {count} done in {duration(time.monotonic() - started)}", soft_wrap=True)
+            console.print(f"{description}: {count}" + (f"/{total}" if total else "") + behind, soft_wrap=True)
+    console.print(f"{description}: {count}{behind} done in {duration(time.monotonic() - started)}", soft_wrap=True)
 
 
 def table(frame: pd.DataFrame, title: str | None = None) -> None:

@@ -12,6 +12,7 @@ def to_steps(
     section: Mapping[str, Any],
     name: str,
     *,
+    path: str = "",
     steps_per_epoch: float,
     total_steps: int | None = None,
     default: int | None = None,
@@ -22,6 +23,7 @@ def to_steps(
       section: holds at most one of `{name}_steps`, `{name}_epochs` and `{name}_fraction` that is not
         None; where `name` is "" the keys are `steps` and `epochs`.
       name: what the duration is of, e.g. "warmup".
+      path: of the section, as messages name it, e.g. "schedule".
       steps_per_epoch: training examples / global batch size; need not be whole.
       total_steps: length of the run, which a fraction is of.
       default: returned where no unit is given.
@@ -37,20 +39,21 @@ def to_steps(
       25
     """
     keys = {unit: f"{name}_{unit}" if name else unit for unit in UNITS}
+    shown = {unit: f"{path}.{key}" if path else key for unit, key in keys.items()}
     given = {unit: section[key] for unit, key in keys.items() if key in section and section[key] is not None}
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(keys[unit] for unit in given)} are both set: give one of them")
+        raise ConfigError(f"{' and '.join(shown[unit] for unit in given)} are both set: give one of them")
     if not given:
         if default is None:
-            raise ConfigError(f"set one of {', '.join(key for key in keys.values() if key in section)}")
+            raise ConfigError(f"set one of {', '.join(shown[unit] for unit, key in keys.items() if key in section)}")
         return default
     ((unit, value),) = given.items()
     if value < 0:
-        raise ConfigError(f"{keys[unit]} is {value}: a duration cannot be negative")
+        raise ConfigError(f"{shown[unit]}={value}: a duration cannot be negative")
     if unit == "steps":
         return int(value)
     if unit == "epochs":
         return round(value * steps_per_epoch)
     if total_steps is None:
-        raise ConfigError(f"{keys[unit]}: a fraction has no meaning here; give steps or epochs")
+        raise ConfigError(f"{shown[unit]}: a fraction has no meaning here; give steps or epochs")
     return round(value * total_steps)

@@ -1,13 +1,11 @@
 """A folder of one's own clips: one subfolder per class, with or without a split into parts."""
 
-import logging
+from collections import defaultdict
 from pathlib import Path
 
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.partition import check_parts, hash_fraction
 from vidjax.errors import ConfigError, DataError
-
-logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov"}
@@ -19,22 +17,23 @@ _PARTS = {"train": "train", "val": "validation", "validation": "validation", "te
 def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0, mirror: str | None = None) -> Source:
     """Returns the clips under `root`, in one of two layouts.
 
-    `root/CLASS/clip.mp4`: each clip is assigned to a part by a hash of the seed, its class and its name, so
-    adding clips moves no other. `root/{train,val,test}/CLASS/clip.mp4`: as given ("validation" is accepted
-    for "val"; without it, validation is taken from the training clips by hash).
+    `root/CLASS/clip.mp4`: within each class the clips are ordered by a hash of the seed and their name, and the
+    parts cut from that order; every part that a share is asked for gets at least one clip of each class that has
+    enough. Adding clips moves few others. `root/{train,val,test}/CLASS/clip.mp4`: as given ("validation" is
+    accepted for "val"; without it, validation is cut from the training clips in the same way).
 
-    A clip is a file with a usual video suffix; other files are ignored, and counted in a log line.
+    A clip is a file with a usual video suffix; other files are ignored, and counted in `notes`.
 
     Args:
       root: the folder.
-      validation: share of the clips for validation, where the layout does not say.
-      test: share of the clips for the test, where the layout does not say.
-      seed: of the hash.
+      validation: share of each class for validation, where the layout does not say.
+      test: share of each class for the test, where the layout does not say.
+      seed: of the split.
       mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
         them, as left and right); None leaves it undeclared, and then nothing may be flipped.
 
     Returns:
-      The source; `split` is "given" or the seed of the hash. Every clip is a group of its own.
+      The source; `split` is "given", or "hash, seed N". Every clip is a group of its own.
 
     Raises:
       ConfigError: if a share or `mirror` is out of range.
@@ -50,39 +49,66 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
         raise DataError(f"folder: root {folder} is not a folder")
     names = {path.name for path in _subfolders(folder)}
     given = "train" in names and names <= set(_PARTS)
-    classes, parts = _given_parts(folder, validation, seed) if given else _hashed_parts(folder, validation, test, seed)
+    ignored: list[str] = []
+    if given:
+        classes, parts = _given_parts(folder, validation, seed, ignored)
+    else:
+        classes, parts = _cut_parts(folder, validation, test, seed, ignored)
     check_parts(f"folder {folder}", classes, parts)
     return Source(
         name=folder.resolve().name,
-        split="given" if given else str(seed),
+        split="given" if given else f"hash, seed {seed}",
         classes=classes,
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
         mirror=mirror,  # type: ignore[arg-type]
+        notes=(*ignored, *_unmeasured(classes, parts)),
     )
 
 
-def _hashed_parts(
-    folder: Path, validation: float, test: float, seed: int
+def _cut_parts(
+    folder: Path, validation: float, test: float, seed: int, ignored: list[str]
 ) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
-    clips = _clips(folder)
+    clips = _clips(folder, ignored)
     classes = tuple(clips)
-    parts: dict[str, list[Video]] = {"train": [], "validation": [], "test": []}
-    for video in _videos(clips, classes):
-        fraction = hash_fraction(seed, video.id)
-        part = "test" if fraction < test else "validation" if fraction < test + validation else "train"
-        parts[part].append(video)
-    return classes, parts
+    tested, rest = _cut(_videos(clips, classes), test, seed)
+    # The share for validation is one of all clips, not of those that are left.
+    validated, train = _cut(rest, validation / (1 - test), seed)
+    return classes, {"train": train, "validation": validated, "test": tested}
 
 
-def _given_parts(folder: Path, validation: float, seed: int) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
+def _cut(videos: list[Video], share: float, seed: int) -> tuple[list[Video], list[Video]]:
+    """Cuts off `share` of each class, at least one of a class that has two; both parts in the order of the clips."""
+    of_class: dict[int, list[Video]] = defaultdict(list)
+    for video in videos:
+        of_class[video.label].append(video)
+    chosen = set()
+    for members in of_class.values():
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen.update(sorted((v.id for v in members), key=lambda name: hash_fraction(seed, name))[:count])
+    return [v for v in videos if v.id in chosen], [v for v in videos if v.id not in chosen]
+
+
+def _unmeasured(classes: tuple[str, ...], parts: dict[str, list[Video]]) -> list[str]:
+    """Says which classes have no test video: their accuracy is not measured."""
+    tested = {video.label for video in parts["test"]}
+    missing = [name for label, name in enumerate(classes) if label not in tested]
+    if not missing:
+        return []
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
+
+
+def _given_parts(
+    folder: Path, validation: float, seed: int, ignored: list[str]
+) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
     found: dict[str, dict[str, list[Path]]] = {}
     for path in _subfolders(folder):
         part = _PARTS[path.name]
         if part in found:
             raise DataError(f"folder: {folder} has both val/ and validation/; keep one")
-        found[part] = _clips(path)
+        found[part] = _clips(path, ignored)
     if "test" not in found:
         raise DataError(f"folder: {folder} has train/ but no test/")
     classes = tuple(found["train"])
@@ -92,14 +118,12 @@ def _given_parts(folder: Path, validation: float, seed: int) -> tuple[tuple[str,
             raise DataError(f"folder: {folder}: class {name} is in the {where} part but not in {other}")
     parts = {part: _videos(clips, classes) for part, clips in found.items()}
     if "validation" not in parts:
-        train = parts["train"]
-        parts["validation"] = [video for video in train if hash_fraction(seed, video.id) < validation]
-        parts["train"] = [video for video in train if hash_fraction(seed, video.id) >= validation]
+        parts["validation"], parts["train"] = _cut(parts["train"], validation, seed)
     return classes, {part: parts[part] for part in ("train", "validation", "test")}
 
 
-def _clips(folder: Path) -> dict[str, list[Path]]:
-    """Class name -> its clips, both sorted."""
+def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
+    """Class name -> its clips, both sorted; adds to the notes how many files were passed over."""
     clips: dict[str, list[Path]] = {}
     ignored = sum(path.is_file() for path in folder.iterdir())
     for subfolder in _subfolders(folder):
@@ -114,7 +138,7 @@ def _clips(folder: Path) -> dict[str, list[Path]]:
     if not clips:
         raise DataError(f"folder: {folder} has no class folders: it needs one subfolder of videos per class")
     if ignored:
-        logger.warning("folder: ignored %d entries of %s that are not videos", ignored, folder)
+        notes.append(f"{ignored} entries of {folder} are not videos and were passed over")
     return clips
 
 

@@ -27,7 +27,7 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
     """
     for part, videos in parts.items():
         if not videos:
-            raise DataError(f"{source}: the {part} part is empty: not one video for it")
+            raise DataError(f"{source}: the {part} part is empty: too few videos, or none for it")
     repeated = [name for name, n in Counter(v.id for videos in parts.values() for v in videos).items() if n > 1]
     if repeated:
         raise DataError(f"{source}: {repeated[0]} is there twice; names must be unique, without their suffix too")

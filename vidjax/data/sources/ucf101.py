@@ -4,7 +4,6 @@ Soomro, Zamir and Shah 2012, "UCF101: A Dataset of 101 Human Actions Classes Fro
 Clips of one group come from one video, so a split that divides a group tests on what it trained on.
 """
 
-import logging
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import NamedTuple
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.partition import check_parts, hash_fraction
 from vidjax.errors import ConfigError, DataError
-
-logger = logging.getLogger(__name__)
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
 _CLIP = re.compile(r"(?P<folder>\w+)/(?P<name>v_\w+_g(?P<group>\d+)_c\d+)\.avi", re.ASCII)
@@ -68,8 +65,11 @@ def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False,
 
     kept = {line.class_name for lines in present.values() for line in lines}
     classes = tuple(name for name in labels if name in kept)
+    notes = []
+    if absent:
+        notes.append(f"{absent} of {sum(map(len, listed.values()))} listed clips are not in {folder}")
     if len(classes) < len(labels):
-        logger.warning("ucf101: %d of %d classes have no clip in %s", len(labels) - len(classes), len(labels), folder)
+        notes.append(f"{len(labels) - len(classes)} of {len(labels)} classes have no clip there and are left out")
     parts = {
         part: [_video(folder, line, classes.index(line.class_name)) for line in lines]
         for part, lines in present.items()
@@ -90,6 +90,7 @@ def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False,
         test=tuple(parts["test"]),
         mirror="invariant",
         absent=absent,
+        notes=tuple(notes),
     )
 
 
@@ -103,9 +104,8 @@ def _absent(folder: Path, listed: dict[str, list[_Line]], present: dict[str, lis
     if not allow_missing:
         raise DataError(
             f"ucf101: {_path(folder, missing[0])} is missing ({len(missing)} of {total} listed clips are); "
-            f"allow_missing=True goes on without them"
+            f"--config.data.allow_missing=True goes on without them"
         )
-    logger.warning("ucf101: %d of %d listed clips are not in %s", len(missing), total, folder)
     return len(missing)
 
 
