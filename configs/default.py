@@ -51,6 +51,12 @@ def _model() -> ConfigDict:
     model.normalization = placeholder(str)  # lrn | batch | none
     model.width_multiplier = placeholder(float)  # scales filters and hidden units; 1 is the paper's
     model.dropout = placeholder(float)  # probability of dropping a hidden unit of the classifier
+    model.streams = placeholder(str)  # fusions: full | both | fovea | context, streams of half the size; multires
+    model.base = placeholder(str)  # multires: single_frame | early_fusion | late_fusion | slow_fusion
+    model.fuse_at = placeholder(str)  # late_fusion: features | scores
+    model.fusion = placeholder(str)  # late_fusion: concatenate | average | max
+    model.share_towers = placeholder(bool)  # late_fusion: the towers have the same weights
+    model.share_columns = placeholder(bool)  # slow_fusion: responses at different times have the same weights
     return model
 
 

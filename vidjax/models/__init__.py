@@ -15,8 +15,8 @@ from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
 
 MODELS: dict[str, Any] = {
-    "single_frame": karpathy.SingleFrame,
-    "early_fusion": karpathy.EarlyFusion,
+    **karpathy.FUSIONS,
+    "multires": karpathy.Multires,
 }
 
 

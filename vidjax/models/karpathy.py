@@ -7,8 +7,16 @@ stride s, N a local response normalisation, P a 2 x 2 max pool and FC(n) a dense
 
 Padding is not given there. With the first convolution VALID and everything else SAME, inputs of 170, 178
 and (without the last pool) 89 pixels all end at 7 x 7 x 256, as section 4.2 says they do.
+
+The networks differ in where time is fused (figure 1). A convolution that spans several frames sees them
+stacked on its channels, so each is told by the windows in time of its first three layers:
+
+    single frame, late fusion   every layer sees one frame
+    early fusion                C1 sees all T frames
+    slow fusion                 C1 sees 4 frames at stride 2, C2 and C3 see 2 of the responses below: 10 -> 4 -> 2 -> 1
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -19,22 +27,32 @@ from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import Normalization
 from vidjax.models.output import Output
 
+# (extent, stride) in time of the first three convolutions.
+Windows = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+_FRAME_BY_FRAME: Windows = ((1, 1), (1, 1), (1, 1))
+
 
 def _max_pool(x: jax.Array) -> jax.Array:
-    """P: 2 x 2, not overlapping; an odd row or column at the end is pooled alone."""
-    return nn.max_pool(x, (2, 2), strides=(2, 2), padding="SAME")
+    """P: 2 x 2, not overlapping; an odd row or column at the end is pooled alone. [B, T, H, W, C]."""
+    return nn.max_pool(x, (1, 2, 2), strides=(1, 2, 2), padding="SAME")
 
 
 class ConvolutionalLayers(nn.Module):
-    """C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P.
+    """C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P, over windows in time.
 
     Attributes:
+      windows: of the first three convolutions.
+      share: the responses of a layer at different times have the same weights; if not, each has its own.
+      last_pool: the last P, which section 4.2 leaves out of the streams of half size.
       normalization: "lrn" (paper: after the ReLU, at the two places of N), "batch" (before the ReLU of every
         convolution, as Ioffe & Szegedy 2015 place it) or "none".
       width_multiplier: scales the number of filters; 1 is the paper's.
       axis_name, dtype, param_dtype: as in `Normalization`.
     """
 
+    windows: Windows = _FRAME_BY_FRAME
+    share: bool = True
+    last_pool: bool = True
     normalization: str = "lrn"
     width_multiplier: float = 1.0
     axis_name: str | None = None
@@ -43,39 +61,71 @@ class ConvolutionalLayers(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps float [B, H, W, C] to features [B, h, w, 256 * width_multiplier]."""
+        """Maps float [B, T, H, W, C] to features [B, responses in time, h, w, 256 * width_multiplier]."""
+        one, two, three = self.windows
+        x = _max_pool(self._layer(x, 1, 96, 11, one, stride=3, n=True, train=train))
+        x = _max_pool(self._layer(x, 2, 256, 5, two, n=True, train=train))
+        x = self._layer(x, 3, 384, 3, three, train=train)
+        x = self._layer(x, 4, 384, 3, train=train)
+        x = self._layer(x, 5, 256, 3, train=train)
+        return _max_pool(x) if self.last_pool else x
+
+    def _layer(
+        self,
+        x: jax.Array,
+        number: int,
+        filters: int,
+        size: int,
+        window: tuple[int, int] = (1, 1),
+        *,
+        stride: int = 1,
+        n: bool = False,
+        train: bool,
+    ) -> jax.Array:
+        """C(filters, size, stride) with its ReLU over windows in time, and N where n is set."""
+        extent, step = window
+        b, t, h, w, c = x.shape
+        # [B, responses, H, W, extent * C]: the frames of a window stacked on the channels.
+        stacked = jnp.stack(
+            [
+                jnp.moveaxis(x[:, start : start + extent], 1, 3).reshape(b, h, w, extent * c)
+                for start in range(0, t - extent + 1, step)
+            ],
+            axis=1,
+        )
+        if self.share:
+            return self._convolve(stacked, f"{number}", filters, size, stride, n, train)
+        own = [
+            self._convolve(stacked[:, i : i + 1], f"{number}_{i}", filters, size, stride, n, train)
+            for i in range(stacked.shape[1])
+        ]
+        return jnp.concatenate(own, axis=1)
+
+    def _convolve(
+        self, x: jax.Array, suffix: str, filters: int, size: int, stride: int, n: bool, train: bool
+    ) -> jax.Array:
+        """Convolution, ReLU and normalisation of every frame of [B, T, H, W, C], all with the same weights."""
         batch = self.normalization == "batch"
-
-        def conv(x: jax.Array, name: str, filters: int, size: int, stride: int = 1, *, n: bool = False) -> jax.Array:
-            """C(filters, size, stride) with its ReLU, and N where n is set."""
-            x = nn.Conv(
-                round(filters * self.width_multiplier),
-                (size, size),
-                strides=stride,
-                padding="VALID" if name == "conv1" else "SAME",
-                # Batch normalisation would take it away again: its gradient is rounding noise, which Adam scales up.
-                use_bias=not batch,
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                name=name,
-            )(x)
-            norm = Normalization(
-                self.normalization,
-                self.axis_name,
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                name=name.replace("conv", "norm"),
-            )
-            if batch:
-                return nn.relu(norm(x, train=train))
-            return norm(nn.relu(x), train=train) if n else nn.relu(x)
-
-        x = _max_pool(conv(x, "conv1", 96, 11, 3, n=True))
-        x = _max_pool(conv(x, "conv2", 256, 5, n=True))
-        x = conv(x, "conv3", 384, 3)
-        x = conv(x, "conv4", 384, 3)
-        x = conv(x, "conv5", 256, 3)
-        return _max_pool(x)
+        folded = x.reshape(-1, *x.shape[2:])
+        folded = nn.Conv(
+            round(filters * self.width_multiplier),
+            (size, size),
+            strides=stride,
+            padding="VALID" if suffix.startswith("1") else "SAME",
+            # Batch normalisation would take it away again: its gradient is rounding noise, which Adam scales up.
+            use_bias=not batch,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=f"conv{suffix}",
+        )(folded)
+        norm = Normalization(
+            self.normalization, self.axis_name, dtype=self.dtype, param_dtype=self.param_dtype, name=f"norm{suffix}"
+        )
+        if batch:
+            folded = nn.relu(norm(folded, train=train))
+        else:
+            folded = norm(nn.relu(folded), train=train) if n else nn.relu(folded)
+        return folded.reshape(*x.shape[:2], *folded.shape[1:])
 
 
 class DenseLayers(nn.Module):
@@ -106,10 +156,12 @@ class DenseLayers(nn.Module):
 
 
 class _FusionNetwork(nn.Module):
-    """Options that the fusion networks share.
+    """What the fusion networks share: their options, the streams, and one method for each fusion.
 
     Attributes:
       num_classes: K.
+      streams: "full" (the whole input), or section 4.2's streams of half the size: "context" (the whole frame
+        at half resolution), "fovea" (its centre at full resolution) or "both".
       normalization: "lrn" (paper), "batch" or "none", see `ConvolutionalLayers`.
       width_multiplier: scales filters and hidden units, for small machines; 1 is the paper's.
       dropout: probability of dropping a unit of the two hidden dense layers.
@@ -118,6 +170,7 @@ class _FusionNetwork(nn.Module):
     """
 
     num_classes: int
+    streams: str = "full"
     normalization: str = "lrn"
     width_multiplier: float = 1.0
     dropout: float = 0.0
@@ -125,17 +178,54 @@ class _FusionNetwork(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
-    def _features(self, x: jax.Array, *, train: bool) -> jax.Array:
-        layers = ConvolutionalLayers(
-            self.normalization, self.width_multiplier, self.axis_name, self.dtype, self.param_dtype, name="features"
-        )
-        return layers(x, train=train)
+    def _features(
+        self, rgb: jax.Array, windows: Windows = _FRAME_BY_FRAME, *, share: bool = True, train: bool
+    ) -> jax.Array:
+        """Maps rgb [B, T, H, W, 3] to [B, responses in time, h, w, D]; streams are concatenated on D."""
+        features = []
+        for name, view in _streams(rgb, self.streams).items():
+            layers = ConvolutionalLayers(
+                windows,
+                share,
+                self.streams == "full",
+                self.normalization,
+                self.width_multiplier,
+                self.axis_name,
+                self.dtype,
+                self.param_dtype,
+                name=name,
+            )
+            features.append(layers(view, train=train))
+        return jnp.concatenate(features, axis=-1)
 
-    def _classify(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
-        layers = DenseLayers(
-            self.num_classes, self.width_multiplier, self.dropout, self.dtype, self.param_dtype, name="classifier"
+    def _classifier(self, name: str = "classifier") -> DenseLayers:
+        return DenseLayers(
+            self.num_classes, self.width_multiplier, self.dropout, self.dtype, self.param_dtype, name=name
         )
-        return layers(x, example_ids, train=train)
+
+    def _classify_each(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
+        """Maps features of frames [B, T, h, w, D] to logits [B, T, K], all frames with the same weights."""
+        b, t = x.shape[:2]
+        frame_ids = None if example_ids is None else jnp.repeat(example_ids, t) * t + jnp.tile(jnp.arange(t), b)
+        logits = self._classifier()(x.reshape(b * t, *x.shape[2:]), frame_ids, train=train)
+        return logits.reshape(b, t, self.num_classes)
+
+
+def _streams(rgb: jax.Array, streams: str) -> dict[str, jax.Array]:
+    """Name of the layers -> what they see of rgb [B, T, H, W, C]."""
+    if streams == "full":
+        return {"features": rgb}
+    if streams not in ("fovea", "context", "both"):
+        raise ValueError(f"streams={streams!r} is not one of full, fovea, context, both")
+    b, t, h, w, c = rgb.shape
+    if h % 2 or w % 2:
+        raise ValueError(f"streams of half the size need an even height and width, got {h} x {w}")
+    y, x = h // 4, w // 4
+    views = {
+        "context": rgb.reshape(b, t, h // 2, 2, w // 2, 2, c).mean(axis=(3, 5)),
+        "fovea": rgb[:, :, y : y + h // 2, x : x + w // 2],
+    }
+    return views if streams == "both" else {streams: views[streams]}
 
 
 class SingleFrame(_FusionNetwork):
@@ -147,11 +237,7 @@ class SingleFrame(_FusionNetwork):
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, T, K]."""
-        b, t, h, w, c = rgb.shape
-        frame_ids = None if example_ids is None else jnp.repeat(example_ids, t) * t + jnp.tile(jnp.arange(t), b)
-        features = self._features(rgb.reshape(b * t, h, w, c), train=train)
-        logits = self._classify(features, frame_ids, train=train)
-        return Output(logits.reshape(b, t, self.num_classes))
+        return Output(self._classify_each(self._features(rgb, train=train), example_ids, train=train))
 
 
 class EarlyFusion(_FusionNetwork):
@@ -160,8 +246,109 @@ class EarlyFusion(_FusionNetwork):
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
-        b, t, h, w, c = rgb.shape
-        # A convolution that spans all of time is a 2D convolution over time stacked on the channels.
-        stacked = jnp.moveaxis(rgb, 1, 3).reshape(b, h, w, t * c)
-        logits = self._classify(self._features(stacked, train=train), example_ids, train=train)
-        return Output(logits[:, None, :])
+        features = self._features(rgb, ((rgb.shape[1], 1), (1, 1), (1, 1)), train=train)
+        return Output(self._classifier()(features, example_ids, train=train)[:, None, :])
+
+
+class LateFusion(_FusionNetwork):
+    """Late fusion (figure 1): one tower for each of two frames that are 15 frames apart; N = 1.
+
+    The distance is the data's: frames=2, stride=15. More frames, each with a tower, are taken too.
+
+    Attributes:
+      fuse_at: "features" (paper: the towers meet in the first dense layer), or "scores" (each tower has its
+        own dense layers, and the scores are fused).
+      fusion: "concatenate" (paper; of scores: followed by a dense layer), "average" or "max".
+      share_towers: the towers have the same weights (paper); False gives each its own.
+    """
+
+    fuse_at: str = "features"
+    fusion: str = "concatenate"
+    share_towers: bool = True
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
+        if self.fuse_at not in ("features", "scores") or self.fusion not in ("concatenate", "average", "max"):
+            raise ValueError(
+                f"fuse_at={self.fuse_at!r} is not one of features, scores, or"
+                f" fusion={self.fusion!r} not one of concatenate, average, max"
+            )
+        b, t = rgb.shape[:2]
+        if t < 2:
+            raise ValueError(f"late fusion needs at least 2 frames, got {t}")
+        towers = self._features(rgb, share=self.share_towers, train=train)
+        if self.fuse_at == "features":
+            return Output(self._classifier()(self._fuse(towers), example_ids, train=train)[:, None, :])
+        if self.share_towers:
+            scores = self._classify_each(towers, example_ids, train=train)
+        else:
+            own = [self._classifier(f"classifier_{i}")(towers[:, i], example_ids, train=train) for i in range(t)]
+            scores = jnp.stack(own, axis=1)
+        fused = self._fuse(scores)
+        if self.fusion == "concatenate":
+            dense = nn.Dense(self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, name="fusion")
+            fused = dense(fused.reshape(b, -1))
+        return Output(fused[:, None, :])
+
+    def _fuse(self, x: jax.Array) -> jax.Array:
+        """[B, T, ...] -> [B, ...], or [B, T, ...] itself, which the next dense layer flattens."""
+        if self.fusion == "concatenate":
+            return x
+        return x.mean(axis=1) if self.fusion == "average" else x.max(axis=1)
+
+
+class SlowFusion(_FusionNetwork):
+    """Slow fusion (figure 1, right): time is fused by the first three convolutions; N = 1.
+
+    Of 10 frames, the first gives 4 responses (extent 4, stride 2), the second 2 (extent 2, stride 2), and the
+    third sees them all. T may also be 6, 14, 18, ...: each response of the second layer needs two below it.
+
+    Attributes:
+      share_columns: the responses of a layer at different times have the same weights (paper: convolution in
+        time); False gives each its own.
+    """
+
+    share_columns: bool = True
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
+        t = rgb.shape[1]
+        if t < 6 or t % 4 != 2:
+            raise ValueError(f"slow fusion takes 6, 10, 14, ... frames (10 in the paper), got {t}")
+        responses = ((t - 4) // 2 + 1) // 2  # of the second layer
+        features = self._features(rgb, ((4, 2), (2, 2), (responses, 1)), share=self.share_columns, train=train)
+        return Output(self._classifier()(features, example_ids, train=train)[:, None, :])
+
+
+FUSIONS: dict[str, type[_FusionNetwork]] = {
+    "single_frame": SingleFrame,
+    "early_fusion": EarlyFusion,
+    "late_fusion": LateFusion,
+    "slow_fusion": SlowFusion,
+}
+
+
+class Multires(_FusionNetwork):
+    """Multiresolution (section 4.2): a fovea and a context stream of half the size, on any of the four fusions.
+
+    The paper feeds 178 x 178 pixels, so that each stream sees 89 x 89. The streams have weights of their own
+    and meet in the first dense layer. (The fusions take `streams` themselves, with all of their own options.)
+
+    Attributes:
+      base: a key of `FUSIONS`.
+      streams: "both" (paper), "fovea" or "context".
+    """
+
+    streams: str = "both"
+    base: str = "single_frame"
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps rgb float [B, T, H, W, 3] to the logits of the base, H and W even."""
+        if self.base not in FUSIONS:
+            raise ValueError(f"base={self.base!r} is not one of {', '.join(FUSIONS)}")
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(_FusionNetwork)}
+        network = FUSIONS[self.base](**{**shared, "name": self.base, "parent": self})
+        return network(rgb, example_ids=example_ids, train=train)

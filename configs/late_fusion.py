@@ -1,0 +1,33 @@
+r"""Late fusion (Karpathy et al. 2014): two frames exactly 15 apart, a tower for each, met by the first dense layer.
+
+python launch.py --config=configs/late_fusion.py
+    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: about two minutes. What it gives
+    stands in the README's table.
+
+python launch.py --config=configs/late_fusion.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    64 -> 56 pixels, for 2 CPU cores; what it gives there stands in the README's table.
+
+python launch.py --config=configs/late_fusion.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    Near the paper's setting, as in early_fusion.py. Wants a GPU; not run here.
+
+Arguments: fuse_at=features|scores, fusion=concatenate|average|max, share_towers=true|false. The frames stay 15
+apart also where a preset or --config.data.frames says otherwise for other networks.
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    options = {"fuse_at": "features", "fusion": "concatenate", "share_towers": True}
+    chosen = parse_argument(argument, default.PRESETS, **options)
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("late_fusion", chosen.preset)
+    config.model.name = "late_fusion"
+    for key in options:
+        config.model[key] = getattr(chosen, key)
+    config.data.frames = 2
+    config.data.stride = 15
+    return config

@@ -1,0 +1,46 @@
+r"""Multiresolution (Karpathy et al. 2014, section 4.2): a fovea and a context stream of half the size, on any fusion.
+
+python launch.py --config=configs/multires.py
+    Single frame, as in the paper, on the embedded data set `motion`, a quarter of the width. 2 CPU cores: one and a
+    half minutes. Gives chance (12.5%): no single frame tells a class of `motion`.
+
+python launch.py --config=configs/multires.py:base=early_fusion
+    The two streams on early fusion. Two minutes; what it gives stands in the README's table.
+
+python launch.py --config=configs/multires.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    64 -> 56 pixels, for 2 CPU cores; what it gives there stands in the README's table.
+
+python launch.py --config=configs/multires.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    178 pixels, so that each stream sees 89. Wants a GPU; not run here.
+
+Arguments: base=single_frame|early_fusion|late_fusion|slow_fusion, streams=both|fovea|context; the clips are those
+of the base's own config.
+"""
+
+import importlib
+
+from configs import default
+from vidjax import options
+from vidjax.configuration import parse_argument
+from vidjax.errors import ConfigError
+
+_BASES = ("single_frame", "early_fusion", "late_fusion", "slow_fusion")
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, base="single_frame", streams="both")
+    if chosen.base not in _BASES:
+        raise ConfigError(f"config argument base={chosen.base!r}{options.nearest(chosen.base, _BASES)}")
+    config = importlib.import_module(f"configs.{chosen.base}").get_config(chosen.preset)
+    base = "" if chosen.base == "single_frame" else f"_{chosen.base}"
+    config.name = default.name_of(f"multires{base}", chosen.preset)
+    for key in ("fuse_at", "fusion", "share_towers", "share_columns"):
+        config.model[key] = None  # the fusions' own defaults
+    config.model.name = "multires"
+    config.model.base = chosen.base
+    config.model.streams = chosen.streams
+    if chosen.preset == "ucf101":
+        config.preprocessing.crop = 178
+    return config

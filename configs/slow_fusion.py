@@ -1,0 +1,30 @@
+r"""Slow fusion (Karpathy et al. 2014): the first three convolutions fuse 10 frames step by step, to 4, 2 and 1.
+
+python launch.py --config=configs/slow_fusion.py
+    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: four to five minutes. What it gives
+    stands in the README's table.
+
+python launch.py --config=configs/slow_fusion.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    64 -> 56 pixels, for 2 CPU cores; what it gives there stands in the README's table.
+
+python launch.py --config=configs/slow_fusion.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    Near the paper's setting, as in early_fusion.py. Wants a GPU; not run here. The paper's slow fusion from scratch
+    has 41.3% (mean of three splits, section 5).
+
+Arguments: frames=T, frames of a clip (10; 6, 14, 18, ... are taken too), share_columns=true|false.
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, frames=10, share_columns=True)
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("slow_fusion", chosen.preset)
+    config.model.name = "slow_fusion"
+    config.model.share_columns = chosen.share_columns
+    config.data.frames = chosen.frames
+    return config
