@@ -15,7 +15,8 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
       Evaluates the newest checkpoint of a run, by its own config and what is changed of config.evaluate.
 
   python launch.py --experiment=experiments/motion.py --workdir=DIR
-      A table over models, seeds and splits; finished runs are not run again.
+      A table over models, seeds and splits; finished runs are not run again. --list shows its runs, --only='*-seed0'
+      runs those whose names fit.
 
   python launch.py --config=FILE --help                    the values of all keys in that config
 
@@ -36,6 +37,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<c
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train and evaluate, or evaluate the newest checkpoint.")
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "File of an experiment, instead of a config.")
 _LIST = flags.DEFINE_bool("list", False, "With --experiment: list its runs and what is there of each, and stop.")
+_ONLY = flags.DEFINE_string("only", None, "With --experiment: pattern of the names of the runs that are run.")
 
 
 def main(argv):
@@ -49,7 +51,8 @@ def main(argv):
         if _CONFIG.value is not None or _MODE.value != "train":
             raise ConfigError("--experiment names its configs itself: leave out --config and --mode")
         workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
-        return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *(["--list"] if _LIST.value else [])])
+        choice = [*(["--list"] if _LIST.value else []), *([f"--only={_ONLY.value}"] if _ONLY.value else [])]
+        return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
     config = _CONFIG.value
     if config is None and _MODE.value == "eval" and _WORKDIR.value:
         config, argv = evaluate.stored_config(Path(_WORKDIR.value), configuration.config_overrides(argv[1:])), argv[:1]

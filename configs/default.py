@@ -4,6 +4,7 @@ Not run by itself. One grammar for arguments everywhere: `--config=configs/FILE.
 where the bare word is the data preset:
 
   motion        (none given) the embedded data set: clips whose class is motion alone; trains in two minutes.
+  motion_hard   two motions far apart in time: the class is which two in which order.
   ucf101        UCF101 as the paper treats it; wants a GPU.
   ucf101_small  UCF101 at a size that 2 CPU cores can bear.
   folder        one's own videos, in one folder per class (--config.data.root=FOLDER).
@@ -16,7 +17,7 @@ take is an error.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("motion", "ucf101", "ucf101_small", "folder")
+PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder")
 
 
 def get_config(preset: str = "motion") -> ConfigDict:
@@ -35,7 +36,13 @@ def get_config(preset: str = "motion") -> ConfigDict:
     config.train = _train()
     config.evaluate = _evaluate()
     config.checkpoint = _checkpoint()
-    {"motion": _motion, "ucf101": _ucf101, "ucf101_small": _ucf101_small, "folder": _folder}[preset or "motion"](config)
+    {
+        "motion": _motion,
+        "motion_hard": _motion_hard,
+        "ucf101": _ucf101,
+        "ucf101_small": _ucf101_small,
+        "folder": _folder,
+    }[preset or "motion"](config)
     return config
 
 
@@ -65,23 +72,30 @@ def _data() -> ConfigDict:
     data.name = "motion"  # a key of vidjax.data.sources.SOURCES
     data.factory = placeholder(str)  # 'my_package.my_module:load' instead of a name: a source of one's own
     # Options of the source; which it takes, its docstring says.
-    data.root = placeholder(str)  # folder of the videos
-    data.splits = placeholder(str)  # ucf101: folder of classInd.txt, trainlist0N.txt, testlist0N.txt
-    data.split = placeholder(int)  # ucf101: 1 | 2 | 3
-    data.allow_missing = placeholder(bool)  # ucf101: work on the clips that are there, and say how many are not
+    data.root = placeholder(str)  # folder of the videos; mnist: of the idx files; csv: None is the folder of the CSV
+    data.annotations = placeholder(str)  # csv: the file with path,label,split; kinetics: folder of train.csv, val.csv
+    data.splits = placeholder(str)  # ucf101, hmdb51: folder of the official lists (classInd.txt and so on)
+    data.split = placeholder(int)  # ucf101, hmdb51: 1 | 2 | 3
+    data.allow_missing = placeholder(bool)  # of listed clips: work on those that are there, and say how many are not
     data.validation = placeholder(float)  # share of the training part that is held out (by group)
-    data.test = placeholder(float)  # folder: share of the videos that is tested, without test/ folders
-    data.seed = placeholder(int)  # motion: of the generator; folder: of the split
+    data.test = placeholder(float)  # folder, mnist: share that is tested where the files do not say what is
+    data.level = placeholder(str)  # motion: easy | hard (with the preset motion_hard, whose clips span its videos)
+    data.seed = placeholder(int)  # motion: of the generator; folder, mnist: of the split
     data.train_clips = placeholder(int)  # motion: how many clips are made for training, a multiple of 8
     data.validation_clips = placeholder(int)  # motion: likewise, for validation
     data.test_clips = placeholder(int)  # motion: likewise, for the test
-    data.mirror = placeholder(str)  # folder: invariant | forbidden, what a mirror image does to the classes
+    data.mirror = placeholder(str)  # folder, csv: invariant | forbidden, what a mirror image does to the classes
     # What is cut from a video.
     data.frames = 10  # T, frames of a clip
+    data.sampling = placeholder(str)  # dense (None: at a stride) | segments (one frame of each of T equal parts)
     data.stride = placeholder(int)  # frames from one frame of the clip to the next; None, as 1: every frame
     data.fps = placeholder(float)  # frames per second of the clip, instead of a stride
     data.position = "random"  # random (uniform in testing) | first | middle | last
+    data.frame_number = placeholder(int)  # the clip starts at this frame, from 0, in training and testing
+    data.resize = placeholder(str)  # short_side (None) | squash | letterbox (padded with preprocessing.mean)
     data.short_side = placeholder(int)  # pixels; None: as the file has it
+    data.short_side_max = placeholder(int)  # pixels; in training the short side is drawn from short_side to this
+    data.size = placeholder(int)  # pixels: side of the square frame, for squash and letterbox
     data.crop = 56  # pixels: side of the one square that the host cuts
     data.crop_position = "centre"  # centre | random, of that square in training
     # How it is read.
@@ -99,6 +113,15 @@ def _preprocessing() -> ConfigDict:
     preprocessing.brightness = 0.0  # strength s: factor from U[1-s, 1+s] per clip; 0 is off
     preprocessing.contrast = 0.0  # likewise
     preprocessing.saturation = 0.0  # likewise
+    preprocessing.rotation = placeholder(float)  # degrees r: angle from U[-r, r] per clip; small if directions matter
+    preprocessing.zoom = placeholder(float)  # z: enlarged by a factor from U[1-z, 1+z] per clip
+    preprocessing.shift = placeholder(float)  # s: moved by U[-s, s] of the height and of the width, per clip
+    preprocessing.erasing = placeholder(float)  # probability of erasing one rectangle, the same in all frames
+    preprocessing.erasing_area_min = placeholder(float)  # its smallest share of the frame; None: 0.02
+    preprocessing.erasing_area_max = placeholder(float)  # its largest; None: 0.4
+    preprocessing.erasing_aspect_min = placeholder(float)  # a: its height / width is from [a, 1/a]; None: 0.3
+    preprocessing.mixup = placeholder(float)  # alpha of Beta(alpha, alpha): share of the clip, rest its neighbour's
+    preprocessing.cutmix = placeholder(float)  # alpha, likewise: a rectangle shows the neighbour; with mixup: either
     preprocessing.mean = 117.0  # subtracted from pixel values 0..255 (Karpathy et al. 2014, section 4.1)
     preprocessing.std = 58.0  # divides them afterwards
     return preprocessing
@@ -113,28 +136,57 @@ def _loss() -> ConfigDict:
 
 def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
-    optimizer.name = "adamw"  # sgd | momentum | adam | adamw
+    optimizer.name = "adamw"  # a key of vidjax.training.optimizers.OPTIMIZERS
     optimizer.learning_rate = 1e-3  # the schedule's peak
+    optimizer.scale_with_batch = placeholder(str)  # linear | sqrt: rate * (batch / base), or its square root
+    optimizer.base_batch_size = placeholder(int)  # of that rule, in clips; None: 256
     optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
-    optimizer.momentum = placeholder(float)  # momentum
-    optimizer.nesterov = placeholder(bool)  # momentum
-    optimizer.b1 = placeholder(float)  # adam, adamw
-    optimizer.b2 = placeholder(float)  # adam, adamw
-    optimizer.eps = placeholder(float)  # adam, adamw
-    optimizer.l2 = placeholder(float)  # coupled decay, added to the gradient: sgd, momentum, adam
-    optimizer.weight_decay = placeholder(float)  # decoupled decay: sgd, momentum, adamw
+    optimizer.multipliers = placeholder(str)  # rates of their own, 'PATTERN=FACTOR,...' of parameter paths
+    optimizer.freeze = placeholder(str)  # what does not move, 'PATTERN,...', e.g. 'conv1,conv2'
+    optimizer.l2 = placeholder(float)  # coupled decay, added to the gradient: sgd to adagrad, adam, nadam, ...
+    optimizer.weight_decay = placeholder(float)  # decoupled decay: sgd, momentum, nesterov, adamw, lion, ...
     optimizer.decay_all = placeholder(bool)  # decay biases and normalisations too
+    # Options of the optimizer, which says its defaults and where they differ from those of other libraries.
+    optimizer.momentum = placeholder(float)  # momentum, nesterov, rmsprop, muon, adafactor
+    optimizer.nesterov = placeholder(bool)  # momentum, muon
+    optimizer.b1 = placeholder(float)  # adam, adamw, nadam, nadamw, adamax, lamb, lion; muon: of its Adam
+    optimizer.b2 = placeholder(float)  # likewise
+    optimizer.eps = placeholder(float)  # rmsprop, adagrad, adadelta, adam and its kin, lamb
+    optimizer.decay = placeholder(float)  # rmsprop: of the mean square
+    optimizer.centered = placeholder(bool)  # rmsprop: the variance in the place of the mean square
+    optimizer.initial_accumulator = placeholder(float)  # adagrad: sum of squares at the start
+    optimizer.rho = placeholder(float)  # adadelta: decay of both averages
+    optimizer.newton_schulz_steps = placeholder(int)  # muon
+    optimizer.consistent_rms = placeholder(float)  # muon: size of a step, with which AdamW's rates fit (0.2)
+    optimizer.adam_ratio = placeholder(float)  # muon: rate of biases and normalisations over that of kernels
+    optimizer.decay_rate = placeholder(float)  # adafactor: exponent of the second moment's decay
+    optimizer.clipping_threshold = placeholder(float)  # adafactor: largest root mean square of an update
+    optimizer.parameter_scale = placeholder(bool)  # adafactor: rates relative to the size of the parameters
+    optimizer.min_size_to_factor = placeholder(int)  # adafactor: axes that are shorter are not factored
     return optimizer
 
 
 def _schedule() -> ConfigDict:
     schedule = ConfigDict()
-    schedule.name = "cosine"  # constant | cosine
-    schedule.warmup_steps = placeholder(int)  # linear warm-up: give one of the three
+    schedule.name = "cosine"  # a key of vidjax.training.schedules.SCHEDULES
+    schedule.warmup_steps = placeholder(int)  # linear warm-up: give one of the three; not for one_cycle
     schedule.warmup_epochs = placeholder(float)  # likewise
     schedule.warmup_fraction = placeholder(float)  # of the run
-    schedule.warmup_from = placeholder(float)  # cosine: rate at step 0
-    schedule.final_fraction = placeholder(float)  # cosine: of the peak, at the end
+    schedule.warmup_from = placeholder(float)  # rate at step 0
+    schedule.final_fraction = placeholder(float)  # of the peak, at the end: polynomial and both cosines; plateau: least
+    schedule.boundaries = placeholder(tuple)  # step: fractions of the run at which the rate falls, e.g. '(0.5,0.75)'
+    schedule.decay_every_steps = placeholder(int)  # step, exponential: length of one decay; give one of the three
+    schedule.decay_every_epochs = placeholder(float)  # likewise
+    schedule.decay_every_fraction = placeholder(float)  # of the run
+    schedule.decay_rate = placeholder(float)  # step, exponential: factor of one decay
+    schedule.power = placeholder(float)  # polynomial: exponent
+    schedule.pct_start = placeholder(float)  # one_cycle: share of the run until the peak
+    schedule.div_factor = placeholder(float)  # one_cycle: peak over the rate at step 0
+    schedule.final_div_factor = placeholder(float)  # one_cycle: rate at step 0 over that at the end
+    schedule.factor = placeholder(float)  # plateau: of the rate, when the validation loss no longer falls
+    schedule.patience = placeholder(int)  # plateau: validations in a row without improvement before that
+    schedule.cooldown = placeholder(int)  # plateau: validations after it that do not count
+    schedule.threshold = placeholder(float)  # plateau: relative fall that is an improvement
     return schedule
 
 
@@ -145,17 +197,22 @@ def _train() -> ConfigDict:
     train.epochs = placeholder(float)  # likewise; an epoch is every training video once
     train.log_every = 50  # steps
     train.validate_every = 200  # steps; 0: only at the end
+    train.accumulate = placeholder(int)  # parts of a batch that are computed one after the other, to save memory
+    train.ema = placeholder(float)  # decay per step of averaged weights, e.g. 0.999; None: none are kept
+    train.monitor = placeholder(str)  # of validation, chooses the best: video_top1 (None) | clip_top1 | loss
+    train.stop_after = placeholder(int)  # ends training after so many validations that do not beat the best
     return train
 
 
 def _evaluate() -> ConfigDict:
     evaluate = ConfigDict()
     evaluate.clips = 3  # test clips per video, evenly spaced in time
-    evaluate.crops = "centre"  # centre | three (along the long side)
+    evaluate.crops = "centre"  # centre | three (along the long side) | ten (corners and centre, each also mirrored)
     evaluate.flip = False  # each view mirrored, too
     evaluate.average = "probabilities"  # what is averaged over positions and views: probabilities | logits
     evaluate.batch_size = 32  # views per step, over all devices and processes
     evaluate.validation_clips = 1  # clips per video in validation
+    evaluate.weights = placeholder(str)  # last | ema | best (by validation); None: ema if train.ema, else last
     evaluate.samples = 16  # test clips shown in the report
     return evaluate
 
@@ -163,7 +220,7 @@ def _evaluate() -> ConfigDict:
 def _checkpoint() -> ConfigDict:
     checkpoint = ConfigDict()
     checkpoint.every = 100  # steps; one more at the end
-    checkpoint.keep = 2  # newest that stay on disk
+    checkpoint.keep = 2  # newest that stay on disk, beside the best by validation
     return checkpoint
 
 
@@ -175,6 +232,15 @@ def _motion(config: ConfigDict) -> None:
     config.model.dropout = 0.2
     config.schedule.warmup_fraction = 0.05
     config.train.steps = 700
+
+
+def _motion_hard(config: ConfigDict) -> None:
+    """10 frames at stride 6 always span both motions of a hard clip; 1000 steps."""
+    _motion(config)
+    config.data.level = "hard"
+    config.data.stride = 6
+    config.train.steps = 1000
+    config.evaluate.clips = 4
 
 
 def _ucf101(config: ConfigDict) -> None:

@@ -28,8 +28,8 @@ def test_argument_errors(argument, message):
         parse_argument(argument, ("motion", "folder"), frames=10)
 
 
-@pytest.mark.parametrize("preset", ["motion", "ucf101", "ucf101_small", "folder"])
-@pytest.mark.parametrize("system", ["early_fusion", "single_frame"])
+@pytest.mark.parametrize("preset", ["motion", "motion_hard", "ucf101", "ucf101_small", "folder"])
+@pytest.mark.parametrize("system", ["early_fusion", "single_frame", "late_fusion", "slow_fusion", "multires"])
 def test_every_preset_loads_and_names_its_own_directory(system, preset):
     config = load(f"configs/{system}.py:{preset}")
     assert config.model.name == system

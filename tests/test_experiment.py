@@ -1,5 +1,3 @@
-"""The runner, with a launcher that takes no time: it writes the files that a real run would leave."""
-
 import json
 import os
 import signal
@@ -10,89 +8,9 @@ import time
 
 import pytest
 
-from tests.reporting import run_directory
-from vidjax import configuration, experiment, plan
-from vidjax.errors import ConfigError, DataError
-
-CONFIG = """
-from ml_collections import ConfigDict
-
-def get_config(argument=""):
-    return ConfigDict({"seed": 0, "rate": 1.0, "data": {"split": 0, "root": ""}})
-"""
-EXPERIMENT = """
-from vidjax.plan import Experiment, Setting
-
-def get_experiment():
-    return Experiment(
-        name="fake", title="A fake", config={config!r}, splits=(2, 3), seeds=(0, 1),
-        axes={{"rate": {{"low": Setting(overrides={{"rate": 0.5}}), "high": Setting(overrides={{"rate": 2.0}})}}}},
-        columns=("videos", "video_top1", "mean_class_accuracy", "seconds"),
-    )
-"""
-# Fails where fail.json has its name; else "trains" to what prepared.json holds for it.
-LAUNCHER = """
-import json, os, pathlib, sys, time
-here = pathlib.Path(__file__).parent
-folder = pathlib.Path(sys.argv[-1].removeprefix("--workdir="))
-with open(here / "calls.txt", "a") as calls:
-    calls.write(folder.name + "\\n")
-prepared = json.loads((here / "prepared.json").read_text())[folder.name]
-(folder / "config.json").write_text(json.dumps(prepared["config"]))
-print("training", *sys.argv[1:], flush=True)
-if folder.name in json.loads((here / "fail.json").read_text()):
-    sys.exit("launch.py: no such folder [x]")
-if (here / "slow").exists():
-    (here / "pid").write_text(str(os.getpid()))
-    time.sleep(60)
-(folder / "result.json").write_text(json.dumps(prepared["result"]))
-"""
-
-
-class Lab:
-    """An experiment in a folder, with its fake launcher."""
-
-    def __init__(self, folder):
-        self.folder, self.workdir = folder, folder / "work"
-        (folder / "config.py").write_text(CONFIG)
-        self.file = folder / "fake.py"
-        self.file.write_text(EXPERIMENT.format(config=str(folder / "config.py")))
-        (folder / "launcher.py").write_text(LAUNCHER)
-        self.fail()
-        self.prepare()
-
-    def fail(self, *names):
-        (self.folder / "fail.json").write_text(json.dumps(names))
-
-    def prepare(self, overrides=None):
-        """What each run will leave: accuracy .5 for "low", .75 for "high"; split 3 has twice the videos."""
-        prepared = {}
-        for run in plan.runs_of(plan.load(self.file), overrides):
-            config = configuration.load(run.config, run.overrides)
-            scale = 2 if "split3" in run.name else 1
-            right = 2 if run.name.startswith("low") else 3
-            right += "seed1" in run.name
-            result = run_directory.result(
-                run_directory.predictions(["a", "b"], 8),
-                split=str(config.data.split),
-                classes=["a", "b"],
-                per_class_videos=[4 * scale, 4 * scale],
-                per_class_correct=[right * scale, right * scale],
-                videos=8 * scale,
-                seconds=60.0,
-                config_hash=configuration.hash_of(config),
-            )
-            prepared[run.name] = {"config": json.loads(configuration.to_json(config)), "result": result}
-        (self.folder / "prepared.json").write_text(json.dumps(prepared))
-
-    def run(self, overrides=None, **options):
-        return experiment.run(self.file, self.workdir, overrides, launcher=self.folder / "launcher.py", **options)
-
-    def calls(self):
-        path = self.folder / "calls.txt"
-        names = path.read_text().split() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return names
+from tests.experiment_lab import Lab
+from vidjax import experiment
+from vidjax.errors import ConfigError
 
 
 @pytest.fixture
@@ -212,23 +130,54 @@ def test_a_terminated_runner_takes_its_run_with_it(lab):
         os.kill(int(pid.read_text()), 0)
 
 
-def test_collect_copies_results_without_the_command(lab, tmp_path):
+def test_only_runs_what_fits_and_the_table_shows_all(lab, capsys):
+    assert lab.run(only="low-*-seed1") == 0
+    assert lab.calls() == ["low-split2-seed1", "low-split3-seed1"]
+    assert "2 runs that fit 'low-*-seed1', 0 finished already" in capsys.readouterr().out
+    rows = (lab.workdir / "table.md").read_text().splitlines()
+    assert rows[-2].endswith("| 1 of 2 |")
+    assert rows[-1].startswith("| high | missing |")
+    assert lab.run() == 0
+    assert len(lab.calls()) == 6, "the next sitting does the rest"
+
+
+def test_only_by_the_command_line(lab, capsys):
+    assert experiment.main(lab.file, lab.workdir, ["--list", "--only=*-split3-seed0"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == [
+        "low-split3-seed0",
+        "high-split3-seed0",
+    ]
+    with pytest.raises(ConfigError, match="--only=middle"):
+        experiment.main(lab.file, lab.workdir, ["--only=middle*"])
+
+
+def test_results_of_another_config_leave_the_table_also_where_they_are_not_run(lab):
     lab.run()
-    files = experiment.collect(lab.workdir, tmp_path / "results" / "fake")
-    assert len(files) == 8
-    result = json.loads((tmp_path / "results" / "fake" / "low-split2-seed0.json").read_text())
-    assert result["per_class_correct"] == [2, 2]
-    assert "command" not in result
+    lab.prepare({"data.root": "elsewhere"})
+    assert lab.run({"data.root": "elsewhere"}, only="low-*") == 0
+    assert "| high | missing |" in (lab.workdir / "table.md").read_text()
 
 
-def test_collect_refuses_paths_of_this_machine(lab, tmp_path):
-    lab.run()
-    path = lab.workdir / "runs" / "low-split2-seed0" / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "root": "/home/someone/UCF-101"}))
-    with pytest.raises(DataError, match="/home/someone/UCF-101"):
-        experiment.collect(lab.workdir, tmp_path / "results")
+@pytest.fixture
+def averaging(lab):
+    lab.average()
+    return lab
 
 
-def test_collect_needs_an_experiment(tmp_path):
-    with pytest.raises(DataError, match="experiment"):
-        experiment.collect(tmp_path)
+def test_an_ensemble_is_a_row_of_the_table(averaging):
+    assert averaging.run(only="low-*") == 0
+    assert "| both | missing |" in (averaging.workdir / "table.md").read_text()
+    assert averaging.run() == 0
+    # .9 and .4 average to .65: right everywhere, where each member is right on half.
+    assert "| both | 24 | 100.0 ± 0.0 | 100.0 ± 0.0 | 4:00 | 2 |" in (averaging.workdir / "table.md").read_text()
+    record = json.loads((averaging.workdir / "results.json").read_text())["both-split2-seed0"]
+    assert record["status"] == "averaged"
+    assert record["members"] == ["low-split2-seed0", "high-split2-seed0"]
+
+
+def test_members_that_do_not_fit_stop_nothing(averaging, capsys):
+    path = averaging.workdir / "runs" / "high-split2-seed0" / "predictions" / "test.json"
+    path.write_text(path.read_text().replace("clip_000", "clip_abc"))
+    assert averaging.run() == 0
+    assert "no ensemble both-split2-seed0: " in capsys.readouterr().out
+    assert "1 of 2" in (averaging.workdir / "table.md").read_text().splitlines()[-1]

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from vidjax import configuration, evaluate, train
+from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
+from vidjax.run import prepare
+from vidjax.training.metrics_log import MetricsLog
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = {
@@ -201,6 +204,64 @@ def test_a_run_is_not_continued_on_other_data(finished, toy_folder, tmp_path):
     (data / "dark" / "dark3.avi").unlink()
     with pytest.raises(DataError, match="trained on other videos, labels or parts"):
         evaluate.evaluate(config, tmp_path / "run")
+
+
+RECIPE = {
+    "schedule__name": "plateau",
+    "schedule__factor": 0.5,
+    "schedule__patience": 1,
+    "optimizer__freeze": "features/conv1",
+    "optimizer__multipliers": "classifier=2",
+    "train__validate_every": 2,
+    "train__accumulate": 2,
+    "train__ema": 0.9,
+    "train__monitor": "loss",
+    "evaluate__weights": "best",
+}
+
+
+@pytest.mark.slow
+def test_best_and_averaged_weights_and_the_plateau_survive_an_interruption(toy_folder, tmp_path, monkeypatch):
+    config = toy_config(toy_folder, **RECIPE)
+    whole = train.train_and_evaluate(config, tmp_path / "whole")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if line["split"] == "validation"}
+    assert whole["weights"] == "best" and whole["best_step"] == min(losses, key=losses.get)
+
+    write = MetricsLog.write
+
+    def interrupted(self, step, split, values):
+        if step == 10:
+            raise KeyboardInterrupt
+        write(self, step, split, values)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MetricsLog, "write", interrupted)
+        train.train_and_evaluate(config, tmp_path / "parts")
+    train.train_and_evaluate(config, tmp_path / "parts")
+    assert comparable(tmp_path / "parts") == comparable(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_training_stops_when_validation_no_longer_improves(toy_folder, tmp_path):
+    options = {"train__stop_after": 2, "train__validate_every": 1, "train__monitor": "loss"}
+    result = train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path)
+    assert result["stopped_early"] and result["finished"] and result["steps"] < 12
+    assert train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path) == result
+
+
+@pytest.mark.slow
+def test_frozen_parameters_and_their_statistics_do_not_move(toy_folder):
+    run = prepare(toy_config(toy_folder, optimizer__freeze="features/.*1", optimizer__weight_decay=0.1))
+    before = jax.device_get(run.new_state())
+    state, step = run.form.put_state(run.new_state()), run.train_step()
+    with training_batches(run.source.train, run.clip, batch_size=8, seed=0, cache=run.cache) as batches:
+        for _ in range(2):
+            state, _ = step(state, run.form.put_batch(next(batches)))
+    for old, new in ((before.params, state.params), (before.model_state, state.model_state)):
+        for (path, was), now in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new)):
+            name = jax.tree_util.keystr(path)
+            assert np.array_equal(was, now) == ("conv1" in name or "norm1" in name), name
 
 
 @pytest.mark.slow

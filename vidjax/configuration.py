@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 from vidjax import options
-from vidjax.data.pipeline import Clip, Views
+from vidjax.data.clips import Clip, Views
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
 from vidjax.errors import ConfigError
@@ -191,7 +191,14 @@ _OVERRIDE = ("--config.", "-config.")
 _ALTERNATIVES = (
     ("train.steps", "train.epochs"),
     ("data.stride", "data.fps"),
+    ("data.short_side", "data.size"),
     ("schedule.warmup_steps", "schedule.warmup_epochs", "schedule.warmup_fraction"),
+    (
+        "schedule.decay_every_steps",
+        "schedule.decay_every_epochs",
+        "schedule.decay_every_fraction",
+        "schedule.boundaries",
+    ),
 )
 
 
@@ -214,6 +221,9 @@ def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
             for key in set(alternatives) - typed:
                 section, name = _locate(config, key)
                 section[name] = None
+    if "data.sampling" in typed and config.data.sampling == "segments":
+        for name in {"stride", "fps"} - {key.removeprefix("data.") for key in typed}:
+            config.data[name] = None
     for kind in ("model", "optimizer", "schedule"):
         if f"{kind}.factory" in typed or (f"{kind}.name" in typed and config[kind].name != preset[kind].name):
             _drop_options(kind, config[kind], typed)
@@ -226,9 +236,12 @@ def _drop_options(kind: str, section: ConfigDict, typed: set[str]) -> None:
 
     table = {"model": models.MODELS, "optimizer": optimizers.OPTIMIZERS, "schedule": schedules.SCHEDULES}[kind]
     function = options.resolve(kind, table, section.name, section.get("factory"))
-    shared = ("name", "factory", "learning_rate", "clip_norm", "warmup_steps", "warmup_epochs", "warmup_fraction")
-    for key in set(section) - {*shared, *options.accepted(function)}:
-        if f"{kind}.{key}" not in typed:
+    shared = ("name", "factory", "learning_rate", "scale_with_batch", "base_batch_size", "clip_norm", "multipliers")
+    taken = {*shared, "freeze", *options.accepted(function)}
+    for key in list(section):
+        # A duration is an option in steps, whatever its unit.
+        option = re.sub("^(warmup|decay_every)_(epochs|fraction)$", r"\1_steps", key)
+        if option not in taken and f"{kind}.{key}" not in typed:
             section[key] = None
 
 
@@ -356,10 +369,15 @@ _PIPELINE_KEYS = {
     "name",
     "factory",
     "frames",
+    "sampling",
     "stride",
     "fps",
     "position",
+    "frame_number",
+    "resize",
     "short_side",
+    "short_side_max",
+    "size",
     "crop",
     "crop_position",
     "cache",
@@ -393,14 +411,22 @@ def _required(function: Callable[..., Any]) -> list[str]:
 
 
 def clip(config: ConfigDict) -> Clip:
-    """Builds the description of what is cut from a video."""
+    """Builds the description of what is cut from a video; what letterbox adds is the mean colour."""
     fields = {field.name for field in dataclasses.fields(Clip)}
-    return Clip(**{key: value for key, value in config.data.items() if key in fields and value is not None})
+    given = {key: value for key, value in config.data.items() if key in fields and value is not None}
+    return Clip(**given, padding=round(min(max(config.preprocessing.mean, 0.0), 255.0)))
 
 
 def test_views(config: ConfigDict) -> Views:
-    """The views per test video."""
-    return Views(config.evaluate.clips, config.evaluate.crops, config.evaluate.flip)
+    """The views per test video. Several crops are cut at the size that the model sees, so they reach the edges."""
+    evaluate, side = config.evaluate, config.preprocessing.crop
+    views = Views(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "centre" else side)
+    if views.crops == "ten" and config.data.crop_position == "centre" and side in (None, config.data.crop):
+        raise ConfigError(
+            f"evaluate.crops=ten: the ten would be two, since the model sees all of data.crop={config.data.crop}:"
+            " give a smaller preprocessing.crop, or data.crop_position=random for corners of the whole frame"
+        )
+    return views
 
 
 def validation_views(config: ConfigDict) -> Views:

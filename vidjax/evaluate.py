@@ -14,14 +14,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vidjax import configuration, files
-from vidjax.data import read_frames
-from vidjax.data.decoding import probe, short_side_size
-from vidjax.data.pipeline import Views, evaluation_batches
+from vidjax.data import reading
+from vidjax.data.clips import Views
+from vidjax.data.decoding import short_side_size
+from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
 from vidjax.run import Run, check_data_card, device_description, prepare
+from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
 
@@ -73,13 +75,16 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         )
     run = prepare(config)
     check_data_card(run, workdir)
-    with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
+    watched = run.new_monitor()
+    watched.recall(notes.get("monitor"))
+    state, about = weights.choose(config.evaluate.weights, weights.Trained(state, watched, notes["seconds"]), workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
     folder = workdir / "evaluations" / f"step{int(state.step)}-{configuration.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
-    return evaluate_test_part(run, state, run.eval_step(), folder, train_seconds=notes["seconds"])
+    return evaluate_test_part(run, state, run.eval_step(), folder, about, train_seconds=notes["seconds"])
 
 
 def predict(
@@ -125,13 +130,20 @@ def predict(
 
 
 def evaluate_test_part(
-    run: Run, state: TrainState, eval_step: Callable[..., Any], workdir: Path, *, train_seconds: float
+    run: Run,
+    state: TrainState,
+    eval_step: Callable[..., Any],
+    workdir: Path,
+    about: Mapping[str, Any],
+    *,
+    train_seconds: float,
 ) -> dict[str, Any]:
     """Evaluates the test part and writes predictions, samples, the result row and the report.
 
     Args:
       run, state, eval_step: what to evaluate.
       workdir: of the run.
+      about: which weights these are, as `weights.choose` says it.
       train_seconds: wall time of the training.
 
     Returns:
@@ -143,7 +155,7 @@ def evaluate_test_part(
     scored, _ = predict(run, state, eval_step, "test", views, progress=show)
     if not scored["videos"]:
         raise DataError(unreadable("test", scored))
-    result = _result(run, int(state.step), views, metrics.summarise(scored))
+    result = _result(run, int(state.step), views, metrics.summarise(scored), about)
     if jax.process_index() != 0:
         return result
     files.write_json(workdir / "predictions" / "test.json", scored)
@@ -164,14 +176,13 @@ def unreadable(part: str, scored: dict[str, Any]) -> str:
     return f"none of the {len(scored['failed'])} {part} videos could be read; {first['id']}: {first['reason']}"
 
 
-def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> dict[str, Any]:
+def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result row and what one needs to trust it."""
     config, counts = run.config, run.summary()
     resolution = "x".join(str(side) for side in run.input_shape[:3])
-    pace = f"{config.data.fps:g} fps" if config.data.fps else f"stride {run.clip.stride}"
     return {
         "model": config.model.factory or config.model.name,
-        "inputs": f"rgb {resolution}, {pace}",
+        "inputs": f"rgb {resolution}, {run.clip.describe_pace()}",
         "dataset": run.source.name,
         "split": run.source.split,
         "seed": config.seed,
@@ -188,6 +199,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> di
         "train_videos": len(run.source.train),
         "validation_videos": len(run.source.validation),
         "steps": step,
+        **about,
         "batch_size": config.train.batch_size,
         "parallel": run.form.name,
         "hardware": device_description(),
@@ -196,7 +208,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any]) -> di
         "date": datetime.date.today().isoformat(),
         "command": configuration.command_line(),
         "config_hash": configuration.hash_of(config),
-        "finished": step >= run.total_steps,
+        "finished": step >= run.total_steps or about["stopped_early"],
     }
 
 
@@ -236,10 +248,10 @@ def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int
     found = []
     for key, video in sorted(videos.items()):
         try:
-            info = probe(video.path, exact_seek=video.exact_seek)
+            info = reading.probe(video)
             indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
             size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
-            found.append((key, read_frames(video.path, indices, size, exact_seek=video.exact_seek)))
+            found.append((key, reading.read_frames(video, indices, size)))
         except VideoError:
             continue  # the result row already says which test videos failed
     return found

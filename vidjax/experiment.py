@@ -5,23 +5,24 @@ a flag of one cannot touch another. The same command again runs only what is not
 """
 
 import contextlib
+import fnmatch
 import itertools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from vidjax import configuration, files
-from vidjax.errors import DataError
-from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, load, runs_of
+from vidjax.errors import ConfigError, VidjaxError
+from vidjax.evaluation import ensemble
+from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, ensembles_of, load, runs_of
 from vidjax.reporting import comparison, tables, terminal
 from vidjax.reporting.tables import duration
 
@@ -111,15 +112,37 @@ def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
     return reason
 
 
-def results(runs: Sequence[PlannedRun], workdir: Path) -> dict[str, dict[str, Any]]:
-    """Run name -> content of its `result.json`, for the finished ones."""
-    found = {run.name: files.read_json(workdir / "runs" / run.name / "result.json") for run in runs}
-    return {name: result for name, result in found.items() if result and result.get("finished")}
+def results(
+    names: Iterable[str], ensembles: Mapping[str, Sequence[str]], workdir: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """What there is of an experiment.
+
+    Args:
+      names: of its runs.
+      ensembles: name -> names of the runs whose scores are averaged.
+      workdir: of the experiment.
+
+    Returns:
+      Name -> content of `result.json`, for finished runs and for ensembles of finished runs; and name -> why not, for
+      ensembles whose members do not fit each other.
+    """
+    read = {name: files.read_json(workdir / "runs" / name / "result.json") for name in names}
+    found = {name: result for name, result in read.items() if result and result.get("finished")}
+    errors = {}
+    for name, members in ensembles.items():
+        if set(members) <= found.keys():
+            try:
+                _, found[name] = ensemble.of_runs([workdir / "runs" / member for member in members])
+            except VidjaxError as error:
+                errors[name] = str(error)
+    return found, errors
 
 
 def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path) -> pd.DataFrame:
     """Writes `table.md`, `table.csv` and `results.json` from what is there; returns the table."""
-    found = results(runs, workdir)
+    found, errors = results([run.name for run in runs], ensembles_of(experiment), workdir)
+    for name, reason in errors.items():
+        terminal.say(f"no ensemble {name}: {reason}")
     rows, columns = comparison_rows(experiment, found), experiment.table_columns()
     table = comparison.table(rows, columns)
     files.write_text(workdir / "table.md", f"{experiment.title}\n\n{tables.to_markdown(table)}")
@@ -133,6 +156,9 @@ def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Pa
             records[run.name]["result"] = found[run.name]
         elif state == "failed":
             records[run.name]["error"] = error.read_text(encoding="utf-8").strip()
+    for name, members in ensembles_of(experiment).items():
+        if name in found:
+            records[name] = {"status": "averaged", "members": members, "result": found[name]}
     files.write_json(workdir / "results.json", records)
     return table
 
@@ -143,6 +169,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     *,
     list_only: bool = False,
+    only: str = "*",
     launcher: Path = LAUNCHER,
 ) -> int:
     """Runs what is not finished of an experiment and makes its table.
@@ -153,28 +180,35 @@ def run(
         `table.csv` (full precision) and `results.json`.
       overrides: dotted config key -> value, for all runs.
       list_only: says what would be run, and runs nothing.
+      only: pattern of run names, e.g. "hard-*-seed0": no others are run. The table shows what there is of all.
       launcher: the program that does one run.
 
     Returns:
       Exit status: 1 if any run failed, else 0.
 
     Raises:
-      ConfigError: if the experiment or the config of any run is wrong; found before the first run begins.
+      ConfigError: if the experiment or the config of any run is wrong, or no run fits `only`; found before the first
+        run begins.
     """
     workdir = Path(workdir)
     experiment = load(path)
     experiment.table_columns()
     runs = runs_of(experiment, overrides)
     states = {each.name: status(each, workdir) for each in runs}
+    chosen = [each for each in runs if fnmatch.fnmatchcase(each.name, only)]
+    if not chosen:
+        raise ConfigError(f"--only={only}: no run has such a name; --list shows them all, e.g. {runs[0].name}")
     if list_only:
-        for each in runs:
+        for each in chosen:
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
         return 0
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_json(workdir / "experiment.json", {"name": experiment.name, "runs": list(states)})
-    waiting = [each for each in runs if states[each.name] != "finished"]
-    terminal.say(f"{experiment.title}: {len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
-    for each in waiting:
+    description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
+    files.write_json(workdir / "experiment.json", description)
+    waiting = [each for each in chosen if states[each.name] != "finished"]
+    selected = f" that fit {only!r}" if len(chosen) < len(runs) else ""
+    terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {len(chosen) - len(waiting)} finished already")
+    for each in runs:
         if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
             aside = _set_aside(workdir / "runs" / each.name)
             terminal.say(f"{each.name}: made with another config; moved to {aside}")
@@ -208,58 +242,13 @@ def main(path: Path | str, workdir: Path | str, arguments: Sequence[str] = ()) -
     Args:
       path: the experiment file.
       workdir: of the experiment.
-      arguments: `--config.key=value` for all runs; `--list` shows the runs and their states only.
+      arguments: `--config.key=value` for all runs; `--list` shows the runs and their states only; `--only=PATTERN`
+        runs those whose names fit.
 
     Raises:
       ConfigError: for any other argument, and as `run`.
     """
-    overrides = configuration.config_overrides([argument for argument in arguments if argument != "--list"])
-    return run(path, workdir, overrides, list_only="--list" in arguments)
-
-
-# ----------------------------------------------------------------------------------------- collecting
-
-
-def _absolute_paths(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [path for item in value.values() for path in _absolute_paths(item)]
-    if isinstance(value, list):
-        return [path for item in value for path in _absolute_paths(item)]
-    if isinstance(value, str):
-        return re.findall(r"(?:(?<=[\s='\"])|^)(?:~|/[\w.-]+)/\S*", value)
-    return []
-
-
-def collect(workdir: Path | str, destination: Path | str | None = None) -> list[Path]:
-    """Copies the results of an experiment to where they are committed: `results/NAME/RUN.json`.
-
-    Args:
-      workdir: of the experiment.
-      destination: the folder; by default `results/NAME` under the working directory.
-
-    Returns:
-      The files, one for each finished run.
-
-    Raises:
-      DataError: if `workdir` holds no experiment or no finished run, or a result names a path of this machine.
-    """
-    workdir = Path(workdir)
-    description = files.read_json(workdir / "experiment.json")
-    if not description:
-        raise DataError(f"{workdir}: no experiment.json; give the --workdir of an experiment")
-    folder = Path(destination) if destination else Path("results") / description["name"]
-    found = {name: files.read_json(workdir / "runs" / name / "result.json") for name in description["runs"]}
-    found = {name: result for name, result in found.items() if result and result.get("finished")}
-    if not found:
-        raise DataError(f"{workdir}: no finished run to collect")
-    for name, result in found.items():
-        # The command says which machine's folders were used; the config hash and the experiment file say the rest.
-        result.pop("command", None)
-        if paths := _absolute_paths(result):
-            raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, result in found.items():
-        written.append(folder / f"{name}.json")
-        files.write_text(written[-1], json.dumps(result, indent=1, sort_keys=True) + "\n")
-    return written
+    patterns = [argument.removeprefix("--only=") for argument in arguments if argument.startswith("--only=")]
+    rest = [argument for argument in arguments if argument != "--list" and not argument.startswith("--only=")]
+    overrides = configuration.config_overrides(rest)
+    return run(path, workdir, overrides, list_only="--list" in arguments, only=patterns[-1] if patterns else "*")

@@ -1,6 +1,7 @@
 """Files that a kill never leaves half written."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,16 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def to_json(content: Any, *, sort_keys: bool = False) -> str:
+    """JSON as it is read and compared: a key on each line, lists of numbers on one."""
+    text = json.dumps(content, indent=1, sort_keys=sort_keys)
+    # A line break inside of a string is escaped, so that one behind a bracket is always a list's.
+    return re.sub(r'\[\n[^\[\]{}"]*\]', lambda numbers: "[" + " ".join(numbers[0][1:-1].split()) + "]", text) + "\n"
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, to_json(content))
 
 
 def read_json(path: Path) -> Any:

@@ -46,10 +46,13 @@ class Setting:
     Attributes:
       config: the `--config` of the run, e.g. "configs/early_fusion.py:ucf101_small"; None: not this axis' affair.
       overrides: dotted config key -> value.
+      argument: words that are added to the argument of the config, which another axis may name: "motion_hard"
+        makes "configs/multires.py:base=early_fusion" into "configs/multires.py:base=early_fusion,motion_hard".
     """
 
     config: str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    argument: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Experiment:
       seeds: values of `config.seed`; the table shows mean and standard deviation over them.
       splits: values of `config.data.split`; one model for each, test videos pooled. None: the config's own.
       columns: keys of `vidjax.reporting.comparison.COLUMNS`, or columns of one's own.
+      ensembles: row label -> labels of one axis whose runs' scores are averaged, seed by seed and split by split:
+        one more label of that axis, which nothing is trained for.
     """
 
     name: str
@@ -74,13 +79,42 @@ class Experiment:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     splits: Sequence[int] | None = None
-    columns: Sequence[str | comparison.Column] = DEFAULT_COLUMNS
+    columns: Sequence[str | comparison.AnyColumn] = DEFAULT_COLUMNS
+    ensembles: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def run_labels(self) -> list[dict[str, str]]:
+        """Axis name -> label, for each row of the table that is trained, in order."""
+        return self._product({axis: list(settings) for axis, settings in self.axes.items()})
 
     def row_labels(self) -> list[dict[str, str]]:
-        """Axis name -> label, for each row of the table in order."""
-        return [dict(zip(self.axes, labels, strict=True)) for labels in itertools.product(*self.axes.values())]
+        """Axis name -> label, for each row of the table in order; ensembles stand behind the runs of their axis."""
+        labels = {axis: list(settings) for axis, settings in self.axes.items()}
+        axes = {name: self._axis_of(name) for name in self.ensembles}
+        for name, axis in axes.items():
+            labels[axis].append(name)
+        # A row is an ensemble over one axis at most.
+        return [row for row in self._product(labels) if sum(row[axes[n]] == n for n in axes) <= 1]
 
-    def table_columns(self) -> list[comparison.Column]:
+    def members(self, row: Mapping[str, str]) -> list[dict[str, str]]:
+        """The rows whose runs are averaged in a row that is an ensemble; none for any other row."""
+        name = next((name for name in self.ensembles if row[self._axis_of(name)] == name), None)
+        return [{**row, self._axis_of(name): label} for label in self.ensembles[name]] if name else []
+
+    def _axis_of(self, ensemble: str) -> str:
+        """The axis whose labels an ensemble averages over."""
+        labels = self.ensembles[ensemble]
+        for axis, settings in self.axes.items():
+            if len(labels) > 1 and set(labels) <= settings.keys() and ensemble not in settings:
+                return axis
+        raise ConfigError(
+            f"experiment {self.name!r}: ensemble {ensemble!r} must name two or more labels of one axis, and be none"
+        )
+
+    @staticmethod
+    def _product(labels: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+        return [dict(zip(labels, row, strict=True)) for row in itertools.product(*labels.values())]
+
+    def table_columns(self) -> list[comparison.AnyColumn]:
         """The columns with names looked up.
 
         Raises:
@@ -150,7 +184,7 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
     """
     runs = []
     for seed, split in itertools.product(experiment.seeds, experiment.splits or (None,)):
-        for labels in experiment.row_labels():
+        for labels in experiment.run_labels():
             settings = [experiment.axes[axis][label] for axis, label in labels.items()]
             configs = [setting.config for setting in settings if setting.config]
             if not configs and experiment.config:
@@ -161,8 +195,9 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
             for setting in settings:
                 values |= setting.overrides
             values |= {"seed": seed} | ({} if split is None else {"data.split": split}) | dict(overrides or {})
-            runs.append(PlannedRun(run_name(labels, split, seed), _find_config(configs[0]), values))
-    names = [run.name for run in runs]
+            config = _with_arguments(_find_config(configs[0]), [s.argument for s in settings if s.argument])
+            runs.append(PlannedRun(run_name(labels, split, seed), config, values))
+    names = [run.name for run in runs] + list(ensembles_of(experiment))
     if len(set(names)) < len(names):
         raise ConfigError(f"experiment {experiment.name!r}: two runs have the same name; change a label, seed or split")
     return runs
@@ -174,6 +209,24 @@ def _find_config(argument: str) -> str:
     if not Path(file).is_file() and (ROOT / file).is_file():
         file = os.path.relpath(ROOT / file)
     return f"{file}{colon}{rest}"
+
+
+def _with_arguments(config: str, arguments: Sequence[str]) -> str:
+    """Adds words to what stands behind the colon of a `--config` argument."""
+    file, _, rest = config.partition(":")
+    words = ",".join([*([rest] if rest else []), *arguments])
+    return f"{file}:{words}" if words else file
+
+
+def ensembles_of(experiment: Experiment) -> dict[str, list[str]]:
+    """Name of each ensemble, as a run of its row would have it -> names of the runs that it averages."""
+    return {
+        run_name(row, split, seed): [run_name(member, split, seed) for member in members]
+        for row in experiment.row_labels()
+        if (members := experiment.members(row))
+        for split in experiment.splits or (None,)
+        for seed in experiment.seeds
+    }
 
 
 def comparison_rows(experiment: Experiment, found: Mapping[str, Mapping[str, Any]]) -> list[comparison.Row]:
@@ -190,7 +243,7 @@ def comparison_rows(experiment: Experiment, found: Mapping[str, Mapping[str, Any
 
 
 def run_names(experiment: Experiment) -> set[str]:
-    """The names of all runs of an experiment."""
+    """The names of all runs and ensembles of an experiment."""
     return {
         run_name(labels, split, seed)
         for labels in experiment.row_labels()

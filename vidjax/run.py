@@ -16,13 +16,16 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, files, models, options
 from vidjax.data.cache import MemoryCache
-from vidjax.data.pipeline import Clip
+from vidjax.data.clips import Clip
 from vidjax.data.records import Batch, Source
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.erasing import Erasing
+from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
-from vidjax.training import losses, optimizers, parallel, schedules
+from vidjax.preprocessing.warp import Warp
+from vidjax.training import losses, monitor, parallel, recipe, schedules, weights
 from vidjax.training.durations import to_steps
 from vidjax.training.state import TrainState, init_state
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
@@ -36,12 +39,24 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips"
         " checkpoint.every checkpoint.keep",
     ),
-    "0 or more": (lambda value: value >= 0, "evaluate.samples data.cache_gigabytes train.validate_every"),
+    "0 or more": (
+        lambda value: value >= 0,
+        "evaluate.samples data.cache_gigabytes train.validate_every preprocessing.mixup preprocessing.cutmix",
+    ),
     "a number above 0": (lambda value: value > 0, "preprocessing.std model.width_multiplier"),
-    "a number from 0 to below 1": (lambda value: 0 <= value < 1, "model.dropout loss.label_smoothing"),
+    "a number from 0 to below 1": (
+        lambda value: 0 <= value < 1,
+        "model.dropout loss.label_smoothing preprocessing.zoom",
+    ),
+    "a number above 0, at most 1": (
+        lambda value: 0 < value <= 1,
+        "preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min",
+    ),
+    "an angle from 0 to 180": (lambda value: 0 <= value <= 180, "preprocessing.rotation"),
     "a number from 0 to 1": (
         lambda value: 0 <= value <= 1,
-        "preprocessing.brightness preprocessing.contrast preprocessing.saturation",
+        "preprocessing.brightness preprocessing.contrast preprocessing.saturation"
+        " preprocessing.shift preprocessing.erasing",
     ),
 }
 
@@ -78,6 +93,11 @@ class Run:
     optimizer: optax.GradientTransformation
 
     @property
+    def plateau(self) -> optax.GradientTransformationExtraArgs | None:
+        """What lowers the rate after validations; None for most schedules."""
+        return self.schedule.controller if isinstance(self.schedule, schedules.Plateau) else None
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape [T, H, W, C] of what the model sees of one view."""
         side = self.preprocessing.crop or self.clip.crop
@@ -86,7 +106,31 @@ class Run:
     def new_state(self) -> TrainState:
         """A state initialised from the seed."""
         inputs = {"rgb": jax.ShapeDtypeStruct((1, *self.input_shape), self.preprocessing.dtype)}
-        return init_state(self.model, self.optimizer, inputs, self.config.seed)
+        return init_state(
+            self.model,
+            self.optimizer,
+            inputs,
+            self.config.seed,
+            ema=self.config.train.ema is not None,
+            plateau=self.plateau,
+        )
+
+    def learning_rate(self, step: int, state: TrainState) -> float:
+        """The rate of step number `step`, counted from 1."""
+        factor = float(state.plateau.scale) if state.plateau is not None else 1.0
+        return float(self.schedule(step - 1)) * factor
+
+    def after_validation(self, state: TrainState, loss: float) -> TrainState:
+        """The state with the rate that a validation of that loss leaves."""
+        if self.plateau is None:
+            return state
+        _, plateau = self.plateau.update({}, state.plateau, value=loss)
+        return self.form.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
+
+    def new_monitor(self) -> monitor.Monitor:
+        """Follows the validations; before the first one."""
+        section = self.config.train
+        return monitor.Monitor(section.monitor or "video_top1", section.stop_after)
 
     def train_step(self) -> Callable[[TrainState, Batch], Any]:
         """The compiled training step."""
@@ -97,6 +141,9 @@ class Run:
             self.preprocessing,
             seed=self.config.seed,
             axis_name=self.form.axis_name,
+            accumulate=self.config.train.accumulate or 1,
+            freeze=recipe.frozen(self.config),
+            ema_decay=self.config.train.ema,
         )
         return self.form.compile_train(step)
 
@@ -119,15 +166,16 @@ def prepare(config: ConfigDict) -> Run:
       DataError: for data that are incomplete or contradict themselves.
     """
     form = parallel.choose(config.parallel)
-    form.check_batch_size(config.train.batch_size, "train.batch_size")
-    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
     _check_choices(config)
+    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
+    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
+    _check_pairs(config, form)
     # Before the data are made or read, so that a wrong option is known at once.
     _model(config, 2, form)
-    _optimizer(config, 0.0)
+    recipe.optimizer(config, 0.0)
     source = configuration.source(config)
-    if config.evaluate.flip:
-        require_mirror(source.mirror, "evaluate.flip")
+    if config.evaluate.flip or config.evaluate.crops == "ten":
+        require_mirror(source.mirror, "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten")
     steps_per_epoch = len(source.train) / config.train.batch_size
     total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
     if total_steps < 1:
@@ -135,7 +183,8 @@ def prepare(config: ConfigDict) -> Run:
             f"train.steps={config.train.steps}, train.epochs={config.train.epochs}: a run has at least 1 step"
             f" (an epoch has {steps_per_epoch:g})"
         )
-    schedule = _schedule(config, total_steps, steps_per_epoch)
+    schedule = recipe.schedule(config, total_steps, steps_per_epoch)
+    recipe.check_validation(config, schedule, len(source.validation))
     clip = configuration.clip(config)
     run = Run(
         config=config,
@@ -149,7 +198,7 @@ def prepare(config: ConfigDict) -> Run:
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,
-        optimizer=_optimizer(config, schedule),
+        optimizer=recipe.optimizer(config, schedule),
     )
     _check_input(run)
     return run
@@ -181,22 +230,44 @@ def check_data_card(run: Run, workdir: Path) -> None:
 
 def _check_choices(config: ConfigDict) -> None:
     choices = {"dtype": _DTYPES, "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
+    optional = {
+        "evaluate.weights": weights.WEIGHTS,
+        "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,
+        "train.monitor": monitor.METRICS,
+    }
     flat = configuration.flatten(config)
-    for key, known in choices.items():
-        if flat[key] not in known:
+    for key, known in {**choices, **optional}.items():
+        if flat[key] not in known and not (key in optional and flat[key] is None):
             raise ConfigError(
                 f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
             )
-    for what, (holds, keys) in _RANGES.items():
+    for what, (holds, keys) in [*_RANGES.items(), *recipe.RANGES.items()]:
         for key in keys.split():
             if flat[key] is not None and not holds(flat[key]):
                 raise ConfigError(f"{key}={flat[key]}: give {what}")
+    clip = configuration.clip(config)
     for name, views in (
         ("clips", configuration.test_views(config)),
         ("validation_clips", configuration.validation_views(config)),
     ):
-        if config.data.position != "random" and views.clips > 1:
-            raise ConfigError(f"data.position={config.data.position} is one clip per video: set evaluate.{name}=1")
+        if clip.is_fixed and views.clips > 1:
+            key = "position" if clip.frame_number is None else "frame_number"
+            raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
+
+
+def _check_pairs(config: ConfigDict, form: parallel.Form) -> None:
+    """Refuses mixup and cutmix where examples and their neighbours are not on the same device."""
+    for key in ("mixup", "cutmix"):
+        if not config.preprocessing[key]:
+            continue
+        multiple = 2 * len(form.devices)
+        if config.train.batch_size % multiple:
+            raise ConfigError(
+                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
+                f" so give a multiple of {multiple}, an even number for each device"
+            )
+        if jax.process_count() > 1:
+            raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
 
 
 def _check_input(run: Run) -> None:
@@ -220,6 +291,8 @@ def _check_input(run: Run) -> None:
             f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
             " would differ between devices: take parallel=sharded"
         )
+    if run.config.optimizer.multipliers or run.config.optimizer.freeze:
+        recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
 
@@ -240,10 +313,27 @@ def _preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
         crop=section.crop,
         flip=section.flip,
         mirror=source.mirror,
+        warp=Warp(section.rotation or 0.0, section.zoom or 0.0, section.shift or 0.0),
         colour=ColourJitter(section.brightness, section.contrast, section.saturation),
+        erasing=_erasing(section),
+        mixing=Mixing(section.mixup or 0.0, section.cutmix or 0.0),
         mean=section.mean,
         std=section.std,
     )
+
+
+def _erasing(section: ConfigDict) -> Erasing:
+    keys = {"erasing": "probability"} | {f"erasing_{name}": name for name in ("area_min", "area_max", "aspect_min")}
+    given = {name: section[key] for key, name in keys.items() if section[key] is not None}
+    erasing = Erasing(**given)
+    if not erasing.probability and given.keys() - {"probability"}:
+        raise ConfigError("preprocessing.erasing_* are given without preprocessing.erasing, a probability above 0")
+    if erasing.area_min > erasing.area_max:
+        raise ConfigError(
+            f"preprocessing.erasing_area_min={erasing.area_min:g} is above"
+            f" preprocessing.erasing_area_max={erasing.area_max:g}"
+        )
+    return erasing
 
 
 def _loss(config: ConfigDict) -> LossFunction:
@@ -251,23 +341,6 @@ def _loss(config: ConfigDict) -> LossFunction:
     given = {key: value for key, value in config.loss.items() if key != "name" and value is not None}
     options.check("loss", config.loss.name, function, given)
     return functools.partial(function, **given)
-
-
-def _schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
-    given = config.schedule.to_dict()
-    name = given.pop("name")
-    warmup = to_steps(
-        given, "warmup", path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps, default=0
-    )
-    rest = {key: value for key, value in given.items() if not key.startswith("warmup_") or key == "warmup_from"}
-    return schedules.create(name, config.optimizer.learning_rate, total_steps, warmup_steps=warmup, **rest)
-
-
-def _optimizer(config: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    given = config.optimizer.to_dict()
-    name = given.pop("name")
-    del given["learning_rate"]  # the schedule has it
-    return optimizers.create(name, learning_rate, **given)
 
 
 def _cache(config: ConfigDict) -> MemoryCache | None:

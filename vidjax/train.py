@@ -16,6 +16,7 @@ from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
 from vidjax.run import Run, check_data_card, prepare, write_data_card
+from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState
@@ -53,24 +54,26 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             write_data_card(run, workdir)
         files.write_text(workdir / "config.json", configuration.to_json(config))
         _show(run, workdir)
-        state, seconds = train(run, workdir)
-        return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, train_seconds=seconds)
+        trained = train(run, workdir)
+        state, about = weights.choose(config.evaluate.weights, trained, workdir)
+        return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, about, train_seconds=trained.seconds)
 
 
-def train(run: Run, workdir: Path) -> tuple[TrainState, float]:
-    """Trains to the end, from the newest checkpoint if there is one.
-
-    Returns:
-      The final state, and the wall time in seconds spent on training so far, over all sittings.
-    """
-    config, form = run.config, run.form
+def train(run: Run, workdir: Path) -> weights.Trained:
+    """Trains to the end, from the newest checkpoint if there is one."""
+    config, form, watched = run.config, run.form, run.new_monitor()
     train_step, eval_step = run.train_step(), run.eval_step()
     state, first_step, seconds_before = form.put_state(run.new_state()), 0, 0.0
-    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
+    with (
+        Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
+        weights.BestWeights(workdir, checkpoints) as best,
+    ):
         if checkpoints.latest_step() is not None:
             state, notes = checkpoints.restore(state)
             first_step, seconds_before = int(state.step), notes["seconds"]
+            watched.recall(notes.get("monitor"))
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
+        best.resume(first_step, watched.best_step)
         started = time.monotonic()
         with (
             MetricsLog(workdir, first_step) as log,
@@ -91,28 +94,43 @@ def train(run: Run, workdir: Path) -> tuple[TrainState, float]:
             ahead = 0 if len(form.devices) > 1 and form.devices[0].platform == "cpu" else _STEPS_AHEAD
             window = _Window(config.train.batch_size, ahead)
             for step in range(first_step + 1, run.total_steps + 1):
+                if watched.stops:  # also when resumed after that
+                    break
                 state, metrics = train_step(state, form.put_batch(window.wait_for(batches)))
                 window.add(metrics)
                 last = step == run.total_steps
+                every = config.train.validate_every
+                check = run.source.validation and (last or (every and step % every == 0))
+                may_stop = check and config.train.stop_after is not None
                 save = last or step % config.checkpoint.every == 0
                 # Also before a checkpoint, so that no mean straddles one and a resumed run logs the same.
-                if save or step % config.train.log_every == 0:
+                if save or may_stop or step % config.train.log_every == 0:
                     values = window.means()
-                    log.write(step, "train", {**values, "learning_rate": float(run.schedule(step - 1))})
+                    log.write(step, "train", {**values, "learning_rate": run.learning_rate(step, state)})
                     progress.update(step, **values, **window.speed())
                     window = _Window(config.train.batch_size, ahead)
                 else:
                     progress.update(step)
-                every = config.train.validate_every
-                if run.source.validation and (last or (every and step % every == 0)):
-                    values = validate(run, state, eval_step)
+                if check:
+                    values = validate(run, weights.validated(state), eval_step)
                     log.write(step, "validation", values)
                     progress.note(_validation_line(step, values))
+                    if watched.add(step, values):
+                        best.save(weights.validated(state).weights, step)
+                    state = run.after_validation(state, values["loss"])
                     window.restart_clock()
-                if save:
+                if save or watched.stops:
                     log.flush()
-                    checkpoints.save(state, step, seconds=seconds_before + time.monotonic() - started)
-    return state, seconds_before + time.monotonic() - started
+                    best.before_checkpoint(watched.best_step)
+                    seconds = seconds_before + time.monotonic() - started
+                    checkpoints.save(state, step, seconds=seconds, monitor=watched.notes())
+        best.tidy()
+    if watched.stops:
+        terminal.say(
+            f"stopped at step {int(state.step)}: no {watched.metric} better than at step {watched.best_step}"
+            f" in {watched.since} validations (train.stop_after)"
+        )
+    return weights.Trained(state, watched, seconds_before + time.monotonic() - started)
 
 
 def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:

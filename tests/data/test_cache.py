@@ -8,6 +8,7 @@ import pytest
 
 from vidjax.data import cache as cache_module
 from vidjax.data.cache import MemoryCache, RecentResults
+from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
 
 
@@ -47,23 +48,23 @@ def reads(monkeypatch):
 
 def test_threads_decode_a_video_once(videos, reads):
     cache = MemoryCache(10**8)
-    results = together(lambda: cache.video(videos[0].path, 20))
+    results = together(lambda: cache.video(videos[0].path, Resize(20)))
     assert len(reads) == 1 and all(result is results[0] for result in results)
     assert cache.used_bytes == results[0].frames.nbytes == 14 * 20 * 30 * 3
 
 
 def test_sizes_are_kept_apart(videos):
     cache = MemoryCache(10**8)
-    assert cache.video(videos[0].path, 20).frames.shape[1:3] == (20, 30)
-    assert cache.video(videos[0].path, None).frames.shape[1:3] == (32, 48)
+    assert cache.video(videos[0].path, Resize(20)).frames.shape[1:3] == (20, 30)
+    assert cache.video(videos[0].path, Resize()).frames.shape[1:3] == (32, 48)
 
 
 def test_a_full_cache_warns_once_and_stays_within_its_bound(videos, caplog, reads):
     room = 14 * 20 * 30 * 3
     cache = MemoryCache(room + 100)
     with caplog.at_level(logging.WARNING):
-        held = [cache.video(video.path, 20) for video in videos]
-        again = cache.video(videos[0].path, 20)
+        held = [cache.video(video.path, Resize(20)) for video in videos]
+        again = cache.video(videos[0].path, Resize(20))
     assert held[0] is again and held[1:] == [None] * 6
     assert len(reads) == 2  # after the first that does not fit, none is tried
     assert cache.used_bytes == room and len(caplog.records) == 1 and "full" in caplog.text
@@ -71,19 +72,19 @@ def test_a_full_cache_warns_once_and_stays_within_its_bound(videos, caplog, read
 
 def test_a_failure_reaches_every_waiting_thread_and_is_not_kept(damaged, reads):
     cache = MemoryCache(10**8)
-    assert all(isinstance(result, VideoError) for result in together(lambda: cache.video(damaged.path, 20)))
+    assert all(isinstance(result, VideoError) for result in together(lambda: cache.video(damaged.path, Resize(20))))
     before = len(reads)
     with pytest.raises(VideoError):
-        cache.video(damaged.path, 20)
+        cache.video(damaged.path, Resize(20))
     assert len(reads) == before + 1 and cache.used_bytes == 0
 
 
 def test_a_pickled_copy_starts_empty(videos):
     cache = MemoryCache(10**8)
-    cache.video(videos[0].path, 20)
+    cache.video(videos[0].path, Resize(20))
     copy = pickle.loads(pickle.dumps(cache))
     assert (copy.max_bytes, copy.used_bytes) == (10**8, 0)
-    assert np.array_equal(copy.video(videos[0].path, 20).frames, cache.video(videos[0].path, 20).frames)
+    assert np.array_equal(copy.video(videos[0].path, Resize(20)).frames, cache.video(videos[0].path, Resize(20)).frames)
 
 
 def test_recent_results_are_computed_once_and_forgotten_in_turn():

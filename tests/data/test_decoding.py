@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidjax.data.decoding import probe, read_frames, read_video, short_side_size
+from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
 
 # Among these, decord's random access is wrong on xvid_bf, h264_bf, h264_opengop, h264.ts and vfr_bf.
@@ -74,11 +75,11 @@ def test_rotation_is_honoured_as_decord_does(test_data, name, size):
 def test_whole_video_equals_its_frames_and_stops_at_the_bound(write, tmp_path):
     path = str(write(tmp_path / "v.avi", frames=9))
     for exact_seek in (False, True):
-        video = read_video(path, 20, exact_seek=exact_seek)
+        video = read_video(path, Resize(20), exact_seek=exact_seek)
         assert video.fps == 25 and video.frames.shape == (9, 20, 30, 3)
         assert np.array_equal(video.frames, read_frames(path, range(9), (20, 30), exact_seek=exact_seek))
-        assert read_video(path, 20, exact_seek=exact_seek, max_bytes=video.frames.nbytes) is not None
-        assert read_video(path, 20, exact_seek=exact_seek, max_bytes=video.frames.nbytes - 1) is None
+        assert read_video(path, Resize(20), exact_seek=exact_seek, max_bytes=video.frames.nbytes) is not None
+        assert read_video(path, Resize(20), exact_seek=exact_seek, max_bytes=video.frames.nbytes - 1) is None
 
 
 def test_probe_counts_again_when_the_file_changes(write, tmp_path):

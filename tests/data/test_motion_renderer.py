@@ -1,74 +1,42 @@
-"""By construction, one frame says nothing of the class: shown on trajectories, without drawing."""
+"""What the clips look like, and that only the motion differs between classes."""
 
 import dataclasses
 import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from vidjax.data.motion_renderer import (
-    CLASSES,
-    EASY,
-    MIRRORED,
-    REVERSED,
-    draw,
-    draw_motion,
-    origin,
-    periods,
-    render,
-    render_states,
-    trajectory,
-    velocity,
-)
+from vidjax.data.motion_paths import EASY, HARD, Path, states
+from vidjax.data.motion_renderer import draw, render, render_states
 
 SMALL = dataclasses.replace(EASY, frames=8)
+LEVELS = pytest.mark.parametrize("recipe", [EASY, HARD], ids=["easy", "hard"])
 
 
-def sampled_states(class_index: int, clips: int, seed: int) -> np.ndarray:
-    """float64 [clips, T, 4]."""
-    generator = np.random.default_rng(seed)
-    states = []
-    for _ in range(clips):
-        start, speed, jitter = draw_motion(generator)
-        states.append(trajectory(start, velocity(class_index, speed, jitter)))
-    return np.stack(states)
-
-
-def test_state_is_uniform_on_the_torus_at_every_frame_in_every_class():
-    p_values = []
-    for k in range(len(CLASSES)):
-        states = (sampled_states(k, 1000, seed=k) - origin()) / periods()
-        assert (states >= 0).all() and (states < 1 + 1e-9).all()
-        for frame in (0, 7, 16, EASY.frames - 1):
-            x, y, angle, size = states[:, frame].T
-            # Sums modulo 1 of independent uniforms are uniform: sees dependence between the parts of the state too.
-            for sample in (x, y, angle, size, (x + y) % 1, (x + size) % 1, (angle - size) % 1, (x - angle) % 1):
-                p_values.append(stats.kstest(sample, "uniform").pvalue)
-    assert min(p_values) > 1e-3 / len(p_values)
-
-
-def test_uniformity_test_can_fail():
-    start_at_left = np.random.default_rng(0).uniform(0, 0.9, 1500)
-    assert stats.kstest(start_at_left, "uniform").pvalue < 1e-6
-
-
-def test_start_and_speed_and_look_do_not_depend_on_the_class():
-    first = [render((3, 1, 4), k)[0] for k in range(len(CLASSES))]
+@LEVELS
+def test_start_and_speed_and_look_do_not_depend_on_the_class(recipe):
+    first = [render((3, 1, 4), k, recipe)[0] for k in range(8)]
     for frame in first[1:]:
         np.testing.assert_array_equal(frame, first[0])
 
 
-def test_motion_of_each_class_has_the_right_sign():
-    step = {name: velocity(k, 0.5, 0.0) for k, name in enumerate(CLASSES)}
-    x, y, angle, size = range(4)
-    assert step["left"][x] < 0 < step["right"][x]
-    assert step["up"][y] < 0 < step["down"][y]
-    assert step["counter-clockwise"][angle] < 0 < step["clockwise"][angle]
-    assert step["recede"][size] < 0 < step["approach"][size]
-    for name, moving in (("left", x), ("up", y), ("clockwise", angle), ("approach", size)):
-        still = np.delete(step[name], moving)
-        assert abs(still).max() < 1e-12
+def test_draws_of_an_easy_clip_are_those_of_version_2():
+    drawn = draw((0, 2, 24))
+    assert drawn.path.start == pytest.approx([11.61323058, 42.63425656, 1.79746223, 2.47216628], abs=1e-8)
+    assert drawn.path.speeds == pytest.approx([0.5878793364345938], rel=1e-12)
+    assert drawn.path.jitters == pytest.approx([8.987733146655081], rel=1e-12)
+    assert drawn.rim == pytest.approx(2.0875939052545833, rel=1e-12)
+
+
+def test_hard_clip_is_its_states_drawn_one_by_one():
+    drawn = draw((6, 2), HARD)
+    for k in (0, 5):
+        wanted = states(drawn.path, k, HARD)
+        clip = render((6, 2), k, HARD)
+        assert clip.shape == (64, 56, 56, 3)
+        np.testing.assert_array_equal(clip, render_states(wanted, drawn, HARD))
+        changes = abs(np.diff(clip.astype(int), axis=0)).max(axis=(1, 2, 3)) > 0
+        np.testing.assert_array_equal(changes, np.diff(drawn.path.elapsed).any(axis=0))
 
 
 def test_drawn_motion_has_the_right_sign():
@@ -89,37 +57,17 @@ def test_drawn_motion_has_the_right_sign():
     assert (x2 - middle, y2 - middle) == pytest.approx((-(y0 - middle), x0 - middle), abs=0.3)
 
 
-@pytest.mark.parametrize("speed", EASY.speed)
-@pytest.mark.parametrize("jitter", [-EASY.heading_jitter, 0.0, EASY.heading_jitter])
-def test_displacement_over_15_frames_stays_under_half_a_turn(speed, jitter):
-    for k in range(len(CLASSES)):
-        share = 15 * abs(velocity(k, speed, jitter)) / (periods() / 2)
-        assert 0.1 < share.max() < 1
-
-
-def test_reversed_class_is_the_clip_backwards():
-    generator = np.random.default_rng(0)
-    for k in range(len(CLASSES)):
-        start, speed, jitter = draw_motion(generator)
-        forward = trajectory(start, velocity(k, speed, jitter))
-        backward = trajectory(forward[-1], velocity(REVERSED[k], speed, jitter))
-        difference = (backward[::-1] - forward + periods() / 2) % periods() - periods() / 2
-        assert abs(difference).max() < 1e-9
-
-
-def test_reversed_clip_looks_like_a_clip_of_the_opposite_class():
-    for k in range(0, len(CLASSES), 2):
-        drawn = draw((8, k), SMALL)
-        forward = trajectory(drawn.start, velocity(k, drawn.speed, drawn.jitter, SMALL), SMALL)
-        backward = trajectory(forward[-1], velocity(REVERSED[k], drawn.speed, drawn.jitter, SMALL), SMALL)
+@LEVELS
+def test_reversed_clip_looks_like_a_clip_of_the_reversed_class(recipe):
+    for k in range(0, 8, 3):
+        drawn = draw((8, k), recipe)
+        path = drawn.path
+        forward = states(path, k, recipe)
+        elapsed = (path.elapsed[:, -1:] - path.elapsed)[::-1, ::-1]
+        reverse = Path(forward[-1], path.speeds[::-1], path.jitters[::-1], -path.turns[::-1], elapsed)
+        backward = states(reverse, recipe.classes.reversed[k], recipe)
         difference = render_states(forward, drawn)[::-1].astype(int) - render_states(backward, drawn)
         assert abs(difference).max() <= 1  # rounding
-
-
-def test_mirrored_class_is_the_motion_seen_in_a_mirror():
-    mirror = np.array([-1, 1, -1, 1])  # x and angle change sign
-    for k in range(len(CLASSES)):
-        np.testing.assert_allclose(mirror * velocity(k, 0.5, 7.0), velocity(MIRRORED[k], 0.5, -7.0), atol=1e-12)
 
 
 def test_object_is_brighter_than_its_background_and_smaller_than_the_frame():

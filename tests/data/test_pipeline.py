@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidjax.data import Clip, MemoryCache, Video, Views, evaluation_batches, read_frames, sampling, training_batches
+from vidjax.data.decoding import resize_frames
 from vidjax.errors import ConfigError, DataError, VideoError
 
 CLIP = Clip(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
@@ -242,3 +243,99 @@ def test_vidjax_data_starts_no_jax_back_end():
         "assert jax is None or not jax._src.xla_bridge._backends"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_segments_show_one_frame_of_each_part(videos, numbers):
+    clip = Clip(frames=4, sampling="segments", crop=32)
+    long = [videos[6]]  # 32 frames: parts of 8
+    drawn = np.concatenate([numbers(batch.inputs["rgb"])[0] for batch in train(long, 20, batch_size=2, clip=clip)])
+    assert (drawn // 8 == np.arange(4)).all() and len(np.unique(drawn[:, 0])) > 4
+    batches, _ = evaluate(long, Views(clips=2), clip=clip, batch_size=2)
+    assert numbers(batches[0].inputs["rgb"])[0].tolist() == [[2, 10, 18, 26], [6, 14, 22, 30]]
+
+
+def test_a_random_single_frame_varies_by_example_and_epoch(videos, numbers):
+    clip = Clip(frames=1, crop=32)
+    batches = train(videos[:2], 20, batch_size=2, clip=clip)
+    frame, video = (part[..., 0] for part in numbers(np.stack([batch.inputs["rgb"] for batch in batches])))
+    assert (frame[:, 0] != frame[:, 1]).any()
+    assert all(len(set(frame[video == number].tolist())) > 5 for number in range(2))
+
+
+def test_the_seventh_frame_of_every_video(videos, numbers):
+    clip = Clip(frames=1, frame_number=6, crop=32)
+    for batches in (train(videos, 2, clip=clip), evaluate(videos, Views(), clip=clip)[0]):
+        assert all((numbers(batch.inputs["rgb"][batch.mask])[0] == 6).all() for batch in batches)
+    with pytest.raises(ConfigError, match="one clip per video"):
+        evaluation_batches(videos, clip, Views(clips=2), batch_size=4)
+
+
+JITTERED = Clip(frames=2, short_side=20, short_side_max=28, crop=20, crop_position="random")
+SPATIAL = [
+    JITTERED,
+    Clip(frames=2, resize="squash", size=24, crop=20),
+    Clip(frames=2, resize="letterbox", size=40, crop=36, padding=117),
+]
+
+
+@pytest.mark.parametrize("clip", SPATIAL, ids=["jitter", "squash", "letterbox"])
+@pytest.mark.parametrize("exact_seek", [False, True])
+def test_resized_batches_do_not_depend_on_the_cache(videos, clip, exact_seek):
+    videos = [Video(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
+    cached = train(videos, 5, clip=clip, cache=MemoryCache(10**8), threads=0)
+    assert_same(cached, train(videos, 5, clip=clip))
+    assert_same(evaluate(videos, clip=clip, cache=MemoryCache(10**8))[0], evaluate(videos, clip=clip)[0])
+
+
+def test_a_jittered_short_side_is_drawn_per_clip_between_its_ends(videos):
+    """The ramp to the right is 255 / width per pixel: its slope tells the width, 3/2 of the short side."""
+    batches = train(videos, 24, clip=JITTERED)
+    ramp = np.concatenate([batch.inputs["rgb"][:, 0, -1, :, 0] for batch in batches]).astype(float)
+    slope = (ramp[:, 15] - ramp[:, 4]) / 11
+    sides = 255 / slope * 2 / 3
+    assert 19 < sides.min() < 21.5 and 26.5 < sides.max() < 29.5
+    assert len(np.unique(sides.round())) == 9  # 20 .. 28
+    (batch,) = train(videos, 1, start_step=7, clip=JITTERED)
+    np.testing.assert_array_equal(batch.inputs["rgb"], batches[7].inputs["rgb"])
+
+
+def test_evaluation_takes_the_smallest_short_side(videos):
+    steady = Clip(frames=2, short_side=20, crop=20)
+    assert_same(evaluate(videos, clip=JITTERED)[0], evaluate(videos, clip=steady)[0])
+
+
+def test_squash_and_letterbox_show_the_whole_frame(videos):
+    middle = sampling.uniform_clips(14, 1, 1, 1)[0].tolist()
+    squash = Clip(frames=1, resize="squash", size=24, crop=24)
+    (batch,) = evaluate(videos[:1], Views(), clip=squash, batch_size=1)[0]
+    np.testing.assert_array_equal(batch.inputs["rgb"][0], read_frames(videos[0].path, middle, (24, 24)))
+    letterbox = Clip(frames=1, resize="letterbox", size=42, crop=42, padding=117)
+    (batch,) = evaluate(videos[:1], Views(), clip=letterbox, batch_size=1)[0]
+    (shown,) = batch.inputs["rgb"]
+    np.testing.assert_array_equal(shown[:, 7:35], read_frames(videos[0].path, middle, (28, 42)))
+    assert (shown[:, :7] == 117).all() and (shown[:, 35:] == 117).all()
+
+
+def test_ten_crops_are_cut_from_the_centred_square(videos):
+    views = Views(clips=2, crops="ten", side=16)
+    clip = Clip(frames=4, stride=2, short_side=24, crop=20)
+    batches, failed = evaluate(videos[:2], views, clip=clip)
+    found = np.concatenate([batch.inputs["rgb"] for batch in batches])
+    assert not failed and found.shape == (40, 4, 16, 16, 3)
+    places = [(2, 8), (2, 12), (6, 8), (6, 12), (4, 10)]  # the square is at (2, 8) of 24 x 36
+    for number, video in enumerate(videos[:2]):
+        clips = sampling.uniform_clips(14 + 3 * number, 4, 2, 2)
+        for view, (frames, (top, left), flip) in enumerate(itertools.product(clips, places, (False, True))):
+            expected = read_frames(video.path, frames.tolist(), (24, 36))[:, top : top + 16, left : left + 16]
+            np.testing.assert_array_equal(found[20 * number + view], expected[:, :, ::-1] if flip else expected)
+
+
+def test_the_papers_region_is_the_centre_square_of_the_resized_frame(videos):
+    """Karpathy et al. 2014 crop the centre, then resize; short_side and a centred square of it is the same."""
+    clip = Clip(frames=4, stride=2, short_side=20, crop=20)
+    (batch,) = train(videos[6:], 1, batch_size=1, clip=clip)
+    whole = Clip(frames=4, stride=2, crop=32)
+    (same_frames,) = train(videos[6:], 1, batch_size=1, clip=whole)  # its centre square: columns 8 .. 39 of 48
+    ours, theirs = batch.inputs["rgb"][0].astype(int), resize_frames(same_frames.inputs["rgb"][0], (20, 20)).astype(int)
+    assert np.abs(ours - theirs)[:, :, 1:-1].max() <= 2  # the border columns see beyond the region
+    assert np.abs(ours - theirs).max() <= 6

@@ -81,7 +81,7 @@ def test_constant_scores_give_the_share_of_the_first_class(counts):
 
 def test_top5_counts_five():
     classes = tuple("abcdefg")
-    record = {"label": 4, "scores": [0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.02], "view_ranks": [4]}
+    record = {"group": "g", "label": 4, "scores": [0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.02], "view_ranks": [4]}
     base = {"classes": classes, "failed": []}
     assert metrics.summarise({**base, "videos": [record]})["video_top5"] == 1.0
     assert metrics.summarise({**base, "videos": [{**record, "label": 5}]})["video_top5"] == 0.0

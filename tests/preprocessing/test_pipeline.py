@@ -1,15 +1,30 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidjax import configuration
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.preprocessing import augment
 from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.erasing import Erasing
+from vidjax.preprocessing.mixing import MixedLabels, Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.preprocessing.warp import Warp
 
 KEY = jax.random.key(0)
+EVERYTHING = Preprocessing(
+    crop=6,
+    flip=True,
+    mirror=(1, 0, 2, 3),
+    warp=Warp(rotation=20.0, zoom=0.2, shift=0.1),
+    colour=ColourJitter(0.5, 0.5, 0.5),
+    erasing=Erasing(0.5),
+    mixing=Mixing(0.4, 1.0),
+)
 
 
 def batch_of(size=12, side=10, classes=4):
@@ -30,9 +45,8 @@ def test_nothing_but_normalisation_by_default():
 
 def test_evaluation_cuts_the_centre_and_draws_nothing():
     batch = batch_of()
-    everything = Preprocessing(crop=4, flip=True, mirror="invariant", colour=ColourJitter(0.5, 0.5, 0.5))
-    inputs = everything.evaluation(batch)
-    np.testing.assert_array_equal(inputs["rgb"], batch.inputs["rgb"][:, :, 3:7, 3:7])
+    inputs = EVERYTHING.evaluation(batch)
+    np.testing.assert_array_equal(inputs["rgb"], batch.inputs["rgb"][:, :, 2:8, 2:8])
 
 
 def test_random_crops_are_windows_the_same_for_all_frames_and_reach_every_place():
@@ -74,11 +88,14 @@ def test_undeclared_and_forbidden_flips_are_errors(mirror, message):
 
 def test_draws_follow_the_example_number():
     batch = batch_of(size=16)
-    augmented = Preprocessing(crop=6, flip=True, mirror="invariant", colour=ColourJitter(0.5, 0.5, 0.5))
-    whole, _ = augmented.training(batch, KEY)
-    part, _ = augmented.training(jax.tree.map(lambda x: x[5:9], batch), KEY)
-    np.testing.assert_allclose(whole["rgb"][5:9], part["rgb"], rtol=1e-4, atol=1e-3)
-    later, _ = augmented.training(batch._replace(index=batch.index + 1600), KEY)
+    augment_all = jax.jit(EVERYTHING.training)
+    whole, labels = augment_all(batch, KEY)
+    for start in range(0, 16, 2):  # in pairs, since mixing needs them
+        part, part_labels = augment_all(jax.tree.map(lambda x, start=start: x[start : start + 2], batch), KEY)
+        np.testing.assert_allclose(whole["rgb"][start : start + 2], part["rgb"], rtol=1e-4, atol=2e-3)
+        for one, other in zip(labels, part_labels, strict=True):
+            np.testing.assert_allclose(one[start : start + 2], other, rtol=1e-5)
+    later, _ = augment_all(batch._replace(index=batch.index + 1600), KEY)
     assert np.abs(whole["rgb"] - later["rgb"]).max() > 1
 
 
@@ -102,3 +119,63 @@ def test_colour_jitter_of_strength_zero_changes_nothing():
     got = augment.colour_jitter(clips, ColourJitter(), jax.random.split(KEY, 2))
     np.testing.assert_allclose(got, clips, rtol=1e-4, atol=1e-3)
     assert jnp.isfinite(got).all()
+
+
+@pytest.mark.slow
+def test_each_augmentation_has_draws_of_its_own():
+    """Switching another one on changes neither where is cropped nor what is mirrored."""
+    batch = batch_of(size=32)
+    crop_and_flip = Preprocessing(crop=6, flip=True, mirror=(1, 0, 2, 3))
+    want, label = crop_and_flip.training(batch, KEY)
+    erased, same_label = dataclasses.replace(crop_and_flip, erasing=Erasing(1.0)).training(batch, KEY)
+    clips = np.asarray(erased["rgb"])
+    gone = (clips == 0).all(axis=-1)
+    assert gone.any(axis=(1, 2, 3)).mean() > 0.8
+    np.testing.assert_array_equal(np.where(gone[..., None], want["rgb"], clips), want["rgb"])
+    np.testing.assert_array_equal(same_label, label)
+    mixed, labels = dataclasses.replace(crop_and_flip, mixing=Mixing(mixup=1.0)).training(batch, KEY)
+    own, weight = np.asarray(want["rgb"]), np.asarray(labels.weight)[:, None, None, None, None]
+    other = own.reshape(16, 2, *own.shape[1:])[:, ::-1].reshape(own.shape)
+    np.testing.assert_allclose(mixed["rgb"], weight * own + (1 - weight) * other, rtol=1e-4, atol=1e-3)
+    assert isinstance(labels, MixedLabels)
+    np.testing.assert_array_equal(labels.label, label)  # permuted by the flip, as the partner's
+    np.testing.assert_array_equal(labels.partner, label.reshape(16, 2)[:, ::-1].ravel())
+
+
+@pytest.mark.slow
+def test_a_warp_sees_beyond_the_crop():
+    """It comes first, so what a rotation brings in is the picture and not a border."""
+    batch = batch_of(size=8, side=40)
+    warp = Warp(rotation=30.0)
+    moved, _ = Preprocessing(warp=warp).training(batch, KEY)
+    cut, _ = Preprocessing(warp=warp, crop=38).training(batch, KEY)
+    places = [(y, x) for y in range(3) for x in range(3)]
+    for whole, window in zip(np.asarray(moved["rgb"]), np.asarray(cut["rgb"]), strict=True):
+        assert any(np.allclose(whole[:, y : y + 38, x : x + 38], window, atol=0.01) for y, x in places)
+
+
+def test_the_papers_recipe_is_the_ucf101_preset():
+    """Karpathy et al. 2014, section 4.1: centre region at 200 x 200, a random 170 x 170 of it, flips, minus 117."""
+    config = configuration.load("configs/single_frame.py:ucf101")
+    clip = configuration.clip(config)
+    assert (clip.short_side, clip.crop, clip.crop_position, clip.resize) == (200, 200, "centre", "short_side")
+    section = config.preprocessing
+    recipe = Preprocessing(section.crop, section.flip, "invariant", mean=section.mean, std=section.std)
+    unused = {"rotation", "zoom", "shift", "erasing", "mixup", "cutmix"}
+    assert not any(section[key] for key in unused | {"brightness", "contrast", "saturation"})
+    frame = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    batch = Batch(
+        {"rgb": np.broadcast_to(frame, (4, 1, 200, 200, 3))}, np.zeros(4, int), np.arange(4), np.ones(4, bool)
+    )
+    inputs, _ = recipe.training(batch, KEY)
+    windows = np.lib.stride_tricks.sliding_window_view(frame[..., 0], (170, 170))
+    mirrored = np.lib.stride_tricks.sliding_window_view(frame[:, ::-1, 0], (170, 170))
+    for clip_seen in np.asarray(inputs["rgb"]):
+        first_row = clip_seen[0, 0, :, 0] + 117
+        found = [
+            (view, *place)
+            for view in (windows, mirrored)
+            for place in np.argwhere((view[:, :, 0] == first_row).all(axis=-1))
+        ]
+        ((view, y, x),) = found
+        np.testing.assert_array_equal(view[y, x], clip_seen[0, :, :, 0] + 117)

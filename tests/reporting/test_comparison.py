@@ -4,6 +4,7 @@ import pytest
 
 from tests.reporting import run_directory
 from vidjax.errors import DataError
+from vidjax.evaluation.statistics import bootstrap_interval
 from vidjax.reporting import comparison
 from vidjax.reporting.comparison import COLUMNS, Column, Row
 
@@ -64,6 +65,57 @@ def test_numbers_are_exact():
     line = comparison.numbers([Row({"model": "net"}, seeds, 3)], [COLUMNS["video_top1"]]).iloc[0]
     assert line["video top-1 (mean)"] == pytest.approx(0.6)
     assert line["video top-1 (sd)"] == pytest.approx(statistics.stdev([0.4, 0.5, 0.9]))
+
+
+def grouped(correct, videos=(1, 2, 3), label=(0, 0, 1), **changes):
+    groups = {"label": list(label), "videos": list(videos), "correct": list(correct)}
+    per_class = [[sum(n for n, k in zip(column, label) if k == c) for c in (0, 1)] for column in (correct, videos)]
+    return result(*per_class, groups=groups, **changes)
+
+
+def interval(*seeds):
+    return comparison.top1_interval([{**seed} for seed in seeds])
+
+
+def test_interval_is_about_videos_not_seeds():
+    # Two seeds that are right on opposite videos: one half each, in every draw.
+    assert interval(grouped([1, 0, 3]), grouped([0, 2, 0])) == (0.5, 0.5)
+    assert interval(grouped([1, 0, 3])) == bootstrap_interval([1, 0, 3], [1, 2, 3])
+    assert interval(grouped([1, 2, 3]), grouped([1, 2, 3])) == (1.0, 1.0)
+
+
+def test_interval_of_pooled_splits_has_the_groups_of_both():
+    pooled = comparison.pool([grouped([1, 0, 3], split="2"), grouped([0, 1], (2, 1), (0, 1), split="3")])
+    assert pooled["groups"] == {"label": [0, 0, 1, 0, 1], "videos": [1, 2, 3, 2, 1], "correct": [1, 0, 3, 0, 1]}
+    assert interval(pooled) == bootstrap_interval([1, 0, 3, 0, 1], [1, 2, 3, 2, 1])
+    old = result([1, 0], [2, 2])
+    assert "groups" not in comparison.pool([grouped([1, 0, 3]), old])
+    assert "groups" not in comparison.pool([old, grouped([1, 0, 3])])
+
+
+@pytest.mark.parametrize("other", [grouped([1, 0], (3, 3), (0, 1)), grouped([0, 0, 1], label=(0, 1, 1))])
+def test_seeds_that_were_tested_on_other_groups_have_no_interval(other):
+    with pytest.raises(DataError, match="early_fusion were tested on different videos"):
+        interval(grouped([1, 0, 3]), other)
+
+
+def test_interval_column():
+    column = COLUMNS["video_top1_interval"]
+    rows = [
+        Row({"model": "net"}, [grouped([1, 0, 3]), grouped([0, 2, 0])], 2),
+        Row({"model": "old"}, [grouped([1, 0, 3]), result([1, 1], [3, 3])], 2),
+        Row({"model": "none"}, [], 2),
+    ]
+    assert list(comparison.table(rows, [column])["95% interval"]) == ["50.0 to 50.0", "-", "missing"]
+    numbers = comparison.numbers(rows, [column])
+    assert list(numbers.iloc[0][["95% interval (low)", "95% interval (high)"]]) == [0.5, 0.5]
+    assert numbers.iloc[1:]["95% interval (low)"].isna().all()
+
+
+def test_an_ensemble_has_no_clip_accuracy():
+    pooled = comparison.pool([result([1, 1], [2, 2], clip_top1=None), result([1, 1], [2, 2], clip_top1=None)])
+    row = Row({"model": "average"}, [pooled], 1)
+    assert list(comparison.table([row], [COLUMNS["clip_top1"], COLUMNS["video_top1"]]).iloc[0])[1:3] == ["-", "50.0"]
 
 
 def test_what_a_row_does_not_have_is_a_dash():

@@ -37,11 +37,6 @@ def test_running_mean_ignores_gaps():
     np.testing.assert_allclose(figures._running_mean(values, 3), [1.0, 2.0, 4.0, 4.0])
 
 
-def test_confusion_counts():
-    counts = figures.confusion_counts([0, 0, 1, 2], [0, 1, 1, 0], 3)
-    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
-
-
 def test_confusion_matrix_shows_counts_only_where_they_fit():
     few = texts(figures.confusion_matrix(np.diag([7, 0, 5]), ["a", "b", "c"]))
     assert "7" in few

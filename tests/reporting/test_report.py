@@ -48,6 +48,25 @@ def test_report_shows_the_run(tmp_path):
     assert text.count("<svg") == 4
 
 
+def test_report_says_how_far_the_accuracy_can_be_trusted(tmp_path):
+    folder = run_directory.write(tmp_path / "run", ["a", "b"], videos=8)
+    result = json.loads((folder / "result.json").read_text()) | {
+        "per_class_correct": [4, 0],
+        "per_class_videos": [4, 4],
+    }
+    alone = {"label": [0] * 4 + [1] * 4, "videos": [1] * 8, "correct": [1] * 4 + [0] * 4}
+    for groups in ({}, {"groups": alone}):
+        (folder / "result.json").write_text(json.dumps(result | groups))
+        text = report.write(folder).read_text()
+        # Wilson: (0.5 ± 1.96 / (2 sqrt(8)) * sqrt(8 / (8 + 1.96^2))), by hand.
+        assert "95% interval of video top-1 if the 8 videos were independent: 21.5% to 78.5% (Wilson)." in text
+    (folder / "result.json").write_text(
+        json.dumps(result | {"groups": {"label": [0, 1], "videos": [4, 4], "correct": [4, 0]}})
+    )
+    text = report.write(folder).read_text()
+    assert "with the 2 groups of near-duplicates as units: 0.0% to 100.0% (bootstrap)." in text
+
+
 def test_report_loads_nothing(tmp_path):
     text = report.write(run_directory.write(tmp_path / "run")).read_text()
     assert re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", text) == []
@@ -125,13 +144,6 @@ def test_a_metrics_file_cut_by_a_kill_is_read_up_to_there(tmp_path):
     path.write_text('{"step": 1, "spl\n{"step": 2, "split": "train"}\n')
     with pytest.raises(DataError, match="line 1"):
         report.read_metrics(path)
-
-
-def test_wilson_interval():
-    low, high = report.wilson_interval(95, 100)
-    assert (low, high) == pytest.approx((0.8882, 0.9785), abs=1e-3)  # tabulated for 95 of 100
-    assert report.wilson_interval(0, 10)[0] == 0.0
-    assert report.wilson_interval(10, 10)[1] == pytest.approx(1.0)
 
 
 @needs_browser

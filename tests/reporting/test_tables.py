@@ -22,6 +22,10 @@ def test_result_row_has_every_column_of_a_paper_table():
     assert shown["videos"] == "8"
 
 
+def test_what_an_ensemble_does_not_have_is_a_dash():
+    assert row(clip_top1=None)["clip top-1 %"] == "-"
+
+
 def test_failed_videos_are_shown():
     assert row(videos=298, failed_videos=2)["videos"] == "298 (2 failed)"
 

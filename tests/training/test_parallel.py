@@ -100,6 +100,7 @@ def test_float32_losses_agree_with_sgd():
         assert relative(losses, runs[0][1]) < 5e-6
 
 
+@pytest.mark.slow
 def test_a_different_example_number_draws_differently():
     """Guards the comparison above: it would pass if nothing were drawn at all."""
     model = create("early_fusion", CLASSES, width_multiplier=0.05, dropout=0.5)

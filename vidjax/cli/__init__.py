@@ -16,6 +16,7 @@ from vidjax.errors import VidjaxError
 VERBS = {
     "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
+    "ensemble": "average the test scores of several finished runs",
     "readme": "regenerate the result tables of the README, or check that they agree",
 }
 

@@ -9,7 +9,6 @@ Example:
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from vidjax import files
 from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if arguments.json:
         try:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            arguments.json.write_text(files.to_json(rows), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"--json {arguments.json} cannot be written: {error.strerror}") from error
     return 0

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vidjax import experiment
+from vidjax.collect import collect
 from vidjax.errors import ConfigError
 
 
@@ -17,6 +17,6 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
     if overrides:
         raise ConfigError("collect takes no --config.KEY=VALUE")
-    files = experiment.collect(arguments.workdir, arguments.destination)
+    files = collect(arguments.workdir, arguments.destination)
     print(f"{len(files)} results in {files[0].parent}")
     return 0

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from vidjax.data.decoding import DecodedVideo, read_video
+from vidjax.data.resizing import Resize
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ class MemoryCache:
         self._lock = threading.Lock()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
-    def video(self, path: str, short_side: int | None, *, exact_seek: bool = False) -> DecodedVideo | None:
-        """Returns the whole video, decoded now or before; None if there is no room for it.
+    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
+        """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
           VideoError: as `read_video`; nothing is remembered of a video that failed.
         """
-        key = (path, short_side, exact_seek)
+        key = (path, resize, exact_seek)
         with self._lock:
             held = self._videos.get(key)
             if held is None:
@@ -48,7 +49,7 @@ class MemoryCache:
         if held is not None:
             return held.result()
         try:
-            video = self._keep(read_video(path, short_side, exact_seek=exact_seek, max_bytes=self.max_bytes), path)
+            video = self._keep(read_video(path, resize, exact_seek=exact_seek, max_bytes=self.max_bytes), path)
         except BaseException as error:
             self._forget(key)
             future.set_exception(error)

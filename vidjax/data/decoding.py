@@ -78,13 +78,17 @@ def read_frames(path: str, indices: Sequence[int], size: Size | None = None, *, 
 
 
 def read_video(
-    path: str, short_side: int | None = None, *, exact_seek: bool = False, max_bytes: int | None = None
+    path: str,
+    resize: Callable[[int, int], Size] | None = None,
+    *,
+    exact_seek: bool = False,
+    max_bytes: int | None = None,
 ) -> DecodedVideo | None:
     """Reads every frame of a video, with the decoder that `read_frames` would take.
 
     Args:
       path: a video file.
-      short_side: the shorter side after resizing, see `short_side_size`; None keeps the file's size.
+      resize: the size of the file's frames (height, width) -> that after resizing; None keeps it.
       exact_seek: as in `read_frames`.
       max_bytes: give up as soon as the decoded frames would take more than this.
 
@@ -96,13 +100,13 @@ def read_video(
     """
     if exact_seek:
         info = probe(path, exact_seek=True)
-        height, width = short_side_size(info.height, info.width, short_side)
+        height, width = resize(info.height, info.width) if resize else (info.height, info.width)
         if max_bytes is not None and info.frames * height * width * 3 > max_bytes:
             return None
         return DecodedVideo(_read_by_seeking(path, list(range(info.frames)), (height, width)), info.fps)
     frames: list[np.ndarray] = []
     with _opened(path) as (container, stream):
-        convert = _Converter(lambda height, width: short_side_size(height, width, short_side))
+        convert = _Converter(resize or (lambda height, width: (height, width)))
         for frame in container.decode(stream):
             frames.append(convert(frame))
             if max_bytes is not None and len(frames) * frames[0].nbytes > max_bytes:
@@ -184,7 +188,7 @@ def _read_by_seeking(path: str, wanted: list[int], size: Size | None) -> np.ndar
         if max(wanted) >= len(reader):
             raise VideoError(path, f"frame {max(wanted)} was asked for; the file has {len(reader)} frames")
         frames = reader.get_batch(wanted).asnumpy()
-    return frames if size is None or frames.shape[1:3] == size else _resize(frames, size)
+    return frames if size is None else resize_frames(frames, size)
 
 
 @contextlib.contextmanager
@@ -215,8 +219,10 @@ def _first_frame_size(path: str) -> Size:
     raise VideoError(path, "holds no frame that decodes")
 
 
-def _resize(frames: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes uint8 [T, H, W, 3] to `size` with the scaler that PyAV's decoding uses."""
+def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes uint8 [T, H, W, 3] to `size` with the scaler that decoding uses."""
+    if frames.shape[1:3] == size:
+        return frames
     convert = _Converter(lambda height, width: size)
     return np.stack([convert(av.VideoFrame.from_ndarray(frame, format="rgb24")) for frame in frames])
 

@@ -28,7 +28,8 @@ import rich.console
 import rich.progress
 
 import vidjax
-from vidjax.data.motion_renderer import CLASSES, EASY, Recipe, render
+from vidjax.data.motion_paths import EASY, Recipe
+from vidjax.data.motion_renderer import render
 from vidjax.errors import DataError
 
 # Raised whenever the renderer or the encoder changes what a recipe gives.
@@ -55,15 +56,22 @@ class Plan:
     @property
     def name(self) -> str:
         """Name of the directory: a version and a hash of everything that decides the content."""
-        content = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        content = json.dumps(self.content(), sort_keys=True)
         return f"v{VERSION}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def content(self) -> dict[str, Any]:
+        """Everything that decides what is in the files; a field that is None is left out, as before it was there."""
+        fields = dataclasses.asdict(self)
+        fields["recipe"] = {key: value for key, value in fields["recipe"].items() if value is not None}
+        return fields
 
     def entries(self) -> Iterator[tuple[str, int, tuple[int, int, int]]]:
         """Yields (id, class index, clip seed), e.g. ("test/left/0003", 0, (0, 2, 24)); no seed twice."""
+        names = self.recipe.classes.names
         for part, clips in enumerate(self.clips):
             for clip in range(clips):
-                number, label = divmod(clip, len(CLASSES))
-                yield f"{PARTS[part]}/{CLASSES[label]}/{number:04d}", label, (self.seed, part, clip)
+                number, label = divmod(clip, len(names))
+                yield f"{PARTS[part]}/{names[label]}/{number:04d}", label, (self.seed, part, clip)
 
 
 def ensure(root: Path, plan: Plan, *, processes: int | None = None, progress: bool = True) -> Path:
@@ -144,7 +152,7 @@ def make_share(directory: Path, plan: Plan, share: int, shares: int) -> Iterator
 
 def _generate(directory: Path, plan: Plan, processes: int, progress: bool) -> None:
     for part in PARTS:
-        for name in CLASSES:
+        for name in plan.recipe.classes.names:
             (directory / part / name).mkdir(parents=True)
     processes = min(processes, sum(plan.clips))
     with _counter(sum(plan.clips), progress) as advance:
@@ -161,7 +169,7 @@ def _generate_in_processes(directory: Path, plan: Plan, processes: int, advance)
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     # OpenMP and BLAS threads would only compete with the other processes.
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    job = json.dumps({"directory": str(directory), **dataclasses.asdict(plan)})
+    job = json.dumps({"directory": str(directory), **plan.content()})
     workers: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryFile("w+") as complaints:
         try:
@@ -221,7 +229,7 @@ def _write_manifest(directory: Path, plan: Plan) -> None:
     names = [f"{clip}.avi" for clip, _, _ in plan.entries()]
     manifest = {
         "version": VERSION,
-        **dataclasses.asdict(plan),
+        **plan.content(),
         "files": {name: (directory / name).stat().st_size for name in names},
     }
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1))

@@ -1,10 +1,9 @@
 """Draws the clips of the `motion` data set: one textured object over a static textured background.
 
 The class is the motion alone. A clip is drawn in two steps: `draw` takes everything from the seed (look,
-start, speed) without knowing the class, then the class only chooses which way the state moves. The state
-(x, y, angle, log-size) lives on a torus and starts uniform, so that it is uniform again at every later
-frame, whatever the class: no single frame tells it. Reversing a clip in time gives a clip of the opposite
-class with the same probability.
+start, speed) without knowing the class, then the class only chooses which way the state moves (see
+`vidjax.data.motion_paths`). Reversing a clip in time gives a clip of the reversed class with the same
+probability.
 """
 
 import dataclasses
@@ -13,13 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CLASSES = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "approach", "recede")
-# A clip of class k shown backwards is one of class REVERSED[k]; mirrored left-right, of class MIRRORED[k].
-REVERSED = (1, 0, 3, 2, 5, 4, 7, 6)
-MIRRORED = (1, 0, 2, 3, 5, 4, 6, 7)
+from vidjax.data.motion_paths import EASY, Path, Recipe, draw_path, states
 
-# Heading in the image (y points down) of the translations, in degrees.
-_HEADINGS = {"left": 180.0, "right": 0.0, "up": -90.0, "down": 90.0}
 # Of the outline's radius over the angle, with their scales: mostly three and four uneven lobes, so that a
 # rotation moves much of the outline, in many places.
 _HARMONICS = np.arange(1, 5)
@@ -28,57 +22,11 @@ _NARROWEST = 0.3  # least radius of the outline, the greatest being 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What all clips of a set have in common. Every field is part of the name of the cached set.
-
-    Attributes:
-      frames: frames per clip.
-      side: height and width in pixels; the object leaves on one side and enters on the other.
-      fps: frames per second.
-      limit_frames: `speed` is relative to half a turn of the torus (half the width, 180 degrees, half the
-        range of log-sizes) in this many frames; at 1 the two directions could not be told apart from
-        frames that far apart.
-      speed: lowest and highest speed, as a fraction of that limit; drawn uniformly.
-      pace: of translations, rotations and zooms, relative to `speed`; at equal pace rotations are by far the
-        hardest classes.
-      heading_jitter: translations deviate from their axis by up to this many degrees.
-      radius: smallest and largest radius of the object in pixels; the logarithm wraps.
-      object_bright, object_dark: range of every colour channel in the two tones of the object.
-      background: range of every colour channel of the background, always below `object_dark`.
-      background_strength: lowest and highest amplitude of the background's texture, relative to that range,
-        in which it is clipped. Backgrounds that differ so much outweigh the trace that a moving object leaves
-        in the mean frame: the nearest neighbour of a mean frame is a clip with a like background.
-      background_wavelength: shortest and longest wave of that texture, in pixels.
-      quantiser: of the MJPEG encoder, the same for every block; smaller is finer, 2 the finest.
-    """
-
-    frames: int = 32
-    side: int = 56
-    fps: int = 25
-    limit_frames: int = 15
-    speed: tuple[float, float] = (0.3, 0.6)
-    pace: tuple[float, float, float] = (0.6, 0.8, 1.0)
-    heading_jitter: float = 10.0
-    radius: tuple[float, float] = (9.0, 24.0)
-    object_bright: tuple[float, float] = (230.0, 255.0)
-    object_dark: tuple[float, float] = (105.0, 130.0)
-    background: tuple[float, float] = (0.0, 100.0)
-    background_strength: tuple[float, float] = (0.1, 0.8)
-    background_wavelength: tuple[float, float] = (25.0, 160.0)
-    quantiser: int = 3
-
-
-EASY = Recipe()
-
-
-@dataclasses.dataclass(frozen=True)
 class Draw:
     """What is random in a clip; independent of the class.
 
     Attributes:
-      start: float64 [4]: x, y in pixels, angle in radians, log of the radius in pixels, uniform on the torus.
-      speed: fraction of the limit.
-      jitter: deviation of a translation from its axis, in degrees.
+      path: start, speeds and times of the motion.
       outline: complex128 [4], harmonics 1 to 4 of the outline's radius over the angle.
       waves: float64 [3, 4], plane waves of the object's texture: two wave numbers (radians per radius),
         phase, amplitude.
@@ -89,69 +37,12 @@ class Draw:
       background: uint8-ranged float32 [H, W, 3].
     """
 
-    start: np.ndarray
-    speed: float
-    jitter: float
+    path: Path
     outline: np.ndarray
     waves: np.ndarray
     rim: float
     tones: np.ndarray
     background: np.ndarray
-
-
-def periods(recipe: Recipe = EASY) -> np.ndarray:
-    """Returns float64 [4], the size of the torus: width, height, 2 pi, range of the log-radius."""
-    smallest, largest = recipe.radius
-    return np.array([recipe.side, recipe.side, 2 * math.pi, math.log(largest / smallest)])
-
-
-def origin(recipe: Recipe = EASY) -> np.ndarray:
-    """Returns float64 [4], the lowest state: 0, 0, 0, log of the smallest radius."""
-    return np.array([0.0, 0.0, 0.0, math.log(recipe.radius[0])])
-
-
-def velocity(class_index: int, speed: float, jitter: float, recipe: Recipe = EASY) -> np.ndarray:
-    """Returns float64 [4], the change of the state per frame.
-
-    Args:
-      class_index: index into `CLASSES`.
-      speed: fraction of half a turn of the torus in `recipe.limit_frames` frames.
-      jitter: deviation of a translation from its axis, in degrees.
-      recipe: what all clips have in common.
-    """
-    name = CLASSES[class_index]
-    step = np.zeros(4)
-    if name in _HEADINGS:
-        heading = math.radians(_HEADINGS[name] + jitter)
-        step[:2] = math.cos(heading), math.sin(heading)
-    else:
-        # y points down, so a growing angle turns clockwise on the screen.
-        axis, sign = {"clockwise": (2, 1), "counter-clockwise": (2, -1), "approach": (3, 1), "recede": (3, -1)}[name]
-        step[axis] = sign
-    translation, rotation, zoom = recipe.pace
-    pace = np.array([translation, translation, rotation, zoom])
-    return step * pace * speed * periods(recipe) / 2 / recipe.limit_frames
-
-
-def trajectory(start: np.ndarray, step: np.ndarray, recipe: Recipe = EASY) -> np.ndarray:
-    """Returns float64 [T, 4]: the state (x, y, angle, log-radius) at each frame, wrapped.
-
-    Args:
-      start: [4], the state at frame 0.
-      step: [4], the change per frame, as from `velocity`.
-      recipe: what all clips have in common.
-    """
-    lowest = origin(recipe)
-    moved = start + np.arange(recipe.frames)[:, None] * step
-    return lowest + (moved - lowest) % periods(recipe)
-
-
-def draw_motion(generator: np.random.Generator, recipe: Recipe = EASY) -> tuple[np.ndarray, float, float]:
-    """Draws start [4], speed (fraction of the limit) and heading jitter (degrees), knowing no class."""
-    start = origin(recipe) + generator.uniform(size=4) * periods(recipe)
-    speed = generator.uniform(*recipe.speed)
-    jitter = generator.uniform(-recipe.heading_jitter, recipe.heading_jitter)
-    return start, speed, jitter
 
 
 def draw(seed: int | Sequence[int], recipe: Recipe = EASY) -> Draw:
@@ -162,12 +53,10 @@ def draw(seed: int | Sequence[int], recipe: Recipe = EASY) -> Draw:
       recipe: what all clips have in common.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed))
-    start, speed, jitter = draw_motion(generator, recipe)
+    path = draw_path(generator, recipe)
     harmonics = generator.normal(size=(2, len(_HARMONICS))) * _HARMONIC_SCALES
     return Draw(
-        start=start,
-        speed=speed,
-        jitter=jitter,
+        path=path,
         outline=harmonics[0] + 1j * harmonics[1],
         waves=_draw_waves(generator, count=3, wavelengths=(0.7, 2.0), amplitudes=(0.2, 0.6)),
         rim=generator.uniform(2.0, 4.0),
@@ -182,29 +71,33 @@ def render(seed: int | Sequence[int], class_index: int, recipe: Recipe = EASY) -
     Args:
       seed: of `numpy.random.SeedSequence`. Clips of one seed differ between classes only in how they move:
         frame 0 is the same.
-      class_index: index into `CLASSES`.
+      class_index: index into `recipe.classes`.
       recipe: what all clips have in common.
 
     Returns:
       uint8 [T, H, W, 3], RGB.
     """
     drawn = draw(seed, recipe)
-    states = trajectory(drawn.start, velocity(class_index, drawn.speed, drawn.jitter, recipe), recipe)
-    return render_states(states, drawn, recipe)
+    wanted = states(drawn.path, class_index, recipe)
+    if recipe.phase is None:
+        return render_states(wanted, drawn, recipe)
+    # An object at rest is drawn once.
+    distinct, places = np.unique(wanted, axis=0, return_inverse=True)
+    return render_states(distinct, drawn, recipe)[places.reshape(-1)]
 
 
-def render_states(states: np.ndarray, drawn: Draw, recipe: Recipe = EASY) -> np.ndarray:
+def render_states(wanted: np.ndarray, drawn: Draw, recipe: Recipe = EASY) -> np.ndarray:
     """Draws the object of `drawn` in each of the given states.
 
     Args:
-      states: [T, 4]: x, y in pixels, angle in radians, log of the radius in pixels.
-      drawn: the look of the clip; its start and speed are not used.
+      wanted: [T, 4]: x, y in pixels, angle in radians, log of the radius in pixels.
+      drawn: the look of the clip; its path is not used.
       recipe: what all clips have in common.
 
     Returns:
       uint8 [T, H, W, 3], RGB.
     """
-    x, y, angle, log_radius = states.astype(np.float32).T[..., None, None]
+    x, y, angle, log_radius = wanted.astype(np.float32).T[..., None, None]
     radius = np.exp(log_radius)
     dx, dy = _offsets(x, recipe.side), _offsets(y, recipe.side).swapaxes(1, 2)
     # In the frame of the object, with its radius as the unit.

@@ -14,100 +14,14 @@ from typing import Any
 import grain
 import numpy as np
 
-from vidjax.data import sampling
+from vidjax.data import reading, sampling
 from vidjax.data.cache import MemoryCache, RecentResults
-from vidjax.data.decoding import probe, read_frames, short_side_size
+from vidjax.data.clips import Clip, Views
+from vidjax.data.decoding import resize_frames, short_side_size
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video
+from vidjax.data.resizing import Resize, letterboxed
 from vidjax.errors import ConfigError, DataError, VideoError
-
-_CROPS = {"centre": 1, "three": 3}
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """What one example is cut from a video.
-
-    Attributes:
-      frames: T, frames per clip.
-      stride: one frame is taken of every `stride` frames of the video.
-      fps: target frame rate, instead of `stride`: frames are taken at the nearest whole frame.
-      position: "random" (a random start in training, evenly spaced clips in evaluation), or "first",
-        "middle", "last": the same clip in both.
-      short_side: shorter side, in pixels, to which frames are resized while they are decoded; None keeps
-        the file's size.
-      crop: side, in pixels, of the square that is cut.
-      crop_position: "centre" or "random": where the square is cut in training.
-
-    Raises:
-      ConfigError: if a value is out of range or contradicts another.
-    """
-
-    frames: int
-    stride: int = 1
-    fps: float | None = None
-    position: str = "random"
-    short_side: int | None = None
-    crop: int = 112
-    crop_position: str = "centre"
-
-    def __post_init__(self) -> None:
-        for name in ("frames", "stride", "crop"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name}={getattr(self, name)}: give at least 1")
-        if self.fps is not None and (self.fps <= 0 or self.stride != 1):
-            raise ConfigError(f"data.fps={self.fps}: give a number above 0, without data.stride ({self.stride})")
-        if self.position not in sampling.POSITIONS:
-            raise ConfigError(f"data.position={self.position!r} is not one of {', '.join(sampling.POSITIONS)}")
-        if self.crop_position not in ("centre", "random"):
-            raise ConfigError(f"data.crop_position={self.crop_position!r} is not one of centre, random")
-        if self.short_side is not None and self.short_side < self.crop:
-            raise ConfigError(f"data.crop={self.crop} does not fit into data.short_side={self.short_side}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Views:
-    """The test views of a video: view = (clip * crops + crop) * flips + flip.
-
-    Attributes:
-      clips: clips per video, evenly spaced; 1 is the centred one.
-      crops: "centre", or "three" squares along the longer side.
-      flip: also the mirror image of each.
-    """
-
-    clips: int = 1
-    crops: str = "centre"
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.clips < 1:
-            raise ConfigError(f"evaluate.clips={self.clips}: give at least 1")
-        if self.crops not in _CROPS:
-            raise ConfigError(f"evaluate.crops={self.crops!r} is not one of {', '.join(_CROPS)}")
-
-    @property
-    def crop_count(self) -> int:
-        """Crops per clip."""
-        return _CROPS[self.crops]
-
-    @property
-    def count(self) -> int:
-        """Views per video."""
-        return self.clips * self.crop_count * (2 if self.flip else 1)
-
-    def describe(self) -> str:
-        """Returns e.g. "2 clips x 3 crops x 2 flips"."""
-        parts = [_counted(self.clips, "clip"), _counted(self.crop_count, "crop")]
-        return " x ".join([*parts, "2 flips"] if self.flip else parts)
-
-    def is_flipped(self, view: int) -> bool:
-        """Whether this view shows the mirror image (the host has mirrored its frames)."""
-        return self.flip and view % 2 == 1
-
-    def clip_and_crop(self, view: int) -> tuple[int, int]:
-        """Returns which clip and which crop this view shows."""
-        clip, crop = divmod(view // (2 if self.flip else 1), self.crop_count)
-        return clip, crop
 
 
 def training_batches(
@@ -177,7 +91,7 @@ def evaluation_batches(
 
     Args:
       videos: the part to evaluate.
-      clip: what is cut from each video; its crop_position does not matter here.
+      clip: what is cut from each video; a jittered short side is at its smallest here.
       views: which views are taken of each video.
       batch_size: over all processes together; each receives batch_size / process_count examples.
       process_index: number of this host.
@@ -187,7 +101,7 @@ def evaluation_batches(
       workers: as in `training_batches`.
 
     Returns:
-      A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, crop, crop, 3].
+      A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, S, S, 3], S = views.side_of(clip).
 
     Raises:
       ConfigError: if the sizes do not fit each other, or several clips are asked for at a fixed position.
@@ -195,8 +109,8 @@ def evaluation_batches(
       DataError: if there is no video.
     """
     _check(videos, batch_size, process_index, process_count, threads, workers)
-    if clip.position != "random" and views.clips != 1:
-        raise ConfigError(f"clip position {clip.position!r} allows one clip per video, not {views.clips}")
+    if clip.is_fixed and views.clips != 1:
+        raise ConfigError(f"a clip at a fixed place is one clip per video, not {views.clips}")
     make = _EvaluationExample(tuple(videos), clip, views, _worker_share(cache, workers), RecentResults(threads + 1))
     batches = -(-len(videos) * views.count // batch_size)
     dataset = grain.MapDataset.range(batches * batch_size).map(make)[process_index::process_count]
@@ -226,12 +140,14 @@ class _TrainingExample:
         # A generator per example, keyed by its global number: no draw depends on who makes the example.
         rng = np.random.default_rng((self.seed % 2**32, index))
 
-        def choose(count: int, stride: float) -> np.ndarray:
-            if clip.position == "random":
-                return sampling.random_clip(count, clip.frames, stride, rng)
-            return sampling.clip_at(clip.position, count, clip.frames, stride)
-
-        frames = _read(video, clip, self.cache, choose)
+        frames = _read(
+            video,
+            clip,
+            clip.resizing(training=True),
+            self.cache,
+            lambda count, stride: clip.training_indices(count, stride, rng),
+        )
+        frames = _jittered(frames, clip, rng)
         _, height, width, _ = frames.shape
         space = _crop_space(video, height, width, clip.crop)
         top, left = rng.integers(np.add(space, 1)) if clip.crop_position == "random" else np.floor_divide(space, 2)
@@ -258,50 +174,54 @@ class _EvaluationExample:
             clips = self.recent.get(number, lambda: self._clips(video))
         except VideoError as error:
             return _Example(self._blank(), video.label, index, False, (number, error.reason))
-        clip_number, crop_number = self.views.clip_and_crop(view)
-        frames = clips[clip_number]
+        clip_number, place = self.views.clip_and_place(view)
+        frames, side = clips[clip_number], self.views.side_of(self.clip)
         _, height, width, _ = frames.shape
-        top, left = self._corner(_crop_space(video, height, width, self.clip.crop), crop_number)
-        square = _crop(frames, top, left, self.clip.crop)
+        _crop_space(video, height, width, side)
+        top, left = self.views.corner(place, height, width, self.clip)
+        square = _crop(frames, top, left, side)
         return _Example(square[:, :, ::-1] if self.views.is_flipped(view) else square, video.label, index, True)
 
     def _clips(self, video: Video) -> np.ndarray:
         """All clips of the video, uint8 [clips, T, H, W, 3], read in one pass."""
         clip, clips = self.clip, self.views.clips
-
-        def choose(count: int, stride: float) -> np.ndarray:
-            if clip.position == "random":
-                return sampling.uniform_clips(count, clip.frames, stride, clips).reshape(-1)
-            return sampling.clip_at(clip.position, count, clip.frames, stride)
-
-        frames = _read(video, clip, self.cache, choose)
+        frames = _read(
+            video,
+            clip,
+            clip.resizing(training=False),
+            self.cache,
+            lambda count, stride: clip.evaluation_indices(count, stride, clips).reshape(-1),
+        )
         _, height, width, _ = frames.shape
         return frames.reshape(clips, clip.frames, height, width, 3)
 
-    def _corner(self, space: tuple[int, int], crop_number: int) -> tuple[int, int]:
-        """Top and left of the centre crop, or of one of three along the longer side."""
-        down, across = space
-        if self.views.crops == "centre":
-            return down // 2, across // 2
-        if across >= down:
-            return down // 2, crop_number * across // 2
-        return crop_number * down // 2, across // 2
-
     def _blank(self) -> np.ndarray:
-        return np.zeros((self.clip.frames, self.clip.crop, self.clip.crop, 3), np.uint8)
+        side = self.views.side_of(self.clip)
+        return np.zeros((self.clip.frames, side, side, 3), np.uint8)
 
 
 def _read(
-    video: Video, clip: Clip, cache: MemoryCache | None, choose: Callable[[int, float], np.ndarray]
+    video: Video, clip: Clip, resize: Resize, cache: MemoryCache | None, choose: Callable[[int, float], np.ndarray]
 ) -> np.ndarray:
-    """Frames `choose(frame count, stride)` of a video, from the cache or the file: uint8 [T, H, W, 3]."""
-    held = cache.video(video.path, clip.short_side, exact_seek=video.exact_seek) if cache else None
+    """Frames `choose(frame count, stride)` of a video, from memory, the cache or the file: uint8 [T, H, W, 3]."""
+    in_file = video.frames is None
+    held = cache.video(video.path, resize, exact_seek=video.exact_seek) if cache and in_file else None
     if held is not None:
-        return held.frames[choose(len(held.frames), _stride(video, clip, held.fps))]
-    info = probe(video.path, exact_seek=video.exact_seek)
-    indices = choose(info.frames, _stride(video, clip, info.fps)).tolist()
-    size = short_side_size(info.height, info.width, clip.short_side)
-    return read_frames(video.path, indices, size, exact_seek=video.exact_seek)
+        frames = held.frames[choose(len(held.frames), _stride(video, clip, held.fps))]
+    else:
+        info = reading.probe(video)
+        indices = choose(info.frames, _stride(video, clip, info.fps)).tolist()
+        frames = reading.read_frames(video, indices, resize(info.height, info.width))
+    return letterboxed(frames, clip.size, clip.padding) if clip.resize == "letterbox" and clip.size else frames
+
+
+def _jittered(frames: np.ndarray, clip: Clip, rng: np.random.Generator) -> np.ndarray:
+    """Resizes the frames of a training clip, read at the largest short side, to the one that is drawn for it."""
+    if clip.short_side is None or clip.short_side_max is None:
+        return frames
+    _, height, width, _ = frames.shape
+    side = int(rng.integers(clip.short_side, clip.short_side_max + 1))
+    return resize_frames(frames, short_side_size(height, width, side))
 
 
 def _stride(video: Video, clip: Clip, native_fps: float | None) -> float:
@@ -324,10 +244,6 @@ def _crop_space(video: Video, height: int, width: int, crop: int) -> tuple[int, 
 
 def _crop(frames: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
     return frames[:, top : top + crop, left : left + crop]
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _check(

@@ -14,14 +14,15 @@ Mirror = Literal["invariant", "forbidden"] | tuple[int, ...] | None
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One labelled video file.
+    """One labelled video: a file, or frames in memory.
 
     Attributes:
       id: unique within its source and the same on every machine, e.g. "Lunges/v_Lunges_g08_c01".
-      path: the file.
+      path: the file; of frames in memory, where they come from, for messages.
       label: index into `Source.classes`.
       group: videos of one group are near-duplicates and never straddle two parts; the id where unknown.
       exact_seek: random access by decord is known to return the right frames.
+      frames: uint8 [T, H, W, 3], or [T, H, W, 1] for grey, of a video that is held in memory; None for a file.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Video:
     label: int
     group: str
     exact_seek: bool = False
+    # Two videos are the same if the rest is: arrays neither compare nor hash.
+    frames: Array = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

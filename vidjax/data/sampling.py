@@ -1,14 +1,21 @@
 """Temporal sampling: which frames make a clip. Pure functions of frame count, frame rate and a generator.
 
-A clip of T frames at stride s shows the frames start + round(i * s), i = 0 .. T - 1. A stride need not be
-whole: resampling to a target rate takes the nearest frame at the video's own rate. Its span is the number of
-frames from its first to its last. A video shorter than that is looped: numbers are taken modulo the frame count.
+Dense: a clip of T frames at stride s shows the frames start + round(i * s), i = 0 .. T - 1. A stride need not
+be whole: resampling to a target rate takes the nearest frame at the video's own rate. Its span is the number
+of frames from its first to its last. A video shorter than that is looped: numbers are taken modulo the frame
+count. Two frames 15 apart are a dense clip of 2 frames at stride 15; in a video of at most 15 frames the
+second is frame 15 modulo the count. This is what mmaction2's SampleFrames with num_clips=1 and PySlowFast do;
+mmaction2's DenseSampleFrames, T frames over a window of 64, is the stride 64 // T.
+
+Segments (temporal segment networks, Wang et al. 2016, section 3.1): the video is cut into T equal parts and one
+frame is taken of each. A video of fewer frames than T shows some of them several times in a row.
 """
 
 import numpy as np
 
 from vidjax.errors import ConfigError
 
+SAMPLINGS = ("dense", "segments")
 POSITIONS = ("random", "first", "middle", "last")
 
 
@@ -58,7 +65,8 @@ def random_clip(count: int, frames: int, stride: float, rng: np.random.Generator
 def uniform_clips(count: int, frames: int, stride: float, clips: int) -> np.ndarray:
     """Returns int64 [clips, frames]: starts evenly spaced from the first to the last possible.
 
-    One clip is the centred one. In a video with fewer possible starts than clips, some clips coincide.
+    One clip is the centred one. In a video with fewer possible starts than clips, some clips coincide. At
+    stride 1 and count / frames clips or more, every frame of the video is in some clip.
     """
     if clips < 1:
         raise ValueError(f"at least one clip is needed, got {clips}")
@@ -79,3 +87,43 @@ def clip_at(position: str, count: int, frames: int, stride: float) -> np.ndarray
     if position not in starts:
         raise ConfigError(f"unknown clip position {position!r} (known: {', '.join(POSITIONS)})")
     return looped(clip_indices(starts[position], frames, stride), count)
+
+
+def clip_from(frame_number: int, count: int, frames: int, stride: float) -> np.ndarray:
+    """Returns int64 [frames]: the clip that starts at a frame (counted from 0), or at the last possible start."""
+    start = min(frame_number, last_start(count, frames, stride))
+    return looped(clip_indices(start, frames, stride), count)
+
+
+def random_segments(count: int, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns int64 [frames]: a frame drawn uniformly from each of `frames` equal parts of the video.
+
+    Part i holds the frames floor(i * count / frames) .. floor((i + 1) * count / frames) - 1, so that each frame
+    belongs to one part; a part that would be empty holds its first.
+    """
+    edges = _part_edges(count, frames)
+    return edges[:-1] + rng.integers(np.maximum(np.diff(edges), 1))
+
+
+def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
+    """Returns int64 [clips, frames]: one frame of each of `frames` equal parts, at evenly shifted places.
+
+    Clip v takes what lies at the share (v + 1/2) / clips of each part: one clip takes the centres.
+
+    Example:
+      >>> uniform_segments(30, 3, 2)
+      array([[ 2, 12, 22],
+             [ 7, 17, 27]])
+    """
+    if clips < 1:
+        raise ValueError(f"at least one clip is needed, got {clips}")
+    _part_edges(count, frames)  # checks both
+    part, clip = np.arange(frames), np.arange(clips)[:, None]
+    return (2 * clips * part + 2 * clip + 1) * count // (2 * clips * frames)
+
+
+def _part_edges(count: int, frames: int) -> np.ndarray:
+    """Int64 [frames + 1]: where each of the equal parts of a video begins, and the frame count."""
+    if count < 1 or frames < 1:
+        raise ValueError(f"a clip and a video need at least one frame, got {frames} and {count}")
+    return np.arange(frames + 1, dtype=np.int64) * count // frames

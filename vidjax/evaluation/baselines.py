@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.data import Source, Video, probe, read_frames
+from vidjax.data import Source, Video, reading
 from vidjax.errors import DataError, VideoError
+from vidjax.evaluation import metrics
 
 _MEAN_FRAME_SIDE = 16  # pixels
 
@@ -24,11 +25,13 @@ class Description:
 
     Attributes:
       label: its class.
+      group: of its near-duplicates.
       length_and_fps: float64 [2], number of frames and frames per second (0 where not stated).
       mean_frame: float64 [16 * 16 * 3], the mean over time of its frames resized to 16 x 16, values 0..255.
     """
 
     label: int
+    group: str
     length_and_fps: np.ndarray
     mean_frame: np.ndarray
 
@@ -39,9 +42,11 @@ def describe(video: Video) -> Description:
     Raises:
       VideoError: if it cannot be decoded.
     """
-    info = probe(video.path)
-    frames = read_frames(video.path, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
-    return Description(video.label, np.array([info.frames, info.fps or 0.0]), frames.mean(axis=0).reshape(-1))
+    video = dataclasses.replace(video, exact_seek=False)
+    info = reading.probe(video)
+    frames = reading.read_frames(video, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
+    length_and_fps = np.array([info.frames, info.fps or 0.0])
+    return Description(video.label, video.group, length_and_fps, frames.mean(axis=0).reshape(-1))
 
 
 def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -74,9 +79,9 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
       progress: called as progress(videos done, videos in all).
 
     Returns:
-      One row per baseline: baseline, dataset, split, videos, video_top1, mean_class_accuracy (over the classes
-      that have test videos), correct, per_class_correct, per_class_videos, and failed_videos: videos of both
-      parts that could not be decoded and are left out.
+      One row per baseline: baseline, dataset, split, classes, videos, correct, the accuracies and counts of
+      `metrics.from_counts`, groups as in `metrics.group_counts`, and failed_videos: videos of both parts that could
+      not be decoded and are left out.
 
     Raises:
       DataError: if no video of a part can be decoded.
@@ -86,30 +91,30 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     test = [d for d in described[len(source.train) :] if d is not None]
     if not train or not test:
         raise DataError(f"{source.name}: no video of the {'test' if train else 'train'} part can be decoded")
-    train_labels, test_labels = (np.array([d.label for d in part], np.int64) for part in (train, test))
+    train_labels = np.array([d.label for d in train], np.int64)
     predictions = {"majority class": majority_class(train_labels, len(test))}
     for name, feature in (("length and fps, 1-NN", "length_and_fps"), ("mean colour frame, 1-NN", "mean_frame")):
         known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
         predictions[name] = nearest_neighbour(known, train_labels, asked)
     failed = described.count(None)
-    return [_row(name, source, test_labels, predicted, failed) for name, predicted in predictions.items()]
+    return [_row(name, source, test, predicted, failed) for name, predicted in predictions.items()]
 
 
-def _row(name: str, source: Source, labels: np.ndarray, predicted: np.ndarray, failed: int) -> dict[str, Any]:
-    correct = labels == predicted
-    videos = np.bincount(labels, minlength=len(source.classes))
-    right = np.bincount(labels[correct], minlength=len(source.classes))
+def _row(
+    name: str, source: Source, tested: Sequence[Description], predicted: np.ndarray, failed: int
+) -> dict[str, Any]:
+    labels = np.array([d.label for d in tested], np.int64)
+    counts = metrics.confusion_counts(labels, predicted, len(source.classes))
     return {
         "baseline": name,
         "dataset": source.name,
         "split": source.split,
+        "classes": list(source.classes),
         "videos": len(labels),
         "failed_videos": failed,
-        "video_top1": float(correct.mean()),
-        "mean_class_accuracy": float(np.mean(right[videos > 0] / videos[videos > 0])),
-        "correct": int(correct.sum()),
-        "per_class_correct": right.tolist(),
-        "per_class_videos": videos.tolist(),
+        "correct": int(counts.trace()),
+        **metrics.from_counts(counts.diagonal(), counts.sum(axis=1)),
+        "groups": metrics.group_counts(labels, [d.group for d in tested], labels == predicted),
     }
 
 

@@ -1,20 +1,89 @@
 """Metrics of a predictions file; every accuracy that vidjax shows is computed here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vidjax.evaluation.predictions import rank
+
+def rank(scores: np.ndarray, label: int) -> int:
+    """Place of the true label among the scores [K], 0 = first; of equal scores the lower class is first."""
+    higher = int((scores > scores[label]).sum())
+    return higher + int((scores[:label] == scores[label]).sum())
+
+
+def confusion_counts(labels: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, k: int) -> np.ndarray:
+    """Counts videos by true class (row) and predicted class (column): int [K, K].
+
+    Args:
+      labels: int [N], true classes.
+      predicted: int [N], predicted classes.
+      k: number of classes.
+    """
+    counts = np.zeros((k, k), np.int64)
+    np.add.at(counts, (np.asarray(labels, np.int64), np.asarray(predicted, np.int64)), 1)
+    return counts
 
 
 def confusion_matrix(predictions: Mapping[str, Any]) -> np.ndarray:
-    """Counts videos by true class (row) and predicted class (column): int [K, K]."""
-    classes = len(predictions["classes"])
-    matrix = np.zeros((classes, classes), int)
-    for video in predictions["videos"]:
-        matrix[video["label"], int(np.argmax(video["scores"]))] += 1
-    return matrix
+    """Counts the videos of a predictions file by true class (row) and predicted class (column): int [K, K]."""
+    labels, predicted = _labels_and_predicted(predictions)
+    return confusion_counts(labels, predicted, len(predictions["classes"]))
+
+
+def class_accuracy(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Accuracy of each class, nan where it has no video: counts [K], [K] -> float64 [K]."""
+    right, total = np.asarray(correct, np.float64), np.asarray(videos, np.float64)
+    return np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def from_counts(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    """What follows from the counts of each class.
+
+    Args:
+      correct: int [K], correctly classified videos of each class.
+      videos: int [K], videos of each class.
+
+    Returns:
+      video_top1: share of all videos.
+      mean_class_accuracy: mean over the classes that have videos.
+      per_class_videos, per_class_correct: ints [K].
+      Accuracies are fractions; nan where there is no video.
+    """
+    right, total = np.asarray(correct, np.int64), np.asarray(videos, np.int64)
+    accuracies = class_accuracy(right, total)
+    return {
+        "video_top1": float(right.sum() / total.sum()) if total.any() else float("nan"),
+        "mean_class_accuracy": _mean(accuracies[total > 0]),
+        "per_class_videos": total.tolist(),
+        "per_class_correct": right.tolist(),
+    }
+
+
+def group_counts(
+    labels: Sequence[int] | np.ndarray, groups: Sequence[str], correct: Sequence[bool] | np.ndarray
+) -> dict[str, list[int]]:
+    """Counts videos by (class, group): the clusters of `statistics.bootstrap_interval`.
+
+    Args:
+      labels: int [N].
+      groups: N names; videos of one group are near-duplicates.
+      correct: bool [N].
+
+    Returns:
+      label, videos, correct: ints [G], one entry for each (class, group), in the order of both.
+    """
+    counts: dict[tuple[int, str], list[int]] = {}
+    for label, group, right in zip(labels, groups, correct, strict=True):
+        count = counts.setdefault((int(label), group), [0, 0])
+        count[0] += 1
+        count[1] += bool(right)
+    ordered = sorted(counts.items())
+    return {
+        "label": [label for (label, _), _ in ordered],
+        "videos": [videos for _, (videos, _) in ordered],
+        "correct": [right for _, (_, right) in ordered],
+    }
 
 
 def summarise(predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,28 +96,32 @@ def summarise(predictions: Mapping[str, Any]) -> dict[str, Any]:
       videos, failed_videos: counts.
       clip_top1, clip_top5: share of all views.
       video_top1, video_top5: share of videos, by their averaged scores (top 5 of at most K classes).
-      mean_class_accuracy: mean over the classes that have videos.
-      per_class_videos, per_class_correct: ints [K].
+      mean_class_accuracy, per_class_videos, per_class_correct: as in `from_counts`.
+      groups: as in `group_counts`.
       Accuracies are fractions; nan where there is no video.
     """
     videos = predictions["videos"]
     view_ranks = np.array([r for video in videos for r in video["view_ranks"]])
     video_ranks = np.array([rank(np.asarray(video["scores"]), video["label"]) for video in videos])
     matrix = confusion_matrix(predictions)
-    totals, correct = matrix.sum(axis=1), matrix.diagonal()
-    present = totals > 0
+    labels, predicted = _labels_and_predicted(predictions)
     return {
         "videos": len(videos),
         "failed_videos": len(predictions["failed"]),
-        "clip_top1": _share(view_ranks == 0),
-        "clip_top5": _share(view_ranks < 5),
-        "video_top1": _share(video_ranks == 0),
-        "video_top5": _share(video_ranks < 5),
-        "mean_class_accuracy": _share(correct[present] / totals[present]),
-        "per_class_videos": totals.tolist(),
-        "per_class_correct": correct.tolist(),
+        "clip_top1": _mean(view_ranks == 0),
+        "clip_top5": _mean(view_ranks < 5),
+        "video_top5": _mean(video_ranks < 5),
+        **from_counts(matrix.diagonal(), matrix.sum(axis=1)),
+        "groups": group_counts(labels, [video["group"] for video in videos], labels == predicted),
     }
 
 
-def _share(values: np.ndarray) -> float:
+def _labels_and_predicted(predictions: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class of each video, ints [N]; of equal scores the lower class is predicted."""
+    videos = predictions["videos"]
+    labels = np.array([video["label"] for video in videos], np.int64)
+    return labels, np.array([np.argmax(video["scores"]) for video in videos], np.int64)
+
+
+def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else float("nan")

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.data.pipeline import Views
+from vidjax.data.clips import Views
 from vidjax.data.records import Mirror, Source, Video
 from vidjax.errors import DataError
+from vidjax.evaluation.metrics import rank
 from vidjax.evaluation.scores import average_views
 
 
@@ -94,9 +95,3 @@ class ViewScores:
             "videos": videos,
             "failed": failures,
         }
-
-
-def rank(scores: np.ndarray, label: int) -> int:
-    """Place of the true label among the scores [K], 0 = first; of equal scores the lower class is first."""
-    higher = int((scores > scores[label]).sum())
-    return higher + int((scores[:label] == scores[label]).sum())

@@ -17,6 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vidjax.evaluation import metrics as accuracies
+
 # matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
 _INK = "#010203"
 TRAIN_COLOUR = "#2f7fd6"
@@ -134,13 +136,6 @@ def accuracy_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
     return _curves(metrics, lines, "accuracy (top-1)")
 
 
-def confusion_counts(labels: Sequence[int], predicted: Sequence[int], classes: int) -> np.ndarray:
-    """Counts [K, K]; row: true class, column: predicted class."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (np.asarray(labels, np.int64), np.asarray(predicted, np.int64)), 1)
-    return counts
-
-
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
     """Confusion matrix, shaded by the share of each true class.
 
@@ -187,18 +182,18 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
     Returns:
       An SVG file.
     """
-    accuracy = [c / n if n else math.nan for c, n in zip(correct, videos, strict=True)]
-    known = [value for value in accuracy if not math.isnan(value)]
+    accuracy = accuracies.class_accuracy(correct, videos)
+    mean = accuracies.from_counts(correct, videos)["mean_class_accuracy"]
     k = len(classes)
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(6.0, 0.8 + (0.3 if k <= _COUNTS_UP_TO else 0.17) * k)
-        axes.barh(range(k), [0 if math.isnan(value) else value for value in accuracy], color=TRAIN_COLOUR, height=0.7)
+        axes.barh(range(k), np.nan_to_num(accuracy), color=TRAIN_COLOUR, height=0.7)
         size = 9 if k <= _COUNTS_UP_TO else 7
         for i, (c, n) in enumerate(zip(correct, videos, strict=True)):
             text = f"{c}/{n}" if n else "no video"
             axes.text(1.02, i, text, va="center", fontsize=size)
-        if known:
-            axes.axvline(sum(known) / len(known), color=VALIDATION_COLOUR, linewidth=1.2, linestyle="--", label="mean")
+        if not math.isnan(mean):
+            axes.axvline(mean, color=VALIDATION_COLOUR, linewidth=1.2, linestyle="--", label="mean")
             axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         axes.set_yticks(range(k), classes, fontsize=size, parse_math=False)
         axes.set_ylim(k - 0.4, -0.6)

@@ -91,7 +91,9 @@ def baseline_rows(baselines: Sequence[Mapping[str, Any]], axes: Sequence[str]) -
 
 
 def _distinct(runs: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    return ", ".join(dict.fromkeys(str(result[key]) for result in runs.values() if result.get(key)))
+    """The values of a key in the runs; ensembles are made of runs and say nothing new."""
+    trained = [result for result in runs.values() if "members" not in result]
+    return ", ".join(dict.fromkeys(str(result[key]) for result in trained if result.get(key)))
 
 
 def _caption(runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -109,7 +111,7 @@ _CAPTION = (("data", "dataset"), ("split", "split"), ("hardware:", "hardware"), 
 def experiment_block(
     title: str,
     rows: Sequence[comparison.Row],
-    columns: Sequence[comparison.Column],
+    columns: Sequence[comparison.AnyColumn],
     runs: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The Markdown of one experiment: its title, the table, and where it comes from."""

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vidjax.errors import DataError
+from vidjax.evaluation import metrics as accuracies
+from vidjax.evaluation.statistics import LEVEL, bootstrap_interval, wilson_interval
 from vidjax.reporting import figures, tables
 
 _MIME = {".png": "image/png", ".webp": "image/webp"}
@@ -55,23 +56,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return metrics
 
 
-def wilson_interval(correct: int, videos: int) -> tuple[float, float]:
-    """95% score interval of a proportion (Wilson, JASA 22, 1927).
-
-    Args:
-      correct: number of successes.
-      videos: number of independent trials, at least 1.
-
-    Returns:
-      Lower and upper bound, fractions.
-    """
-    z = 1.959964
-    share = correct / videos
-    centre = (share + z * z / (2 * videos)) / (1 + z * z / videos)
-    half = z / (1 + z * z / videos) * math.sqrt(share * (1 - share) / videos + z * z / (4 * videos**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _data_uri(samples: Path, file: str) -> str:
     """The file as a `data:` URI, or "" where it is missing, not a known picture, or outside of `samples`."""
     path = samples / file
@@ -110,10 +94,7 @@ def _contact(samples: Path, index: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _confusion(predictions: dict[str, Any]) -> tuple[Markup, list[tuple[str, str, int]]]:
-    classes = predictions["classes"]
-    labels = [video["label"] for video in predictions["videos"]]
-    predicted = [int(np.argmax(video["scores"])) for video in predictions["videos"]]
-    counts = figures.confusion_counts(labels, predicted, len(classes))
+    classes, counts = predictions["classes"], accuracies.confusion_matrix(predictions)
     wrong = counts - np.diag(np.diag(counts))
     pairs = sorted(np.argwhere(wrong), key=lambda pair: -wrong[tuple(pair)])[:_CONFUSIONS]
     confusions = [(classes[row], classes[column], int(wrong[row, column])) for row, column in pairs]
@@ -157,6 +138,22 @@ def _headline(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, tables.percent(value)) for name, value in shown.items() if value is not None]
 
 
+def _interval(result: dict[str, Any]) -> str:
+    """How far video top-1 can be trusted, in one sentence; "" where no video was tested."""
+    correct, videos = sum(result["per_class_correct"]), sum(result["per_class_videos"])
+    if not videos:
+        return ""
+    groups = result.get("groups")
+    if groups and len(groups["videos"]) < videos:
+        low, high = bootstrap_interval(groups["correct"], groups["videos"])
+        what, method = f"with the {len(groups['videos'])} groups of near-duplicates as units", "bootstrap"
+    else:
+        low, high = wilson_interval(correct, videos)
+        what, method = f"if the {videos} videos were independent", "Wilson"
+    bounds = f"{tables.percent(low)}% to {tables.percent(high)}%"
+    return f"{LEVEL:.0%} interval of video top-1 {what}: {bounds} ({method})."
+
+
 def _context(workdir: Path) -> dict[str, Any]:
     """Everything that the template shows."""
     try:
@@ -172,21 +169,21 @@ def _context(workdir: Path) -> dict[str, Any]:
     index = _read_optional(samples / "index.json") or {"contact": [], "clips": []}
     matrix, confusions = _confusion(predictions) if predictions else (None, [])
     videos, correct = result["per_class_videos"], result["per_class_correct"]
-    low_high = wilson_interval(sum(correct), sum(videos)) if sum(videos) else None
     return {
         "result": result,
         "row": tables.result_row(result),
         "headline": _headline(result),
-        "interval_videos": sum(videos),
-        "interval": " to ".join(f"{tables.percent(bound)}%" for bound in low_high) if low_high else "",
+        "interval": _interval(result),
         "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],
         "classes": result["classes"],
         "matrix": matrix,
         "confusions": confusions,
         "bars": _inline(figures.class_accuracy(correct, videos, result["classes"])),
         "per_class": [
-            (name, n, c, tables.percent(c / n) if n else "-")
-            for name, n, c in zip(result["classes"], videos, correct, strict=True)
+            (name, n, c, tables.percent(share) if n else "-")
+            for name, n, c, share in zip(
+                result["classes"], videos, correct, accuracies.class_accuracy(correct, videos), strict=True
+            )
         ],
         "clips": _clips(samples, index, predictions),
         "contact": _contact(samples, index),

@@ -11,6 +11,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
+def percent_or_dash(fraction: float | None) -> str:
+    """As `percent`; "-" where there is no value, e.g. the clip accuracy of an ensemble."""
+    return "-" if fraction is None else percent(fraction)
+
+
 def duration(seconds: float) -> str:
     """Formats seconds as "m:ss", or "h:mm:ss" from one hour on."""
     minutes, rest = divmod(round(seconds), 60)
@@ -48,7 +53,7 @@ def result_row(result: Mapping[str, Any]) -> pd.DataFrame:
         "GMACs/view": f"{gmacs(result['gmacs_per_view'])} @ {result['resolution']}",
         "views": result.get("views_detail") or result["views"],
         "videos": video_count(result),
-        "clip top-1 %": percent(result["clip_top1"]),
+        "clip top-1 %": percent_or_dash(result["clip_top1"]),
         "video top-1 %": percent(result["video_top1"]),
         "video top-5 %": percent(result["video_top5"]),
         "mean class acc. %": percent(result["mean_class_accuracy"]),

@@ -1,13 +1,15 @@
 """Checkpoints: the one module that knows Orbax."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 
 from vidjax.errors import VidjaxError
-from vidjax.training.state import TrainState
+from vidjax.training.state import TrainState, Weights
+
+State = TypeVar("State", TrainState, Weights)
 
 
 class Checkpoints:
@@ -18,12 +20,13 @@ class Checkpoints:
 
     Args:
       folder: where they lie, one folder a step.
-      keep: how many of the newest stay; None: read only, which disturbs no run that is writing there.
+      keep: how many of the newest stay; None: all.
+      read_only: disturbs no run that is writing there.
     """
 
-    def __init__(self, folder: Path, keep: int | None):
-        writing = {"max_to_keep": keep, "cleanup_tmp_directories": True}
-        options = ocp.CheckpointManagerOptions(**({"read_only": True} if keep is None else writing))
+    def __init__(self, folder: Path, keep: int | None = None, *, read_only: bool = False):
+        writing: dict[str, Any] = {"max_to_keep": keep, "cleanup_tmp_directories": True}
+        options = ocp.CheckpointManagerOptions(**({"read_only": True} if read_only else writing))
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder
 
@@ -33,15 +36,15 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState, step: int, **notes: Any) -> None:
+    def save(self, state: TrainState | Weights, step: int, **notes: Any) -> None:
         """Saves in the background.
 
         Args:
-          state: of the run.
+          state: of the run, or its weights alone.
           step: steps done.
           **notes: small JSON values beside it, e.g. the seconds spent so far.
         """
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_fields(state)), notes=ocp.args.JsonSave(notes))
         if not self._manager.save(step, args=items):
             raise VidjaxError(f"{self._folder}: step {step} was not saved; a checkpoint of that step or later is there")
 
@@ -53,11 +56,20 @@ class Checkpoints:
         """Steps done in the newest whole checkpoint; None where there is none."""
         return self._manager.latest_step()
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Restores the newest checkpoint.
+    def steps(self) -> list[int]:
+        """Steps done in each whole checkpoint."""
+        return sorted(self._manager.all_steps())
+
+    def delete(self, step: int) -> None:
+        """Removes the checkpoint of that step."""
+        self._manager.delete(step)
+
+    def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Any]]:
+        """Restores a checkpoint.
 
         Args:
           like: a state of the same structure, shapes, dtypes and placement.
+          step: steps done in it; None: the newest.
 
         Returns:
           The state, and the notes saved beside it.
@@ -65,14 +77,19 @@ class Checkpoints:
         Raises:
           VidjaxError: if there is none, or it does not fit.
         """
-        step = self.latest_step()
+        step = step if step is not None else self.latest_step()
         if step is None:
             raise VidjaxError(f"{self._folder}: no checkpoint to restore; train first")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields(like))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), notes=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=items)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             reason = str(error).splitlines()[0]
             raise VidjaxError(f"{self._folder}/{step}: the checkpoint does not fit this model: {reason}") from error
-        return restored["state"], restored["notes"]
+        return like.replace(**restored["state"]), restored["notes"]  # type: ignore[attr-defined]
+
+
+def _fields(state: TrainState | Weights) -> dict[str, Any]:
+    """The fields that are in use, so that one that is added later leaves old checkpoints readable."""
+    return {name: value for name, value in vars(state).items() if value is not None}

@@ -50,12 +50,17 @@ class Form(abc.ABC):
     def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
         """Compiles an evaluation step; its result is the whole global batch's, on every process."""
 
-    def check_batch_size(self, batch_size: int, key: str) -> None:
-        """Refuses a global batch that does not divide among the devices.
+    def check_batch_size(self, batch_size: int, key: str, *, parts: int = 1) -> None:
+        """Refuses a global batch that does not divide among the devices and their accumulated parts.
 
         Raises:
           ConfigError: naming the config key.
         """
+        if parts > 1 and batch_size % (parts * len(self.devices)):
+            raise ConfigError(
+                f"{key}={batch_size} does not divide into train.accumulate={parts} parts"
+                f" for each of {len(self.devices)} device(s)"
+            )
         if batch_size % len(self.devices):
             raise ConfigError(f"{key}={batch_size} does not divide among {len(self.devices)} devices")
 

@@ -1,6 +1,13 @@
-"""Learning-rate schedules, by name: functions of the step number."""
+"""Learning-rate schedules, by name: functions of the step number, 0 at the first step.
 
+In the equations S is the total number of steps and w the warm-up, a line from `warmup_from` at step 0 to what
+the schedule gives at step w. What decays by a formula begins to at step w.
+"""
+
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import optax
 
@@ -8,10 +15,85 @@ from vidjax import options as _options
 from vidjax.errors import ConfigError
 
 
-def constant(learning_rate: float, total_steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
-    """The rate itself, after a linear warm-up from 0."""
+def constant(
+    learning_rate: float, total_steps: int, *, warmup_steps: int = 0, warmup_from: float = 0.0
+) -> optax.Schedule:
+    """The rate itself."""
     del total_steps
-    return _with_warmup(optax.constant_schedule(learning_rate), learning_rate, warmup_steps, 0.0)
+    return _with_warmup(optax.constant_schedule(learning_rate), learning_rate, warmup_steps, warmup_from)
+
+
+def step(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    boundaries: Sequence[float] | None = None,
+    decay_every_steps: int | None = None,
+    decay_rate: float = 0.1,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+) -> optax.Schedule:
+    """The rate times `decay_rate` at each boundary; the new rate holds from that step on.
+
+    Args:
+      learning_rate: at the start.
+      total_steps: S.
+      boundaries: fractions of the run, e.g. (0.625, 0.875): Simonyan & Zisserman 2014 divide the rate by 10
+        after 50 and 70 of 80 thousand iterations.
+      decay_every_steps: instead: a boundary every so many steps (Tran et al. 2015: every 4 epochs).
+      decay_rate: factor at each boundary.
+      warmup_steps: w; boundaries are counted from step 0, and none may lie in the warm-up.
+      warmup_from: rate at step 0.
+
+    Raises:
+      ConfigError: if not exactly one of boundaries and decay_every_steps is given, or a boundary does not fit.
+    """
+    if (boundaries is None) == (decay_every_steps is None):
+        raise ConfigError("schedule 'step': give one of schedule.boundaries and schedule.decay_every_{steps,epochs}")
+    if boundaries is not None:
+        if not all(0 < fraction < 1 for fraction in boundaries):
+            raise ConfigError(f"schedule.boundaries={tuple(boundaries)}: give fractions of the run, between 0 and 1")
+        steps = [round(fraction * total_steps) for fraction in boundaries]
+    else:
+        assert decay_every_steps is not None
+        steps = list(range(_at_least_one(decay_every_steps), total_steps, decay_every_steps))
+    if steps and min(steps) < warmup_steps:
+        raise ConfigError(f"schedule: the warm-up ({warmup_steps} steps) is longer than the first step ({min(steps)})")
+    factors: dict[int, float] = {}
+    for boundary in steps:  # two that fall on one step both count
+        factors[boundary] = factors.get(boundary, 1.0) * decay_rate
+    pieces = optax.piecewise_constant_schedule(learning_rate, factors)
+    return _warmup_inside(pieces, warmup_steps, warmup_from)
+
+
+def exponential(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    decay_rate: float = 0.1,
+    decay_every_steps: int | None = None,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+) -> optax.Schedule:
+    """rate(s) = peak * decay_rate^((s - w) / n), n = decay_every_steps; by default S - w, so that it ends there."""
+    n = _at_least_one(decay_every_steps) if decay_every_steps is not None else max(1, total_steps - warmup_steps)
+    decay = optax.exponential_decay(learning_rate, n, decay_rate)
+    return _with_warmup(decay, learning_rate, warmup_steps, warmup_from)
+
+
+def polynomial(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    power: float = 1.0,
+    final_fraction: float = 0.0,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+) -> optax.Schedule:
+    """rate(s) = peak * (f + (1 - f) * (1 - (s - w) / (S - w))^power), f = final_fraction; power 1 is a line."""
+    duration = max(1, total_steps - warmup_steps)
+    decay = optax.polynomial_schedule(learning_rate, final_fraction * learning_rate, power, duration)
+    return _with_warmup(decay, learning_rate, warmup_steps, warmup_from)
 
 
 def cosine(
@@ -24,14 +106,7 @@ def cosine(
 ) -> optax.Schedule:
     """Half a cosine from the rate to `final_fraction` of it, after a linear warm-up.
 
-    rate(s) = peak * (f + (1 - f) * (1 + cos(pi * (s - w) / (S - w))) / 2), w = warm-up, S = total steps.
-
-    Args:
-      learning_rate: at the end of the warm-up.
-      total_steps: S, where the cosine ends.
-      warmup_steps: w.
-      warmup_from: rate at step 0 of the warm-up.
-      final_fraction: f.
+    rate(s) = peak * (f + (1 - f) * (1 + cos(pi * (s - w) / (S - w))) / 2), f = final_fraction.
 
     References:
       Loshchilov & Hutter 2017, "SGDR", equation 5, one cycle.
@@ -40,16 +115,130 @@ def cosine(
     return _with_warmup(decay, learning_rate, warmup_steps, warmup_from)
 
 
+def half_cosine(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+    final_fraction: float = 0.0,
+) -> optax.Schedule:
+    """The cosine of SlowFast: it runs over the whole run, and the warm-up covers its beginning.
+
+    rate(s) = peak * (f + (1 - f) * (1 + cos(pi * s / S)) / 2) from step w on; the peak itself is not reached.
+
+    References:
+      Feichtenhofer et al. 2019, "SlowFast Networks", section 4: 0.5 * (cos(pi * n / n_max) + 1), with a linear
+      warm-up over the first 8k iterations.
+    """
+    whole = optax.cosine_decay_schedule(learning_rate, total_steps, alpha=final_fraction)
+    return _warmup_inside(whole, warmup_steps, warmup_from)
+
+
+def one_cycle(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> optax.Schedule:
+    """Up and down once: peak / div_factor -> peak -> peak / (div_factor * final_div_factor), along cosines.
+
+    The peak is at step floor(pct_start * S), the end at step S. Names and defaults are those of PyTorch's
+    OneCycleLR, which has both one step earlier and also moves the momentum; here it stays.
+
+    References:
+      Smith & Topin 2018, "Super-Convergence".
+    """
+    return optax.cosine_onecycle_schedule(total_steps, learning_rate, pct_start, div_factor, final_div_factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """A schedule whose rate is also multiplied by a factor that validations lower.
+
+    Attributes:
+      rate: step -> rate before that factor.
+      controller: keeps the factor; `update({}, state, value=loss)` after each validation.
+    """
+
+    rate: optax.Schedule
+    controller: optax.GradientTransformationExtraArgs
+
+    def __call__(self, count: Any) -> Any:
+        return self.rate(count)
+
+
+def plateau(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    factor: float = 0.1,
+    patience: int = 10,
+    cooldown: int = 0,
+    threshold: float = 1e-4,
+    final_fraction: float = 0.0,
+    warmup_steps: int = 0,
+    warmup_from: float = 0.0,
+) -> Plateau:
+    """The rate, lowered when the validation loss no longer falls.
+
+    Args:
+      learning_rate: at the start.
+      total_steps: not used.
+      factor: the rate is multiplied by it.
+      patience: after so many validations in a row without improvement (PyTorch: one more).
+      cooldown: validations after that in which nothing is counted.
+      threshold: an improvement is a loss below (1 - threshold) * the best so far.
+      final_fraction: of the rate, below which it does not fall.
+      warmup_steps: w.
+      warmup_from: rate at step 0.
+    """
+    controller = optax.contrib.reduce_on_plateau(
+        factor, patience, rtol=threshold, cooldown=cooldown, min_scale=final_fraction
+    )
+    rate = constant(learning_rate, total_steps, warmup_steps=warmup_steps, warmup_from=warmup_from)
+    return Plateau(rate, controller)
+
+
 def _with_warmup(after: optax.Schedule, peak: float, warmup_steps: int, start: float) -> optax.Schedule:
+    """A line from `start` to the peak, where `after` begins with its step 0."""
     if warmup_steps == 0:
         return after
     return optax.join_schedules([optax.linear_schedule(start, peak, warmup_steps), after], [warmup_steps])
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine}
+def _warmup_inside(whole: optax.Schedule, warmup_steps: int, start: float) -> optax.Schedule:
+    """A line in the place of the beginning of `whole`, which is a function of the step of the run."""
+
+    def after(count: Any) -> Any:
+        return whole(count + warmup_steps)
+
+    if warmup_steps == 0:
+        return whole
+    return _with_warmup(after, float(whole(warmup_steps)), warmup_steps, start)
 
 
-def create(name: str, learning_rate: float, total_steps: int, **options: float | None) -> optax.Schedule:
+def _at_least_one(steps: int) -> int:
+    if steps < 1:
+        raise ConfigError(f"schedule.decay_every: {steps} steps; give at least 1")
+    return steps
+
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    "constant": constant,
+    "step": step,
+    "exponential": exponential,
+    "polynomial": polynomial,
+    "cosine": cosine,
+    "half_cosine": half_cosine,
+    "one_cycle": one_cycle,
+    "plateau": plateau,
+}
+
+
+def create(name: str, learning_rate: float, total_steps: int, **options: Any) -> optax.Schedule:
     """Builds the schedule `name`: step -> learning rate.
 
     Raises:

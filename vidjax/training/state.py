@@ -1,5 +1,6 @@
 """The state of a training run: all that a step changes."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,19 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+
+
+@flax.struct.dataclass
+class Weights:
+    """What an evaluation needs.
+
+    Attributes:
+      params: trainable parameters.
+      model_state: other variables of the model, by collection ("batch_stats").
+    """
+
+    params: Any
+    model_state: Any
 
 
 @flax.struct.dataclass
@@ -20,16 +34,35 @@ class TrainState:
       params: trainable parameters.
       model_state: other variables of the model, by collection ("batch_stats").
       opt_state: of the optimizer.
+      ema: averaged `Weights`; None where they are not kept.
+      plateau: state of `schedules.Plateau.controller`, whose `scale` multiplies the rate; None for other schedules.
     """
 
     step: jax.Array
     params: Any
     model_state: Any
     opt_state: Any
+    ema: Weights | None = None
+    plateau: Any = None
+
+    @property
+    def weights(self) -> Weights:
+        """Those of the last step."""
+        return Weights(self.params, self.model_state)
+
+    def with_weights(self, weights: Weights) -> "TrainState":
+        """The same state, evaluated with other weights."""
+        return self.replace(params=weights.params, model_state=weights.model_state)  # type: ignore[attr-defined]
 
 
 def init_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, inputs: dict[str, jax.ShapeDtypeStruct], seed: int
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    inputs: dict[str, jax.ShapeDtypeStruct],
+    seed: int,
+    *,
+    ema: bool = False,
+    plateau: optax.GradientTransformation | None = None,
 ) -> TrainState:
     """Initialises parameters and optimizer from the seed.
 
@@ -38,12 +71,40 @@ def init_state(
       optimizer: the optimizer.
       inputs: shape and dtype of each modality as the model sees it, batch dimension included.
       seed: of the parameters.
+      ema: keep averaged weights, too.
+      plateau: what lowers the rate after validations.
     """
 
     def build() -> TrainState:
         zeros: Any = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
         variables = dict(model.init(jax.random.key(seed), **zeros))
         params = variables.pop("params", {})
-        return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params))
+        # A copy, since a step may reuse the memory of its arguments once.
+        average = jax.tree.map(jnp.copy, Weights(params, variables)) if ema else None
+        controller = plateau.init(params) if plateau is not None else None
+        return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params), average, controller)
 
     return jax.jit(build)()
+
+
+def averaged(average: Weights, weights: Weights, step: jax.Array, decay: float) -> Weights:
+    """The exponential moving average of the weights after each step so far.
+
+    After step t it is sum_i decay^(t - i) * w_i / sum_i decay^(t - i), i = 1..t: the weights of the sum are
+    normalised as Adam does, so that a short run is not held at its random start. Batch statistics are averaged
+    like parameters.
+
+    Args:
+      average: after step t - 1.
+      weights: w_t.
+      step: t, int32 [], from 1 on.
+      decay: above 0 and below 1.
+    """
+    share = (1 - decay) / -jnp.expm1(step.astype(float) * math.log(decay))
+
+    def move(old: jax.Array, new: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(new.dtype, jnp.floating):
+            return new
+        return old + (share * (new - old)).astype(old.dtype)
+
+    return jax.tree.map(move, average, weights)

@@ -1,7 +1,7 @@
 """The pure steps: `train_step(state, batch) -> (state, metrics)` and `eval_step(state, batch) -> predictions`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,7 +13,9 @@ from vidjax.data.records import Batch
 from vidjax.evaluation.scores import probabilities
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training.state import TrainState
+from vidjax.training import groups
+from vidjax.training.losses import dominant_label, per_example
+from vidjax.training.state import TrainState, Weights, averaged
 
 Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count), divided once, at the end
 LossFunction = Callable[[Output, jax.Array], jax.Array]
@@ -45,43 +47,86 @@ def make_train_step(
     *,
     seed: int,
     axis_name: str | None = None,
+    accumulate: int = 1,
+    freeze: Sequence[str] = (),
+    ema_decay: float | None = None,
 ) -> TrainStep:
     """Builds the training step.
 
     Args:
       model: created with the same `axis_name`.
-      optimizer: the optimizer.
+      optimizer: created with the same `freeze`.
       loss: per-example loss.
       preprocessing: what happens to a batch on the device.
       seed: keys augmentation and dropout, each folded with the global example number.
       axis_name: the device axis, where each device holds a part of the batch under `pmap`.
+      accumulate: parts of the batch that are computed one after the other, to save memory; the gradient is that
+        of the whole batch, but BatchNorm sees the parts.
+      freeze: patterns of what does not move.
+      ema_decay: of the averaged weights, where the state keeps them.
     """
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def gradients_of(params: Any, model_state: Any, batch: Batch) -> tuple[Any, Any, Metrics]:
         inputs, label = preprocessing.training(batch, augmentation_key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
-            variables = {"params": params, **state.model_state}
+            variables = {"params": params, **model_state}
             arguments = {**inputs, **_example_ids(model, batch.index), "train": True}
-            output, model_state = _apply(
-                model, variables, arguments, rngs={"dropout": dropout_key}, mutable=list(state.model_state)
+            output, changed = _apply(
+                model, variables, arguments, rngs={"dropout": dropout_key}, mutable=list(model_state)
             )
-            losses = loss(output, label)
-            return losses.mean(), (output, model_state, losses)
+            losses = per_example(loss, output, label)
+            return losses.mean(), (output, changed, losses)
 
-        gradients, (output, model_state, losses) = jax.grad(objective, has_aux=True)(state.params)
+        gradients, (output, changed, losses) = jax.grad(objective, has_aux=True)(params)
+        correct = probabilities(output.logits).mean(axis=1).argmax(axis=-1) == dominant_label(label)
+        return gradients, changed, {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradients, model_state, metrics = _accumulated(gradients_of, state, batch, accumulate)
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        if state.plateau is not None:
+            updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
         params = optax.apply_updates(state.params, updates)
-        correct = probabilities(output.logits).mean(axis=1).argmax(axis=-1) == label
-        metrics = {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
+        params = groups.keep_frozen(freeze, state.params, state.params, params)
+        for name in state.model_state:
+            kept = groups.keep_frozen(freeze, state.params, state.model_state[name], model_state[name])
+            model_state = {**model_state, name: kept}
         if axis_name is not None:
             metrics = jax.lax.psum(metrics, axis_name)
-        return TrainState(state.step + 1, params, model_state, opt_state), metrics
+        step, average = state.step + 1, state.ema
+        if average is not None and ema_decay is not None:
+            average = averaged(average, Weights(params, model_state), step, ema_decay)
+        return TrainState(step, params, model_state, opt_state, average, state.plateau), metrics
 
     return train_step
+
+
+def _accumulated(
+    gradients_of: Callable[[Any, Any, Batch], tuple[Any, Any, Metrics]], state: TrainState, batch: Batch, parts: int
+) -> tuple[Any, Any, Metrics]:
+    """Mean gradient, model state and summed metrics over the parts of a batch, one part at a time."""
+    if parts == 1:
+        return gradients_of(state.params, state.model_state, batch)
+
+    def split(x: jax.Array) -> jax.Array:
+        # Strided: where the batch lies split over devices, so does each part. In pairs, which mixing needs.
+        size, *rest = x.shape
+        unit = 1 if size // parts % 2 else 2
+        strided = jnp.moveaxis(x.reshape(size // (parts * unit), parts, unit, *rest), 1, 0)
+        return strided.reshape(parts, size // parts, *rest)
+
+    def add(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
+        total, model_state = carry
+        gradients, model_state, metrics = gradients_of(state.params, model_state, part)
+        return (jax.tree.map(jnp.add, total, gradients), model_state), metrics
+
+    start = (jax.tree.map(jnp.zeros_like, state.params), state.model_state)
+    (total, model_state), metrics = jax.lax.scan(add, start, jax.tree.map(split, batch))
+    return jax.tree.map(lambda g: g / parts, total), model_state, jax.tree.map(lambda m: m.sum(axis=0), metrics)
 
 
 def make_eval_step(

@@ -1,50 +1,66 @@
 """The embedded data set `motion`: eight classes that only their motion tells apart.
 
 A measuring instrument more than a task: a network that sees one frame stays at chance by construction
-(see `vidjax.data.motion_renderer`), so whatever a network gets above 1/8 it gets from time.
+(see `vidjax.data.motion_paths`), so whatever a network gets above 1/8 it gets from time. Where level is hard,
+it gets nothing above 1/4 without seeing both of two motions, which are 16 frames and more apart, and nothing
+above 1/2 without their order.
 """
 
 from pathlib import Path
 
 from vidjax.data.motion_files import PARTS, Plan, ensure
-from vidjax.data.motion_renderer import CLASSES, MIRRORED
+from vidjax.data.motion_paths import LEVELS
 from vidjax.data.records import Source, Video
 from vidjax.errors import ConfigError
+from vidjax.options import nearest
 from vidjax.paths import cache_dir
+
+_HARD_NOTE = (
+    "only clips that span both motions tell the class: 10 frames at data.stride=6, as the preset motion_hard has"
+)
 
 
 def load(
     *,
     root: str | None = None,
+    level: str = "easy",
     seed: int = 0,
     train_clips: int = 1600,
     validation_clips: int = 200,
     test_clips: int = 304,
 ) -> Source:
-    """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 90 MB).
+    """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 90 MB; hard: 170 MB).
 
-    Clips of 32 frames of 56 x 56 pixels at 25 fps, as many of each class: left, right, up, down,
-    clockwise, counter-clockwise, approach, recede. No two clips share a seed.
+    Clips of 56 x 56 pixels at 25 fps, as many of each class. No two clips of a set share a seed.
+    Easy: 32 frames of left, right, up, down, clockwise, counter-clockwise, approach or recede.
+    Hard: 64 frames of rest, a motion, rest, another motion, rest: left-up (first left, then up), up-left,
+    right-up, up-right, left-down, down-left, right-down or down-right.
 
     Args:
-      root: directory in which the set is kept; by default `motion` in `vidjax.paths.cache_dir()`.
+      root: directory in which the sets are kept; by default `motion` in `vidjax.paths.cache_dir()`.
+      level: "easy" or "hard"; the hard one wants clips that span it (10 frames at data.stride=6).
       seed: of the whole set.
       train_clips: number of clips to train on; a multiple of 8, like the next two.
       validation_clips: number of clips to validate on.
       test_clips: number of clips to test on.
 
     Returns:
-      The source; `mirror` exchanges left with right and clockwise with counter-clockwise.
+      The source, called "motion" or "motion_hard"; `mirror` exchanges left with right and clockwise with
+      counter-clockwise.
 
     Raises:
-      ConfigError: if a number of clips is no positive multiple of 8, the seed is negative, or `root`
-        holds something else.
+      ConfigError: if there is no such level, a number of clips is no positive multiple of 8, the seed is
+        negative, or `root` holds something else.
       DataError: if the files cannot be written.
     """
+    if level not in LEVELS:
+        raise ConfigError(f"motion: data.level={level!r} is not one of {', '.join(LEVELS)}{nearest(level, LEVELS)}")
+    recipe = LEVELS[level]
+    names = recipe.classes.names
     counts = {"train_clips": train_clips, "validation_clips": validation_clips, "test_clips": test_clips}
     for key, count in counts.items():
-        if count <= 0 or count % len(CLASSES):
-            raise ConfigError(f"motion: {key}={count} must be a positive multiple of {len(CLASSES)}, the classes")
+        if count <= 0 or count % len(names):
+            raise ConfigError(f"motion: {key}={count} must be a positive multiple of {len(names)}, the classes")
     if seed < 0:
         raise ConfigError(f"motion: seed={seed} must not be negative")
     place = Path(root).expanduser() if root else cache_dir() / "motion"
@@ -53,7 +69,7 @@ def load(
             f"data.root={root} holds other files; motion makes its own videos there. For your own videos take the"
             " preset folder: --config=FILE:folder"
         )
-    plan = Plan(seed, (train_clips, validation_clips, test_clips))
+    plan = Plan(seed, (train_clips, validation_clips, test_clips), recipe)
     directory = ensure(place, plan)
     parts: dict[str, list[Video]] = {part: [] for part in PARTS}
     for clip, label, _ in plan.entries():
@@ -61,11 +77,12 @@ def load(
         # Every frame of the files is a key frame, so random access is exact (a test compares).
         parts[clip.split("/")[0]].append(Video(clip, path, label, group=clip, exact_seek=True))
     return Source(
-        name="motion",
+        name="motion" if level == "easy" else f"motion_{level}",
         split="standard",
-        classes=CLASSES,
+        classes=names,
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
-        mirror=MIRRORED,
+        mirror=recipe.classes.mirrored,
+        notes=() if level == "easy" else (_HARD_NOTE,),
     )

@@ -1,0 +1,173 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vidjax.data.records import Video
+from vidjax.data.sources import SOURCES, csv_list
+from vidjax.data.sources.listed import validation_groups
+from vidjax.errors import ConfigError, DataError
+
+
+def write(folder, *rows, header="path,label,split"):
+    """Writes list.csv, and the clips that its rows name."""
+    for row in rows:
+        path = folder / (row.split(",")[0] or "unnamed.mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (folder / "list.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder / "list.csv"
+
+
+ROWS = ("b/1.mp4,walk,train", "b/2.mp4,run,train", "a.mp4,walk,val", "c.mp4,run,test", "d.mp4,walk,test")
+
+
+def load(path, **options):
+    return csv_list.load(annotations=str(path), **options)
+
+
+def ids(videos):
+    return [video.id for video in videos]
+
+
+def test_parts_labels_and_paths(tmp_path):
+    source = load(write(tmp_path, *ROWS))
+    assert SOURCES["csv"] is csv_list.load
+    assert (source.name, source.split, source.classes, source.mirror) == ("list", "given", ("run", "walk"), None)
+    assert (ids(source.train), ids(source.validation), ids(source.test)) == (
+        ["b/1.mp4", "b/2.mp4"],
+        ["a.mp4"],
+        ["c.mp4", "d.mp4"],
+    )
+    assert [video.label for video in source.train + source.validation + source.test] == [1, 0, 1, 0, 1]
+    first = source.train[0]
+    assert (first.path, first.group, first.frames) == (str(tmp_path / "b" / "1.mp4"), "b/1.mp4", None)
+    assert source.absent == 0 and source.notes == ()
+    assert load(tmp_path / "list.csv", mirror="forbidden").mirror == "forbidden"
+
+
+def test_paths_start_from_root_or_are_absolute(tmp_path):
+    clips = tmp_path / "clips"
+    write(clips, *ROWS)
+    other = tmp_path / "elsewhere.mp4"
+    other.write_bytes(b"x")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    rows = (*ROWS[1:], f"{clips}/b/../b/1.mp4,walk,train", f"{other},run,train")
+    (lists / "mine.csv").write_text("\n".join(["path,label,split", *rows]))
+    source = load(lists / "mine.csv", root=str(clips))
+    assert ids(source.train) == ["b/2.mp4", "b/1.mp4", other.as_posix()]
+    assert source.train[1].path == str(clips / "b" / "1.mp4")
+    with pytest.raises(DataError, match=r"lists/b/2\.mp4 is missing \(4 of 6 listed clips"):
+        load(lists / "mine.csv")
+
+
+def test_whole_numbers_are_classes_in_their_order(tmp_path):
+    rows = [f"{part}{label}.mp4,{label},{part}" for label in (10, 9, -1) for part in ("train", "val", "test")]
+    source = load(write(tmp_path, *rows))
+    assert source.classes == ("-1", "9", "10") and [video.label for video in source.train] == [2, 1, 0]
+    with pytest.raises(DataError, match="labels '09' and '9' are the same number"):
+        load(write(tmp_path, *rows, "x.mp4,09,train"))
+
+
+def test_validation_is_cut_from_training_by_group(tmp_path):
+    rows = [f"{label}{n}.mp4,{label},train,{label}{n // 2}" for label in ("run", "walk") for n in range(20)]
+    rows += ["a.mp4,run,test,", "b.mp4,walk,test,"]
+    path = write(tmp_path, *rows, header="path,label,split,group")
+    source = load(path, validation=0.3)
+    groups = {video.group for video in source.validation}
+    assert len(source.validation) == 12 and len(groups) == 6
+    assert [sum(v.label == label for v in source.validation) for label in (0, 1)] == [6, 6]
+    assert not groups & {video.group for video in source.train}
+    assert source.test[0].group == "a.mp4"
+    assert load(path, validation=0.3) == source
+
+
+def test_a_group_of_several_classes_leaves_each_a_clip_to_train_on(tmp_path):
+    # "run" has two groups, but one is the only one that "walk" has, and the other the only one that "jump" has.
+    rows = ["1.mp4,run,train,g", "2.mp4,walk,train,g", "3.mp4,run,train,h", "4.mp4,jump,train,h"]
+    rows += [f"{label}.mp4,{label},test," for label in ("run", "walk", "jump")]
+    path = write(tmp_path, *rows, header="path,label,split,group")
+    with pytest.raises(DataError, match="validation part is empty"):
+        load(path)
+    source = load(write(tmp_path, *rows, "5.mp4,run,train,i", header="path,label,split,group"), validation=0.7)
+    assert {video.group for video in source.train} == {"g", "h"} and ids(source.validation) == ["5.mp4"]
+
+
+def test_classes_that_share_all_their_groups_keep_one():
+    # Their hashes are 0.79 (a), 0.24 (b) and 0.18 (c). Each class would give its lower one: b, c and c; "walk", which
+    # then has none left, takes b back.
+    shared = {"run": "ab", "walk": "bc", "jump": "ca"}
+    train = [
+        Video(f"{name}{group}", "", label, group)
+        for label, (name, groups) in enumerate(shared.items())
+        for group in groups
+    ]
+    assert validation_groups(train, 0.5) == {"c"}
+
+
+def test_missing_clips_are_named_or_counted(tmp_path):
+    path = write(tmp_path, *ROWS, "e.mp4,jump,train", "f.mp4,run,train")
+    for name in ("e.mp4", "f.mp4"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=r"list: .*e\.mp4 is missing \(2 of 7 listed clips are\).*allow_missing"):
+        load(path)
+    source = load(path, allow_missing=True)
+    assert source.absent == 2 and source.classes == ("run", "walk")
+    assert source.notes[0].startswith("2 of 7 listed clips are not in") and source.notes[1].startswith("1 of 3 classes")
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(DataError, match="the validation part is empty: none of its 1 listed clips is in"):
+        load(path, allow_missing=True)
+
+
+def test_classes_without_a_test_clip_are_said(tmp_path):
+    notes = load(write(tmp_path, *ROWS, "e.mp4,jump,train")).notes
+    assert notes == ("1 of 3 classes have no test video, so the result says nothing of them: jump",)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("e.mp4,run,training", r"list\.csv:7: split 'training' is not one of train, val, validation, test"),
+        ("e.mp4,,train", r"list\.csv:7: has no label"),
+        (",run,train", r"list\.csv:7: has no path"),
+        ("a.mp4,run,train", r"list\.csv:7: a\.mp4 is already in line 4"),
+        ("b/../a.mp4,run,train", r"list\.csv:7: a\.mp4 is already in line 4"),
+        ("e.mp4,jump,test", "class jump has no video in the train part"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(tmp_path, row, message):
+    with pytest.raises(DataError, match=message):
+        load(write(tmp_path, *ROWS, row))
+
+
+def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"group g is in both train and test; c\.mp4 leaks"):
+        load(
+            write(
+                tmp_path,
+                *("1.mp4,run,train,g", "2.mp4,run,val,", "c.mp4,run,test,g"),
+                header="path,label,split,group",
+            )
+        )
+    with pytest.raises(DataError, match="the test part is empty: no line has the split test"):
+        load(write(tmp_path, *ROWS[:3]))
+
+
+def test_options_out_of_range(tmp_path):
+    path = write(tmp_path, *ROWS)
+    with pytest.raises(ConfigError, match="data.validation is 1"):
+        load(path, validation=1)
+    with pytest.raises(ConfigError, match="data.mirror is 'yes'"):
+        load(path, mirror="yes")
+    with pytest.raises(DataError, match="root .*nowhere is not a folder"):
+        load(path, root=str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="is a folder; give the CSV file"):
+        load(tmp_path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=100))
+def test_any_bytes_give_a_data_error(tmp_path, data):
+    (tmp_path / "list.csv").write_bytes(b"path,label,split\n" + data)
+    with pytest.raises(DataError):
+        load(tmp_path / "list.csv")

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.reporting import run_directory
+from vidjax.errors import ConfigError, DataError
+from vidjax.evaluation import ensemble, metrics
+
+CLASSES = ["a", "b"]
+
+
+def predicted(scores, failed=(), **changes):
+    """Videos v0, v1, ... of classes 0, 1, 0, 1, ..., with the score of class 0 given; None: failed."""
+    videos = [
+        {"id": f"v{i}", "group": f"g{i}", "label": i % 2, "scores": [p, 1 - p], "views": 3, "view_ranks": [0] * 3}
+        for i, p in enumerate(scores)
+        if p is not None
+    ]
+    failures = [{"id": f"v{i}", "reason": "broken"} for i, p in enumerate(scores) if p is None]
+    base = {"dataset": "toy", "split": "1", "part": "test", "classes": CLASSES, "average": "probabilities"}
+    return {**base, "views_per_video": 3, "videos": videos, "failed": failures, **changes}
+
+
+def average(members, weights=None):
+    return ensemble.average(
+        members, [f"run{i}" for i in range(len(members))], ensemble.normalised(weights, len(members))
+    )
+
+
+def test_scores_are_averaged_video_by_video():
+    other = predicted([0.2, 0.1, 0.3])
+    other["videos"].reverse()  # by id, not by place
+    got = average([predicted([0.9, 0.7, 0.4]), other])
+    np.testing.assert_allclose([v["scores"] for v in got["videos"]], [[0.55, 0.45], [0.4, 0.6], [0.35, 0.65]])
+    assert [video["id"] for video in got["videos"]] == ["v0", "v1", "v2"]
+    assert [video["views"] for video in got["videos"]] == [6, 6, 6]
+    assert metrics.summarise(got)["per_class_correct"] == [1, 1]
+
+
+def test_weights():
+    members = [predicted([1.0]), predicted([0.0]), predicted([0.5])]
+    np.testing.assert_allclose(average(members, [6, 2, 0])["videos"][0]["scores"], [0.75, 0.25])
+    for wrong, message in (([1, 2], "2 weights for 3 runs"), ([1, -1, 1], "0 or more"), ([0, 0, 0], "not all 0")):
+        with pytest.raises(ConfigError, match=message):
+            average(members, wrong)
+
+
+def test_errors_that_are_independent_cancel():
+    """Three runs, each wrong on another third of the videos, are never wrong together."""
+    truth = np.array([1.0, 0.0] * 30)
+    members = []
+    for run in range(3):
+        sure = 0.5 + 0.2 * np.where(np.arange(60) % 3 == run, -1, 1) * (2 * truth - 1)
+        members.append(predicted(sure.tolist()))
+        assert metrics.summarise(members[-1])["video_top1"] == pytest.approx(2 / 3)
+    assert metrics.summarise(average(members))["video_top1"] == 1.0
+
+
+def test_a_video_that_failed_in_any_run_is_failed():
+    got = average([predicted([0.9, None, 0.4]), predicted([0.2, 0.1, None])])
+    assert [video["id"] for video in got["videos"]] == ["v0"]
+    assert got["failed"] == [{"id": "v1", "reason": "run0: broken"}, {"id": "v2", "reason": "run1: broken"}]
+
+
+def relabelled():
+    other = predicted([0.5, 0.5])
+    other["videos"][1]["label"] = 0
+    return other
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        (predicted([0.5, 0.5], dataset="toys"), "run0 and run1 cannot be averaged: dataset 'toy' against 'toys'"),
+        (predicted([0.5, 0.5], split="2"), "split '1' against '2'"),
+        (predicted([0.5, 0.5], part="validation"), "part 'test' against 'validation'"),
+        (predicted([0.5, 0.5], classes=["a", "c"]), "different classes: 'b' against 'c'"),
+        (predicted([0.5, 0.5], classes=["a", "b", "c"]), "different classes, 2 and 3"),
+        (predicted([0.5, 0.5, 0.5]), "video v2 is in run1 alone"),
+        (predicted([0.5]), "video v1 is in run0 alone"),
+        (relabelled(), "video v1 has label 1 against 0"),
+    ],
+)
+def test_runs_on_other_videos_are_refused(other, message):
+    with pytest.raises(DataError, match=message):
+        average([predicted([0.5, 0.5]), other])
+
+
+def runs(folder, *scores, **changes):
+    folders = []
+    for i, values in enumerate(scores):
+        folders.append(run_directory.write(folder / f"run{i}", classes=CLASSES, samples=False, metrics=False))
+        of_run = predicted(values)
+        (folders[-1] / "predictions" / "test.json").write_text(json.dumps(of_run))
+        result = run_directory.result(of_run, seed=i, **changes)
+        (folders[-1] / "result.json").write_text(json.dumps(result))
+    return folders
+
+
+def test_result_has_the_keys_of_a_run(tmp_path):
+    folders = runs(tmp_path, [0.9, 0.7, 0.4, 0.2], [0.2, 0.1, 0.9, 0.7])
+    scored, result = ensemble.of_runs(folders)
+    run = json.loads((folders[0] / "result.json").read_text())
+    assert run.keys() - result.keys() == {"config_hash"}
+    assert result["video_top1"] == metrics.summarise(scored)["video_top1"] == 1.0  # .55, .4, .65, .45 of class 0
+    assert (result["seed"], result["model"]) == ("0+1", "ensemble of 2")
+    assert result["parameters"] == 2 * run["parameters"] and result["views"] == 4
+    assert result["gmacs_per_view"] == 2 * run["gmacs_per_view"]
+    assert result["seconds"] == pytest.approx(2 * run["seconds"])
+    assert (result["inputs"], result["hardware"]) == (run["inputs"], run["hardware"]), "what is equal is said once"
+    assert result["clip_top1"] is None
+    assert result["groups"]["correct"] == [1, 1, 1, 1]
+    assert [(m["run"], m["video_top1"], m["weight"]) for m in result["members"]] == [
+        ("run0", 0.5, 0.5),
+        ("run1", 0.5, 0.5),
+    ]
+
+
+def test_runs_that_cannot_be_averaged(tmp_path):
+    first, second = runs(tmp_path, [0.9, 0.1], [0.9, 0.1])
+    with pytest.raises(ConfigError, match="two or more"):
+        ensemble.of_runs([first])
+    with pytest.raises(ConfigError, match="given twice"):
+        ensemble.of_runs([first, second, first])
+    with pytest.raises(DataError, match=r"nowhere.*result\.json: missing"):
+        ensemble.of_runs([first, tmp_path / "nowhere"])
+    (second / "predictions" / "test.json").unlink()
+    with pytest.raises(DataError, match=r"test\.json: missing"):
+        ensemble.of_runs([first, second])
+    unfinished = {**json.loads((second / "result.json").read_text()), "finished": False}
+    (second / "result.json").write_text(json.dumps(unfinished))
+    with pytest.raises(DataError, match="not finished"):
+        ensemble.of_runs([first, second])
+
+
+def test_no_common_video_is_an_error(tmp_path):
+    folders = runs(tmp_path, [0.9, 0.1], [0.9, 0.1])
+    for folder, scores in zip(folders, ([0.9, None], [None, 0.1])):
+        (folder / "predictions" / "test.json").write_text(json.dumps(predicted(scores)))
+    with pytest.raises(DataError, match="no test video"):
+        ensemble.of_runs(folders)

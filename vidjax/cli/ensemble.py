@@ -1,0 +1,59 @@
+"""Averages the test scores of several finished runs: an ensemble, without training or decoding anything.
+
+All runs must have been tested on the same videos: one data set, one split, one list of classes. Prints a row for each
+run and one for the ensemble; writes predictions/test.json, result.json and report.html to --out.
+
+Example:
+  python -m vidjax ensemble runs/early_fusion runs/slow_fusion runs/late_fusion --weights=2,1,1
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+from vidjax import files
+from vidjax.errors import ConfigError
+from vidjax.evaluation import ensemble
+from vidjax.reporting import report, tables, terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="directories of finished runs")
+    parser.add_argument("--weights", metavar="W1,W2,...", help="weight of each run; default: equal weights")
+    parser.add_argument("--out", type=Path, default=Path("runs/ensemble"), help="folder; default runs/ensemble")
+
+
+def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Runs the verb; returns the exit status."""
+    if overrides:
+        raise ConfigError("ensemble takes no --config.KEY=VALUE: the runs were evaluated by their own")
+    folders, out = arguments.runs, arguments.out
+    weights = _weights(arguments.weights)
+    scored, result = ensemble.of_runs(folders, weights)
+    before = files.read_json(out / "result.json")
+    if (out / "config.json").exists() or (before is not None and "members" not in before):
+        raise ConfigError(f"--out={out} is the directory of a run; give another one")
+    words = [*map(str, folders), *([f"--weights={arguments.weights}"] if weights else [])]
+    result["command"] = shlex.join(["python", "-m", "vidjax", "ensemble", *words, f"--out={out}"])
+    files.write_json(out / "predictions" / "test.json", scored)
+    files.write_json(out / "result.json", result)
+    rows = [tables.result_row(files.read_json(folder / "result.json")) for folder in folders]
+    table = pd.concat([*rows, tables.result_row(result)], ignore_index=True)
+    table.insert(0, "run", [*(folder.name for folder in folders), "ensemble"])
+    terminal.table(table)
+    for failure in scored["failed"]:
+        terminal.say(f"not read: {failure['id']}: {failure['reason']}")
+    terminal.say(f"report: {report.write(out)}")
+    return 0
+
+
+def _weights(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--weights={text}: give numbers with commas between them, e.g. --weights=2,1") from error

@@ -1,0 +1,57 @@
+"""Copying the results of an experiment to where they are committed."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidjax import files
+from vidjax.errors import DataError
+from vidjax.experiment import results
+
+
+def _absolute_paths(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [path for item in value.values() for path in _absolute_paths(item)]
+    if isinstance(value, list):
+        return [path for item in value for path in _absolute_paths(item)]
+    if isinstance(value, str):
+        return re.findall(r"(?:(?<=[\s='\"])|^)(?:~|/[\w.-]+)/\S*", value)
+    return []
+
+
+def collect(workdir: Path | str, destination: Path | str | None = None) -> list[Path]:
+    """Copies the results of an experiment to where they are committed: `results/NAME/RUN.json`.
+
+    Args:
+      workdir: of the experiment.
+      destination: the folder; by default `results/NAME` under the working directory.
+
+    Returns:
+      The files, one for each finished run and for each ensemble of finished runs.
+
+    Raises:
+      DataError: if `workdir` holds no experiment or no finished run, if the members of an ensemble do not fit each
+        other, or if a result names a path of this machine.
+    """
+    workdir = Path(workdir)
+    description = files.read_json(workdir / "experiment.json")
+    if not description:
+        raise DataError(f"{workdir}: no experiment.json; give the --workdir of an experiment")
+    folder = Path(destination) if destination else Path("results") / description["name"]
+    found, errors = results(description["runs"], description.get("ensembles", {}), workdir)
+    if not found:
+        raise DataError(f"{workdir}: no finished run to collect")
+    for name, reason in errors.items():
+        raise DataError(f"ensemble {name}: {reason}")
+    for name, result in found.items():
+        # The command says which machine's folders were used; the config hash and the experiment file say the rest.
+        result.pop("command", None)
+        if paths := _absolute_paths(result):
+            raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, result in found.items():
+        written.append(folder / f"{name}.json")
+        files.write_text(written[-1], files.to_json(result, sort_keys=True))
+    return written

@@ -1,0 +1,230 @@
+"""What is cut from a video: the clip of a training example, and the views of a test."""
+
+import dataclasses
+
+import numpy as np
+
+from vidjax.data import sampling
+from vidjax.data.resizing import RULES, Resize
+from vidjax.errors import ConfigError
+
+# Name -> crops per clip. The last ones are five places, each mirrored, too.
+_CROPS = {"centre": 1, "three": 3, "ten": 10}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What one example is cut from a video. Fields are keys of `config.data`, but for `padding`.
+
+    Attributes:
+      frames: T, frames per clip.
+      sampling: "dense": one after another, at a stride; "segments": one from each of T equal parts of the video.
+      stride: dense: one frame is taken of every `stride` frames of the video.
+      fps: dense: target frame rate, instead of `stride`: frames are taken at the nearest whole frame.
+      position: dense: "random" (a random start in training, evenly spaced clips in evaluation), or "first",
+        "middle", "last": the same clip in both.
+      frame_number: dense: the clip starts at this frame, counted from 0, in training and evaluation; in a
+        video that is too short, at the last start at which it fits.
+      resize: "short_side", "squash" or "letterbox", see `Resize`.
+      short_side: shorter side, in pixels, to which frames are resized while they are decoded; None keeps
+        the file's size.
+      short_side_max: in training the shorter side is drawn uniformly from `short_side` to this, per clip.
+      size: side, in pixels, for squash and letterbox.
+      crop: side, in pixels, of the square that is cut.
+      crop_position: "centre" or "random": where the square is cut in training.
+      padding: grey value 0..255 of what letterbox adds.
+
+    Raises:
+      ConfigError: if a value is out of range or contradicts another.
+    """
+
+    frames: int
+    sampling: str = "dense"
+    stride: int = 1
+    fps: float | None = None
+    position: str = "random"
+    frame_number: int | None = None
+    resize: str = "short_side"
+    short_side: int | None = None
+    short_side_max: int | None = None
+    size: int | None = None
+    crop: int = 112
+    crop_position: str = "centre"
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "crop"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name}={getattr(self, name)}: give at least 1")
+        choices = {
+            "sampling": sampling.SAMPLINGS,
+            "position": sampling.POSITIONS,
+            "resize": RULES,
+            "crop_position": ("centre", "random"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"data.{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
+        self._check_time()
+        self._check_size()
+
+    def _check_time(self) -> None:
+        if self.fps is not None and (self.fps <= 0 or self.stride != 1):
+            raise ConfigError(f"data.fps={self.fps}: give a number above 0, without data.stride ({self.stride})")
+        if self.frame_number is not None and (self.frame_number < 0 or self.position != "random"):
+            raise ConfigError(
+                f"data.frame_number={self.frame_number}: give 0 or more, without data.position ({self.position})"
+            )
+        if self.sampling == "segments":
+            given = [name for name, default in _OF_DENSE.items() if getattr(self, name) != default]
+            if given:
+                raise ConfigError(f"data.sampling=segments takes no data.{given[0]}: leave it out (none)")
+
+    def _check_size(self) -> None:
+        if self.resize == "short_side":
+            if self.size is not None:
+                raise ConfigError(f"data.size={self.size} belongs to data.resize=squash or letterbox")
+            name, side = "short_side", self.short_side
+        else:
+            if self.size is None or self.short_side is not None or self.short_side_max is not None:
+                raise ConfigError(
+                    f"data.resize={self.resize} needs data.size, and takes no data.short_side and data.short_side_max"
+                )
+            name, side = "size", self.size
+        if side is not None and side < self.crop:
+            raise ConfigError(f"data.crop={self.crop} does not fit into data.{name}={side}")
+        if self.short_side_max is not None and self.short_side_max < (self.short_side or self.short_side_max + 1):
+            raise ConfigError(
+                f"data.short_side_max={self.short_side_max}: give data.short_side, and at least as much as that"
+                f" ({self.short_side})"
+            )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a video has one clip alone, the same in training and evaluation."""
+        return self.position != "random" or self.frame_number is not None
+
+    def training_indices(self, count: int, stride: float, rng: np.random.Generator) -> np.ndarray:
+        """Frame numbers, int64 [T], of a training clip.
+
+        Args:
+          count: frames of the video.
+          stride: of dense sampling, in frames of the video: `stride`, or what gives `fps`.
+          rng: draws what is random.
+        """
+        if self.sampling == "segments":
+            return sampling.random_segments(count, self.frames, rng)
+        if self.is_fixed:
+            return self._fixed_indices(count, stride)
+        return sampling.random_clip(count, self.frames, stride, rng)
+
+    def evaluation_indices(self, count: int, stride: float, clips: int) -> np.ndarray:
+        """Frame numbers, int64 [clips, T], of the test clips; arguments as in training. One clip if it is fixed."""
+        if self.sampling == "segments":
+            return sampling.uniform_segments(count, self.frames, clips)
+        if self.is_fixed:
+            return self._fixed_indices(count, stride)[None]
+        return sampling.uniform_clips(count, self.frames, stride, clips)
+
+    def _fixed_indices(self, count: int, stride: float) -> np.ndarray:
+        if self.frame_number is not None:
+            return sampling.clip_from(self.frame_number, count, self.frames, stride)
+        return sampling.clip_at(self.position, count, self.frames, stride)
+
+    def resizing(self, *, training: bool) -> Resize:
+        """The size to which frames are decoded; with a jittered short side in training, its largest."""
+        if self.resize != "short_side":
+            return Resize(self.size, self.resize)
+        return Resize(self.short_side_max if training and self.short_side_max is not None else self.short_side)
+
+    def describe_pace(self) -> str:
+        """Returns e.g. "stride 2", "12.5 fps, middle" or "segments"."""
+        if self.sampling == "segments":
+            return "segments"
+        pace = f"{self.fps:g} fps" if self.fps else f"stride {self.stride}"
+        if self.frame_number is not None:
+            return f"{pace}, from frame {self.frame_number}"
+        return f"{pace}, {self.position}" if self.is_fixed else pace
+
+
+# What segments have no use for -> what it is where it was not given.
+_OF_DENSE = {"stride": 1, "fps": None, "position": "random", "frame_number": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """The test views of a video: view = (clip * places + place) * mirrors + mirror.
+
+    Attributes:
+      clips: clips per video, evenly spaced; 1 is the centred one.
+      crops: "centre"; "three" squares along the longer side of the frame; "ten": the four corners and the centre,
+        each also mirrored (Krizhevsky et al. 2012, section 4.1), of what training cuts its crops from: the
+        centred square of `Clip.crop`, or the whole frame where `Clip.crop_position` is "random".
+      flip: also the mirror image of each; "ten" has them already.
+      side: of the square, in pixels; None: `Clip.crop`.
+    """
+
+    clips: int = 1
+    crops: str = "centre"
+    flip: bool = False
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.clips < 1:
+            raise ConfigError(f"evaluate.clips={self.clips}: give at least 1")
+        if self.crops not in _CROPS:
+            raise ConfigError(f"evaluate.crops={self.crops!r} is not one of {', '.join(_CROPS)}")
+        if self.crops == "ten" and self.flip:
+            raise ConfigError("evaluate.crops=ten has the mirror images already: leave evaluate.flip out (False)")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether each place is shown a second time, mirrored."""
+        return self.flip or self.crops == "ten"
+
+    @property
+    def crop_count(self) -> int:
+        """Crops per clip; those of "ten" contain their mirror images."""
+        return _CROPS[self.crops]
+
+    @property
+    def count(self) -> int:
+        """Views per video."""
+        return self.clips * self.crop_count * (2 if self.flip else 1)
+
+    def describe(self) -> str:
+        """Returns e.g. "2 clips x 3 crops x 2 flips"."""
+        parts = [_counted(self.clips, "clip"), _counted(self.crop_count, "crop")]
+        return " x ".join([*parts, "2 flips"] if self.flip else parts)
+
+    def is_flipped(self, view: int) -> bool:
+        """Whether this view shows the mirror image (the host has mirrored its frames)."""
+        return self.mirrored and view % 2 == 1
+
+    def clip_and_place(self, view: int) -> tuple[int, int]:
+        """Returns which clip this view shows, and which of the places in its frames."""
+        places = self.count // self.clips // (2 if self.mirrored else 1)
+        clip, place = divmod(view // (2 if self.mirrored else 1), places)
+        return clip, place
+
+    def side_of(self, clip: Clip) -> int:
+        """Side, in pixels, of the square that is cut."""
+        return self.side or clip.crop
+
+    def corner(self, place: int, height: int, width: int, clip: Clip) -> tuple[int, int]:
+        """Top and left of the square that is cut at this place from frames of height x width pixels."""
+        side = self.side_of(clip)
+        down, across = height - side, width - side
+        if self.crops == "three":
+            return (down // 2, place * across // 2) if across >= down else (place * down // 2, across // 2)
+        if self.crops == "centre" or place == 4:
+            return down // 2, across // 2
+        whole = clip.crop_position == "random"
+        region = (height, width) if whole else (clip.crop, clip.crop)
+        bottom, right = divmod(place, 2)
+        top, left = (height - region[0]) // 2, (width - region[1]) // 2
+        return top + bottom * (region[0] - side), left + right * (region[1] - side)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,46 @@
+"""Reading a `Video`, whether its frames are in a file or in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vidjax.data import decoding
+from vidjax.data.decoding import Size, VideoInfo
+from vidjax.data.records import Video
+from vidjax.errors import VideoError
+
+
+def probe(video: Video) -> VideoInfo:
+    """Counts the frames of a video; frames in memory have no frame rate.
+
+    Raises:
+      VideoError: as `decoding.probe`.
+    """
+    if video.frames is None:
+        return decoding.probe(video.path, exact_seek=video.exact_seek)
+    t, h, w, _ = video.frames.shape
+    return VideoInfo(t, None, h, w)
+
+
+def read_frames(video: Video, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+    """Reads the frames with the given numbers, in the given order; numbers may repeat.
+
+    Args:
+      video: which.
+      indices: frame numbers, counted from 0.
+      size: (height, width) to which frames are resized; None keeps their own.
+
+    Returns:
+      uint8 [T, H, W, 3], RGB.
+
+    Raises:
+      VideoError: as `decoding.read_frames`.
+    """
+    if video.frames is None:
+        return decoding.read_frames(video.path, indices, size, exact_seek=video.exact_seek)
+    wanted, count = np.asarray(indices, np.int64), len(video.frames)
+    if wanted.min() < 0 or wanted.max() >= count:
+        raise VideoError(video.path, f"frames {wanted.min()} to {wanted.max()} were asked for; it has {count}")
+    frames = video.frames[wanted]
+    rgb = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+    return decoding.resize_frames(rgb, size) if size is not None else rgb

@@ -1,0 +1,114 @@
+"""A CSV file of one's own that names clips: path, label and part of each."""
+
+import os
+import re
+from pathlib import Path
+
+from vidjax.data.records import Source
+from vidjax.data.sources.listed import ListedClip, check_share, source_of_lists
+from vidjax.data.sources.tables import Row, read_table
+from vidjax.errors import ConfigError, DataError
+
+_COLUMNS = ("path", "label", "split")
+_PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+def load(
+    *,
+    annotations: str,
+    root: str | None = None,
+    allow_missing: bool = False,
+    validation: float = 0.1,
+    mirror: str | None = None,
+) -> Source:
+    """Returns the clips that a CSV file names.
+
+    Its header has path, label, split and, if wanted, group:
+
+        path,label,split,group
+        archery/a.mp4,archery,train,monday
+
+    `split` is train, validation (or val) or test. Classes are in alphabetical order, or in that of the numbers
+    where all labels are whole numbers. Clips with the same `group` are near-duplicates (one recording, say) and
+    must be in one part; without one, a clip is a group of its own. Quotes follow RFC 4180; a byte order mark,
+    Windows line ends and blank lines do no harm.
+
+    Args:
+      annotations: the CSV file.
+      root: folder that the paths start from, unless they are absolute; None: the folder of the CSV file.
+      allow_missing: go on without clips that are listed but not there. Classes without any clip are then dropped,
+        and the remaining labels are numbered anew.
+      validation: share of each class's training groups that becomes the validation part where the file lists
+        none: whole groups, at least one per class, the same ones on every machine.
+      mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
+        them, as left and right); None leaves it undeclared, and then nothing may be flipped.
+
+    Returns:
+      The source; `name` is the file's, without suffix.
+
+    Raises:
+      ConfigError: if `validation` or `mirror` is out of range.
+      DataError: if the file does not fit (with the number of the line), a clip is missing, a part is empty, or
+        parts share a clip or a group.
+    """
+    check_share("csv", validation)
+    if mirror not in (None, "invariant", "forbidden"):
+        raise ConfigError(f"csv: data.mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
+    path = Path(annotations).expanduser()
+    if path.is_dir():
+        raise DataError(f"csv: data.annotations={path} is a folder; give the CSV file")
+    folder = Path(root).expanduser() if root else path.parent
+    if not folder.is_dir():
+        raise DataError(f"csv: root {folder} is not a folder")
+    rows = read_table(path, _COLUMNS)
+    listed: dict[str, list[ListedClip]] = {"train": [], "validation": [], "test": []}
+    lines: dict[str, int] = {}
+    for row in rows:
+        part, clip = _read_row(path, row, folder)
+        if clip.id in lines:
+            raise DataError(f"{path}:{row.line}: {clip.id} is already in line {lines[clip.id]}")
+        lines[clip.id] = row.line
+        listed[part].append(clip)
+    for part in ("train", "test"):
+        if not listed[part]:
+            raise DataError(f"{path}: the {part} part is empty: no line has the split {part}")
+    if not listed["validation"]:
+        del listed["validation"]
+    return source_of_lists(
+        path.stem,
+        "given",
+        _classes(path, {row.fields["label"] for row in rows}),
+        listed,
+        root=folder,
+        validation=validation,
+        allow_missing=allow_missing,
+        mirror=mirror,  # type: ignore[arg-type]
+    )
+
+
+def _read_row(path: Path, row: Row, folder: Path) -> tuple[str, ListedClip]:
+    """Returns the part that a row belongs to, and its clip."""
+    for column in _COLUMNS:
+        if not row.fields[column]:
+            raise DataError(f"{path}:{row.line}: has no {column}")
+    split = row.fields["split"]
+    if split not in _PARTS:
+        raise DataError(f"{path}:{row.line}: split {split[:80]!r} is not one of {', '.join(_PARTS)}")
+    # Joined to an absolute path, the folder gives way to it.
+    place = Path(os.path.normpath(folder / row.fields["path"]))
+    base = Path(os.path.normpath(folder))
+    # An id without the folder is the same on every machine.
+    identity = place.relative_to(base).as_posix() if place.is_relative_to(base) else place.as_posix()
+    group = row.fields.get("group") or identity
+    return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, place.is_file())
+
+
+def _classes(path: Path, labels: set[str]) -> list[str]:
+    if not all(re.fullmatch(r"-?[0-9]+", label) for label in labels):
+        return sorted(labels)
+    numbers: dict[int, str] = {}
+    for label in sorted(labels):
+        other = numbers.setdefault(int(label), label)
+        if other != label:
+            raise DataError(f"{path}: the labels {other!r} and {label!r} are the same number, written differently")
+    return [numbers[number] for number in sorted(numbers)]

@@ -1,0 +1,178 @@
+"""From lists of clips to a source: what those sources share whose lists may name clips that are not on this disk."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vidjax.data.records import Mirror, Source, Video
+from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.errors import ConfigError, DataError
+
+
+class ListedClip(NamedTuple):
+    """A clip that a list names.
+
+    Attributes:
+      id: as in `Video`.
+      path: where it is, or should be.
+      class_name: its label.
+      group: as in `Video`.
+      present: whether the file is there.
+    """
+
+    id: str
+    path: Path
+    class_name: str
+    group: str
+    present: bool
+
+
+def check_share(source: str, validation: float) -> None:
+    """Refuses a share of validation that leaves one of the two parts empty.
+
+    Raises:
+      ConfigError: naming the source and the share.
+    """
+    if not 0 < validation < 1:
+        raise ConfigError(f"{source}: data.validation is {validation}; it must lie between 0 and 1")
+
+
+def source_of_lists(
+    name: str,
+    split: str,
+    classes: Sequence[str],
+    listed: Mapping[str, Sequence[ListedClip]],
+    *,
+    root: Path,
+    validation: float,
+    allow_missing: bool,
+    mirror: Mirror,
+    drop_leaks: bool = False,
+    notes: Sequence[str] = (),
+) -> Source:
+    """Returns the source that lists describe, after the checks that every source passes.
+
+    Args:
+      name: of the source.
+      split: as the result row shows it.
+      classes: all class names, in label order. One without any clip on this disk is left out, and the labels
+        behind it are numbered anew.
+      listed: the clips of "train", "test" and, where the lists have it, "validation".
+      root: the folder of the clips, for messages.
+      validation: share of each class's training groups that becomes the validation part where none is listed.
+      allow_missing: go on without clips that are listed but not there; they are counted.
+      mirror: the rule for horizontal flips.
+      drop_leaks: leave out training clips whose group has a test clip, and say how many; without it, such a
+        group is an error.
+      notes: what the user should know besides.
+
+    Raises:
+      DataError: if a clip is missing, or a part or class cannot be used, see `check_parts`.
+    """
+    absent = _count_missing(name, listed, allow_missing)
+    total = sum(map(len, listed.values()))
+    present = {part: [clip for clip in clips if clip.present] for part, clips in listed.items()}
+    for part, clips in present.items():
+        if listed[part] and not clips:
+            raise DataError(
+                f"{name}: the {part} part is empty: none of its {len(listed[part])} listed clips is in {root}"
+            )
+    said = list(notes)
+    if absent:
+        said.append(f"{absent} of {total} listed clips are not in {root}")
+    if drop_leaks:
+        before, present["train"] = len(present["train"]), _untested_groups(present)
+        if len(present["train"]) < before:
+            said.append(
+                f"{before - len(present['train'])} of {before} training clips are left out:"
+                " the test list has clips of the same videos"
+            )
+    there = {clip.class_name for clips in present.values() for clip in clips}
+    left = tuple(class_name for class_name in classes if class_name in there)
+    if len(left) < len(classes):
+        said.append(f"{len(classes) - len(left)} of {len(classes)} classes have no clip there and are left out")
+    parts = _parts(present, left, validation)
+    check_parts(f"{name} in {root}", left, parts)
+    return Source(
+        name=name,
+        split=split,
+        classes=left,
+        train=tuple(parts["train"]),
+        validation=tuple(parts["validation"]),
+        test=tuple(parts["test"]),
+        mirror=mirror,
+        absent=absent,
+        notes=(*said, *untested(left, parts["test"])),
+    )
+
+
+def validation_groups(train: Sequence[Video], share: float) -> set[str]:
+    """Chooses whole groups for validation: of each class those with the lowest hashes, at least one of two.
+
+    The choice is the same on every machine. No class loses all of its groups, not even where groups have clips of
+    several classes.
+
+    Args:
+      train: the training clips.
+      share: of each class's groups.
+    """
+    groups: dict[int, set[str]] = defaultdict(set)
+    for video in train:
+        groups[video.label].add(video.group)
+    needed = {name for names in groups.values() if len(names) == 1 for name in names}
+    chosen: set[str] = set()
+    for names in groups.values():
+        count = min(max(1, round(share * len(names))), len(names) - 1)
+        chosen.update(sorted(names - needed, key=hash_fraction)[:count])
+    # A class may still have lost all its groups to the choices of other classes.
+    for names in groups.values():
+        if names <= chosen:
+            chosen.remove(max(names, key=hash_fraction))
+    return chosen
+
+
+def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
+    """Returns a note of which classes have no test video, so that nothing is measured of them; else nothing."""
+    tested = {video.label for video in test}
+    missing = [name for label, name in enumerate(classes) if label not in tested]
+    if not missing:
+        return []
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
+
+
+def _count_missing(name: str, listed: Mapping[str, Sequence[ListedClip]], allow_missing: bool) -> int:
+    """Counts the listed clips that are not there; refuses them unless they may be missing."""
+    missing = [clip for clips in listed.values() for clip in clips if not clip.present]
+    if missing and not allow_missing:
+        total = sum(map(len, listed.values()))
+        raise DataError(
+            f"{name}: {missing[0].path} is missing ({len(missing)} of {total} listed clips are); "
+            "--config.data.allow_missing=True goes on without them"
+        )
+    return len(missing)
+
+
+def _untested_groups(present: Mapping[str, Sequence[ListedClip]]) -> list[ListedClip]:
+    """The training clips of groups that are not tested."""
+    tested = {clip.group for clip in present["test"]}
+    return [clip for clip in present["train"] if clip.group not in tested]
+
+
+def _parts(
+    present: Mapping[str, Sequence[ListedClip]], classes: Sequence[str], validation: float
+) -> dict[str, list[Video]]:
+    labels = {name: label for label, name in enumerate(classes)}
+    videos = {
+        part: [Video(clip.id, str(clip.path), labels[clip.class_name], clip.group) for clip in clips]
+        for part, clips in present.items()
+    }
+    if "validation" in videos:
+        return {part: videos[part] for part in ("train", "validation", "test")}
+    held_out = validation_groups(videos["train"], validation)
+    return {
+        "train": [video for video in videos["train"] if video.group not in held_out],
+        "validation": [video for video in videos["train"] if video.group in held_out],
+        "test": videos["test"],
+    }

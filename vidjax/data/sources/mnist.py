@@ -1,0 +1,176 @@
+"""MNIST: handwritten digits, as clips of one frame; without its files scikit-learn's digits stand in.
+
+LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Document Recognition". Other sets in the
+same files (Fashion-MNIST, Kuzushiji-MNIST) load likewise; their classes are called "0" to "9", too.
+"""
+
+import gzip
+import struct
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vidjax.data.records import Source, Video
+from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.errors import ConfigError, DataError
+
+_CLASSES = tuple("0123456789")
+_UNSIGNED_BYTES = 0x08  # third byte of an idx file
+
+
+def load(*, root: str | None = None, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Source:
+    """Returns the digits of the idx files in `root`, whatever parts are there; without `root`, scikit-learn's.
+
+    - train and t10k: the official 60,000 and 10,000 digits; validation is cut from the training digits.
+    - t10k alone: its digits are cut into all three parts (8,000, 1,000 and 1,000).
+    - no `root`: the 1,797 digits of 8 x 8 pixels of `sklearn.datasets.load_digits`, their 17 grey levels spread over
+      0..255, cut likewise. The source is then called "digits".
+
+    Cuts go by class, and within it by a hash of the seed and the digit's number. A digit is a clip of one frame (a
+    longer clip repeats it), its grey value three times.
+
+    Args:
+      root: folder of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+        t10k-labels-idx1-ubyte, each as it is or as .gz.
+      seed: of the cuts.
+      validation: share of each class that is cut for validation.
+      test: share of each class that is cut for the test, where there is no official one.
+
+    Returns:
+      The source; every digit is a group of its own; flips are forbidden.
+
+    Raises:
+      ConfigError: if a share is out of range.
+      DataError: if a file is missing or damaged, or files do not fit each other.
+    """
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise ConfigError(
+            f"mnist: data.validation ({validation}) and data.test ({test}) must be above 0, together below 1"
+        )
+    notes: tuple[str, ...] = ()
+    if root is None:
+        name, split = "digits", f"hash, seed {seed}"
+        parts = _cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
+        notes = ("no data.root with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
+    else:
+        name, folder = "mnist", Path(root).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"mnist: root {folder} is not a folder")
+        tested = _read_digits(folder, "t10k")
+        if _find(folder, "train-images-idx3-ubyte") or _find(folder, "train-labels-idx1-ubyte"):
+            split = f"official, validation by hash, seed {seed}"
+            parts = {**_cut(_read_digits(folder, "train"), {"validation": validation}, seed), "test": tested}
+        else:
+            split = f"hash of the test digits, seed {seed}"
+            parts = _cut(tested, {"test": test, "validation": validation}, seed)
+            notes = (f"{folder} has no training digits: its {len(tested)} test digits are cut into all three parts",)
+    check_parts(name, _CLASSES, parts)
+    return Source(
+        name=name,
+        split=split,
+        classes=_CLASSES,
+        train=tuple(parts["train"]),
+        validation=tuple(parts["validation"]),
+        test=tuple(parts["test"]),
+        mirror="forbidden",
+        notes=notes,
+    )
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Reads an idx file of unsigned bytes, gzipped where its name ends in .gz.
+
+    The file: two zero bytes, the type 8, the number of dimensions, each size as a big-endian uint32, then the
+    values, the last dimension fastest.
+
+    Args:
+      path: the file.
+      dimensions: how many it must have.
+
+    Returns:
+      uint8, read-only, of the shape that the file states.
+
+    Raises:
+      DataError: if the file cannot be read, or is of another kind or length.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read, it may be damaged or cut short: {error}") from error
+    start = 4 + 4 * dimensions
+    expected = bytes([0, 0, _UNSIGNED_BYTES, dimensions])
+    if len(content) < start or content[:4] != expected:
+        raise DataError(
+            f"{path} is no idx file of {dimensions} dimension(s): it begins with {content[:4].hex(' ') or 'nothing'},"
+            f" not with {expected.hex(' ')} and the sizes"
+        )
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    count = 1
+    for size in shape:
+        count *= size
+    if len(content) - start != count:
+        raise DataError(
+            f"{path}: its header states {' x '.join(map(str, shape))} = {count} values; it holds {len(content) - start}"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _read_digits(folder: Path, part: str) -> list[Video]:
+    """The digits of one official part, "train" or "t10k"."""
+    paths = {}
+    for kind in ("images-idx3", "labels-idx1"):
+        name = f"{part}-{kind}-ubyte"
+        path = _find(folder, name)
+        if path is None:
+            raise DataError(f"mnist: {folder} has neither {name} nor {name}.gz")
+        paths[kind] = path
+    images, labels = read_idx(paths["images-idx3"], 3), read_idx(paths["labels-idx1"], 1)
+    if len(images) != len(labels):
+        raise DataError(f"{paths['images-idx3']} has {len(images)} images, {paths['labels-idx1']} {len(labels)} labels")
+    if not images.size:
+        raise DataError(f"{paths['images-idx3']}: holds no pixel, its shape is {images.shape}")
+    if labels.max() >= len(_CLASSES):
+        number = int(np.argmax(labels >= len(_CLASSES)))
+        raise DataError(f"{paths['labels-idx1']}: label {number} is {labels[number]}; digits have labels from 0 to 9")
+    return _videos(part, images, labels, str(paths["images-idx3"]))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _embedded_digits() -> list[Video]:
+    from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return _videos("digits", images, digits.target, "scikit-learn's digits")
+
+
+def _videos(part: str, images: np.ndarray, labels: np.ndarray, origin: str) -> list[Video]:
+    """Clips of one frame, uint8 [1, H, W, 1], views of one array."""
+    videos = []
+    for number, (image, label) in enumerate(zip(images, labels)):
+        identity = f"{part}/{number:05d}"
+        frames = image[np.newaxis, :, :, np.newaxis]
+        videos.append(Video(identity, f"{origin}#{number}", int(label), group=identity, frames=frames))
+    return videos
+
+
+def _cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
+    """Cuts off a share of each class for each part that is named; the rest is "train". Keeps the order."""
+    of_class: dict[int, list[Video]] = defaultdict(list)
+    for video in videos:
+        of_class[video.label].append(video)
+    part_of: dict[str, str] = {}
+    for members in of_class.values():
+        shuffled = iter(sorted((video.id for video in members), key=lambda name: hash_fraction(seed, name)))
+        for part, share in shares.items():
+            part_of.update((next(shuffled), part) for _ in range(round(share * len(members))))
+    parts: dict[str, list[Video]] = {"train": [], **{part: [] for part in shares}}
+    for video in videos:
+        parts[part_of.get(video.id, "train")].append(video)
+    return {part: parts[part] for part in ("train", "validation", "test") if part in parts}

@@ -1,0 +1,218 @@
+"""Ensembles: the scores of several finished runs, averaged video by video (Karpathy et al. 2014, table 1, last row).
+
+Works on the files of the runs alone: nothing is decoded or computed again.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidjax import files
+from vidjax.errors import ConfigError, DataError
+from vidjax.evaluation import metrics
+
+Predictions = Mapping[str, Any]
+
+
+def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Averages the stored test predictions of finished runs.
+
+    Args:
+      folders: run directories, or folders of `evaluations/` in them; two or more.
+      weights: of the runs, 0 or more, not all 0; None: equal.
+
+    Returns:
+      The contents of a predictions file and of a `result.json`.
+
+    Raises:
+      ConfigError: for fewer than two runs, a run given twice, or weights that do not fit.
+      DataError: if a run is not finished or was not tested on the same videos as the first, or if no video is left.
+    """
+    if len(folders) < 2:
+        raise ConfigError("an ensemble has two or more runs")
+    resolved = [folder.resolve() for folder in folders]
+    if len(set(resolved)) < len(resolved):
+        twice = next(folder for folder, path in zip(folders, resolved) if resolved.count(path) > 1)
+        raise ConfigError(f"{twice} is given twice; --weights counts a run more than once")
+    shares = normalised(weights, len(folders))
+    results = [_finished_result(folder) for folder in folders]
+    scored = average(
+        [_read(folder / "predictions" / "test.json") for folder in folders], list(map(str, folders)), shares
+    )
+    if not scored["videos"]:
+        raise DataError(f"no test video could be read by all of {', '.join(map(str, folders))}")
+    return scored, result_of(results, scored, [folder.name for folder in folders], shares)
+
+
+def normalised(weights: Sequence[float] | None, runs: int) -> np.ndarray:
+    """The weights as float64 [runs] that sum to 1; equal ones where none are given.
+
+    Raises:
+      ConfigError: for another number of weights, a negative one, or only zeros.
+    """
+    values = np.ones(runs) if weights is None else np.asarray(weights, np.float64)
+    if len(values) != runs:
+        raise ConfigError(f"--weights: {len(values)} weights for {runs} runs; give one for each, in their order")
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise ConfigError(f"--weights={','.join(f'{v:g}' for v in values)}: give numbers of 0 or more, not all 0")
+    return values / values.sum()
+
+
+def average(members: Sequence[Predictions], names: Sequence[str], weights: np.ndarray) -> dict[str, Any]:
+    """Averages predictions files.
+
+    The scores of a video in a predictions file are probabilities, whatever was averaged over its views; the ensemble's
+    are their weighted mean. The scores of single views are not in the files, so an ensemble has no clip accuracy.
+
+    Args:
+      members: contents of predictions files.
+      names: of the members, for messages.
+      weights: float [members], summing to 1.
+
+    Returns:
+      The content of a predictions file, videos in the order of the first; `view_ranks` are empty. A video that failed
+      in any member is failed.
+
+    Raises:
+      DataError: naming the first thing in which a member differs from the first.
+    """
+    first = members[0]
+    for member, name in zip(members[1:], names[1:]):
+        _check_same(first, member, names[0], name)
+    by_id = [{video["id"]: video for video in member["videos"]} for member in members]
+    failures: dict[str, str] = {}
+    for member, name in zip(members, names):
+        for failure in member["failed"]:
+            failures.setdefault(failure["id"], f"{name}: {failure['reason']}")
+    videos = []
+    for video in first["videos"]:
+        if video["id"] in failures:
+            continue
+        of_members = [videos_of_one[video["id"]] for videos_of_one in by_id]
+        scores = weights @ np.array([record["scores"] for record in of_members])
+        videos.append(
+            {
+                "id": video["id"],
+                "group": video["group"],
+                "label": video["label"],
+                "scores": [float(f"{score:.7g}") for score in scores],
+                "views": sum(record["views"] for record in of_members),
+                "view_ranks": [],
+            }
+        )
+    return {
+        **{key: first[key] for key in ("dataset", "split", "part", "classes")},
+        "average": _joined(member["average"] for member in members),
+        "views_per_video": sum(member["views_per_video"] for member in members),
+        "videos": videos,
+        "failed": [{"id": video_id, "reason": reason} for video_id, reason in failures.items()],
+    }
+
+
+def result_of(
+    results: Sequence[Mapping[str, Any]], scored: Predictions, names: Sequence[str], weights: np.ndarray
+) -> dict[str, Any]:
+    """The result row of an ensemble, with the keys of a run's where they make sense.
+
+    Parameters, GMACs, views and seconds are sums over the members; seeds, inputs and the like are joined.
+
+    Args:
+      results: contents of the members' `result.json`.
+      scored: what `average` made of their predictions.
+      names: of the members.
+      weights: float [members].
+
+    Returns:
+      The content of a `result.json`; clip accuracies are None, `members` says what was averaged.
+    """
+    first = results[0]
+    joined = {
+        key: _joined((r.get(key) for r in results), separator)
+        for key, separator in (("inputs", ", "), ("seed", "+"), ("resolution", "+"), ("views_detail", " + "))
+    }
+    provenance = {
+        key: _joined(r.get(key) for r in results)
+        for key in ("train_videos", "validation_videos", "absent_clips", "steps", "batch_size", "parallel", "hardware")
+    }
+    return {
+        "model": f"ensemble of {len(results)}",
+        "dataset": first["dataset"],
+        "split": first["split"],
+        "parameters": sum(r["parameters"] for r in results),
+        "gmacs_per_view": sum(r["gmacs_per_view"] for r in results),
+        "views": sum(r["views"] for r in results),
+        **joined,
+        **metrics.summarise(scored),
+        "clip_top1": None,
+        "clip_top5": None,
+        "seconds": round(sum(r["seconds"] for r in results), 1),
+        "classes": list(scored["classes"]),
+        "average": scored["average"],
+        **provenance,
+        "versions": first.get("versions", {}) if _same(r.get("versions") for r in results) else {},
+        "commit": _joined(r.get("commit") for r in results),
+        "date": max(r.get("date", "") for r in results),
+        "members": [
+            {
+                "run": name,
+                "model": r["model"],
+                "seed": r["seed"],
+                "weight": round(float(weight), 6),
+                "video_top1": r["video_top1"],
+                "config_hash": r.get("config_hash"),
+            }
+            for name, r, weight in zip(names, results, weights, strict=True)
+        ],
+        "finished": True,
+    }
+
+
+def _finished_result(folder: Path) -> dict[str, Any]:
+    result = _read(folder / "result.json")
+    if not result.get("finished"):
+        raise DataError(f"{folder}: the run is not finished; the same command again resumes it")
+    return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: missing or no JSON; give the directories of finished runs")
+    return content
+
+
+def _check_same(first: Predictions, other: Predictions, first_name: str, name: str) -> None:
+    """Refuses what was not tested on the same videos."""
+    both = f"{first_name} and {name} cannot be averaged"
+    for key in ("dataset", "split", "part"):
+        if first[key] != other[key]:
+            raise DataError(f"{both}: {key} {first[key]!r} against {other[key]!r}")
+    if list(first["classes"]) != list(other["classes"]):
+        pairs = zip(first["classes"], other["classes"])
+        numbers = f", {len(first['classes'])} and {len(other['classes'])}"
+        where = next((f": {a!r} against {b!r}" for a, b in pairs if a != b), numbers)
+        raise DataError(f"{both}: they have different classes{where}")
+    labels, others = ({video["id"]: video["label"] for video in part["videos"]} for part in (first, other))
+    ids, other_ids = (
+        known.keys() | {failure["id"] for failure in part["failed"]}
+        for known, part in ((labels, first), (others, other))
+    )
+    if ids != other_ids:
+        odd = min(ids ^ other_ids)
+        raise DataError(f"{both}: video {odd} is in {first_name if odd in ids else name} alone")
+    for video_id in labels.keys() & others.keys():
+        if labels[video_id] != others[video_id]:
+            raise DataError(f"{both}: video {video_id} has label {labels[video_id]} against {others[video_id]}")
+
+
+def _same(values: Iterable[Any]) -> bool:
+    first, *rest = values
+    return all(value == first for value in rest)
+
+
+def _joined(values: Iterable[Hashable], separator: str = ", ") -> Any:
+    """The value where all are equal; else the distinct ones, as text."""
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else separator.join(map(str, distinct))

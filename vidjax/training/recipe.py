@@ -1,0 +1,124 @@
+"""The optimizer and the schedule that a config describes, and what else it says on how weights move."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from vidjax.errors import ConfigError
+from vidjax.training import groups, optimizers, schedules
+from vidjax.training.durations import to_steps
+
+# How the rate follows the batch size -> the factor for a batch that is r times the base one.
+BATCH_SCALINGS = {"linear": lambda r: r, "sqrt": math.sqrt}  # Goyal et al. 2017; Krizhevsky 2014
+
+# What numbers must be, as in `vidjax.run`: -> (the check, the keys).
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        "train.accumulate train.stop_after schedule.patience optimizer.base_batch_size optimizer.newton_schulz_steps"
+        " optimizer.min_size_to_factor",
+    ),
+    "0 or more": (
+        lambda value: value >= 0,
+        "schedule.cooldown schedule.warmup_from optimizer.l2 optimizer.weight_decay optimizer.initial_accumulator"
+        " optimizer.adam_ratio",
+    ),
+    "a number above 0": (
+        lambda value: value > 0,
+        "schedule.power schedule.decay_rate schedule.div_factor schedule.final_div_factor optimizer.eps"
+        " optimizer.consistent_rms optimizer.clipping_threshold optimizer.decay_rate",
+    ),
+    "a number from 0 to below 1": (
+        lambda value: 0 <= value < 1,
+        "optimizer.momentum optimizer.b1 optimizer.b2 optimizer.decay optimizer.rho",
+    ),
+    "a number from 0 to 1": (lambda value: 0 <= value <= 1, "schedule.final_fraction"),
+    "a number above 0 and below 1": (
+        lambda value: 0 < value < 1,
+        "train.ema schedule.factor schedule.pct_start schedule.threshold",
+    ),
+}
+
+_DURATIONS = ("warmup", "decay_every")
+_DURATION_KEYS = {f"{name}_{unit}": name for name in _DURATIONS for unit in ("steps", "epochs", "fraction")}
+_NOT_OPTIONS = ("name", "learning_rate", "scale_with_batch", "base_batch_size", "multipliers", "freeze")
+
+
+def peak_rate(config: ConfigDict) -> float:
+    """The learning rate of the config, scaled with the batch size where it says so."""
+    section = config.optimizer
+    if section.scale_with_batch is None:
+        if section.base_batch_size is not None:
+            raise ConfigError("optimizer.base_batch_size is of no use without optimizer.scale_with_batch")
+        return section.learning_rate
+    ratio = config.train.batch_size / (section.base_batch_size or 256)
+    return section.learning_rate * BATCH_SCALINGS[section.scale_with_batch](ratio)
+
+
+def schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
+    """Builds step -> learning rate."""
+    given = config.schedule.to_dict()
+    name = given.pop("name")
+    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in _DURATION_KEYS}
+    for key, of in _DURATION_KEYS.items():
+        if given.get(key) is not None:
+            rest[f"{of}_steps"] = to_steps(
+                given, of, path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps
+            )
+    return schedules.create(name, peak_rate(config), total_steps, **rest)
+
+
+def optimizer(config: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Builds the optimizer, with its multipliers and what is frozen."""
+    section = config.optimizer
+    return optimizers.create(
+        section.name,
+        learning_rate,
+        multipliers=groups.read_multipliers(section.multipliers, "optimizer.multipliers"),
+        freeze=frozen(config),
+        **{key: value for key, value in section.items() if key not in _NOT_OPTIONS},
+    )
+
+
+def frozen(config: ConfigDict) -> tuple[str, ...]:
+    """The patterns of what does not move."""
+    return groups.read_patterns(config.optimizer.freeze, "optimizer.freeze")
+
+
+def check_groups(config: ConfigDict, params: Any) -> None:
+    """Refuses patterns that stand for no parameter, and a config that freezes them all.
+
+    Args:
+      config: resolved.
+      params: of the model, or their shapes.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    multipliers = groups.read_multipliers(config.optimizer.multipliers, "optimizer.multipliers")
+    groups.check(tuple(multipliers), params, "optimizer.multipliers")
+    groups.check(frozen(config), params, "optimizer.freeze")
+    if groups.all_frozen(frozen(config), params):
+        raise ConfigError(f"optimizer.freeze={config.optimizer.freeze!r} leaves nothing to train")
+
+
+def check_validation(config: ConfigDict, schedule: optax.Schedule, validation_videos: int) -> None:
+    """Refuses what needs validations where there are none.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    regular = {
+        f"schedule.name={config.schedule.name}": isinstance(schedule, schedules.Plateau),
+        f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
+    }
+    for key in [key for key, used in regular.items() if used]:
+        if not validation_videos or not config.train.validate_every:
+            raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
+    if config.evaluate.weights == "best" and not validation_videos:
+        raise ConfigError("evaluate.weights=best needs validation videos to choose by")
+    if config.evaluate.weights == "ema" and config.train.ema is None:
+        raise ConfigError("evaluate.weights=ema needs train.ema, e.g. 0.999")

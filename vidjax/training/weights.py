@@ -1,0 +1,111 @@
+"""Which weights are evaluated: the last, the averaged or the best by validation."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vidjax.errors import VidjaxError
+from vidjax.training.checkpoints import Checkpoints
+from vidjax.training.monitor import Monitor
+from vidjax.training.state import TrainState, Weights
+
+WEIGHTS = ("last", "ema", "best")
+
+
+class Trained(NamedTuple):
+    """What training leaves.
+
+    Attributes:
+      state: after the last step.
+      monitor: of its validations.
+      seconds: wall time spent on training, over all sittings.
+    """
+
+    state: TrainState
+    monitor: Monitor
+    seconds: float
+
+
+class BestWeights:
+    """Keeps the weights of the best validation in `checkpoints_best/`, beside the checkpoints of the run.
+
+    A run may be killed between a best validation and the next checkpoint, from before which it is resumed. So
+    the best weights that the newest checkpoint knows of stay until a newer checkpoint knows better ones.
+
+    Args:
+      workdir: of the run.
+      checkpoints: of the run.
+    """
+
+    def __init__(self, workdir: Path, checkpoints: Checkpoints):
+        self._best = Checkpoints(_folder(workdir))
+        self._checkpoints = checkpoints
+        self._known: int | None = None
+
+    def __enter__(self) -> "BestWeights":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._best.__exit__(*exception)
+
+    def resume(self, step: int, best_step: int | None) -> None:
+        """Forgets what came after the checkpoint of `step` steps, which knows the best of `best_step`."""
+        self._known = best_step
+        for later in [each for each in self._best.steps() if each > step]:
+            self._best.delete(later)
+
+    def save(self, weights: Weights, step: int) -> None:
+        """Saves the weights of a new best validation."""
+        self.tidy()
+        self._best.save(weights, step)
+
+    def before_checkpoint(self, best_step: int | None) -> None:
+        """Makes sure that what a checkpoint is about to note as the best is on disk."""
+        self._best.wait()
+        self._known = best_step
+
+    def tidy(self) -> None:
+        """Removes all but the best weights that the newest checkpoint knows of."""
+        self._checkpoints.wait()
+        self._best.wait()
+        for other in self._best.steps():
+            if other != self._known:
+                self._best.delete(other)
+
+
+def validated(state: TrainState) -> TrainState:
+    """The state with the weights that validation scores: the averaged ones where they are kept."""
+    return state.with_weights(state.ema) if state.ema is not None else state
+
+
+def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainState, dict[str, Any]]:
+    """Puts the chosen weights into a state.
+
+    Args:
+      name: of `WEIGHTS`; None: what validation scored, so averaged ones where they are kept, otherwise the last.
+      trained: the run.
+      workdir: of the run.
+
+    Returns:
+      The state to evaluate, and what a result says of it: weights, best_step, stopped_early.
+
+    Raises:
+      VidjaxError: if the run has no such weights.
+    """
+    state, monitor, _ = trained
+    name = name or ("ema" if state.ema is not None else "last")
+    about = {"weights": name, "best_step": monitor.best_step, "stopped_early": monitor.stops}
+    if name == "ema":
+        if state.ema is None:
+            raise VidjaxError("evaluate.weights=ema: the run keeps no averaged weights; train with train.ema")
+        return validated(state), about
+    if name == "best":
+        if monitor.best_step is None or not _folder(workdir).is_dir():
+            raise VidjaxError(f"{workdir}: evaluate.weights=best, but there was no validation so far")
+        with Checkpoints(_folder(workdir), read_only=True) as checkpoints:
+            weights, _ = checkpoints.restore(state.weights, monitor.best_step)
+        return state.with_weights(weights), about
+    return state, about
+
+
+def _folder(workdir: Path) -> Path:
+    return workdir / "checkpoints_best"
