@@ -5,11 +5,11 @@ python launch.py --config=configs/multires.py
     half minutes. Gives chance (12.5%): no single frame tells a class of `motion`.
 
 python launch.py --config=configs/multires.py:base=early_fusion
-    The two streams on early fusion. Two minutes; what it gives stands in the README's table.
+    The two streams, of 24 pixels each, on early fusion. One minute. Gives about 62% video top-1.
 
 python launch.py --config=configs/multires.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    64 -> 56 pixels, for 2 CPU cores; what it gives there stands in the README's table.
+    64 -> 56 pixels, for 2 CPU cores; not run there yet.
 
 python launch.py --config=configs/multires.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
