@@ -12,9 +12,6 @@ from vidjax.plan import Experiment, Setting
 
 _FOUR = ("single frame", "early fusion", "late fusion", "slow fusion")
 
-# What response normalisation needs besides to learn at all; the preset is made for batch normalisation.
-_LRN_TRAINING: dict[str, object] = {}
-
 
 def get_experiment():
     return Experiment(
@@ -31,7 +28,7 @@ def get_experiment():
                 "multires, early fusion": Setting("configs/multires.py:base=early_fusion"),
             },
             "normalization": {
-                "LRN": Setting(overrides={"model.normalization": "lrn", **_LRN_TRAINING}),
+                "LRN": Setting(overrides={"model.normalization": "lrn"}),
                 "BatchNorm": Setting(overrides={"model.normalization": "batch"}),
             },
         },

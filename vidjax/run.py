@@ -353,5 +353,7 @@ def device_description() -> str:
     kind = devices[0].device_kind
     if devices[0].platform == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return f"CPU, {cores} cores" + (f", {len(devices)} virtual devices" if len(devices) > 1 else "")
+        return f"CPU, {cores} core{'s' * (cores != 1)}" + (
+            f", {len(devices)} virtual devices" if len(devices) > 1 else ""
+        )
     return f"{len(devices)} x {kind}"

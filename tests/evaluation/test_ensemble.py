@@ -110,6 +110,7 @@ def test_result_has_the_keys_of_a_run(tmp_path):
     assert result["seconds"] == pytest.approx(2 * run["seconds"])
     assert (result["inputs"], result["hardware"]) == (run["inputs"], run["hardware"]), "what is equal is said once"
     assert result["clip_top1"] is None
+    assert result["classes"] == CLASSES and result["videos"] == 4
     assert result["groups"]["correct"] == [1, 1, 1, 1]
     assert [(m["run"], m["video_top1"], m["weight"]) for m in result["members"]] == [
         ("run0", 0.5, 0.5),

@@ -71,4 +71,7 @@ def test_block_says_where_its_numbers_come_from():
     assert "| net | 50.0 | 1 |" in block
     assert "hardware: cpu, 2 cores" in block
     assert "code: 0123abc" in block
+    averaged = {**result, "commit": "0123abc, 4567def", "members": []}
+    both = readme.experiment_block("Title", rows, [COLUMNS["video_top1"]], {"a": result, "b": averaged})
+    assert "code: 0123abc." in both, "the members of an ensemble are runs themselves"
     assert "No results yet" in readme.experiment_block("Title", [Row({"model": "net"}, [], 1)], [COLUMNS["model"]], {})

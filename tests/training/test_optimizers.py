@@ -189,7 +189,7 @@ def orthogonal(matrix):
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 2, 3, 5)])
 def test_three_muon_steps_on_a_quadratic(shape):
-    """Kernels are orthogonalised as matrices [everything else, output]; the bias gets Nadam at its own rate."""
+    """Kernels are orthogonalised as matrices [everything else, output]; the bias gets Adam at its own rate."""
     start = np.random.default_rng(0).normal(size=shape)
     optimizer = optimizers.create("muon", 0.1, adam_ratio=0.5, weight_decay=0.3)
     params = {"kernel": jnp.array(start), "bias": jnp.full((1,), B0)}
@@ -203,7 +203,7 @@ def test_three_muon_steps_on_a_quadratic(shape):
         ahead = 0.95 * m / (1 - 0.95 ** (t + 1)) + 0.05 * w / (1 - 0.95**t)
         w = w - 0.1 * (max(1, columns / rows) ** 0.5 * orthogonal(ahead) + 0.3 * w)
     np.testing.assert_allclose(params["kernel"].reshape(w.shape), w, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(params["bias"], scalar(nadam(0.05, b2=0.95), B0)[-1:], rtol=1e-5)
+    np.testing.assert_allclose(params["bias"], scalar(adam(0.05, b2=0.95), B0)[-1:], rtol=1e-5)
 
 
 def test_muon_with_consistent_size_of_a_step():

@@ -130,7 +130,7 @@ def result_of(
     first = results[0]
     joined = {
         key: _joined((r.get(key) for r in results), separator)
-        for key, separator in (("inputs", ", "), ("seed", "+"), ("resolution", "+"), ("views_detail", " + "))
+        for key, separator in (("inputs", "; "), ("seed", "+"), ("resolution", "+"), ("views_detail", " + "))
     }
     provenance = {
         key: _joined(r.get(key) for r in results)

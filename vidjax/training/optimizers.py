@@ -20,7 +20,7 @@ from optax import ScalarOrSchedule as Rate
 from vidjax import options as _options
 from vidjax.errors import ConfigError
 from vidjax.training import groups
-from vidjax.training.transforms import add_decay, as_matrices, assemble, scale_by_adagrad
+from vidjax.training.transforms import add_decay, as_matrices, assemble, kernel_or_rest, scale_by_adagrad
 
 
 def sgd(rate: Rate, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False) -> Optimizer:
@@ -189,8 +189,8 @@ def muon(
 
     A kernel is any parameter of two or more axes, the classifier's too (Jordan leaves that to Adam). A
     convolution's [..., in, out] is the matrix [... * in, out]. Optax corrects the momentum for its start at
-    zero, Jordan's code does not: after orthogonalisation only the share of g in the look-ahead differs. With
-    `nesterov` Optax gives the rest Nadam in the place of Adam.
+    zero, Jordan's code does not: after orthogonalisation only the share of g in the look-ahead differs. The
+    rest gets Adam as in Jordan's code; `optax.contrib.muon` by itself gives it Nadam.
 
     Args:
       rate: of the kernels; 0.02 in Jordan's code.
@@ -206,18 +206,20 @@ def muon(
       weight_decay: decoupled.
       decay_all: decays what is no kernel, too, at the rate of the kernels.
     """
-    descent = optax.contrib.muon(
+    orthogonal = optax.contrib.muon(
         1.0,
         beta=momentum,
         nesterov=nesterov,
         ns_steps=newton_schulz_steps,
         consistent_rms=consistent_rms,
-        adam_learning_rate=adam_ratio,
-        adam_b1=b1,
-        adam_b2=b2,
         muon_weight_dimension_numbers=as_matrices,
     )
-    return assemble(optax.chain(descent, optax.scale(-1.0)), rate, 0.0, weight_decay, decay_all)
+    # Optax's own Adam for the rest looks ahead, too, where `nesterov` is set; Jordan's does not.
+    parts = {
+        "kernel": optax.chain(orthogonal, optax.scale(-1.0)),
+        "rest": optax.chain(optax.scale_by_adam(b1, b2), optax.scale(adam_ratio)),
+    }
+    return assemble(optax.partition(parts, kernel_or_rest), rate, 0.0, weight_decay, decay_all)
 
 
 def adafactor(

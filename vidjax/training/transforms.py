@@ -39,6 +39,11 @@ def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def kernel_or_rest(params: Any) -> Any:
+    """Labels for `optax.partition`: "kernel" for kernels and matrices, else "rest"."""
+    return jax.tree.map(lambda kernel: "kernel" if kernel else "rest", _is_kernel(params))
+
+
 def as_matrices(params: Any) -> Any:
     """How Muon reads each parameter as a matrix [inputs, outputs]; None for what has one axis."""
 
