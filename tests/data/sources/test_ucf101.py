@@ -82,7 +82,7 @@ def test_classes_without_clips_are_dropped_and_labels_renumbered(ucf):
 def test_an_empty_part_says_so(ucf):
     for path in ucf[0].glob("*/*_g01_*"):
         path.unlink()
-    with pytest.raises(DataError, match=r"split 1: the test part is empty: none of the 6 clips of testlist01\.txt"):
+    with pytest.raises(DataError, match=r"ucf101 \(split 1\): the test part is empty: none of its 6 listed clips"):
         load(ucf, allow_missing=True)
 
 

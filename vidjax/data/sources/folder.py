@@ -1,10 +1,9 @@
 """A folder of one's own clips: one subfolder per class, with or without a split into parts."""
 
-from collections import defaultdict
 from pathlib import Path
 
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.data.sources.partition import check_parts, cut, untested
 from vidjax.errors import ConfigError, DataError
 
 VIDEO_SUFFIXES = frozenset(
@@ -53,7 +52,9 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
     if given:
         classes, parts = _given_parts(folder, validation, seed, ignored)
     else:
-        classes, parts = _cut_parts(folder, validation, test, seed, ignored)
+        clips = _clips(folder, ignored)
+        classes = tuple(clips)
+        parts = cut(_videos(clips, classes), {"test": test, "validation": validation}, seed)
     check_parts(f"folder {folder}", classes, parts)
     return Source(
         name=folder.resolve().name,
@@ -63,41 +64,8 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
         mirror=mirror,  # type: ignore[arg-type]
-        notes=(*ignored, *_unmeasured(classes, parts)),
+        notes=(*ignored, *untested(classes, parts["test"])),
     )
-
-
-def _cut_parts(
-    folder: Path, validation: float, test: float, seed: int, ignored: list[str]
-) -> tuple[tuple[str, ...], dict[str, list[Video]]]:
-    clips = _clips(folder, ignored)
-    classes = tuple(clips)
-    tested, rest = _cut(_videos(clips, classes), test, seed)
-    # The share for validation is one of all clips, not of those that are left.
-    validated, train = _cut(rest, validation / (1 - test), seed)
-    return classes, {"train": train, "validation": validated, "test": tested}
-
-
-def _cut(videos: list[Video], share: float, seed: int) -> tuple[list[Video], list[Video]]:
-    """Cuts off `share` of each class, at least one of a class that has two; both parts in the order of the clips."""
-    of_class: dict[int, list[Video]] = defaultdict(list)
-    for video in videos:
-        of_class[video.label].append(video)
-    chosen = set()
-    for members in of_class.values():
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        chosen.update(sorted((v.id for v in members), key=lambda name: hash_fraction(seed, name))[:count])
-    return [v for v in videos if v.id in chosen], [v for v in videos if v.id not in chosen]
-
-
-def _unmeasured(classes: tuple[str, ...], parts: dict[str, list[Video]]) -> list[str]:
-    """Says which classes have no test video: their accuracy is not measured."""
-    tested = {video.label for video in parts["test"]}
-    missing = [name for label, name in enumerate(classes) if label not in tested]
-    if not missing:
-        return []
-    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
 
 
 def _given_parts(
@@ -118,7 +86,7 @@ def _given_parts(
             raise DataError(f"folder: {folder}: class {name} is in the {where} part but not in {other}")
     parts = {part: _videos(clips, classes) for part, clips in found.items()}
     if "validation" not in parts:
-        parts["validation"], parts["train"] = _cut(parts["train"], validation, seed)
+        parts.update(cut(parts["train"], {"validation": validation}, seed))
     return classes, {part: parts[part] for part in ("train", "validation", "test")}
 
 

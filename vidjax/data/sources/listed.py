@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidjax.data.records import Mirror, Source, Video
-from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.data.sources.partition import check_parts, hash_fraction, untested
 from vidjax.errors import ConfigError, DataError
 
 
@@ -76,7 +76,8 @@ def source_of_lists(
     for part, clips in present.items():
         if listed[part] and not clips:
             raise DataError(
-                f"{name}: the {part} part is empty: none of its {len(listed[part])} listed clips is in {root}"
+                f"{name} (split {split}): the {part} part is empty:"
+                f" none of its {len(listed[part])} listed clips is in {root}"
             )
     said = list(notes)
     if absent:
@@ -93,7 +94,7 @@ def source_of_lists(
     if len(left) < len(classes):
         said.append(f"{len(classes) - len(left)} of {len(classes)} classes have no clip there and are left out")
     parts = _parts(present, left, validation)
-    check_parts(f"{name} in {root}", left, parts)
+    check_parts(f"{name} (split {split}) in {root}", left, parts)
     return Source(
         name=name,
         split=split,
@@ -130,16 +131,6 @@ def validation_groups(train: Sequence[Video], share: float) -> set[str]:
         if names <= chosen:
             chosen.remove(max(names, key=hash_fraction))
     return chosen
-
-
-def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
-    """Returns a note of which classes have no test video, so that nothing is measured of them; else nothing."""
-    tested = {video.label for video in test}
-    missing = [name for label, name in enumerate(classes) if label not in tested]
-    if not missing:
-        return []
-    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
 
 
 def _count_missing(name: str, listed: Mapping[str, Sequence[ListedClip]], allow_missing: bool) -> int:

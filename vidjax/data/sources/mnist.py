@@ -7,14 +7,12 @@ same files (Fashion-MNIST, Kuzushiji-MNIST) load likewise; their classes are cal
 import gzip
 import struct
 import zlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_parts, hash_fraction
+from vidjax.data.sources.partition import check_parts, cut
 from vidjax.errors import ConfigError, DataError
 
 _CLASSES = tuple("0123456789")
@@ -53,7 +51,7 @@ def load(*, root: str | None = None, seed: int = 0, validation: float = 0.1, tes
     notes: tuple[str, ...] = ()
     if root is None:
         name, split = "digits", f"hash, seed {seed}"
-        parts = _cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
+        parts = cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
         notes = ("no data.root with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
     else:
         name, folder = "mnist", Path(root).expanduser()
@@ -62,10 +60,10 @@ def load(*, root: str | None = None, seed: int = 0, validation: float = 0.1, tes
         tested = _read_digits(folder, "t10k")
         if _find(folder, "train-images-idx3-ubyte") or _find(folder, "train-labels-idx1-ubyte"):
             split = f"official, validation by hash, seed {seed}"
-            parts = {**_cut(_read_digits(folder, "train"), {"validation": validation}, seed), "test": tested}
+            parts = {**cut(_read_digits(folder, "train"), {"validation": validation}, seed), "test": tested}
         else:
             split = f"hash of the test digits, seed {seed}"
-            parts = _cut(tested, {"test": test, "validation": validation}, seed)
+            parts = cut(tested, {"test": test, "validation": validation}, seed)
             notes = (f"{folder} has no training digits: its {len(tested)} test digits are cut into all three parts",)
     check_parts(name, _CLASSES, parts)
     return Source(
@@ -158,19 +156,3 @@ def _videos(part: str, images: np.ndarray, labels: np.ndarray, origin: str) -> l
         frames = image[np.newaxis, :, :, np.newaxis]
         videos.append(Video(identity, f"{origin}#{number}", int(label), group=identity, frames=frames))
     return videos
-
-
-def _cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
-    """Cuts off a share of each class for each part that is named; the rest is "train". Keeps the order."""
-    of_class: dict[int, list[Video]] = defaultdict(list)
-    for video in videos:
-        of_class[video.label].append(video)
-    part_of: dict[str, str] = {}
-    for members in of_class.values():
-        shuffled = iter(sorted((video.id for video in members), key=lambda name: hash_fraction(seed, name)))
-        for part, share in shares.items():
-            part_of.update((next(shuffled), part) for _ in range(round(share * len(members))))
-    parts: dict[str, list[Video]] = {"train": [], **{part: [] for part in shares}}
-    for video in videos:
-        parts[part_of.get(video.id, "train")].append(video)
-    return {part: parts[part] for part in ("train", "validation", "test") if part in parts}

@@ -1,7 +1,7 @@
 """What every source must hold before it may be trained on: parts that are filled and do not overlap."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from vidjax.data.records import Video
@@ -12,6 +12,43 @@ def hash_fraction(*words: object) -> float:
     """Returns a number in [0, 1) that depends on the words alone, the same on every machine."""
     digest = hashlib.sha256("\0".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
+    """Cuts parts off each class, by a hash of the seed and the ids; adding videos moves few others.
+
+    Args:
+      videos: to be cut.
+      shares: part -> share of each class; at least one video, and the last one of a class stays in "train".
+      seed: of the hash.
+
+    Returns:
+      Part -> its videos, in the order given; what is left is "train".
+    """
+    of_class: dict[int, list[Video]] = defaultdict(list)
+    for video in videos:
+        of_class[video.label].append(video)
+    part_of: dict[str, str] = {}
+    for members in of_class.values():
+        order = sorted((video.id for video in members), key=lambda name: hash_fraction(seed, name))
+        for part, share in shares.items():
+            count = min(max(1, round(share * len(members))), len(order) - 1)
+            part_of.update(dict.fromkeys(order[:count], part))
+            order = order[count:]
+    parts: dict[str, list[Video]] = {"train": [], **{part: [] for part in shares}}
+    for video in videos:
+        parts[part_of.get(video.id, "train")].append(video)
+    return parts
+
+
+def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
+    """Returns a note of which classes have no test video, so that nothing is measured of them; else nothing."""
+    tested = {video.label for video in test}
+    missing = [name for label, name in enumerate(classes) if label not in tested]
+    if not missing:
+        return []
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
 
 
 def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
