@@ -45,8 +45,9 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
     for name, reason in errors.items():
         raise DataError(f"ensemble {name}: {reason}")
     for name, result in found.items():
-        # The command says which machine's folders were used; the config hash and the experiment file say the rest.
-        result.pop("command", None)
+        # These say which machine's folders were used; the config hash and the experiment file say the rest.
+        for key in ("command", "data_notes"):
+            result.pop(key, None)
         if paths := _absolute_paths(result):
             raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
     folder.mkdir(parents=True, exist_ok=True)

@@ -196,6 +196,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about
         "classes": list(run.source.classes),
         "average": config.evaluate.average,
         "absent_clips": run.source.absent,
+        "data_notes": list(run.source.notes),
         "train_videos": len(run.source.train),
         "validation_videos": len(run.source.validation),
         "steps": step,

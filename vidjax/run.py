@@ -15,10 +15,11 @@ import optax
 from ml_collections import ConfigDict
 
 from vidjax import configuration, files, models, options
+from vidjax.data import reading
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.records import Batch, Source
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
@@ -37,13 +38,14 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "at least 1": (
         lambda value: value >= 1,
         "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips"
-        " checkpoint.every checkpoint.keep",
+        " checkpoint.every checkpoint.keep preprocessing.crop",
     ),
     "0 or more": (
         lambda value: value >= 0,
         "evaluate.samples data.cache_gigabytes train.validate_every preprocessing.mixup preprocessing.cutmix",
     ),
     "a number above 0": (lambda value: value > 0, "preprocessing.std model.width_multiplier"),
+    "a finite number": (math.isfinite, "preprocessing.mean"),
     "a number from 0 to below 1": (
         lambda value: 0 <= value < 1,
         "model.dropout loss.label_smoothing preprocessing.zoom",
@@ -201,6 +203,7 @@ def prepare(config: ConfigDict) -> Run:
         optimizer=recipe.optimizer(config, schedule),
     )
     _check_input(run)
+    _check_crops(run)
     return run
 
 
@@ -260,11 +263,11 @@ def _check_pairs(config: ConfigDict, form: parallel.Form) -> None:
     for key in ("mixup", "cutmix"):
         if not config.preprocessing[key]:
             continue
-        multiple = 2 * len(form.devices)
+        multiple = 2 * len(form.devices) * (config.train.accumulate or 1)
         if config.train.batch_size % multiple:
             raise ConfigError(
                 f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
-                f" so give a multiple of {multiple}, an even number for each device"
+                f" so give a multiple of {multiple}, an even number for each device and accumulated part"
             )
         if jax.process_count() > 1:
             raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
@@ -295,6 +298,26 @@ def _check_input(run: Run) -> None:
         recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
+
+
+def _check_crops(run: Run) -> None:
+    """Refuses several test crops that would all be the same square, by the first test video."""
+    views = configuration.test_views(run.config)
+    if views.crops == "centre":
+        return
+    video = run.source.test[0]
+    try:
+        info = reading.probe(video)
+    except VideoError:
+        return  # the evaluation lists it
+    height, width = run.clip.resizing(training=False)(info.height, info.width)
+    if run.clip.resize == "letterbox":
+        height = width = max(height, width)
+    if height == width == views.side_of(run.clip):
+        raise ConfigError(
+            f"evaluate.crops={views.crops}: all crops would be the same, since the model sees all {height}x{width}"
+            f" pixels of a frame ({video.path}); take evaluate.crops=centre or a smaller preprocessing.crop"
+        )
 
 
 def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:

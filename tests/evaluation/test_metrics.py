@@ -33,7 +33,11 @@ def test_from_counts():
 def test_groups_are_counted_within_their_class():
     got = metrics.group_counts([1, 0, 1, 1, 0], ["g2", "g1", "g1", "g2", "g1"], [True, False, True, False, True])
     # In order: (0, g1) with 1 of 2, (1, g1) with 1 of 1, (1, g2) with 1 of 2.
+    digest = got.pop("digest")
     assert got == {"label": [0, 1, 1], "videos": [2, 1, 2], "correct": [1, 1, 1]}
+    same = metrics.group_counts([1, 0, 1, 1, 0], ["g2", "g1", "g1", "g2", "g1"], [False] * 5)
+    other = metrics.group_counts([1, 0, 1, 1, 0], ["g3", "g1", "g1", "g3", "g1"], [True] * 5)
+    assert same["digest"] == digest != other["digest"], "the same videos, whatever was right"
 
 
 def test_summary_of_two_videos_of_a_group():
@@ -43,6 +47,7 @@ def test_summary_of_two_videos_of_a_group():
         {"label": 0, "group": "h", "scores": [0.8, 0.2], "view_ranks": [0, 0]},
     ]
     got = metrics.summarise({"classes": ["a", "b"], "videos": videos, "failed": []})
+    assert got["groups"].pop("digest")
     assert got["groups"] == {"label": [0, 1], "videos": [1, 2], "correct": [1, 1]}
     assert (got["video_top1"], got["clip_top1"], got["mean_class_accuracy"]) == (2 / 3, 3 / 6, 0.75)
 

@@ -5,7 +5,7 @@ import pytest
 
 from vidjax.data.pipeline import Views
 from vidjax.data.records import Source, Video
-from vidjax.errors import DataError
+from vidjax.errors import DataError, VidjaxError
 from vidjax.evaluation import metrics, predictions
 from vidjax.evaluation.scores import average_views
 
@@ -106,3 +106,10 @@ def test_averaging_rules_differ():
 def test_class_without_videos_is_left_out_of_the_mean():
     got = collect([0, 0, 1], [[[1, 0, 0]], [[0, 1, 0]], [[0, 1, 0]]], Views())
     assert metrics.summarise(got)["mean_class_accuracy"] == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    scores = [[[0.6, 0.3, 0.1]], [[0.2, float("nan"), 0.6]]]
+    with pytest.raises(VidjaxError, match="scores of v1 are not finite.*learning_rate"):
+        collect([0, 2], scores, Views())
+    assert collect([0, 2], scores, Views(), masked=(1,))["failed"][0]["id"] == "v1"

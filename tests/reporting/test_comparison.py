@@ -84,6 +84,14 @@ def test_interval_is_about_videos_not_seeds():
     assert interval(grouped([1, 2, 3]), grouped([1, 2, 3])) == (1.0, 1.0)
 
 
+def test_seeds_of_equal_counts_but_other_groups_have_no_interval():
+    digests = [{"groups": {**grouped([1, 0, 3])["groups"], "digest": [digest]}} for digest in ("a", "b")]
+    seeds = [{**grouped([1, 0, 3]), **digest} for digest in digests]
+    assert interval(seeds[0], seeds[0], grouped([1, 0, 3])) == interval(grouped([1, 0, 3]))
+    with pytest.raises(DataError, match="tested on different videos"):
+        interval(*seeds)
+
+
 def test_interval_of_pooled_splits_has_the_groups_of_both():
     pooled = comparison.pool([grouped([1, 0, 3], split="2"), grouped([0, 1], (2, 1), (0, 1), split="3")])
     assert pooled["groups"] == {"label": [0, 0, 1, 0, 1], "videos": [1, 2, 3, 2, 1], "correct": [1, 0, 3, 0, 1]}

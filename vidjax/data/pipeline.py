@@ -111,7 +111,7 @@ def evaluation_batches(
     _check(videos, batch_size, process_index, process_count, threads, workers)
     if clip.is_fixed and views.clips != 1:
         raise ConfigError(f"a clip at a fixed place is one clip per video, not {views.clips}")
-    make = _EvaluationExample(tuple(videos), clip, views, _worker_share(cache, workers), RecentResults(threads + 1))
+    make = _EvaluationExample(tuple(videos), clip, views, _worker_share(cache, workers), RecentResults(2 * threads + 2))
     batches = -(-len(videos) * views.count // batch_size)
     dataset = grain.MapDataset.range(batches * batch_size).map(make)[process_index::process_count]
     return _iterate(dataset, batch_size // process_count, videos, threads, workers)

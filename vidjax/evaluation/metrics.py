@@ -1,5 +1,6 @@
 """Metrics of a predictions file; every accuracy that vidjax shows is computed here."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def from_counts(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.
 
 def group_counts(
     labels: Sequence[int] | np.ndarray, groups: Sequence[str], correct: Sequence[bool] | np.ndarray
-) -> dict[str, list[int]]:
+) -> dict[str, list[Any]]:
     """Counts videos by (class, group): the clusters of `statistics.bootstrap_interval`.
 
     Args:
@@ -72,6 +73,7 @@ def group_counts(
 
     Returns:
       label, videos, correct: ints [G], one entry for each (class, group), in the order of both.
+      digest: one hash of their names, by which results of the same videos know each other.
     """
     counts: dict[tuple[int, str], list[int]] = {}
     for label, group, right in zip(labels, groups, correct, strict=True):
@@ -83,6 +85,7 @@ def group_counts(
         "label": [label for (label, _), _ in ordered],
         "videos": [videos for _, (videos, _) in ordered],
         "correct": [right for _, (_, right) in ordered],
+        "digest": [hashlib.sha256("\0".join(group for (_, group), _ in ordered).encode()).hexdigest()[:12]],
     }
 
 

@@ -1,8 +1,9 @@
 """Mixup and cutmix of whole clips: each example is mixed with its neighbour in the batch.
 
 The neighbour of example number i is i + 1 for an even i and i - 1 for an odd one. Batches and their parts on
-each device begin at an even number, so that the pairs are the same for any number of devices; neighbours are
-random examples, since the stream is shuffled. How an example is mixed is drawn for it alone.
+each device begin at an even number, so that the pairs are the same for any number of devices (of one process: of
+several, each has every n-th example). Neighbours are random examples, since the stream is shuffled. How an example is
+mixed is drawn for it alone.
 """
 
 import dataclasses

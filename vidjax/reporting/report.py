@@ -115,12 +115,7 @@ def _provenance(result: dict[str, Any], predictions: dict[str, Any] | None) -> l
         ("versions", ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())),
         ("date", result.get("date", "")),
         ("parallel form", result.get("parallel", "")),
-        (
-            "absent",
-            f"{result.get('absent_clips')} clips of the lists are not on this disk"
-            if result.get("absent_clips")
-            else "",
-        ),
+        ("data", "; ".join(result.get("data_notes", []))),
         ("scores", f"average of {predictions['average']} over the views of a video" if predictions else ""),
     ]
     return [(name, str(value)) for name, value in rows if value]

@@ -155,11 +155,11 @@ def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
 
 def test_options_out_of_range(tmp_path):
     path = write(tmp_path, *ROWS)
-    with pytest.raises(ConfigError, match="data.validation is 1"):
+    with pytest.raises(ConfigError, match="data.validation \(1\) must be above 0"):
         load(path, validation=1)
     with pytest.raises(ConfigError, match="data.mirror is 'yes'"):
         load(path, mirror="yes")
-    with pytest.raises(DataError, match="root .*nowhere is not a folder"):
+    with pytest.raises(DataError, match="data.root=.*nowhere is not a folder"):
         load(path, root=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="is a folder; give the CSV file"):
         load(tmp_path)
@@ -171,3 +171,51 @@ def test_any_bytes_give_a_data_error(tmp_path, data):
     (tmp_path / "list.csv").write_bytes(b"path,label,split\n" + data)
     with pytest.raises(DataError):
         load(tmp_path / "list.csv")
+
+
+def test_ids_and_parts_are_the_same_wherever_the_list_is_called_from(tmp_path, monkeypatch):
+    clips = ("x", "y", "z")
+    rows = [f"../clips/{label}{n}.mp4,{label},train" for label in clips for n in range(6)] + ["t.mp4,x,test"]
+    sources = []
+    for place in (tmp_path / "here", tmp_path / "elsewhere" / "deep"):
+        folder = place / "lists"
+        write(folder, *rows)
+        monkeypatch.chdir(folder)
+        sources += [load("list.csv"), load(folder / "list.csv"), load("../lists/list.csv")]
+    assert len({source.fingerprint() for source in sources}) == 1
+    assert sources[0].train[0].id.startswith("../clips/")
+
+
+@pytest.mark.parametrize("spelling", ["{folder}/a.mp4", "../{name}/a.mp4", "./b/../a.mp4"])
+def test_one_place_under_two_spellings_is_refused(tmp_path, monkeypatch, spelling):
+    path = write(tmp_path, *ROWS)
+    row = spelling.format(folder=tmp_path, name=tmp_path.name) + ",walk,train"
+    path.write_text(path.read_text() + row + "\n")
+    monkeypatch.chdir(tmp_path)
+    for annotations in ("list.csv", path):
+        with pytest.raises(DataError, match=r"list\.csv:7: a\.mp4 is already in line 4"):
+            load(annotations)
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_link_does_not_carry_a_training_clip_into_the_test(tmp_path, link):
+    path = write(tmp_path, *ROWS)
+    (tmp_path / "linked.mp4").unlink(missing_ok=True)
+    getattr(tmp_path / "linked.mp4", link)(tmp_path / "b" / "1.mp4")
+    path.write_text(path.read_text() + "linked.mp4,walk,test\n")
+    with pytest.raises(DataError, match=r"b/1\.mp4 in train and linked\.mp4 in test are one and the same file"):
+        load(path)
+
+
+def test_names_that_no_system_takes_are_missing_clips(tmp_path):
+    path = write(tmp_path, *ROWS)
+    path.write_text(path.read_text() + "x" * 300 + ".mp4,walk,train\n")
+    with pytest.raises(DataError, match=r"xxx\.mp4 is missing \(1 of 6"):
+        load(path)
+    with pytest.raises(DataError, match="cannot be read as text|is missing"):
+        load(tmp_path / ("y" * 300))
+    with pytest.raises(DataError, match="~nosuchuser/l is not a folder"):
+        load(path, root="~nosuchuser/l")
+    path.write_text('path,label,split\n"a\nb.mp4",walk,train\n')
+    with pytest.raises(DataError, match=r"list\.csv:3: path 'a\\nb\.mp4' holds a line break"):
+        load(path)

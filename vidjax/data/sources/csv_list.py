@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, check_share, source_of_lists
+from vidjax.data.sources.listed import ListedClip, source_of_lists
+from vidjax.data.sources.partition import check_mirror, check_shares
+from vidjax.data.sources.places import existing_folder
 from vidjax.data.sources.tables import Row, read_table
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError
 
 _COLUMNS = ("path", "label", "split")
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -51,23 +53,21 @@ def load(
       DataError: if the file does not fit (with the number of the line), a clip is missing, a part is empty, or
         parts share a clip or a group.
     """
-    check_share("csv", validation)
-    if mirror not in (None, "invariant", "forbidden"):
-        raise ConfigError(f"csv: data.mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
-    path = Path(annotations).expanduser()
-    if path.is_dir():
+    check_shares("csv", validation)
+    check_mirror("csv", mirror)
+    path = Path(os.path.expanduser(annotations))
+    if os.path.isdir(path):
         raise DataError(f"csv: data.annotations={path} is a folder; give the CSV file")
-    folder = Path(root).expanduser() if root else path.parent
-    if not folder.is_dir():
-        raise DataError(f"csv: root {folder} is not a folder")
+    folder = existing_folder("csv", "root", root) if root else path.parent
     rows = read_table(path, _COLUMNS)
     listed: dict[str, list[ListedClip]] = {"train": [], "validation": [], "test": []}
     lines: dict[str, int] = {}
     for row in rows:
         part, clip = _read_row(path, row, folder)
-        if clip.id in lines:
-            raise DataError(f"{path}:{row.line}: {clip.id} is already in line {lines[clip.id]}")
-        lines[clip.id] = row.line
+        place = os.path.abspath(clip.path)
+        if place in lines:
+            raise DataError(f"{path}:{row.line}: {clip.id} is already in line {lines[place]}")
+        lines[place] = row.line
         listed[part].append(clip)
     for part in ("train", "test"):
         if not listed[part]:
@@ -91,16 +91,24 @@ def _read_row(path: Path, row: Row, folder: Path) -> tuple[str, ListedClip]:
     for column in _COLUMNS:
         if not row.fields[column]:
             raise DataError(f"{path}:{row.line}: has no {column}")
+        if len(row.fields[column].splitlines()) > 1:
+            raise DataError(f"{path}:{row.line}: {column} {row.fields[column][:80]!r} holds a line break")
     split = row.fields["split"]
     if split not in _PARTS:
         raise DataError(f"{path}:{row.line}: split {split[:80]!r} is not one of {', '.join(_PARTS)}")
-    # Joined to an absolute path, the folder gives way to it.
-    place = Path(os.path.normpath(folder / row.fields["path"]))
-    base = Path(os.path.normpath(folder))
-    # An id without the folder is the same on every machine.
-    identity = place.relative_to(base).as_posix() if place.is_relative_to(base) else place.as_posix()
+    identity = _identity(folder, Path(row.fields["path"]))
+    place = Path(os.path.normpath(folder / row.fields["path"]))  # an absolute path stays as it is
     group = row.fields.get("group") or identity
-    return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, place.is_file())
+    return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, os.path.isfile(place))
+
+
+def _identity(folder: Path, path: Path) -> str:
+    """The same for every spelling of a place and, unless it is written from / on, on every machine."""
+    base = os.path.abspath(folder)
+    place = Path(os.path.abspath(folder / path))
+    if place.is_relative_to(base):
+        return place.relative_to(base).as_posix()
+    return place.as_posix() if path.is_absolute() else Path(os.path.normpath(path)).as_posix()
 
 
 def _classes(path: Path, labels: set[str]) -> list[str]:

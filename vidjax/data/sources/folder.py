@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_parts, cut, untested
-from vidjax.errors import ConfigError, DataError
+from vidjax.data.sources.partition import check_mirror, check_parts, check_shares, cut, untested
+from vidjax.data.sources.places import existing_folder
+from vidjax.errors import DataError
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov"}
@@ -39,13 +40,9 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
       DataError: if there is no class, a class or a part is empty, a class is missing in a part, or two clips
         have the same class and name.
     """
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise ConfigError(f"folder: validation ({validation}) and test ({test}) must be above 0, together below 1")
-    if mirror not in (None, "invariant", "forbidden"):
-        raise ConfigError(f"folder: mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"folder: root {folder} is not a folder")
+    check_shares("folder", validation, test)
+    check_mirror("folder", mirror)
+    folder = existing_folder("folder", "root", root)
     names = {path.name for path in _subfolders(folder)}
     given = "train" in names and names <= set(_PARTS)
     ignored: list[str] = []

@@ -5,11 +5,14 @@ Each split has 70 training and 30 test clips per class; the other clips are left
 share the beginning of their name, before the class.
 """
 
+import os
 import re
 from pathlib import Path
 
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, check_share, source_of_lists
+from vidjax.data.sources.listed import ListedClip, source_of_lists
+from vidjax.data.sources.partition import check_shares
+from vidjax.data.sources.places import existing_folder, numbered_lines
 from vidjax.errors import ConfigError, DataError
 
 _CLASSES = 51
@@ -42,11 +45,8 @@ def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False,
     """
     if split not in (1, 2, 3):
         raise ConfigError(f"hmdb51: data.split is {split}; it must be 1, 2 or 3")
-    check_share("hmdb51", validation)
-    folder, lists = Path(root).expanduser(), Path(splits).expanduser()
-    for name, path in (("root", folder), ("splits", lists)):
-        if not path.is_dir():
-            raise DataError(f"hmdb51: {name} {path} is not a folder")
+    check_shares("hmdb51", validation)
+    folder, lists = existing_folder("hmdb51", "root", root), existing_folder("hmdb51", "splits", splits)
     ending = f"_test_split{split}.txt"
     files = {path.name.removesuffix(ending): path for path in lists.glob(f"*{ending}") if path.name != ending}
     if not files:
@@ -82,16 +82,10 @@ def _read_list(path: Path, class_name: str, folder: Path) -> dict[str, list[List
     """Reads lines of "clip.avi N": N is 1 for training, 2 for the test, 0 for neither."""
     clips: dict[str, list[ListedClip]] = {"train": [], "test": []}
     lines: dict[str, int] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"(?P<name>[^/\\\0]+)\.avi\s+(?P<part>[012])", line.strip())
+    for number, line in numbered_lines(path):
+        match = re.fullmatch(r"(?P<name>[^/\\\0]+)\.avi\s+(?P<part>[012])", line)
         if not match:
-            raise DataError(f"{path}:{number}: {line.strip()[:80]!r} is not written CLIP.avi and 0, 1 or 2")
+            raise DataError(f"{path}:{number}: {line[:80]!r} is not written CLIP.avi and 0, 1 or 2")
         name = match["name"]
         if name in lines:
             raise DataError(f"{path}:{number}: {name}.avi is already in line {lines[name]}")
@@ -107,4 +101,4 @@ def _read_list(path: Path, class_name: str, folder: Path) -> dict[str, list[List
 def _clip(path: Path, class_name: str) -> ListedClip:
     """E.g. April_09_brush_hair_u_nm_np1_ba_goo_0: the video April_09, the class, then what the clip shows."""
     video = path.stem.rpartition(f"_{class_name}_")[0] or path.stem
-    return ListedClip(f"{class_name}/{path.stem}", path, class_name, f"{class_name}/{video}", path.is_file())
+    return ListedClip(f"{class_name}/{path.stem}", path, class_name, f"{class_name}/{video}", os.path.isfile(path))

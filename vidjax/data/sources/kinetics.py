@@ -11,7 +11,9 @@ from pathlib import Path
 
 from vidjax.data.records import Source
 from vidjax.data.sources.folder import VIDEO_SUFFIXES
-from vidjax.data.sources.listed import ListedClip, check_share, source_of_lists
+from vidjax.data.sources.listed import ListedClip, source_of_lists
+from vidjax.data.sources.partition import check_shares
+from vidjax.data.sources.places import existing_folder
 from vidjax.data.sources.tables import Row, read_table
 from vidjax.errors import DataError
 
@@ -48,10 +50,8 @@ def load(*, root: str, annotations: str, allow_missing: bool = False, validation
       DataError: if a folder, a list or a clip is missing, a list does not fit (with the number of the line), or a
         part is empty.
     """
-    check_share("kinetics", validation)
-    folder, lists = Path(root).expanduser(), Path(annotations).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"kinetics: root {folder} is not a folder")
+    check_shares("kinetics", validation)
+    folder, lists = existing_folder("kinetics", "root", root), Path(os.path.expanduser(annotations))
     finder = _Finder(folder)
     listed: dict[str, list[ListedClip]] = {"train": [], "test": []}
     lines: dict[tuple[str, str], str] = {}
@@ -81,7 +81,7 @@ def load(*, root: str, annotations: str, allow_missing: bool = False, validation
 
 def _rows(lists: Path) -> Iterator[tuple[str, Path, Row]]:
     """Yields the part, file and row of each clip of the training and the validation list."""
-    if not lists.is_dir():
+    if not os.path.isdir(lists):
         for row in read_table(lists, (*_COLUMNS, "split")):
             part = _part(lists, row)
             if part is not None:

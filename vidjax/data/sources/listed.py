@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vidjax.data.records import Mirror, Source, Video
 from vidjax.data.sources.partition import check_parts, hash_fraction, untested
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError
 
 
 class ListedClip(NamedTuple):
@@ -26,16 +26,6 @@ class ListedClip(NamedTuple):
     class_name: str
     group: str
     present: bool
-
-
-def check_share(source: str, validation: float) -> None:
-    """Refuses a share of validation that leaves one of the two parts empty.
-
-    Raises:
-      ConfigError: naming the source and the share.
-    """
-    if not 0 < validation < 1:
-        raise ConfigError(f"{source}: data.validation is {validation}; it must lie between 0 and 1")
 
 
 def source_of_lists(

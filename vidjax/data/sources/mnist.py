@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_parts, cut
-from vidjax.errors import ConfigError, DataError
+from vidjax.data.sources.partition import check_parts, check_shares, cut
+from vidjax.data.sources.places import existing_folder
+from vidjax.errors import DataError
 
 _CLASSES = tuple("0123456789")
 _UNSIGNED_BYTES = 0x08  # third byte of an idx file
@@ -44,19 +45,14 @@ def load(*, root: str | None = None, seed: int = 0, validation: float = 0.1, tes
       ConfigError: if a share is out of range.
       DataError: if a file is missing or damaged, or files do not fit each other.
     """
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise ConfigError(
-            f"mnist: data.validation ({validation}) and data.test ({test}) must be above 0, together below 1"
-        )
+    check_shares("mnist", validation, test)
     notes: tuple[str, ...] = ()
     if root is None:
         name, split = "digits", f"hash, seed {seed}"
         parts = cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
         notes = ("no data.root with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
     else:
-        name, folder = "mnist", Path(root).expanduser()
-        if not folder.is_dir():
-            raise DataError(f"mnist: root {folder} is not a folder")
+        name, folder = "mnist", existing_folder("mnist", "root", root)
         tested = _read_digits(folder, "t10k")
         if _find(folder, "train-images-idx3-ubyte") or _find(folder, "train-labels-idx1-ubyte"):
             split = f"official, validation by hash, seed {seed}"

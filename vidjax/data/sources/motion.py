@@ -3,7 +3,8 @@
 A measuring instrument more than a task: a network that sees one frame stays at chance by construction
 (see `vidjax.data.motion_paths`), so whatever a network gets above 1/8 it gets from time. Where level is hard,
 it gets nothing above 1/4 without seeing both of two motions, which are 16 frames and more apart, and nothing
-above 1/2 without their order.
+above 1/2 without their order. That holds for clips at random starts: one at a fixed place in time (data.position,
+data.frame_number) may know which of the two motions it shows, and then a short one reaches 1/2.
 """
 
 from pathlib import Path
@@ -78,7 +79,7 @@ def load(
         parts[clip.split("/")[0]].append(Video(clip, path, label, group=clip, exact_seek=True))
     return Source(
         name="motion" if level == "easy" else f"motion_{level}",
-        split="standard",
+        split="standard" if seed == 0 else f"seed {seed}",
         classes=names,
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),

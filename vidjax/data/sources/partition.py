@@ -1,17 +1,39 @@
 """What every source must hold before it may be trained on: parts that are filled and do not overlap."""
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from vidjax.data.records import Video
-from vidjax.errors import DataError
+from vidjax.errors import ConfigError, DataError
 
 
 def hash_fraction(*words: object) -> float:
     """Returns a number in [0, 1) that depends on the words alone, the same on every machine."""
     digest = hashlib.sha256("\0".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def check_shares(source: str, validation: float, test: float = 0.0) -> None:
+    """Refuses shares that leave a part empty; `test` is 0 where it is not cut.
+
+    Raises:
+      ConfigError: naming the source and the shares.
+    """
+    if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
+        others = f" and data.test ({test})" if test else ""
+        raise ConfigError(f"{source}: data.validation ({validation}){others} must be above 0, together below 1")
+
+
+def check_mirror(source: str, mirror: str | None) -> None:
+    """Refuses what is no rule for mirror images that a user can give.
+
+    Raises:
+      ConfigError: naming the source and the value.
+    """
+    if mirror not in (None, "invariant", "forbidden"):
+        raise ConfigError(f"{source}: data.mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
 
 
 def cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
@@ -52,7 +74,7 @@ def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
 
 
 def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
-    """Refuses parts that are empty or share a video or a group, and classes that cannot be learnt.
+    """Refuses parts that are empty or share a video, a file or a group, and classes that cannot be learnt.
 
     Args:
       source: how messages name the source.
@@ -74,7 +96,24 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
             other = owner.setdefault(video.group, part)
             if other != part:
                 raise DataError(f"{source}: group {video.group} is in both {other} and {part}; {video.id} leaks")
+    _check_files(source, parts)
     learnt = {video.label for video in parts["train"]}
     for label, name in enumerate(classes):
         if label not in learnt:
             raise DataError(f"{source}: class {name} has no video in the train part")
+
+
+def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
+    """Refuses a file that is in two parts under two names, by a link or by a second path."""
+    owner: dict[tuple[int, int], tuple[str, str]] = {}
+    for part, videos in parts.items():
+        for video in videos:
+            if video.frames is not None:
+                continue
+            try:
+                status = os.stat(video.path)
+            except OSError:  # whoever reads it says why it cannot be read
+                continue
+            other, first = owner.setdefault((status.st_dev, status.st_ino), (part, video.id))
+            if other != part:
+                raise DataError(f"{source}: {first} in {other} and {video.id} in {part} are one and the same file")

@@ -4,11 +4,14 @@ Soomro, Zamir and Shah 2012, "UCF101: A Dataset of 101 Human Actions Classes Fro
 Clips of one group come from one video, so a split that divides a group tests on what it trained on.
 """
 
+import os
 import re
 from pathlib import Path
 
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, check_share, source_of_lists
+from vidjax.data.sources.listed import ListedClip, source_of_lists
+from vidjax.data.sources.partition import check_shares
+from vidjax.data.sources.places import existing_folder, numbered_lines
 from vidjax.errors import ConfigError, DataError
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
@@ -35,12 +38,9 @@ def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False,
       DataError: if a folder or a clip is missing, a list does not fit, a part is empty, or parts share a group.
     """
     if split not in (1, 2, 3):
-        raise ConfigError(f"ucf101: split is {split}; it must be 1, 2 or 3")
-    check_share("ucf101", validation)
-    folder, lists = Path(root).expanduser(), Path(splits).expanduser()
-    for name, path in (("root", folder), ("splits", lists)):
-        if not path.is_dir():
-            raise DataError(f"ucf101: {name} {path} is not a folder")
+        raise ConfigError(f"ucf101: data.split is {split}; it must be 1, 2 or 3")
+    check_shares("ucf101", validation)
+    folder, lists = existing_folder("ucf101", "root", root), existing_folder("ucf101", "splits", splits)
     labels = _read_classes(lists / "classInd.txt")
     listed = {part: _read_list(lists / f"{part}list{split:02d}.txt", labels, folder) for part in ("train", "test")}
     return source_of_lists(
@@ -58,7 +58,7 @@ def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False,
 def _read_classes(path: Path) -> dict[str, int]:
     """Reads classInd.txt, lines of "number name" with numbers from 1: name -> number."""
     numbers: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         match = re.fullmatch(r"(\d+)\s+(\w+)", line, re.ASCII)
         if not match or int(match[1]) != len(numbers) + 1 or match[2] in numbers:
             raise DataError(f"{path}:{number}: {line[:80]!r} is not class {len(numbers) + 1} and a new name")
@@ -72,7 +72,7 @@ def _read_list(path: Path, labels: dict[str, int], folder: Path) -> list[ListedC
     """Reads a list of clips; each line may end with the number of its class, which must then agree."""
     clips: list[ListedClip] = []
     lines: dict[str, int] = {}
-    for number, text in _lines(path):
+    for number, text in numbered_lines(path):
         clip, _, label = text.partition(" ")
         match = _CLIP.fullmatch(clip)
         if not match:
@@ -90,16 +90,5 @@ def _read_list(path: Path, labels: dict[str, int], folder: Path) -> list[ListedC
         lines[clip] = number
         place = folder / clip
         identity, group = clip.removesuffix(".avi"), f"{class_name}_g{match['group']}"
-        clips.append(ListedClip(identity, place, class_name, group, place.is_file()))
+        clips.append(ListedClip(identity, place, class_name, group, os.path.isfile(place)))
     return clips
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbers, from 1, and text of the lines that are not blank."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from error
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]

@@ -1,0 +1,153 @@
+"""From a config to the parts of a run: nothing that a key says is lost on the way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax import configuration
+from vidjax.data.records import Batch
+from vidjax.errors import ConfigError
+from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.erasing import Erasing
+from vidjax.preprocessing.mixing import Mixing
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.preprocessing.warp import Warp
+from vidjax.run import prepare
+
+
+def prepared(root, **overrides):
+    """A run on the toy folder; an override that is ... is not given."""
+    defaults = {
+        "data.root": root,
+        "data.frames": 2,
+        "data.short_side": 40,
+        "data.crop": 40,
+        "preprocessing.crop": 36,
+        "model.factory": "tests.evaluation.constant_model:Constant",
+        "parallel": "jit",
+    }
+    given = {key: value for key, value in {**defaults, **overrides}.items() if value is not ...}
+    return prepare(configuration.load("configs/early_fusion.py:folder", given))
+
+
+# Of each key of config.preprocessing a value that no default has.
+PREPROCESSING = {
+    "crop": 34,
+    "flip": True,
+    "rotation": 7.0,
+    "zoom": 0.11,
+    "shift": 0.12,
+    "brightness": 0.13,
+    "contrast": 0.14,
+    "saturation": 0.15,
+    "erasing": 0.16,
+    "erasing_area_min": 0.17,
+    "erasing_area_max": 0.18,
+    "erasing_aspect_min": 0.19,
+    "mixup": 0.21,
+    "cutmix": 0.22,
+    "mean": 23.0,
+    "std": 24.0,
+}
+
+
+def test_every_preprocessing_key_arrives(toy_folder):
+    keys = {f"preprocessing.{name}": value for name, value in PREPROCESSING.items()}
+    run = prepared(toy_folder, **keys, **{"data.mirror": "invariant"})
+    assert set(run.config.preprocessing) == set(PREPROCESSING), "a key is new: give it a value above"
+    assert run.preprocessing == Preprocessing(
+        crop=34,
+        flip=True,
+        mirror="invariant",
+        warp=Warp(7.0, 0.11, 0.12),
+        colour=ColourJitter(0.13, 0.14, 0.15),
+        erasing=Erasing(probability=0.16, area_min=0.17, area_max=0.18, aspect_min=0.19),
+        mixing=Mixing(0.21, 0.22),
+        mean=23.0,
+        std=24.0,
+    )
+
+
+@pytest.mark.parametrize("key", ["evaluate.crops=ten", "evaluate.flip=True"])
+@pytest.mark.parametrize("mirror, message", [(..., "does not say"), ("forbidden", "forbids")])
+def test_mirrored_test_views_need_the_sources_leave(toy_folder, key, mirror, message):
+    name, value = key.split("=")
+    override = {name: value == "True" or value, "data.mirror": mirror, "preprocessing.crop": 30}
+    with pytest.raises(ConfigError, match=f"{key}.*{message}"):
+        prepared(toy_folder, **override)
+    assert prepared(toy_folder, **{**override, "data.mirror": "invariant"})
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"evaluate.crops": "three", "data.resize": "squash"},
+        {"evaluate.crops": "three", "data.resize": "letterbox"},
+        {"evaluate.crops": "ten", "data.resize": "squash", "data.crop_position": "random", "data.mirror": "invariant"},
+    ],
+)
+def test_crops_that_would_all_be_the_same_are_refused(toy_folder, overrides):
+    square = {"data.size": 40, "data.short_side": None, "preprocessing.crop": 40}
+    with pytest.raises(ConfigError, match="all crops would be the same, since the model sees all 40x40"):
+        prepared(toy_folder, **{**square, **overrides})
+    prepared(toy_folder, **{**square, **overrides, "preprocessing.crop": 36})
+
+
+def test_ten_crops_of_a_centre_that_is_seen_whole_are_refused(toy_folder):
+    with pytest.raises(ConfigError, match="the ten would be two"):
+        prepared(toy_folder, **{"evaluate.crops": "ten", "data.mirror": "invariant", "preprocessing.crop": 40})
+
+
+def test_mixing_needs_pairs_in_every_part(toy_folder):
+    mixing = {"preprocessing.mixup": 0.2, "train.batch_size": 6}
+    assert prepared(toy_folder, **mixing)
+    with pytest.raises(ConfigError, match="batch_size=6.*multiple of 4"):
+        prepared(toy_folder, **mixing, **{"train.accumulate": 2})
+    with pytest.raises(ConfigError, match="batch_size=7.*multiple of 2"):
+        prepared(toy_folder, **{**mixing, "train.batch_size": 7})
+
+
+@pytest.mark.parametrize("key, value", [("crop", 0), ("crop", -3), ("mean", float("nan")), ("std", 0.0)])
+def test_values_out_of_range_are_named(toy_folder, key, value):
+    with pytest.raises(ConfigError, match=f"preprocessing.{key}={value:g}"):
+        prepared(toy_folder, **{f"preprocessing.{key}": value})
+
+
+def test_accumulation_mixes_the_same_pairs(toy_folder):
+    """Without batch statistics, the mean gradient over the parts is that of the batch, mixtures included."""
+    rng = np.random.default_rng(0)
+    batch = Batch(
+        inputs={"rgb": rng.integers(0, 256, (8, 2, 40, 40, 3), dtype=np.uint8)},
+        label=rng.integers(0, 2, 8).astype(np.int32),
+        index=np.arange(8, dtype=np.int32),
+        mask=np.ones(8, bool),
+    )
+    after = []
+    for parts in (1, 2, 4):
+        run = prepared(
+            toy_folder,
+            **{
+                "model.factory": ...,
+                "model.normalization": "none",
+                "model.width_multiplier": 0.05,
+                "model.dropout": 0.0,
+                "preprocessing.mixup": 1.0,
+                "preprocessing.cutmix": 1.0,
+                "train.batch_size": 8,
+                "train.accumulate": parts,
+                "optimizer.name": "sgd",
+                "optimizer.learning_rate": 1.0,
+                "optimizer.weight_decay": 0.0,
+                "schedule.name": "constant",
+                "schedule.warmup_fraction": 0.0,
+            },
+        )
+        start = run.form.put_state(run.new_state())
+        before = jax.tree.map(jnp.copy, start.params)
+        state, _ = run.train_step()(start, run.form.put_batch(batch))
+        after.append(jax.tree.map(lambda new, old: np.asarray(new - old), state.params, before))
+    for other in after[1:]:
+        for moved, expected in zip(jax.tree.leaves(other), jax.tree.leaves(after[0])):
+            assert np.abs(moved - expected).max() <= 1e-4 * np.abs(expected).max()
+            assert np.abs(expected).max() > 0
