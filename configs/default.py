@@ -14,6 +14,8 @@ not given: the default of the chosen model, optimizer, schedule or source holds;
 take is an error.
 """
 
+from types import SimpleNamespace
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -46,9 +48,15 @@ def get_config(preset: str = "motion") -> ConfigDict:
     return config
 
 
-def name_of(system: str, preset: str) -> str:
-    """Returns the name of a run: the system, and the data preset where it is not the default one."""
-    return system if preset == "motion" else f"{system}-{preset}"
+def name_of(system: str, chosen: SimpleNamespace) -> str:
+    """Returns the name of a run, e.g. "late_fusion-ucf101-fuse_at=scores".
+
+    Args:
+      system: the name of the config.
+      chosen: its argument (`parse_argument`); what is the default in it is left out.
+    """
+    preset = [] if chosen.preset == "motion" else [chosen.preset]
+    return "-".join([system, *preset, *(f"{key}={str(getattr(chosen, key)).lower()}" for key in chosen.changed)])
 
 
 def _model() -> ConfigDict:
@@ -137,18 +145,18 @@ def _loss() -> ConfigDict:
 def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
     optimizer.name = "adamw"  # a key of vidjax.training.optimizers.OPTIMIZERS
-    optimizer.learning_rate = 1e-3  # the schedule's peak
+    optimizer.learning_rate = 1e-3  # the schedule's peak; adadelta wants about 1, muon 0.02, adafactor 0.01, lion 1e-4
     optimizer.scale_with_batch = placeholder(str)  # linear | sqrt: rate * (batch / base), or its square root
     optimizer.base_batch_size = placeholder(int)  # of that rule, in clips; None: 256
     optimizer.clip_norm = placeholder(float)  # largest global norm of the gradient
-    optimizer.multipliers = placeholder(str)  # rates of their own, 'PATTERN=FACTOR,...' of parameter paths
-    optimizer.freeze = placeholder(str)  # what does not move, 'PATTERN,...', e.g. 'conv1,conv2'
+    optimizer.multipliers = placeholder(str)  # 'PATTERN=FACTOR,...' of parameter paths: 'features/.*=0.1'
+    optimizer.freeze = placeholder(str)  # what does not move, e.g. 'features/conv1,features/conv2'
     optimizer.l2 = placeholder(float)  # coupled decay, added to the gradient: sgd to adagrad, adam, nadam, ...
     optimizer.weight_decay = placeholder(float)  # decoupled decay: sgd, momentum, nesterov, adamw, lion, ...
     optimizer.decay_all = placeholder(bool)  # decay biases and normalisations too
     # Options of the optimizer, which says its defaults and where they differ from those of other libraries.
     optimizer.momentum = placeholder(float)  # momentum, nesterov, rmsprop, muon, adafactor
-    optimizer.nesterov = placeholder(bool)  # momentum, muon
+    optimizer.nesterov = placeholder(bool)  # muon: look ahead
     optimizer.b1 = placeholder(float)  # adam, adamw, nadam, nadamw, adamax, lamb, lion; muon: of its Adam
     optimizer.b2 = placeholder(float)  # likewise
     optimizer.eps = placeholder(float)  # rmsprop, adagrad, adadelta, adam and its kin, lamb
@@ -197,7 +205,7 @@ def _train() -> ConfigDict:
     train.epochs = placeholder(float)  # likewise; an epoch is every training video once
     train.log_every = 50  # steps
     train.validate_every = 200  # steps; 0: only at the end
-    train.accumulate = placeholder(int)  # parts of a batch that are computed one after the other, to save memory
+    train.accumulate = placeholder(int)  # parts of a batch, one after the other, to save memory; BatchNorm sees parts
     train.ema = placeholder(float)  # decay per step of averaged weights, e.g. 0.999; None: none are kept
     train.monitor = placeholder(str)  # of validation, chooses the best: video_top1 (None) | clip_top1 | loss
     train.stop_after = placeholder(int)  # ends training after so many validations that do not beat the best

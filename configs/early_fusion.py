@@ -32,7 +32,7 @@ from vidjax.configuration import parse_argument
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, frames=10)
     config = default.get_config(chosen.preset)
-    config.name = default.name_of("early_fusion", chosen.preset)
+    config.name = default.name_of("early_fusion", chosen)
     config.model.name = "early_fusion"
     config.data.frames = chosen.frames
     return config

@@ -24,7 +24,7 @@ def get_config(argument=""):
     options = {"fuse_at": "features", "fusion": "concatenate", "share_towers": True}
     chosen = parse_argument(argument, default.PRESETS, **options)
     config = default.get_config(chosen.preset)
-    config.name = default.name_of("late_fusion", chosen.preset)
+    config.name = default.name_of("late_fusion", chosen)
     config.model.name = "late_fusion"
     for key in options:
         config.model[key] = getattr(chosen, key)

@@ -34,8 +34,7 @@ def get_config(argument=""):
     if chosen.base not in _BASES:
         raise ConfigError(f"config argument base={chosen.base!r}{options.nearest(chosen.base, _BASES)}")
     config = importlib.import_module(f"configs.{chosen.base}").get_config(chosen.preset)
-    base = "" if chosen.base == "single_frame" else f"_{chosen.base}"
-    config.name = default.name_of(f"multires{base}", chosen.preset)
+    config.name = default.name_of("multires", chosen)
     for key in ("fuse_at", "fusion", "share_towers", "share_columns"):
         config.model[key] = None  # the fusions' own defaults
     config.model.name = "multires"

@@ -24,7 +24,7 @@ from vidjax.configuration import parse_argument
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS)
     config = default.get_config(chosen.preset)
-    config.name = default.name_of("single_frame", chosen.preset)
+    config.name = default.name_of("single_frame", chosen)
     config.model.name = "single_frame"
     config.data.frames = 1
     config.data.stride = None

@@ -26,7 +26,7 @@ from vidjax.configuration import parse_argument
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, frames=10, share_columns=True)
     config = default.get_config(chosen.preset)
-    config.name = default.name_of("slow_fusion", chosen.preset)
+    config.name = default.name_of("slow_fusion", chosen)
     config.model.name = "slow_fusion"
     config.model.share_columns = chosen.share_columns
     config.data.frames = chosen.frames

@@ -10,8 +10,9 @@ EARLY = "configs/early_fusion.py"
 
 
 def test_argument_grammar():
-    assert vars(parse_argument("", ("motion", "folder"), frames=10)) == {"preset": "motion", "frames": 10}
-    assert vars(parse_argument("folder,frames=5", ("motion", "folder"), frames=10)) == {"preset": "folder", "frames": 5}
+    plain, given = (parse_argument(text, ("motion", "folder"), frames=10) for text in ("", "folder,frames=5"))
+    assert vars(plain) == {"preset": "motion", "frames": 10, "changed": ()}
+    assert vars(given) == {"preset": "folder", "frames": 5, "changed": ("frames",)}
     assert parse_argument("flag=true", ("motion",), flag=False).flag is True
 
 
@@ -35,6 +36,24 @@ def test_every_preset_loads_and_names_its_own_directory(system, preset):
     assert config.model.name == system
     assert config.name == (system if preset == "motion" else f"{system}-{preset}")
     assert (config.train.steps is None) != (config.train.epochs is None)
+
+
+def test_every_argument_names_its_own_directory():
+    arguments = {
+        "late_fusion": ("", "share_towers=false", "fuse_at=scores", "fuse_at=scores,fusion=max", "folder,fusion=max"),
+        "slow_fusion": ("", "frames=14", "share_columns=false"),
+        "multires": ("", "base=early_fusion", "streams=fovea", "streams=fovea,motion_hard"),
+    }
+    names = [load(f"configs/{system}.py:{text}").name for system, texts in arguments.items() for text in texts]
+    assert len(set(names)) == len(names)
+    assert load("configs/late_fusion.py:folder,fusion=max").name == "late_fusion-folder-fusion=max"
+
+
+@pytest.mark.parametrize("preset", ["motion", "motion_hard", "ucf101", "ucf101_small", "folder"])
+def test_late_fusion_sees_two_frames_exactly_15_apart(preset):
+    data = load(f"configs/late_fusion.py:{preset}").data
+    assert (data.frames, data.stride, data.sampling, data.fps) == (2, 15, None, None)
+    assert load(f"configs/multires.py:{preset},base=late_fusion").data.stride == 15
 
 
 def test_overrides_are_read_with_the_type_of_the_key():

@@ -42,14 +42,14 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
         default.
 
     Returns:
-      A namespace with `preset` and every key.
+      A namespace with `preset`, every key, and `changed`: the keys whose values are not the defaults.
 
     Raises:
       ConfigError: for another word, another key, or a value of another type.
 
     Example:
       >>> parse_argument("folder,frames=5", ("motion", "folder"), frames=10)
-      namespace(preset='folder', frames=5)
+      namespace(preset='folder', frames=5, changed=('frames',))
     """
     values: dict[str, Any] = {"preset": presets[0], **defaults}
     for part in filter(None, (argument or "").split(",")):
@@ -68,7 +68,8 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
             )
         else:
             values[key] = _read_as(type(defaults[key]), text, part)
-    return SimpleNamespace(**values)
+    changed = tuple(key for key, default in defaults.items() if values[key] != default)
+    return SimpleNamespace(**values, changed=changed)
 
 
 def _read_as(kind: type, text: str, part: str) -> Any:

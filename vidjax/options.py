@@ -15,7 +15,7 @@ from vidjax.errors import ConfigError
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Returns "; did you mean 'x'?" for the nearest candidate, or "" where none is near."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -88,6 +90,11 @@ def test_every_intermediate_shape(name, size):
     for number, ((responses, at_170, at_89), filters) in enumerate(zip(layers, FILTERS), start=1):
         side = at_170 if size == 170 else at_89
         assert shapes[f"features/conv{number}"] == (3 * responses, side, side, filters)
+    if size == 89:  # what each stream of the multiresolution network sees
+        streams = shapes_by_layer(create("multires", 101, base=name), rgb=(3, frames, 178, 178, 3))
+        for stream, (number, filters) in itertools.product(("fovea", "context"), enumerate(FILTERS, start=1)):
+            responses, _, side = layers[number - 1]
+            assert streams[f"{name}/{stream}/conv{number}"] == (3 * responses, side, side, filters)
     towers = 3 * frames if name == "single_frame" else 3
     assert shapes["classifier/fc6"] == shapes["classifier/fc7"] == (towers, 4096)
     assert shapes["classifier/fc8"] == (towers, 101)

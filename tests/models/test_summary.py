@@ -59,3 +59,78 @@ def test_a_loop_of_unknown_length_is_refused():
 
     with pytest.raises(ValueError, match="while loop"):
         summary(Loops(), rgb=(1, 2))
+
+
+def layers_of(module, *shape):
+    counts = summary(module, rgb=shape)
+    assert counts.macs == sum(layer.macs for layer in counts.layers)
+    assert counts.parameters == sum(layer.parameters for layer in counts.layers)
+    return {layer.path: layer for layer in counts.layers}
+
+
+def test_zeros_and_patches_are_not_multiplied():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb):
+            up = nn.ConvTranspose(8, (4, 4), strides=(2, 2), name="transposed")(rgb)
+            return up, nn.ConvLocal(6, (3, 3), padding="VALID", name="local")(rgb)
+
+    layers = layers_of(Net(), 1, 8, 8, 3)
+    assert layers["transposed"].macs == 8 * 8 * 3 * (4 * 4 * 8)  # every input meets the whole kernel
+    assert layers["local"].macs == 6 * 6 * 6 * (3 * 3 * 3)
+
+
+def test_a_formula_a_mapped_module_and_a_method_are_no_layers_of_their_own():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb):
+            kernel = self.param("kernel", nn.initializers.ones, (3, 4))
+            x = self.helper(jax.numpy.einsum("bti,io->bto", rgb, kernel))
+            each = nn.vmap(nn.Dense, in_axes=1, out_axes=1, variable_axes={"params": 0}, split_rngs={"params": True})
+            return each(2, name="each")(nn.remat(nn.Dense)(5, name="kept")(x))
+
+        def helper(self, x):
+            return nn.Dense(4, name="helped")(x)
+
+    layers = layers_of(Net(), 2, 7, 3)
+    assert {path: (layer.parameters, layer.macs) for path, layer in layers.items()} == {
+        "": (3 * 4, 2 * 7 * 3 * 4),
+        "helped": (4 * 4 + 4, 2 * 7 * 4 * 4),
+        "kept": (4 * 5 + 5, 2 * 7 * 4 * 5),
+        "each": (7 * (5 * 2 + 2), 2 * 7 * 5 * 2),
+    }
+
+
+def test_an_lstm_has_its_gates_in_one_layer():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb):
+            return nn.RNN(nn.OptimizedLSTMCell(8, name="cell"), name="rnn")(rgb)
+
+    (cell,) = layers_of(Net(), 2, 5, 3).values()
+    assert cell.path.endswith("cell")
+    assert (cell.parameters, cell.macs) == (4 * (3 * 8 + 8 * 8 + 8), 2 * 5 * 4 * (3 * 8 + 8 * 8))
+
+
+def test_attention_counts_its_projections_and_its_products():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb):
+            return nn.MultiHeadDotProductAttention(num_heads=2, qkv_features=8, name="attention")(rgb)
+
+    layers = layers_of(Net(), 2, 5, 4)
+    assert layers["attention"].macs == 2 * (2 * 5 * 5 * 8)
+    assert layers["attention/query"].macs == 2 * 5 * 4 * 8 and layers["attention/out"].macs == 2 * 5 * 8 * 4
+
+
+def test_parameters_that_nothing_uses_are_counted():
+    class Net(nn.Module):
+        def setup(self):
+            self.used, self.idle = nn.Dense(2), nn.Dense(3)
+
+        def __call__(self, rgb):
+            if self.is_initializing():
+                self.idle(rgb)
+            return self.used(rgb)
+
+    assert summary(Net(), rgb=(1, 4)).parameters == (4 * 2 + 2) + (4 * 3 + 3)

@@ -10,11 +10,10 @@ from vidjax.training.durations import to_steps
         ({"warmup_steps": 7}, 7),
         ({"warmup_epochs": 2.5}, 25),
         ({"warmup_fraction": 0.1}, 20),
-        ({"warmup_steps": None}, 3),
     ],
 )
 def test_units(section, want):
-    assert to_steps(section, "warmup", steps_per_epoch=10.0, total_steps=200, default=3) == want
+    assert to_steps(section, "warmup", steps_per_epoch=10.0, total_steps=200) == want
 
 
 def test_epochs_need_not_be_whole_steps():

@@ -10,6 +10,7 @@ from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import mean_probabilities
 from vidjax.models import create
 from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
 from vidjax.training.losses import cross_entropy
@@ -30,7 +31,7 @@ def batch_of(step):
     )
 
 
-def train(form_name, devices, steps, dtype, optimizer):
+def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixing()):  # noqa: B008
     """Everything that could depend on the device count: batch statistics, dropout and every augmentation."""
     form = parallel.choose(form_name, jax.devices()[:devices])
     model = create(
@@ -44,12 +45,28 @@ def train(form_name, devices, steps, dtype, optimizer):
         **({"axis_name": form.axis_name} if form.axis_name else {}),
     )
     preprocessing = Preprocessing(
-        crop=SIDE, flip=True, mirror=(1, 0, 2, 3), colour=ColourJitter(0.2, 0.2, 0.2), mean=117.0, std=58.0, dtype=dtype
+        crop=SIDE,
+        flip=True,
+        mirror=(1, 0, 2, 3),
+        colour=ColourJitter(0.2, 0.2, 0.2),
+        mixing=mixing,
+        mean=117.0,
+        std=58.0,
+        dtype=dtype,
     )
     spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), dtype)}
-    state = form.put_state(init_state(model, optimizer, spec, seed=0))
+    state = form.put_state(init_state(model, optimizer, spec, seed=0, ema=True))
     step = form.compile_train(
-        make_train_step(model, optimizer, cross_entropy, preprocessing, seed=0, axis_name=form.axis_name)
+        make_train_step(
+            model,
+            optimizer,
+            cross_entropy,
+            preprocessing,
+            seed=0,
+            axis_name=form.axis_name,
+            accumulate=accumulate,
+            ema_decay=0.9,
+        )
     )
     losses = []
     for number in range(steps):
@@ -91,6 +108,21 @@ def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
     assert relative(losses, want_losses) < 1e-10
     assert relative(scores, want_scores) < 1e-10
     np.testing.assert_array_equal(index, want_index)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "form, devices, mixing",
+    [("pmap", 8, Mixing()), ("sharded", 8, Mixing()), ("pmap", 4, Mixing(0.5, 0.5)), ("sharded", 4, Mixing(0.5, 0.5))],
+)
+def test_accumulated_parts_have_the_same_examples_in_every_form(form, devices, mixing):
+    """Batch statistics are those of a part, so that parts of other examples would give other numbers."""
+    with jax.enable_x64(True):
+        optimizer = optimizers.create("sgd", 1e-2)
+        want, want_losses, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)
+        got, losses, *_ = train(form, devices, 2, jnp.float64, optimizer, 2, mixing)
+    assert relative(losses, want_losses) < 1e-10
+    assert all(relative(a, b) < 1e-10 for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)))
 
 
 @pytest.mark.slow

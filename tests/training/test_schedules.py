@@ -44,8 +44,8 @@ def test_half_cosine_warms_up_to_the_cosine_of_the_whole_run():
 def test_step_at_every_boundary():
     rate = schedules.create("step", 0.4, 80, boundaries=(0.625, 0.875))
     check(rate, {0: 0.4, 49: 0.4, 50: 0.04, 69: 0.04, 70: 0.004, 80: 0.004})
-    rate = schedules.create("step", 0.4, 30, decay_every_steps=10, decay_rate=0.5, warmup_steps=10, warmup_from=0.2)
-    check(rate, {0: 0.2, 5: 0.2, 9: 0.2, 10: 0.2, 19: 0.2, 20: 0.1, 29: 0.1, 30: 0.1})
+    rate = schedules.create("step", 0.4, 30, decay_every_steps=10, decay_rate=0.5, warmup_steps=5, warmup_from=0.2)
+    check(rate, {0: 0.2, 5: 0.4, 9: 0.4, 10: 0.2, 19: 0.2, 20: 0.1, 29: 0.1, 30: 0.1})
     rate = schedules.create("step", 0.4, 30, decay_every_steps=10, decay_rate=0.5, warmup_steps=4)
     check(rate, {0: 0.0, 1: 0.1, 4: 0.4, 9: 0.4, 10: 0.2})
 
@@ -118,7 +118,7 @@ def test_every_schedule_begins_where_it_says_and_stays_finite():
         ("step", 0.1, {}, "give one of schedule.boundaries and"),
         ("step", 0.1, {"boundaries": (0.5,), "decay_every_steps": 2}, "give one of schedule.boundaries and"),
         ("step", 0.1, {"boundaries": (0.5, 50)}, r"schedule.boundaries=\(0.5, 50\): give fractions"),
-        ("step", 0.1, {"boundaries": (0.1,), "warmup_steps": 20}, "longer than the first step"),
+        ("step", 0.1, {"boundaries": (0.1,), "warmup_steps": 20}, "must end before the first boundary"),
         ("step", 0.1, {"decay_every_steps": 0}, "give at least 1"),
     ],
 )

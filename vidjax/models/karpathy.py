@@ -17,6 +17,7 @@ stacked on its channels, so each is told by the windows in time of its first thr
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -63,7 +64,7 @@ class ConvolutionalLayers(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps float [B, T, H, W, C] to features [B, responses in time, h, w, 256 * width_multiplier]."""
         one, two, three = self.windows
-        x = _max_pool(self._layer(x, 1, 96, 11, one, stride=3, n=True, train=train))
+        x = _max_pool(self._layer(x, 1, 96, 11, one, stride=3, padding="VALID", n=True, train=train))
         x = _max_pool(self._layer(x, 2, 256, 5, two, n=True, train=train))
         x = self._layer(x, 3, 384, 3, three, train=train)
         x = self._layer(x, 4, 384, 3, train=train)
@@ -79,10 +80,14 @@ class ConvolutionalLayers(nn.Module):
         window: tuple[int, int] = (1, 1),
         *,
         stride: int = 1,
+        padding: str = "SAME",
         n: bool = False,
         train: bool,
     ) -> jax.Array:
         """C(filters, size, stride) with its ReLU over windows in time, and N where n is set."""
+        convolve = functools.partial(
+            self._convolve, filters=filters, size=size, stride=stride, padding=padding, n=n, train=train
+        )
         extent, step = window
         b, t, h, w, c = x.shape
         # [B, responses, H, W, extent * C]: the frames of a window stacked on the channels.
@@ -94,15 +99,12 @@ class ConvolutionalLayers(nn.Module):
             axis=1,
         )
         if self.share:
-            return self._convolve(stacked, f"{number}", filters, size, stride, n, train)
-        own = [
-            self._convolve(stacked[:, i : i + 1], f"{number}_{i}", filters, size, stride, n, train)
-            for i in range(stacked.shape[1])
-        ]
+            return convolve(stacked, f"{number}")
+        own = [convolve(stacked[:, i : i + 1], f"{number}_{i}") for i in range(stacked.shape[1])]
         return jnp.concatenate(own, axis=1)
 
     def _convolve(
-        self, x: jax.Array, suffix: str, filters: int, size: int, stride: int, n: bool, train: bool
+        self, x: jax.Array, suffix: str, *, filters: int, size: int, stride: int, padding: str, n: bool, train: bool
     ) -> jax.Array:
         """Convolution, ReLU and normalisation of every frame of [B, T, H, W, C], all with the same weights."""
         batch = self.normalization == "batch"
@@ -111,7 +113,7 @@ class ConvolutionalLayers(nn.Module):
             round(filters * self.width_multiplier),
             (size, size),
             strides=stride,
-            padding="VALID" if suffix.startswith("1") else "SAME",
+            padding=padding,
             # Batch normalisation would take it away again: its gradient is rounding noise, which Adam scales up.
             use_bias=not batch,
             dtype=self.dtype,
@@ -185,14 +187,14 @@ class _FusionNetwork(nn.Module):
         features = []
         for name, view in _streams(rgb, self.streams).items():
             layers = ConvolutionalLayers(
-                windows,
-                share,
-                self.streams == "full",
-                self.normalization,
-                self.width_multiplier,
-                self.axis_name,
-                self.dtype,
-                self.param_dtype,
+                windows=windows,
+                share=share,
+                last_pool=self.streams == "full",
+                normalization=self.normalization,
+                width_multiplier=self.width_multiplier,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
                 name=name,
             )
             features.append(layers(view, train=train))
@@ -200,7 +202,12 @@ class _FusionNetwork(nn.Module):
 
     def _classifier(self, name: str = "classifier") -> DenseLayers:
         return DenseLayers(
-            self.num_classes, self.width_multiplier, self.dropout, self.dtype, self.param_dtype, name=name
+            num_classes=self.num_classes,
+            width_multiplier=self.width_multiplier,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
         )
 
     def _classify_each(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
@@ -269,11 +276,10 @@ class LateFusion(_FusionNetwork):
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
-        if self.fuse_at not in ("features", "scores") or self.fusion not in ("concatenate", "average", "max"):
-            raise ValueError(
-                f"fuse_at={self.fuse_at!r} is not one of features, scores, or"
-                f" fusion={self.fusion!r} not one of concatenate, average, max"
-            )
+        if self.fuse_at not in ("features", "scores"):
+            raise ValueError(f"fuse_at={self.fuse_at!r} is not one of features, scores")
+        if self.fusion not in ("concatenate", "average", "max"):
+            raise ValueError(f"fusion={self.fusion!r} is not one of concatenate, average, max")
         b, t = rgb.shape[:2]
         if t < 2:
             raise ValueError(f"late fusion needs at least 2 frames, got {t}")
@@ -349,6 +355,8 @@ class Multires(_FusionNetwork):
         """Maps rgb float [B, T, H, W, 3] to the logits of the base, H and W even."""
         if self.base not in FUSIONS:
             raise ValueError(f"base={self.base!r} is not one of {', '.join(FUSIONS)}")
+        if self.streams == "full":
+            raise ValueError(f"streams='full' has one resolution: take the model {self.base}, or both, fovea, context")
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(_FusionNetwork)}
         network = FUSIONS[self.base](**{**shared, "name": self.base, "parent": self})
         return network(rgb, example_ids=example_ids, train=train)

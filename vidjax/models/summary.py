@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from jax.extend.core import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,8 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
 
     Counted are convolutions (output elements x kernel size x input channels per group) and matrix
     products; additions, normalisations, activations and pooling are not, as is the custom in the
-    papers. Padding counts like any other input.
+    papers. Padding counts like any other input; the zeros that a transposed convolution puts between its inputs do
+    not, and neither does a convolution that only moves data (extracts patches).
 
     Args:
       module: a model.
@@ -62,15 +65,26 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
       72326629
     """
     inputs = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
+    modules: set[tuple[str, ...]] = set()
+
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        modules.update(context.module.path[:depth] for depth in range(1, len(context.module.path) + 1))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
     jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, **x))(variables, inputs)
-    parameters: dict[str, int] = {}
-    for path, leaf in traverse_util.flatten_dict(variables.get("params", {})).items():
-        owner = "/".join(path[:-1])
-        parameters[owner] = parameters.get(owner, 0) + math.prod(leaf.shape)
     macs: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    _walk(jaxpr.jaxpr, "", 1, macs, outputs)
+    _walk(jaxpr.jaxpr, "", 1, _Counts(modules, macs, outputs))
+    parameters: dict[str, int] = {}
+    for path, leaf in traverse_util.flatten_dict(variables.get("params", {})).items():
+        owner = path[:-1]
+        # A module that only holds parameters (of an LSTM's gates, say) belongs to the one that multiplies by them.
+        while owner in modules and "/".join(owner) not in outputs:
+            owner = owner[:-1]
+        name = "/".join(owner)
+        parameters[name] = parameters.get(name, 0) + math.prod(leaf.shape)
     # Layers in order of execution; one that is not executed for these inputs still holds parameters.
     names = [name for name in outputs if macs.get(name) or parameters.get(name)]
     names += [name for name in parameters if name not in outputs]
@@ -78,42 +92,63 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     return Summary(layers, sum(parameters.values()), sum(macs.values()))
 
 
-def _module_path(scopes: str) -> str:
-    """Turns JAX's scopes ("Net/Net._helper/features/conv1") into the path of the Flax module."""
-    return "/".join(part for part in scopes.split("/")[1:] if "." not in part)
+class _Counts(NamedTuple):
+    """What a walk fills.
+
+    Attributes:
+      modules: paths of all modules.
+      macs, outputs: by module path.
+    """
+
+    modules: set[tuple[str, ...]]
+    macs: dict[str, int]
+    outputs: dict[str, tuple[int, ...]]
+
+    def path_of(self, scopes: str) -> str:
+        """The innermost module in JAX's scopes, e.g. "features/conv1" of "Net/Net._helper/features/vmap(conv1)".
+
+        Scopes also name methods, einsum's formulas, and the modules that a shared one (nn.RNN's cell) is called in.
+        """
+        names = {name for path in self.modules for name in path}
+        unwrapped = (re.sub(r"^\w+\((.*)\)$", r"\1", part) for part in scopes.split("/"))
+        parts = [part for part in unwrapped if part in names]
+        ends = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
+        return next(("/".join(parts[s:e]) for s, e in ends if tuple(parts[s:e]) in self.modules), "")
 
 
-def _walk(jaxpr: Any, scope: str, repeats: int, macs: dict[str, int], outputs: dict[str, tuple[int, ...]]) -> None:
-    """Adds what the equations of `jaxpr` multiply, `repeats` times over, to `macs` by module path."""
+def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:
+    """Adds what the equations of `jaxpr` multiply, `repeats` times over, by module path."""
+    made_of_nothing: set[Any] = set()  # such as the kernel of a convolution that extracts patches
     for equation in jaxpr.eqns:
+        if all(isinstance(value, Literal) or value in made_of_nothing for value in equation.invars):
+            made_of_nothing.update(equation.outvars)
         inner_scope = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
-        path = _module_path(inner_scope)
-        outputs[path] = tuple(equation.outvars[0].aval.shape)
+        path = counts.path_of(inner_scope)
+        counts.outputs[path] = tuple(equation.outvars[0].aval.shape)
         name = equation.primitive.name
         if name == "conv_general_dilated":
-            macs[path] = macs.get(path, 0) + repeats * _convolution_macs(equation)
+            if equation.invars[1] not in made_of_nothing:
+                counts.macs[path] = counts.macs.get(path, 0) + repeats * _convolution_macs(equation)
         elif name == "dot_general":
-            macs[path] = macs.get(path, 0) + repeats * _product_macs(equation)
+            counts.macs[path] = counts.macs.get(path, 0) + repeats * _product_macs(equation)
         elif name == "cond":
-            _walk_largest_branch(equation, inner_scope, repeats, macs, outputs)
+            _walk_largest_branch(equation, inner_scope, repeats, counts)
         else:
             if name == "while":
                 raise ValueError(f"{path or 'the model'}: a while loop has no fixed number of multiply-accumulates")
             times = repeats * equation.params["length"] if name == "scan" else repeats
             for inner in _inner_jaxprs(equation):
-                _walk(inner, inner_scope, times, macs, outputs)
+                _walk(inner, inner_scope, times, counts)
 
 
-def _walk_largest_branch(
-    equation: Any, scope: str, repeats: int, macs: dict[str, int], outputs: dict[str, tuple[int, ...]]
-) -> None:
+def _walk_largest_branch(equation: Any, scope: str, repeats: int, counts: _Counts) -> None:
     """Counts the branch of a conditional that multiplies most."""
     branches: list[dict[str, int]] = []
     for branch in equation.params["branches"]:
         branches.append({})
-        _walk(branch.jaxpr, scope, repeats, branches[-1], outputs)
-    for path, count in max(branches, key=lambda counts: sum(counts.values())).items():
-        macs[path] = macs.get(path, 0) + count
+        _walk(branch.jaxpr, scope, repeats, counts._replace(macs=branches[-1]))
+    for path, count in max(branches, key=lambda macs: sum(macs.values())).items():
+        counts.macs[path] = counts.macs.get(path, 0) + count
 
 
 def _inner_jaxprs(equation: Any) -> list[Any]:
@@ -127,10 +162,11 @@ def _inner_jaxprs(equation: Any) -> list[Any]:
 
 
 def _convolution_macs(equation: Any) -> int:
-    """Output elements x (kernel elements per output channel)."""
+    """Output elements x (kernel elements per output channel), less the share of zeros between dilated inputs."""
     kernel = equation.invars[1].aval.shape
     output_channels = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-    return math.prod(equation.outvars[0].aval.shape) * (math.prod(kernel) // output_channels)
+    products = math.prod(equation.outvars[0].aval.shape) * (math.prod(kernel) // output_channels)
+    return products // math.prod(equation.params["lhs_dilation"])
 
 
 def _product_macs(equation: Any) -> int:

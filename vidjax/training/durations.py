@@ -15,7 +15,6 @@ def to_steps(
     path: str = "",
     steps_per_epoch: float,
     total_steps: int | None = None,
-    default: int | None = None,
 ) -> int:
     """Reads a duration from a config section, in whichever unit it is given.
 
@@ -26,13 +25,12 @@ def to_steps(
       path: of the section, as messages name it, e.g. "schedule".
       steps_per_epoch: training examples / global batch size; need not be whole.
       total_steps: length of the run, which a fraction is of.
-      default: returned where no unit is given.
 
     Returns:
       The duration in steps, rounded to the nearest.
 
     Raises:
-      ConfigError: if two units are given, none where there is no default, or the number is negative.
+      ConfigError: if two units are given, none, or the number is negative.
 
     Example:
       >>> to_steps({"warmup_epochs": 2.5}, "warmup", steps_per_epoch=10.0)
@@ -44,9 +42,7 @@ def to_steps(
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(shown[unit] for unit in given)} are both set: give one of them")
     if not given:
-        if default is None:
-            raise ConfigError(f"set one of {', '.join(shown[unit] for unit, key in keys.items() if key in section)}")
-        return default
+        raise ConfigError(f"set one of {', '.join(shown[unit] for unit, key in keys.items() if key in section)}")
     ((unit, value),) = given.items()
     if value < 0:
         raise ConfigError(f"{shown[unit]}={value}: a duration cannot be negative")

@@ -1,7 +1,7 @@
 """Groups of parameters, chosen by patterns of their paths: frozen ones, and learning rates of their own.
 
 A pattern is a regular expression that stands for every parameter or module whose whole path it matches
-("conv1", "fc7/kernel", "features/.*"), and for all that lies below such a module.
+("features", "features/conv1", "classifier/fc7/kernel", ".*/bias"), and for all that lies below such a module.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import optax
 
+from vidjax import options
 from vidjax.errors import ConfigError
 
 
@@ -29,7 +30,7 @@ def read_patterns(text: str | None, key: str) -> tuple[str, ...]:
     """Reads patterns separated by commas.
 
     Args:
-      text: e.g. "conv1,conv2/.*"; None: no pattern.
+      text: e.g. "features/conv1,features/conv2"; None: no pattern. A comma cannot be part of a pattern.
       key: of the config, as messages name it.
 
     Raises:
@@ -40,9 +41,11 @@ def read_patterns(text: str | None, key: str) -> tuple[str, ...]:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ConfigError(f"{key}: {pattern!r} is no regular expression: {error}") from error
+            raise ConfigError(
+                f"{key}: {pattern!r} is no regular expression: {error} (commas separate patterns)"
+            ) from error
         if not pattern:
-            raise ConfigError(f"{key}={text!r} holds an empty pattern; write e.g. 'conv1,conv2'")
+            raise ConfigError(f"{key}={text!r} holds an empty pattern; write e.g. 'features/conv1,features/conv2'")
     return patterns
 
 
@@ -50,14 +53,14 @@ def read_multipliers(text: str | None, key: str) -> dict[str, float]:
     """Reads "PATTERN=FACTOR,PATTERN=FACTOR".
 
     Args:
-      text: e.g. "conv.*=0.1,classifier=10"; None: nothing.
+      text: e.g. "features/.*=0.1,classifier=10"; None: nothing.
       key: of the config, as messages name it.
 
     Returns:
       Pattern -> factor, in that order.
 
     Raises:
-      ConfigError: for another form, or a factor that is not above 0.
+      ConfigError: for another form, a factor that is not above 0, or a pattern that comes twice.
     """
     rules: dict[str, float] = {}
     for part in text.split(",") if text is not None else ():
@@ -71,25 +74,34 @@ def read_multipliers(text: str | None, key: str) -> dict[str, float]:
                 f"{key}: {part!r} is not PATTERN=FACTOR with a factor above 0"
                 " (optimizer.freeze is for what must not move)"
             )
+        if pattern in rules:
+            raise ConfigError(f"{key}: {pattern!r} is there twice")
         rules[read_patterns(pattern, key)[0]] = factor
     return rules
 
 
-def check(patterns: Sequence[str], params: Any, key: str) -> None:
+def check(patterns: Sequence[str], params: Any, key: str, *, first_only: bool = False) -> None:
     """Refuses a pattern that stands for no parameter.
 
     Args:
       patterns: to check.
       params: parameters, or their shapes.
       key: of the config, as the message names it.
+      first_only: of several patterns that stand for a parameter the first counts, so that one may be left without any.
 
     Raises:
-      ConfigError: naming the pattern and the modules that there are.
+      ConfigError: naming the pattern, the nearest module and the parameters that there are.
     """
     paths = [path for path, _ in _leaves(params)]
-    for pattern in patterns:
-        if not any(matches(pattern, path) for path in paths):
-            raise ConfigError(f"{key}: {pattern!r} matches no parameter of the model (there are: {', '.join(paths)})")
+    modules = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 2)}
+    for number, pattern in enumerate(patterns):
+        fitting = [path for path in paths if matches(pattern, path)]
+        if not fitting:
+            named = [module for module in sorted(modules) if module.rpartition("/")[2] == pattern]
+            hint = f"; did you mean {named[0]!r}?" if named else options.nearest(pattern, modules)
+            raise ConfigError(f"{key}: {pattern!r} matches no parameter{hint} (there are: {', '.join(paths)})")
+        if first_only and all(any(matches(other, path) for other in patterns[:number]) for path in fitting):
+            raise ConfigError(f"{key}: all that {pattern!r} stands for has a factor already; put it first")
 
 
 def all_frozen(patterns: Sequence[str], params: Any) -> bool:
@@ -124,7 +136,7 @@ def freeze(optimizer: optax.GradientTransformation, patterns: Sequence[str]) -> 
 
 
 def keep_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any:
-    """Puts frozen variables back.
+    """Puts frozen statistics back; frozen parameters do not move in the first place (`freeze`).
 
     Statistics, such as the averages of BatchNorm, are frozen where a pattern stands for them or where all
     parameters of their module are frozen. A frozen BatchNorm still normalises a training batch by that
@@ -133,7 +145,7 @@ def keep_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any
     Args:
       patterns: of what is frozen.
       params: the parameters, whose paths say which modules are frozen.
-      old, new: parameters, or one collection of `model_state`, before and after a step.
+      old, new: one collection of `model_state`, before and after a step.
 
     Returns:
       `new`, with the frozen leaves of `old`.

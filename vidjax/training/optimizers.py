@@ -10,6 +10,7 @@ In the equations g is the gradient, t the step from 1 on, and the parameter move
 Every update is linear in the learning rate, so that one factor at the end scales it (multipliers, plateau).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,14 @@ from optax import ScalarOrSchedule as Rate
 from vidjax import options as _options
 from vidjax.errors import ConfigError
 from vidjax.training import groups
-from vidjax.training.transforms import add_decay, as_matrices, assemble, kernel_or_rest, scale_by_adagrad
+from vidjax.training.transforms import (
+    add_decay,
+    as_matrices,
+    assemble,
+    kernel_or_rest,
+    scale_by_adagrad,
+    scale_by_deviation,
+)
 
 
 def sgd(rate: Rate, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False) -> Optimizer:
@@ -32,13 +40,12 @@ def momentum(
     rate: Rate,
     *,
     momentum: float = 0.9,
-    nesterov: bool = False,
     l2: float = 0.0,
     weight_decay: float = 0.0,
     decay_all: bool = False,
 ) -> Optimizer:
     """Heavy-ball momentum (Polyak 1964): v = momentum * v + g; d = v, as in PyTorch (no damping 1 - momentum)."""
-    return assemble(optax.trace(momentum, nesterov), rate, l2, weight_decay, decay_all)
+    return assemble(optax.trace(momentum), rate, l2, weight_decay, decay_all)
 
 
 def nesterov(
@@ -62,10 +69,9 @@ def rmsprop(
 
     Decay 0.9 is the lecture's, which has no eps; PyTorch has decay 0.99. eps stands outside the root as in
     PyTorch; Optax and TensorFlow have it inside.
-    Centered (Graves 2013): the variance n - mean(g)^2 in the place of n.
+    Centered (Graves 2013): the variance n - mean(g)^2 in the place of n, held at 0 where rounding makes it negative.
     """
-    scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-    direction = scale(decay, eps, eps_in_sqrt=False)
+    direction = scale_by_deviation(decay, eps) if centered else optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
     return assemble(optax.chain(direction, optax.trace(momentum)) if momentum else direction, rate, l2, 0.0, decay_all)
 
 
@@ -115,7 +121,7 @@ def nadam(
 ) -> Optimizer:
     """Nadam (Dozat 2016): Adam with Nesterov's look-ahead on the first moment.
 
-    b1 is constant, as in Optax; PyTorch and Keras raise it by the schedule 1 - 0.5 * 0.96^(0.004 t). The
+    b1 is constant, as in Optax; Dozat, PyTorch and Keras raise it by the schedule 1 - 0.5 * 0.96^(t / 250). The
     numerator is b1 * m_t / (1 - b1^(t+1)) + (1 - b1) * g / (1 - b1^t).
     """
     return assemble(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, l2, 0.0, decay_all)
@@ -200,7 +206,7 @@ def muon(
       consistent_rms: c; steps are scaled by c * sqrt(max(in, out)) (Liu et al. 2025: 0.2, with AdamW's rates and
         adam_ratio 1) in the place of sqrt(max(1, out / in)).
       adam_ratio: rate of the other parameters, biases and normalisations, over that of the kernels: 3e-4 / 0.02 in
-        Jordan's code, as are b1 and b2 of their Adam.
+        Jordan's code, as are b1, b2 and eps (1e-10) of their Adam.
       b1: of Adam.
       b2: of Adam.
       weight_decay: decoupled.
@@ -217,7 +223,7 @@ def muon(
     # Optax's own Adam for the rest looks ahead, too, where `nesterov` is set; Jordan's does not.
     parts = {
         "kernel": optax.chain(orthogonal, optax.scale(-1.0)),
-        "rest": optax.chain(optax.scale_by_adam(b1, b2), optax.scale(adam_ratio)),
+        "rest": optax.chain(optax.scale_by_adam(b1, b2, eps=1e-10), optax.scale(adam_ratio)),
     }
     return assemble(optax.partition(parts, kernel_or_rest), rate, 0.0, weight_decay, decay_all)
 
@@ -291,7 +297,7 @@ def create(
     Raises:
       ConfigError: for an unknown name or an option that the optimizer does not take.
     """
-    if clip_norm is not None and clip_norm <= 0:
+    if clip_norm is not None and not 0 < clip_norm < math.inf:
         raise ConfigError(f"optimizer.clip_norm={clip_norm}: give a number above 0, or none")
     optimizer = _options.build("optimizer", OPTIMIZERS, name, learning_rate, options=options)
     if clip_norm:

@@ -7,6 +7,7 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
+from vidjax import options
 from vidjax.errors import ConfigError
 from vidjax.training import groups, optimizers, schedules
 from vidjax.training.durations import to_steps
@@ -65,6 +66,8 @@ def schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> op
     rest: dict[str, Any] = {key: value for key, value in given.items() if key not in _DURATION_KEYS}
     for key, of in _DURATION_KEYS.items():
         if given.get(key) is not None:
+            if f"{of}_steps" not in options.accepted(schedules.SCHEDULES.get(name, schedules.constant)):
+                raise ConfigError(f"schedule {name!r} takes no schedule.{key}: leave it out (none)")
             rest[f"{of}_steps"] = to_steps(
                 given, of, path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps
             )
@@ -99,7 +102,7 @@ def check_groups(config: ConfigDict, params: Any) -> None:
       ConfigError: naming the key.
     """
     multipliers = groups.read_multipliers(config.optimizer.multipliers, "optimizer.multipliers")
-    groups.check(tuple(multipliers), params, "optimizer.multipliers")
+    groups.check(tuple(multipliers), params, "optimizer.multipliers", first_only=True)
     groups.check(frozen(config), params, "optimizer.freeze")
     if groups.all_frozen(frozen(config), params):
         raise ConfigError(f"optimizer.freeze={config.optimizer.freeze!r} leaves nothing to train")

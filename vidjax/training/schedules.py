@@ -39,10 +39,10 @@ def step(
       learning_rate: at the start.
       total_steps: S.
       boundaries: fractions of the run, e.g. (0.625, 0.875): Simonyan & Zisserman 2014 divide the rate by 10
-        after 50 and 70 of 80 thousand iterations.
+        after 50 and 70 of 80 thousand iterations. The first step always has the whole rate.
       decay_every_steps: instead: a boundary every so many steps (Tran et al. 2015: every 4 epochs).
       decay_rate: factor at each boundary.
-      warmup_steps: w; boundaries are counted from step 0, and none may lie in the warm-up.
+      warmup_steps: w; boundaries are counted from step 0, and all lie behind it.
       warmup_from: rate at step 0.
 
     Raises:
@@ -53,12 +53,14 @@ def step(
     if boundaries is not None:
         if not all(0 < fraction < 1 for fraction in boundaries):
             raise ConfigError(f"schedule.boundaries={tuple(boundaries)}: give fractions of the run, between 0 and 1")
-        steps = [round(fraction * total_steps) for fraction in boundaries]
+        steps = [max(1, round(fraction * total_steps)) for fraction in boundaries]
     else:
         assert decay_every_steps is not None
         steps = list(range(_at_least_one(decay_every_steps), total_steps, decay_every_steps))
-    if steps and min(steps) < warmup_steps:
-        raise ConfigError(f"schedule: the warm-up ({warmup_steps} steps) is longer than the first step ({min(steps)})")
+    if warmup_steps and steps and min(steps) <= warmup_steps:
+        raise ConfigError(
+            f"schedule.warmup_*: the warm-up ({warmup_steps} steps) must end before the first boundary ({min(steps)})"
+        )
     factors: dict[int, float] = {}
     for boundary in steps:  # two that fall on one step both count
         factors[boundary] = factors.get(boundary, 1.0) * decay_rate
@@ -249,5 +251,12 @@ def create(name: str, learning_rate: float, total_steps: int, **options: Any) ->
         raise ConfigError(f"optimizer.learning_rate is {learning_rate}: give a finite number >= 0")
     warmup = options.get("warmup_steps") or 0
     if warmup > total_steps:
-        raise ConfigError(f"schedule: the warm-up ({warmup} steps) is longer than the run ({total_steps} steps)")
+        raise ConfigError(
+            f"schedule.warmup_*: the warm-up ({warmup} steps) is longer than the run ({total_steps} steps)"
+        )
+    if options.get("warmup_from") is not None and not warmup:
+        raise ConfigError(
+            f"schedule.warmup_from={options['warmup_from']} is of no use without a warm-up: give schedule.warmup_steps,"
+            " warmup_epochs or warmup_fraction"
+        )
     return _options.build("schedule", SCHEDULES, name, learning_rate, total_steps, options=options)

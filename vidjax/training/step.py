@@ -84,14 +84,14 @@ def make_train_step(
         return gradients, changed, {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradients, model_state, metrics = _accumulated(gradients_of, state, batch, accumulate)
+        unit = 2 if preprocessing.mixing.active else 1  # mixing needs its pairs
+        gradients, model_state, metrics = _accumulated(gradients_of, state, batch, accumulate, unit)
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         if state.plateau is not None:
             updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
         params = optax.apply_updates(state.params, updates)
-        params = groups.keep_frozen(freeze, state.params, state.params, params)
         for name in state.model_state:
             kept = groups.keep_frozen(freeze, state.params, state.model_state[name], model_state[name])
             model_state = {**model_state, name: kept}
@@ -106,16 +106,21 @@ def make_train_step(
 
 
 def _accumulated(
-    gradients_of: Callable[[Any, Any, Batch], tuple[Any, Any, Metrics]], state: TrainState, batch: Batch, parts: int
+    gradients_of: Callable[[Any, Any, Batch], tuple[Any, Any, Metrics]],
+    state: TrainState,
+    batch: Batch,
+    parts: int,
+    unit: int,
 ) -> tuple[Any, Any, Metrics]:
-    """Mean gradient, model state and summed metrics over the parts of a batch, one part at a time."""
+    """Mean gradient, model state and summed metrics over the parts of a batch, one part at a time.
+
+    Each part has every `parts`-th run of `unit` neighbours: the same examples, however many devices share the batch.
+    """
     if parts == 1:
         return gradients_of(state.params, state.model_state, batch)
 
     def split(x: jax.Array) -> jax.Array:
-        # Strided: where the batch lies split over devices, so does each part. In pairs, which mixing needs.
         size, *rest = x.shape
-        unit = 1 if size // parts % 2 else 2
         strided = jnp.moveaxis(x.reshape(size // (parts * unit), parts, unit, *rest), 1, 0)
         return strided.reshape(parts, size // parts, *rest)
 
@@ -124,8 +129,12 @@ def _accumulated(
         gradients, model_state, metrics = gradients_of(state.params, model_state, part)
         return (jax.tree.map(jnp.add, total, gradients), model_state), metrics
 
-    start = (jax.tree.map(jnp.zeros_like, state.params), state.model_state)
-    (total, model_state), metrics = jax.lax.scan(add, start, jax.tree.map(split, batch))
+    split_batch = jax.tree.map(split, batch)
+    first = jax.tree.map(lambda x: x[0], split_batch)
+    _, changed, _ = jax.eval_shape(gradients_of, state.params, state.model_state, first)
+    model_state = jax.tree.map(lambda x, like: x.astype(like.dtype), state.model_state, changed)
+    start = (jax.tree.map(jnp.zeros_like, state.params), model_state)
+    (total, model_state), metrics = jax.lax.scan(add, start, split_batch)
     return jax.tree.map(lambda g: g / parts, total), model_state, jax.tree.map(lambda m: m.sum(axis=0), metrics)
 
 

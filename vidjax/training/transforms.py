@@ -76,3 +76,37 @@ def scale_by_adagrad(eps: float, initial: float) -> Optimizer:
         return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + eps), updates, total), _Squares(total)
 
     return Optimizer(init, update)
+
+
+class _Moments(NamedTuple):
+    """Running means of the gradient and of its square."""
+
+    mean: Any
+    square: Any
+
+
+def scale_by_deviation(decay: float, eps: float) -> Optimizer:
+    """The direction g / (sqrt(n - m^2) + eps) of centered RMSprop; n and m are running means of g^2 and g.
+
+    Under a steady gradient n - m^2 rounds to less than 0, whose root Optax takes.
+
+    Args:
+      decay: of both means.
+      eps: against division by zero.
+    """
+
+    def init(params: Any) -> _Moments:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return _Moments(zeros, zeros)
+
+    def update(updates: Any, state: _Moments, params: Any = None) -> tuple[Any, _Moments]:
+        del params
+        mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.mean, updates)
+        square = jax.tree.map(lambda n, g: decay * n + (1 - decay) * g * g, state.square, updates)
+
+        def direction(g: jax.Array, m: jax.Array, n: jax.Array) -> jax.Array:
+            return g / (jnp.sqrt(jnp.maximum(n - m * m, 0)) + eps)
+
+        return jax.tree.map(direction, updates, mean, square), _Moments(mean, square)
+
+    return Optimizer(init, update)

@@ -1,0 +1,113 @@
+"""What a step does with its state, on a network of one number per class."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax import configuration
+from vidjax.data.records import Batch
+from vidjax.errors import ConfigError
+from vidjax.models.output import Output
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.training import optimizers, recipe, schedules
+from vidjax.training.losses import cross_entropy
+from vidjax.training.state import init_state
+from vidjax.training.step import make_train_step
+
+
+class Brightness(nn.Module):
+    """Scores are a line in the mean of the clip; its running mean is a batch statistic."""
+
+    @nn.compact
+    def __call__(self, rgb, train=False):
+        mean = rgb.mean(axis=(1, 2, 3, 4), keepdims=False)[:, None]
+        statistics = self.variable("batch_stats", "mean", jnp.zeros, (1,))
+        if train:
+            statistics.value = 0.5 * statistics.value + 0.5 * mean.mean(axis=0)
+        return Output(nn.Dense(2, name="line")(mean)[:, None])
+
+
+def batch_of(step, size=4):
+    rng = np.random.default_rng(step)
+    pixels = rng.integers(0, 256, (size, 1, 2, 2, 3), dtype=np.uint8)
+    index = np.arange(step * size, (step + 1) * size, dtype=np.int32)
+    return Batch({"rgb": pixels}, rng.integers(0, 2, size).astype(np.int32), index, np.ones(size, bool))
+
+
+def states(steps, *, plateau=None, scale=1.0, ema=None, freeze=(), rate=0.1):
+    """The state before and after each step."""
+    optimizer = optimizers.create("momentum", rate, freeze=freeze)
+    spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
+    state = init_state(Brightness(), optimizer, spec, 0, ema=ema is not None, plateau=plateau)
+    if plateau is not None:
+        state = state.replace(plateau=state.plateau._replace(scale=jnp.asarray(scale, jnp.float32)))
+    preprocessing = Preprocessing(mean=117.0, std=58.0)
+    step = make_train_step(Brightness(), optimizer, cross_entropy, preprocessing, seed=0, freeze=freeze, ema_decay=ema)
+    found = [state]
+    for number in range(steps):
+        state, _ = jax.jit(step)(state, batch_of(number))
+        found.append(state)
+    return found
+
+
+def kernel(state):
+    return np.asarray(state.params["line"]["kernel"], np.float64)
+
+
+def test_the_average_of_weights_and_statistics_is_normalised():
+    decay = 0.8
+    path = states(4, ema=decay)
+    weights = decay ** np.arange(3, -1, -1)
+    for of in (lambda w: w.params["line"]["kernel"], lambda w: w.model_state["batch_stats"]["mean"]):
+        values = np.stack([np.asarray(of(state)) for state in path[1:]])
+        mean = np.tensordot(weights, values, axes=1) / weights.sum()
+        np.testing.assert_allclose(of(path[-1].ema), mean, rtol=1e-5)
+        assert np.abs(mean - values[-1]).max() > 1e-4, "the last weights would pass, too"
+
+
+def test_a_plateau_scales_the_rate():
+    controller = schedules.create("plateau", 0.1, 10).controller
+    plain, scaled = states(3, plateau=controller), states(3, plateau=controller, scale=0.25)
+    smaller = states(3, rate=0.025)
+    np.testing.assert_allclose(kernel(scaled[-1]), kernel(smaller[-1]), rtol=1e-5)
+    assert np.abs(kernel(plain[-1]) - kernel(scaled[-1])).max() > 1e-3
+    assert float(scaled[-1].plateau.scale) == 0.25
+
+
+def test_frozen_parameters_stay_and_so_do_the_statistics_of_their_module():
+    first, *_, last = states(3, freeze=("line/kernel",))
+    np.testing.assert_array_equal(kernel(first), kernel(last))
+    assert np.abs(last.params["line"]["bias"] - first.params["line"]["bias"]).max() > 1e-4
+    assert np.abs(last.model_state["batch_stats"]["mean"] - first.model_state["batch_stats"]["mean"]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "overrides, rate",
+    [
+        ({}, 0.4),
+        ({"optimizer.scale_with_batch": "linear"}, 0.4 * 64 / 256),
+        ({"optimizer.scale_with_batch": "linear", "optimizer.base_batch_size": 16}, 0.4 * 4),
+        ({"optimizer.scale_with_batch": "sqrt", "optimizer.base_batch_size": 16}, 0.4 * 2),
+    ],
+)
+def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
+    given = {"optimizer.learning_rate": 0.4, "train.batch_size": 64, **overrides}
+    config = configuration.load("configs/early_fusion.py", given)
+    assert recipe.peak_rate(config) == pytest.approx(rate)
+    assert float(recipe.schedule(config, 100, 10.0)(5)) == pytest.approx(rate)  # the end of the warm-up
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"optimizer.base_batch_size": 64}, "optimizer.base_batch_size is of no use without"),
+        ({"schedule.warmup_fraction": 0.0, "schedule.warmup_from": 0.1}, "schedule.warmup_from=0.1 is of no use"),
+        ({"schedule.name": "one_cycle", "schedule.warmup_epochs": 1.0}, "'one_cycle' takes no schedule.warmup_epochs"),
+    ],
+)
+def test_keys_without_an_effect_are_refused(overrides, message):
+    config = configuration.load("configs/early_fusion.py", overrides)
+    with pytest.raises(ConfigError, match=message):
+        recipe.schedule(config, 100, 10.0)
