@@ -135,7 +135,7 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"loss__label_smoothing": 1.5}, "loss.label_smoothing=1.5: give a number from 0 to below 1"),
         ({"model__dropout": -0.1}, "model.dropout=-0.1"),
         ({"preprocessing__brightness": 2.0}, "preprocessing.brightness=2.0"),
-        ({"evaluate__samples": -1}, "evaluate.samples=-1: give 0 or more"),
+        ({"evaluate__samples": -1}, "evaluate.samples=-1: give a finite number, 0 or more"),
         ({"model__name": "erly_fusion"}, "did you mean 'early_fusion'"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,53 +13,21 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vidjax import configuration, files, models, options
-from vidjax.data import reading
+from vidjax import checks, configuration, files, models, options
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.records import Batch, Source
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
 from vidjax.preprocessing.warp import Warp
-from vidjax.training import losses, monitor, parallel, recipe, schedules, weights
+from vidjax.training import losses, monitor, parallel, recipe, schedules
 from vidjax.training.durations import to_steps
 from vidjax.training.state import TrainState, init_state
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
-
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-# What numbers must be, where nothing else checks them -> (the check, the keys).
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "at least 1": (
-        lambda value: value >= 1,
-        "train.batch_size train.log_every evaluate.batch_size evaluate.validation_clips"
-        " checkpoint.every checkpoint.keep preprocessing.crop",
-    ),
-    "0 or more": (
-        lambda value: value >= 0,
-        "evaluate.samples data.cache_gigabytes train.validate_every preprocessing.mixup preprocessing.cutmix",
-    ),
-    "a number above 0": (lambda value: value > 0, "preprocessing.std model.width_multiplier"),
-    "a finite number": (math.isfinite, "preprocessing.mean"),
-    "a number from 0 to below 1": (
-        lambda value: 0 <= value < 1,
-        "model.dropout loss.label_smoothing preprocessing.zoom",
-    ),
-    "a number above 0, at most 1": (
-        lambda value: 0 < value <= 1,
-        "preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min",
-    ),
-    "an angle from 0 to 180": (lambda value: 0 <= value <= 180, "preprocessing.rotation"),
-    "a number from 0 to 1": (
-        lambda value: 0 <= value <= 1,
-        "preprocessing.brightness preprocessing.contrast preprocessing.saturation"
-        " preprocessing.shift preprocessing.erasing",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +135,10 @@ def prepare(config: ConfigDict) -> Run:
       DataError: for data that are incomplete or contradict themselves.
     """
     form = parallel.choose(config.parallel)
-    _check_choices(config)
+    checks.check_values(config)
     form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
     form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
-    _check_pairs(config, form)
+    checks.check_pairs(config, form)
     # Before the data are made or read, so that a wrong option is known at once.
     _model(config, 2, form)
     recipe.optimizer(config, 0.0)
@@ -202,8 +169,8 @@ def prepare(config: ConfigDict) -> Run:
         schedule=schedule,
         optimizer=recipe.optimizer(config, schedule),
     )
-    _check_input(run)
-    _check_crops(run)
+    checks.check_input(run)
+    checks.check_crops(run)
     return run
 
 
@@ -231,100 +198,11 @@ def check_data_card(run: Run, workdir: Path) -> None:
     )
 
 
-def _check_choices(config: ConfigDict) -> None:
-    choices = {"dtype": _DTYPES, "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
-    optional = {
-        "evaluate.weights": weights.WEIGHTS,
-        "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,
-        "train.monitor": monitor.METRICS,
-    }
-    flat = configuration.flatten(config)
-    for key, known in {**choices, **optional}.items():
-        if flat[key] not in known and not (key in optional and flat[key] is None):
-            raise ConfigError(
-                f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
-            )
-    for what, (holds, keys) in [*_RANGES.items(), *recipe.RANGES.items()]:
-        for key in keys.split():
-            if flat[key] is not None and not holds(flat[key]):
-                raise ConfigError(f"{key}={flat[key]}: give {what}")
-    clip = configuration.clip(config)
-    for name, views in (
-        ("clips", configuration.test_views(config)),
-        ("validation_clips", configuration.validation_views(config)),
-    ):
-        if clip.is_fixed and views.clips > 1:
-            key = "position" if clip.frame_number is None else "frame_number"
-            raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
-
-
-def _check_pairs(config: ConfigDict, form: parallel.Form) -> None:
-    """Refuses mixup and cutmix where examples and their neighbours are not on the same device."""
-    for key in ("mixup", "cutmix"):
-        if not config.preprocessing[key]:
-            continue
-        multiple = 2 * len(form.devices) * (config.train.accumulate or 1)
-        if config.train.batch_size % multiple:
-            raise ConfigError(
-                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
-                f" so give a multiple of {multiple}, an even number for each device and accumulated part"
-            )
-        if jax.process_count() > 1:
-            raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
-
-
-def _check_input(run: Run) -> None:
-    """Refuses a crop that does not fit, or an input that the network shrinks to nothing."""
-    crop, host_crop = run.preprocessing.crop, run.clip.crop
-    if crop is not None and crop > host_crop:
-        raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
-    name = run.config.model.factory or run.config.model.name
-    try:
-        counts = run.summary()
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
-        by_zero = isinstance(error, ZeroDivisionError)
-        reason = "nothing is left of it, or model.width_multiplier leaves no filters" if by_zero else error
-        raise ConfigError(
-            f"model {name!r} does not take rgb {run.input_shape}: {str(reason).splitlines()[0]}"
-        ) from error
-    ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
-    if ignores_devices and jax.eval_shape(run.new_state).model_state:
-        raise ConfigError(
-            f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
-            " would differ between devices: take parallel=sharded"
-        )
-    if run.config.optimizer.multipliers or run.config.optimizer.freeze:
-        recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
-    if not all(math.prod(layer.output_shape) for layer in counts.layers):
-        raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
-
-
-def _check_crops(run: Run) -> None:
-    """Refuses several test crops that would all be the same square, by the first test video."""
-    views = configuration.test_views(run.config)
-    if views.crops == "centre":
-        return
-    video = run.source.test[0]
-    try:
-        info = reading.probe(video)
-    except VideoError:
-        return  # the evaluation lists it
-    height, width = run.clip.resizing(training=False)(info.height, info.width)
-    if run.clip.resize == "letterbox":
-        height = width = max(height, width)
-    if height == width == views.side_of(run.clip):
-        raise ConfigError(
-            f"evaluate.crops={views.crops}: all crops would be the same, since the model sees all {height}x{width}"
-            f" pixels of a frame ({video.path}); take evaluate.crops=centre or a smaller preprocessing.crop"
-        )
-
-
 def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
     given = config.model.to_dict()
     name, factory = given.pop("name"), given.pop("factory")
     if config.dtype != "float32":
-        given["dtype"] = _DTYPES[config.dtype]
+        given["dtype"] = jnp.dtype(config.dtype)
     if form.axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
         given["axis_name"] = form.axis_name
     return models.create(name, classes, factory=factory, **given)

@@ -1,7 +1,6 @@
 """The optimizer and the schedule that a config describes, and what else it says on how weights move."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import optax
@@ -14,34 +13,6 @@ from vidjax.training.durations import to_steps
 
 # How the rate follows the batch size -> the factor for a batch that is r times the base one.
 BATCH_SCALINGS = {"linear": lambda r: r, "sqrt": math.sqrt}  # Goyal et al. 2017; Krizhevsky 2014
-
-# What numbers must be, as in `vidjax.run`: -> (the check, the keys).
-RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "at least 1": (
-        lambda value: value >= 1,
-        "train.accumulate train.stop_after schedule.patience optimizer.base_batch_size optimizer.newton_schulz_steps"
-        " optimizer.min_size_to_factor",
-    ),
-    "0 or more": (
-        lambda value: value >= 0,
-        "schedule.cooldown schedule.warmup_from optimizer.l2 optimizer.weight_decay optimizer.initial_accumulator"
-        " optimizer.adam_ratio",
-    ),
-    "a number above 0": (
-        lambda value: value > 0,
-        "schedule.power schedule.decay_rate schedule.div_factor schedule.final_div_factor optimizer.eps"
-        " optimizer.consistent_rms optimizer.clipping_threshold optimizer.decay_rate",
-    ),
-    "a number from 0 to below 1": (
-        lambda value: 0 <= value < 1,
-        "optimizer.momentum optimizer.b1 optimizer.b2 optimizer.decay optimizer.rho",
-    ),
-    "a number from 0 to 1": (lambda value: 0 <= value <= 1, "schedule.final_fraction"),
-    "a number above 0 and below 1": (
-        lambda value: 0 < value < 1,
-        "train.ema schedule.factor schedule.pct_start schedule.threshold",
-    ),
-}
 
 _DURATIONS = ("warmup", "decay_every")
 _DURATION_KEYS = {f"{name}_{unit}": name for name in _DURATIONS for unit in ("steps", "epochs", "fraction")}

@@ -1,0 +1,163 @@
+"""What is refused before a run begins: values out of range, and keys that do not fit each other or the data."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vidjax import configuration, options
+from vidjax.data import reading
+from vidjax.errors import ConfigError, VideoError
+from vidjax.evaluation.scores import AVERAGES
+from vidjax.training import monitor, parallel, recipe, weights
+
+if TYPE_CHECKING:
+    from vidjax.run import Run
+
+# What numbers must be, where nothing else checks them -> (the check, the keys).
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        """
+        train.batch_size train.log_every train.accumulate train.stop_after schedule.patience
+        optimizer.base_batch_size optimizer.newton_schulz_steps optimizer.min_size_to_factor
+        evaluate.batch_size evaluate.validation_clips checkpoint.every checkpoint.keep preprocessing.crop
+        """,
+    ),
+    "a finite number, 0 or more": (
+        lambda value: 0 <= value < math.inf,
+        """
+        data.cache_gigabytes train.validate_every evaluate.samples preprocessing.mixup preprocessing.cutmix
+        schedule.cooldown schedule.warmup_from optimizer.l2 optimizer.weight_decay optimizer.initial_accumulator
+        optimizer.adam_ratio
+        """,
+    ),
+    "a finite number above 0": (
+        lambda value: 0 < value < math.inf,
+        """
+        preprocessing.std model.width_multiplier schedule.power schedule.decay_rate schedule.div_factor
+        schedule.final_div_factor optimizer.eps optimizer.consistent_rms optimizer.clipping_threshold
+        optimizer.decay_rate
+        """,
+    ),
+    "a finite number": (math.isfinite, "preprocessing.mean"),
+    "a number from 0 to below 1": (
+        lambda value: 0 <= value < 1,
+        """
+        model.dropout loss.label_smoothing preprocessing.zoom optimizer.momentum optimizer.b1 optimizer.b2
+        optimizer.decay optimizer.rho
+        """,
+    ),
+    "a number above 0 and below 1": (
+        lambda value: 0 < value < 1,
+        "train.ema schedule.factor schedule.pct_start schedule.threshold",
+    ),
+    "a number above 0, at most 1": (
+        lambda value: 0 < value <= 1,
+        "preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min",
+    ),
+    "a number from 0 to 1": (
+        lambda value: 0 <= value <= 1,
+        """
+        preprocessing.brightness preprocessing.contrast preprocessing.saturation preprocessing.shift
+        preprocessing.erasing schedule.final_fraction
+        """,
+    ),
+    "an angle from 0 to 180": (lambda value: 0 <= value <= 180, "preprocessing.rotation"),
+}
+
+
+def check_values(config: ConfigDict) -> None:
+    """Refuses values that are out of range or not among the known ones.
+
+    Raises:
+      ConfigError: naming the key, its value and what to give.
+    """
+    choices = {"dtype": ("float32", "bfloat16"), "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
+    optional = {
+        "evaluate.weights": weights.WEIGHTS,
+        "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,
+        "train.monitor": monitor.METRICS,
+    }
+    flat = configuration.flatten(config)
+    for key, known in {**choices, **optional}.items():
+        if flat[key] not in known and not (key in optional and flat[key] is None):
+            raise ConfigError(
+                f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
+            )
+    for what, (holds, keys) in _RANGES.items():
+        for key in keys.split():
+            if flat[key] is not None and not holds(flat[key]):
+                raise ConfigError(f"{key}={flat[key]}: give {what}")
+    clip = configuration.clip(config)
+    for name, views in (
+        ("clips", configuration.test_views(config)),
+        ("validation_clips", configuration.validation_views(config)),
+    ):
+        if clip.is_fixed and views.clips > 1:
+            key = "position" if clip.frame_number is None else "frame_number"
+            raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
+
+
+def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
+    """Refuses mixup and cutmix where examples and their neighbours are not on the same device."""
+    for key in ("mixup", "cutmix"):
+        if not config.preprocessing[key]:
+            continue
+        multiple = 2 * len(form.devices) * (config.train.accumulate or 1)
+        if config.train.batch_size % multiple:
+            raise ConfigError(
+                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
+                f" so give a multiple of {multiple}, an even number for each device and accumulated part"
+            )
+        if jax.process_count() > 1:
+            raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
+
+
+def check_input(run: "Run") -> None:
+    """Refuses a crop that does not fit, or an input that the network shrinks to nothing."""
+    crop, host_crop = run.preprocessing.crop, run.clip.crop
+    if crop is not None and crop > host_crop:
+        raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
+    name = run.config.model.factory or run.config.model.name
+    try:
+        counts = run.summary()
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
+        by_zero = isinstance(error, ZeroDivisionError)
+        reason = "nothing is left of it, or model.width_multiplier leaves no filters" if by_zero else error
+        raise ConfigError(
+            f"model {name!r} does not take rgb {run.input_shape}: {str(reason).splitlines()[0]}"
+        ) from error
+    ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
+    if ignores_devices and jax.eval_shape(run.new_state).model_state:
+        raise ConfigError(
+            f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
+            " would differ between devices: take parallel=sharded"
+        )
+    if run.config.optimizer.multipliers or run.config.optimizer.freeze:
+        recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
+    if not all(math.prod(layer.output_shape) for layer in counts.layers):
+        raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
+
+
+def check_crops(run: "Run") -> None:
+    """Refuses several test crops that would all be the same square, by the first test video."""
+    views = configuration.test_views(run.config)
+    if views.crops == "centre":
+        return
+    video = run.source.test[0]
+    try:
+        info = reading.probe(video)
+    except VideoError:
+        return  # the evaluation lists it
+    height, width = run.clip.resizing(training=False)(info.height, info.width)
+    if run.clip.resize == "letterbox":
+        height = width = max(height, width)
+    if height == width == views.side_of(run.clip):
+        raise ConfigError(
+            f"evaluate.crops={views.crops}: all crops would be the same, since the model sees all {height}x{width}"
+            f" pixels of a frame ({video.path}); take evaluate.crops=centre or a smaller preprocessing.crop"
+        )
