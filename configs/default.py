@@ -107,6 +107,8 @@ def _data() -> ConfigDict:
     data.crop = 56  # pixels: side of the one square that the host cuts
     data.crop_position = "centre"  # centre | random, of that square in training
     # How it is read.
+    data.check = placeholder(bool)  # inspect each file once, before its first use (None: yes)
+    data.max_bad_fraction = placeholder(float)  # training videos that may be unreadable, as a share; None: 0.01
     data.cache = "memory"  # none | memory: keep decoded videos
     data.cache_gigabytes = 4.0  # at most; what does not fit is decoded at every use
     data.threads = 2  # reading threads

@@ -1,7 +1,7 @@
 """What is refused before a run begins: values out of range, and keys that do not fit each other or the data."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, options
 from vidjax.data import reading
-from vidjax.errors import ConfigError, VideoError
+from vidjax.data.records import Source
+from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.training import monitor, parallel, recipe, weights
 
@@ -62,7 +63,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: 0 <= value <= 1,
         """
         preprocessing.brightness preprocessing.contrast preprocessing.saturation preprocessing.shift
-        preprocessing.erasing schedule.final_fraction
+        preprocessing.erasing schedule.final_fraction data.max_bad_fraction
         """,
     ),
     "an angle from 0 to 180": (lambda value: 0 <= value <= 180, "preprocessing.rotation"),
@@ -114,6 +115,26 @@ def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
             )
         if jax.process_count() > 1:
             raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
+
+
+def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -> None:
+    """Refuses training data of which too much cannot be read; what is left stands in its place.
+
+    Args:
+      config: resolved.
+      source: with the training part.
+      bad: id -> reason of its videos that cannot be read.
+
+    Raises:
+      DataError: naming the first.
+    """
+    limit = 0.01 if config.data.max_bad_fraction is None else config.data.max_bad_fraction
+    if len(bad) > limit * len(source.train):
+        name, reason = next(iter(bad.items()))
+        raise DataError(
+            f"{len(bad)} of {len(source.train)} training videos cannot be read, more than"
+            f" data.max_bad_fraction={limit:g} allows; e.g. {name}: {reason} (python -m vidjax check-data lists them)"
+        )
 
 
 def check_input(run: "Run") -> None:

@@ -334,6 +334,7 @@ _FREE_KEYS = {
     "checkpoint.keep",
     "data.cache",
     "data.cache_gigabytes",
+    "data.max_bad_fraction",
     "data.threads",
     "data.workers",
     "evaluate.batch_size",
@@ -383,6 +384,8 @@ _PIPELINE_KEYS = {
     "crop_position",
     "cache",
     "cache_gigabytes",
+    "check",
+    "max_bad_fraction",
     "threads",
     "workers",
 }

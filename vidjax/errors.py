@@ -27,4 +27,5 @@ class VideoError(DataError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        path = self.path if self.path.isprintable() else ascii(self.path)  # one line, whatever a file is called
+        return f"{path}: {self.reason}"

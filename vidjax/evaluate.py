@@ -73,7 +73,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{workdir} was trained with another config ({'; '.join(others)}); leave out --config to take the run's own"
         )
-    run = prepare(config)
+    run = prepare(config, ("test",))
     check_data_card(run, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from vidjax import checks, configuration, files, models, options
+from vidjax.data import index
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.records import Batch, Source
@@ -24,6 +25,7 @@ from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
 from vidjax.preprocessing.warp import Warp
+from vidjax.reporting import terminal
 from vidjax.training import losses, monitor, parallel, recipe, schedules
 from vidjax.training.durations import to_steps
 from vidjax.training.state import TrainState, init_state
@@ -127,8 +129,12 @@ class Run:
         return models.summary(self.model, rgb=(1, *self.input_shape))
 
 
-def prepare(config: ConfigDict) -> Run:
+def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "test")) -> Run:
     """Builds what a config describes.
+
+    Args:
+      config: resolved.
+      parts: of the data that are going to be read.
 
     Raises:
       ConfigError: for keys that do not fit each other.
@@ -143,6 +149,13 @@ def prepare(config: ConfigDict) -> Run:
     _model(config, 2, form)
     recipe.optimizer(config, 0.0)
     source = configuration.source(config)
+    if config.data.check is not False:
+        source = index.indexed(
+            source,
+            parts,
+            progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        )
+    checks.check_readable(config, source, refused(source))
     if config.evaluate.flip or config.evaluate.crops == "ten":
         require_mirror(source.mirror, "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten")
     steps_per_epoch = len(source.train) / config.train.batch_size
@@ -172,6 +185,11 @@ def prepare(config: ConfigDict) -> Run:
     checks.check_input(run)
     checks.check_crops(run)
     return run
+
+
+def refused(source: Source) -> dict[str, str]:
+    """Id -> reason of the training videos that are known not to be readable."""
+    return {video.id: video.refused for video in source.train if video.refused is not None}
 
 
 def write_data_card(run: Run, workdir: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vidjax import configuration, evaluate, files
+from vidjax import checks, configuration, evaluate, files
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
-from vidjax.run import Run, check_data_card, prepare, write_data_card
+from vidjax.run import Run, check_data_card, prepare, refused, write_data_card
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
@@ -24,6 +24,7 @@ from vidjax.training.state import TrainState
 # Steps that may be under way on the device while the host prepares the next; none on virtual CPU devices, whose
 # collectives deadlock when steps overlap.
 _STEPS_AHEAD = 2
+_NAMED = 10  # training videos that could not be read are told by name
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -56,12 +57,14 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         _show(run, workdir)
         trained = train(run, workdir)
         state, about = weights.choose(config.evaluate.weights, trained, workdir)
+        about["replaced_train_videos"] = len(trained.replaced)
         return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, about, train_seconds=trained.seconds)
 
 
 def train(run: Run, workdir: Path) -> weights.Trained:
     """Trains to the end, from the newest checkpoint if there is one."""
     config, form, watched = run.config, run.form, run.new_monitor()
+    replaced = refused(run.source)
     train_step, eval_step = run.train_step(), run.eval_step()
     state, first_step, seconds_before = form.put_state(run.new_state()), 0, 0.0
     with (
@@ -72,6 +75,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
             state, notes = checkpoints.restore(state)
             first_step, seconds_before = int(state.step), notes["seconds"]
             watched.recall(notes.get("monitor"))
+            replaced.update(notes.get("replaced", {}))
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
         best.resume(first_step, watched.best_step)
         started = time.monotonic()
@@ -97,6 +101,9 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                 if watched.stops:  # also when resumed after that
                     break
                 state, metrics = train_step(state, form.put_batch(window.wait_for(batches)))
+                if batches.failed.keys() - replaced.keys():
+                    replaced.update(batches.failed)
+                    checks.check_readable(config, run.source, replaced)
                 window.add(metrics)
                 last = step == run.total_steps
                 every = config.train.validate_every
@@ -123,14 +130,19 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                     log.flush()
                     best.before_checkpoint(watched.best_step)
                     seconds = seconds_before + time.monotonic() - started
-                    checkpoints.save(state, step, seconds=seconds, monitor=watched.notes())
+                    checkpoints.save(state, step, seconds=seconds, monitor=watched.notes(), replaced=replaced)
         best.tidy()
     if watched.stops:
         terminal.say(
             f"stopped at step {int(state.step)}: no {watched.metric} better than at step {watched.best_step}"
             f" in {watched.since} validations (train.stop_after)"
         )
-    return weights.Trained(state, watched, seconds_before + time.monotonic() - started)
+    for number, (name, reason) in enumerate(replaced.items()):
+        if number < _NAMED:
+            terminal.say(f"another video stood in the place of {name}: {reason}")
+    if len(replaced) > _NAMED:
+        terminal.say(f"and in that of {len(replaced) - _NAMED} others (python -m vidjax check-data lists them)")
+    return weights.Trained(state, watched, seconds_before + time.monotonic() - started, replaced)
 
 
 def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import multiprocessing
 import subprocess
@@ -103,14 +104,33 @@ def test_worker_processes_give_the_same_batches_and_end(videos):
 
 
 @pytest.mark.slow
-def test_errors_and_reasons_travel_from_worker_processes(videos, damaged):
+def test_errors_and_reasons_travel_from_worker_processes(damaged, videos):
     with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded") as error:
-        train([*videos, damaged], 8, workers=1)
+        train([damaged], 8, workers=1)
     assert error.value.path == damaged.path
+    assert_same(train([*videos, damaged], 8, workers=2), train([*videos, damaged], 8))
     batches, failed = evaluate([*videos, damaged], workers=2)
     assert list(failed) == ["noise"]
     assert_same(batches, evaluate([*videos, damaged])[0])
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("refused", [None, "noise, as the index knows"])
+def test_in_training_another_video_stands_in_the_place_of_a_damaged_one(videos, damaged, refused):
+    """The same one whoever reads it, and no other example changes."""
+    mixed = [*videos[:3], dataclasses.replace(damaged, refused=refused), *videos[3:]]
+    with training_batches(mixed, CLIP, batch_size=4, seed=3) as batches:
+        got = list(itertools.islice(batches, 6))
+        assert batches.failed.keys() == {"noise"} and (refused or "cannot be decoded") in batches.failed["noise"]
+    for options in ({"threads": 0}, {"threads": 4}, {"cache": MemoryCache(10**8)}):
+        assert_same(got, train(mixed, 6, **options))
+    assert_same(got[2:], train(mixed, 4, start_step=2))
+    shares = [train(mixed, 6, process_index=p, process_count=2) for p in range(2)]
+    assert examples(got) == examples([batch for share in shares for batch in share])
+    # With a sound video in its place, the others are the same; 24 examples are 3 epochs of 8.
+    sound = train([*videos[:3], dataclasses.replace(videos[0], id="sound"), *videos[3:]], 6)
+    differing = [i for i, (a, b) in enumerate(zip(examples(got).values(), examples(sound).values())) if a != b]
+    assert len(differing) <= 3
 
 
 def test_iterators_end_their_threads(videos):
@@ -127,8 +147,8 @@ def test_iterators_end_their_threads(videos):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_a_video_that_cannot_be_decoded_stops_training_for_good(videos, damaged, threads):
-    batches = training_batches([*videos, damaged], CLIP, batch_size=8, seed=0, threads=threads)
+def test_training_ends_for_good_where_no_video_can_be_decoded(damaged, threads):
+    batches = training_batches([damaged], CLIP, batch_size=8, seed=0, threads=threads)
     for _ in range(2):  # going on would skip examples in silence
         with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded"):
             next(batches)

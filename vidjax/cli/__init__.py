@@ -8,13 +8,15 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from vidjax.configuration import config_overrides
 from vidjax.errors import VidjaxError
 
-# verb -> what it does, as `--help` shows it; the module has the verb's name.
+# verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
     "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
+    "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
     "ensemble": "average the test scores of several finished runs",
     "readme": "regenerate the result tables of the README, or check that they agree",
@@ -30,13 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in VERBS.items():
         subparser = verbs.add_parser(name, help=purpose, allow_abbrev=False)
         if name == verb:
-            module = importlib.import_module(f"vidjax.cli.{name}")
+            module = _module(name)
             subparser.description = module.__doc__
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(subparser)
     arguments, rest = parser.parse_known_args(argv)
     try:
-        return importlib.import_module(f"vidjax.cli.{arguments.verb}").run(arguments, config_overrides(rest))
+        return _module(arguments.verb).run(arguments, config_overrides(rest))
     except VidjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"vidjax.cli.{verb.replace('-', '_')}")

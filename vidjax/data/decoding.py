@@ -1,16 +1,16 @@
 """Reading frames from video files: the only place where vidjax decodes.
 
-Two decoders stand behind `read_frames`. PyAV decodes in order from the first frame and converts only
-the frames asked for: right on every file that it opens. decord seeks, which is faster on long files but
-silently returns wrong frames on some (XviD with B-frames, open GOPs, transport streams), so it is
-used only where somebody has checked the file and says `exact_seek`.
+PyAV decodes in order from the first frame (`vidjax.data.opening`) and converts only the frames asked for: right on
+every file that it opens. With a table of a file that was inspected it seeks (`vidjax.data.seeking`) and shows the same
+to the pixel, so that no result depends on what is known of a file. decord, whose random access silently returns wrong
+frames on some files (XviD with B-frames, open GOPs, transport streams), is used where all frames are known to be key
+frames (`exact_seek`).
 """
 
 import contextlib
 import dataclasses
 import functools
-import os
-import stat
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,30 +18,17 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidjax.data.opening import InOrder, identity, in_order, one_line, regular_file
+from vidjax.data.records import VideoInfo
+from vidjax.data.seeking import LostTheWayError, SeekTable, seek
 from vidjax.errors import VideoError
+
+logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]  # (height, width)
 
-# Demuxers that may open a file. Playlists (HLS, ffconcat) are left out: they read the files that they name.
-_CONTAINERS = "avi,mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v,gif,flv,asf,ogg,ivf,mxf,nut"
 # swscale's bilinear, widened when it reduces (so it does not alias); decord's scaler is the same one.
 _INTERPOLATION = "BILINEAR"
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What a whole pass over a file found.
-
-    Attributes:
-      frames: number of frames that decode (headers lie).
-      fps: frames per second as the container states it; None where it does not.
-      height, width: of a frame as displayed, after rotation.
-    """
-
-    frames: int
-    fps: float | None
-    height: int
-    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +39,22 @@ class DecodedVideo:
     fps: float | None
 
 
-def read_frames(path: str, indices: Sequence[int], size: Size | None = None, *, exact_seek: bool = False) -> np.ndarray:
+def read_frames(
+    path: str,
+    indices: Sequence[int],
+    size: Size | None = None,
+    *,
+    exact_seek: bool = False,
+    table: SeekTable | None = None,
+) -> np.ndarray:
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Args:
-      path: a video file.
+      path: a video file, or a folder of images.
       indices: frame numbers, counted from 0 in the order of display.
       size: (height, width) to which frames are resized while they are decoded; None keeps their own.
-      exact_seek: random access by decord is known to be right for this file; else it is decoded in order.
+      exact_seek: random access by decord is known to be right for this file, since every frame is a key frame.
+      table: of this file, so that it need not be decoded from its beginning; changes nothing else.
 
     Returns:
       uint8 [T, H, W, 3], RGB, rotated as the file asks.
@@ -73,7 +68,10 @@ def read_frames(path: str, indices: Sequence[int], size: Size | None = None, *, 
     if min(wanted) < 0:
         raise VideoError(path, f"frame {min(wanted)} was asked for; frame numbers start at 0")
     if exact_seek:
-        return _read_by_seeking(path, wanted, size)
+        return _read_by_decord(path, wanted, size)
+    if table is not None and len(table.keys) > 1 and max(wanted) < len(table.pts) and table.identity == identity(path):
+        with contextlib.suppress(LostTheWayError):
+            return _read_by_table(path, wanted, size, table)
     return _read_in_order(path, wanted, size)
 
 
@@ -103,17 +101,16 @@ def read_video(
         height, width = resize(info.height, info.width) if resize else (info.height, info.width)
         if max_bytes is not None and info.frames * height * width * 3 > max_bytes:
             return None
-        return DecodedVideo(_read_by_seeking(path, list(range(info.frames)), (height, width)), info.fps)
+        return DecodedVideo(_read_by_decord(path, list(range(info.frames)), (height, width)), info.fps)
     frames: list[np.ndarray] = []
-    with _opened(path) as (container, stream):
-        convert = _Converter(resize or (lambda height, width: (height, width)))
-        for frame in container.decode(stream):
+    with in_order(path) as video:
+        convert = Converter(resize or (lambda height, width: (height, width)))
+        for frame in video:
             frames.append(convert(frame))
             if max_bytes is not None and len(frames) * frames[0].nbytes > max_bytes:
                 return None
-        fps = _fps(stream)
-    if not frames:
-        raise VideoError(path, "holds no frame that decodes")
+        fps = video.fps
+        _warn_of_loss(path, video)
     return DecodedVideo(np.stack(frames), fps)
 
 
@@ -126,8 +123,7 @@ def probe(path: str, *, exact_seek: bool = False) -> VideoInfo:
     Raises:
       VideoError: as in `read_frames`.
     """
-    status = _regular_file(path)
-    return _probe(path, exact_seek, status.st_size, status.st_mtime_ns)
+    return _probe(path, exact_seek, *identity(path))
 
 
 def short_side_size(height: int, width: int, short_side: int | None) -> Size:
@@ -146,45 +142,87 @@ def _probe(path: str, exact_seek: bool, size: int, mtime_ns: int) -> VideoInfo:
     del size, mtime_ns  # they key the memory: a changed file is counted again
     if exact_seek:
         height, width = _first_frame_size(path)
-        with _decord_reader(path) as reader:
+        with decord_reader(path) as reader:
             return VideoInfo(len(reader), reader.get_avg_fps() or None, height, width)
-    count, shape = 0, None
-    with _opened(path) as (container, stream):
-        for frame in container.decode(stream):
-            shape = shape or _displayed_size(frame)
-            count += 1
-        fps = _fps(stream)
-    if shape is None:
-        raise VideoError(path, "holds no frame that decodes")
-    height, width = shape
-    return VideoInfo(count, fps, height, width)
+    with in_order(path) as video:
+        frames = iter(video)
+        height, width = displayed_size(next(frames))
+        for _ in frames:
+            pass
+        _warn_of_loss(path, video)
+        return VideoInfo(video.count, video.fps, height, width)
+
+
+def _warn_of_loss(path: str, video: InOrder) -> None:
+    """Says once that a video is shorter than it was meant to be."""
+    loss = video.damage or video.early_end()
+    if loss:
+        logger.warning("%s: %s; its first %d frames are used", path, loss, video.count)
 
 
 def _read_in_order(path: str, wanted: list[int], size: Size | None) -> np.ndarray:
-    places: dict[int, list[int]] = {}
-    for place, index in enumerate(wanted):
-        places.setdefault(index, []).append(place)
-    last, count, output = max(wanted), 0, None
-    with _opened(path) as (container, stream):
-        convert = _Converter(lambda height, width: size or (height, width))
-        for count, frame in enumerate(container.decode(stream), start=1):
-            if count - 1 in places:
-                picture = convert(frame)
-                if output is None:
-                    output = np.empty((len(wanted), *picture.shape), np.uint8)
-                output[places[count - 1]] = picture
-            if count > last:
-                break
-    if count <= last or output is None:
-        raise VideoError(path, f"frame {last} was asked for; only frames 0 to {count - 1} decode ({count} frames)")
-    return output
+    last, output = max(wanted), _Output(wanted, size)
+    with in_order(path) as video:
+        for number, frame in enumerate(video):
+            output.offer(number, frame)
+            if number == last:
+                return output.frames()
+        why = f"; {video.damage}" if video.damage else ""
+        raise VideoError(path, f"frame {last} was asked for; only frames 0 to {video.count - 1} decode{why}")
 
 
-def _read_by_seeking(path: str, wanted: list[int], size: Size | None) -> np.ndarray:
+def _read_by_table(path: str, wanted: list[int], size: Size | None, table: SeekTable) -> np.ndarray:
+    output = _Output(wanted, size)
+    with in_order(path, seekable=True) as video:
+        frames, at = seek(video, 0, table), 0  # a frame number is `at` when the next one to come
+        if size is None:
+            output.offer(0, next(frames))  # whose size is that of all
+            at = 1
+        for number in sorted(set(wanted) - ({0} if at else set())):
+            key = table.key_before(number)
+            if key > at or not at:
+                frames, at = seek(video, key, table), key
+            for at, frame in enumerate(frames, start=at):  # noqa: B020
+                output.offer(at, frame)
+                if at == number:
+                    break
+            else:
+                raise LostTheWayError
+            at += 1
+    return output.frames()
+
+
+class _Output:
+    """Gathers the wanted frames, converted, in the order in which they were asked for."""
+
+    def __init__(self, wanted: list[int], size: Size | None):
+        self._places: dict[int, list[int]] = {}
+        for place, index in enumerate(wanted):
+            self._places.setdefault(index, []).append(place)
+        self._count = len(wanted)
+        self._convert = Converter(lambda height, width: size or (height, width))
+        self._frames: np.ndarray | None = None
+
+    def offer(self, number: int, frame: av.VideoFrame) -> None:
+        """Takes a frame if it is wanted; the first one that is offered decides on the size where none is given."""
+        self._convert.choose_size(frame)
+        if number in self._places:
+            picture = self._convert(frame)
+            if self._frames is None:
+                self._frames = np.empty((self._count, *picture.shape), np.uint8)
+            self._frames[self._places[number]] = picture
+
+    def frames(self) -> np.ndarray:
+        """uint8 [T, H, W, 3], once all were offered."""
+        assert self._frames is not None
+        return self._frames
+
+
+def _read_by_decord(path: str, wanted: list[int], size: Size | None) -> np.ndarray:
     scaled = size if size is not None and _decord_gives_width(size[1]) else None
     if scaled is None and not _decord_gives_width(_first_frame_size(path)[1]):
         return _read_in_order(path, wanted, size)
-    with _decord_reader(path, scaled) as reader:
+    with decord_reader(path, scaled) as reader:
         if max(wanted) >= len(reader):
             raise VideoError(path, f"frame {max(wanted)} was asked for; the file has {len(reader)} frames")
         frames = reader.get_batch(wanted).asnumpy()
@@ -192,9 +230,9 @@ def _read_by_seeking(path: str, wanted: list[int], size: Size | None) -> np.ndar
 
 
 @contextlib.contextmanager
-def _decord_reader(path: str, size: Size | None = None) -> Iterator[Any]:
+def decord_reader(path: str, size: Size | None = None) -> Iterator[Any]:
     """Opens a file with decord; its errors become VideoError."""
-    _regular_file(path)
+    regular_file(path)
     try:
         import decord
     except ImportError as error:
@@ -203,8 +241,8 @@ def _decord_reader(path: str, size: Size | None = None) -> Iterator[Any]:
     try:
         # More threads read damaged files differently each time.
         yield decord.VideoReader(path, width=width, height=height, num_threads=1)
-    except (RuntimeError, decord.DECORDError, IndexError) as error:
-        raise VideoError(path, f"decord cannot read it: {_one_line(error)}") from error
+    except (RuntimeError, decord.DECORDError, IndexError, UnicodeError) as error:
+        raise VideoError(path, f"decord cannot read it: {one_line(error)}") from error
 
 
 def _decord_gives_width(width: int) -> bool:
@@ -213,21 +251,19 @@ def _decord_gives_width(width: int) -> bool:
 
 
 def _first_frame_size(path: str) -> Size:
-    with _opened(path) as (container, stream):
-        for frame in container.decode(stream):
-            return _displayed_size(frame)
-    raise VideoError(path, "holds no frame that decodes")
+    with in_order(path) as video:
+        return displayed_size(next(iter(video)))
 
 
 def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
     """Resizes uint8 [T, H, W, 3] to `size` with the scaler that decoding uses."""
     if frames.shape[1:3] == size:
         return frames
-    convert = _Converter(lambda height, width: size)
+    convert = Converter(lambda height, width: size)
     return np.stack([convert(av.VideoFrame.from_ndarray(frame, format="rgb24")) for frame in frames])
 
 
-class _Converter:
+class Converter:
     """Turns decoded frames into RGB arrays of one size, chosen by `choose(height, width)` at the first."""
 
     def __init__(self, choose: Callable[[int, int], Size]):
@@ -235,11 +271,15 @@ class _Converter:
         self._size: Size | None = None
         self._reformatter = VideoReformatter()  # one scaler for all frames; making it costs as much as using it
 
-    def __call__(self, frame: Any) -> np.ndarray:
+    def choose_size(self, frame: Any) -> Size:
+        """The (height, width) of all results, decided by the first frame that is seen."""
         if self._size is None:
-            self._size = self._choose(*_displayed_size(frame))
-        height, width = self._size
-        turns = _quarter_turns(frame)
+            self._size = self._choose(*displayed_size(frame))
+        return self._size
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        height, width = self.choose_size(frame)
+        turns = quarter_turns(frame)
         if turns % 2:
             height, width = width, height
         rgb = self._reformatter.reformat(
@@ -248,52 +288,11 @@ class _Converter:
         return np.rot90(rgb.to_ndarray(), turns) if turns else rgb.to_ndarray()
 
 
-def _quarter_turns(frame: Any) -> int:
+def quarter_turns(frame: Any) -> int:
     """Counter-clockwise quarter turns that the display matrix asks for; other angles are ignored."""
     rotation = getattr(frame, "rotation", 0) % 360
     return rotation // 90 if rotation % 90 == 0 else 0
 
 
-def _displayed_size(frame: Any) -> Size:
-    return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
-
-
-def _fps(stream: Any) -> float | None:
-    rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else None
-
-
-def _regular_file(path: str) -> os.stat_result:
-    """Refuses what is not a regular file before it is opened: opening a FIFO waits for ever."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise VideoError(path, getattr(error, "strerror", None) or _one_line(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError(path, "is not a regular file")
-    if status.st_size == 0:
-        raise VideoError(path, "is empty (0 bytes)")
-    return status
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """Opens the video stream of a file; errors of opening and of decoding become VideoError."""
-    _regular_file(path)
-    try:
-        # "file:" keeps a colon in a name from being read as a protocol.
-        with av.open("file:" + path, options={"format_whitelist": _CONTAINERS}) as container:
-            stream = container.streams.best("video")
-            if stream is None or stream.codec_context is None:
-                raise VideoError(path, "has no video stream that can be decoded")
-            stream.codec_context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
-            yield container, stream
-    # av's errors do not all pickle, and must never leave a worker process.
-    except (av.FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise VideoError(path, f"cannot be decoded: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of a decoder's exception without its path and stack: at most 200 characters of one line."""
-    message = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return message.splitlines()[0][:200]
+def displayed_size(frame: Any) -> Size:
+    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)

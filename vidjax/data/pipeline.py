@@ -23,6 +23,9 @@ from vidjax.data.records import Batch, Video
 from vidjax.data.resizing import Resize, letterboxed
 from vidjax.errors import ConfigError, DataError, VideoError
 
+# Videos that are tried in the place of one that cannot be read.
+_SUBSTITUTES = 20
+
 
 def training_batches(
     videos: Sequence[Video],
@@ -53,11 +56,13 @@ def training_batches(
 
     Returns:
       A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, crop, crop, 3]; all of mask is True.
+      In the place of a video that cannot be decoded stands another one, the same for any number of threads, workers
+      and hosts; `failed` of the iterator then has its reason.
 
     Raises:
       ConfigError: if the sizes do not fit each other. From the iterator: a video is smaller than the crop.
       DataError: if there is no video.
-      VideoError: from the iterator, for a video that cannot be decoded.
+      VideoError: from the iterator, where neither a video nor any of those drawn in its place can be decoded.
     """
     _check(videos, batch_size, process_index, process_count, threads, workers)
     make = _TrainingExample(tuple(videos), clip, seed, _worker_share(cache, workers))
@@ -128,7 +133,10 @@ class _Example:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingExample:
-    """Makes the example at a position of the endless shuffled stream from a video's number."""
+    """Makes the example at a position of the endless shuffled stream from a video's number.
+
+    In the place of a video that cannot be read stands another one, drawn for that position alone.
+    """
 
     videos: tuple[Video, ...]
     clip: Clip
@@ -136,10 +144,20 @@ class _TrainingExample:
     cache: MemoryCache | None
 
     def __call__(self, index: int, number: int) -> _Example:
-        video, clip = self.videos[int(number)], self.clip
-        # A generator per example, keyed by its global number: no draw depends on who makes the example.
-        rng = np.random.default_rng((self.seed % 2**32, index))
+        failure: tuple[int, str] | None = None
+        for attempt in range(_SUBSTITUTES + 1):
+            # A generator per example, keyed by its global number: no draw depends on who makes the example.
+            rng = np.random.default_rng((self.seed % 2**32, index, *([attempt] if attempt else [])))
+            chosen = int(rng.integers(len(self.videos))) if attempt else int(number)
+            try:
+                return self._example(index, chosen, rng, failure)
+            except VideoError as error:
+                failure = failure or (chosen, error.reason)
+                last = error
+        raise last
 
+    def _example(self, index: int, number: int, rng: np.random.Generator, failure: tuple[int, str] | None) -> _Example:
+        video, clip = self.videos[number], self.clip
         frames = _read(
             video,
             clip,
@@ -151,7 +169,7 @@ class _TrainingExample:
         _, height, width, _ = frames.shape
         space = _crop_space(video, height, width, clip.crop)
         top, left = rng.integers(np.add(space, 1)) if clip.crop_position == "random" else np.floor_divide(space, 2)
-        return _Example(_crop(frames, top, left, clip.crop), video.label, index, True)
+        return _Example(_crop(frames, top, left, clip.crop), video.label, index, True, failure)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +222,7 @@ def _read(
     video: Video, clip: Clip, resize: Resize, cache: MemoryCache | None, choose: Callable[[int, float], np.ndarray]
 ) -> np.ndarray:
     """Frames `choose(frame count, stride)` of a video, from memory, the cache or the file: uint8 [T, H, W, 3]."""
-    in_file = video.frames is None
-    held = cache.video(video.path, resize, exact_seek=video.exact_seek) if cache and in_file else None
+    held = reading.from_cache(video, resize, cache)
     if held is not None:
         frames = held.frames[choose(len(held.frames), _stride(video, clip, held.fps))]
     else:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidjax.data import decoding
-from vidjax.data.decoding import Size, VideoInfo
-from vidjax.data.records import Video
+from vidjax.data.cache import MemoryCache
+from vidjax.data.decoding import DecodedVideo, Size
+from vidjax.data.records import Video, VideoInfo
+from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
 
 
@@ -16,8 +18,10 @@ def probe(video: Video) -> VideoInfo:
     Raises:
       VideoError: as `decoding.probe`.
     """
+    if video.refused is not None:
+        raise VideoError(video.path, video.refused)
     if video.frames is None:
-        return decoding.probe(video.path, exact_seek=video.exact_seek)
+        return video.info or decoding.probe(video.path, exact_seek=video.exact_seek)
     t, h, w, _ = video.frames.shape
     return VideoInfo(t, None, h, w)
 
@@ -36,11 +40,27 @@ def read_frames(video: Video, indices: Sequence[int], size: Size | None = None) 
     Raises:
       VideoError: as `decoding.read_frames`.
     """
+    if video.refused is not None:
+        raise VideoError(video.path, video.refused)
     if video.frames is None:
-        return decoding.read_frames(video.path, indices, size, exact_seek=video.exact_seek)
+        table = video.info.table if video.info is not None else None
+        return decoding.read_frames(video.path, indices, size, exact_seek=video.exact_seek, table=table)
     wanted, count = np.asarray(indices, np.int64), len(video.frames)
     if wanted.min() < 0 or wanted.max() >= count:
         raise VideoError(video.path, f"frames {wanted.min()} to {wanted.max()} were asked for; it has {count}")
     frames = video.frames[wanted]
     rgb = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
     return decoding.resize_frames(rgb, size) if size is not None else rgb
+
+
+def from_cache(video: Video, resize: Resize, cache: MemoryCache | None) -> DecodedVideo | None:
+    """The whole video where a cache holds it or has room for it; None else, and for frames in memory.
+
+    Raises:
+      VideoError: as `decoding.read_video`.
+    """
+    if cache is None or video.frames is not None:
+        return None
+    if video.refused is not None:
+        raise VideoError(video.path, video.refused)
+    return cache.video(video.path, resize, exact_seek=video.exact_seek)

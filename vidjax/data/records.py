@@ -13,6 +13,24 @@ Mirror = Literal["invariant", "forbidden"] | tuple[int, ...] | None
 
 
 @dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """What a whole pass over a file found.
+
+    Attributes:
+      frames: number of sound frames (headers lie); of a file that is damaged or cut short, those before that.
+      fps: frames per second as the container states it; None where it does not.
+      height, width: of a frame as displayed, after rotation.
+      table: `seeking.SeekTable`, by which frames are found faster; None where there is none.
+    """
+
+    frames: int
+    fps: float | None
+    height: int
+    width: int
+    table: Any = dataclasses.field(default=None, compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Video:
     """One labelled video: a file, or frames in memory.
 
@@ -22,6 +40,8 @@ class Video:
       label: index into `Source.classes`.
       group: videos of one group are near-duplicates and never straddle two parts; the id where unknown.
       exact_seek: random access by decord is known to return the right frames.
+      info: what is known of the file; None where it is not, and a pass over it must tell.
+      refused: why the file cannot be read, where that is known; None else.
       frames: uint8 [T, H, W, 3], or [T, H, W, 1] for grey, of a video that is held in memory; None for a file.
     """
 
@@ -30,6 +50,8 @@ class Video:
     label: int
     group: str
     exact_seek: bool = False
+    info: VideoInfo | None = None
+    refused: str | None = None
     # Two videos are the same if the rest is: arrays neither compare nor hash.
     frames: Array = dataclasses.field(default=None, compare=False, repr=False)
 

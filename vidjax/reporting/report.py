@@ -116,9 +116,15 @@ def _provenance(result: dict[str, Any], predictions: dict[str, Any] | None) -> l
         ("date", result.get("date", "")),
         ("parallel form", result.get("parallel", "")),
         ("data", "; ".join(result.get("data_notes", []))),
+        ("replaced", _replaced(result)),
         ("scores", f"average of {predictions['average']} over the views of a video" if predictions else ""),
     ]
     return [(name, str(value)) for name, value in rows if value]
+
+
+def _replaced(result: dict[str, Any]) -> str:
+    count = result.get("replaced_train_videos")
+    return f"{count} training videos could not be read; others stood in their place" if count else ""
 
 
 def _headline(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Which weights are evaluated: the last, the averaged or the best by validation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,13 @@ class Trained(NamedTuple):
       state: after the last step.
       monitor: of its validations.
       seconds: wall time spent on training, over all sittings.
+      replaced: id -> reason of the training videos that could not be read, in whose place others stood.
     """
 
     state: TrainState
     monitor: Monitor
     seconds: float
+    replaced: Mapping[str, str] = {}
 
 
 class BestWeights:
@@ -91,7 +94,7 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
     Raises:
       VidjaxError: if the run has no such weights.
     """
-    state, monitor, _ = trained
+    state, monitor = trained.state, trained.monitor
     name = name or ("ema" if state.ema is not None else "last")
     about = {"weights": name, "best_step": monitor.best_step, "stopped_early": monitor.stops}
     if name == "ema":

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
+from vidjax.data.discovery import is_image_sequence, is_video_name
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.partition import check_mirror, check_parts, check_shares, cut, untested
 from vidjax.data.sources.places import existing_folder
 from vidjax.errors import DataError
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov"}
-    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
-)
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
@@ -22,7 +19,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
     enough. Adding clips moves few others. `root/{train,val,test}/CLASS/clip.mp4`: as given ("validation" is
     accepted for "val"; without it, validation is cut from the training clips in the same way).
 
-    A clip is a file with a usual video suffix; other files are ignored, and counted in `notes`.
+    A clip is a file with a usual video suffix, or a folder of images; other files are ignored, and counted in `notes`.
 
     Args:
       root: the folder.
@@ -93,7 +90,7 @@ def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
     ignored = sum(path.is_file() for path in folder.iterdir())
     for subfolder in _subfolders(folder):
         entries = sorted(subfolder.iterdir())
-        videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        videos = [path for path in entries if _is_clip(path)]
         if not videos:
             raise DataError(f"folder: class folder {subfolder} holds no video ({len(entries)} other entries)")
         for path in [subfolder, *videos]:
@@ -105,6 +102,10 @@ def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
     if ignored:
         notes.append(f"{ignored} entries of {folder} are not videos and were passed over")
     return clips
+
+
+def _is_clip(path: Path) -> bool:
+    return path.is_file() if is_video_name(path) else is_image_sequence(path)
 
 
 def _videos(clips: dict[str, list[Path]], classes: tuple[str, ...]) -> list[Video]:

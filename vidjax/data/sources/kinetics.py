@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from vidjax.data.discovery import VIDEO_SUFFIXES
 from vidjax.data.records import Source
-from vidjax.data.sources.folder import VIDEO_SUFFIXES
 from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder

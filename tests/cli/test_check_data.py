@@ -1,0 +1,66 @@
+"""`python -m vidjax check-data`, on the toy videos and on broken ones."""
+
+import csv
+import os
+import shutil
+
+import pytest
+
+from vidjax.cli import main
+
+
+@pytest.fixture
+def mixed(toy_folder, tmp_path, monkeypatch):
+    """Two sound videos, a folder of images, two broken files and one that is no video."""
+    from PIL import Image
+
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "videos"
+    (root / "dark" / "frames").mkdir(parents=True)
+    for number in range(2):
+        shutil.copy(toy_folder / "dark" / f"dark{number}.avi", root / "dark")
+    for number in range(3):
+        Image.new("RGB", (32, 24), (number, 0, 0)).save(root / "dark" / "frames" / f"{number}.png")
+    (root / "text.mp4").write_text("no video")
+    os.mkfifo(root / "pipe.avi")
+    (root / "README.md").write_text("about")
+    return root
+
+
+def test_a_folder_with_broken_files(mixed, tmp_path, capsys):
+    table = tmp_path / "out" / "index.csv"
+    assert main(["check-data", str(mixed), "--out", str(table), "--jobs", "2"]) == 1
+    printed = capsys.readouterr().out
+    assert f"refused: {mixed}/text.mp4: cannot be decoded" in printed
+    assert f"refused: {mixed}/pipe.avi: is not a regular file" in printed
+    assert "1 other files were passed over" in printed
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["ok", "2", "seeking", "is", "exact"] in lines
+    assert ["slow", "path", "1", "no", "seeking", "in", "a", "folder"] in lines
+    with table.open() as file:
+        rows = {os.path.basename(row["path"]): row for row in csv.DictReader(file)}
+    assert rows["dark0.avi"]["frames"] == "14" and rows["dark0.avi"]["verdict"] == "ok"
+    assert rows["frames"]["frames"] == "3" and rows["text.mp4"]["verdict"] == "refused"
+
+
+def test_a_sound_folder_and_a_file(mixed, capsys):
+    assert main(["check-data", str(mixed / "dark")]) == 0
+    assert main(["check-data", str(mixed / "text.mp4")]) == 1
+    assert main(["check-data", str(mixed / "dark"), str(mixed / "dark" / "dark0.avi")]) == 0
+    assert "dark0.avi" not in capsys.readouterr().out.split("checking")[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing"], "missing: no such file or folder"),
+        (["empty"], "no video below"),
+        (["videos", "--jobs", "0"], "--jobs 0: give at least 1"),
+        (["videos", "--out", "videos/text.mp4/index.csv"], "cannot be written"),
+    ],
+)
+def test_errors(mixed, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["check-data", *arguments]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""Inspects video files: which can be read, how fast, and what is wrong with the others.
+
+Each file is decoded once, in a process of its own that may be killed: refused is what is no regular file of a known
+container, has no video, does not decode, is a playlist, or claims to be too large. In the others decord's random access
+is compared with decoding in order; where it shows other frames ("slow path") vidjax decodes in order. What is found is
+kept in the user's cache, where training finds it, until a file changes.
+
+Examples:
+  python -m vidjax check-data UCF-101
+  python -m vidjax check-data my_videos clip.mp4 --out index.csv
+
+Exit status 1 if anything is refused.
+"""
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from vidjax.data import index
+from vidjax.data.discovery import videos_below
+from vidjax.data.inspection import FileRecord
+from vidjax.errors import ConfigError, DataError
+from vidjax.reporting import terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a video, or a folder of videos")
+    parser.add_argument("--out", metavar="CSV", type=Path, help="also write what is known of each file to this table")
+    parser.add_argument("--jobs", metavar="N", type=int, help="files at once (default: one for each core)")
+
+
+def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Prints the table; exit status 1 if a file is refused."""
+    if overrides:
+        raise ConfigError("check-data takes no --config.key")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ConfigError(f"--jobs {arguments.jobs}: give at least 1")
+    paths: list[str] = []
+    others = 0
+    for path in arguments.paths:
+        below, passed = videos_below(path)
+        paths += below
+        others += passed
+    if not paths:
+        raise DataError(f"no video below {', '.join(map(str, arguments.paths))}")
+    found = index.known(
+        paths,
+        jobs=arguments.jobs,
+        progress=lambda records, total: terminal.track(records, total, "checking", "files"),
+    )
+    records = [found[path] for path in dict.fromkeys(paths)]
+    if arguments.out:
+        try:
+            index.write_csv(arguments.out, records)
+        except OSError as error:
+            raise ConfigError(f"--out {arguments.out} cannot be written: {error.strerror}") from error
+    return _show(records, others)
+
+
+def _show(records: Sequence[FileRecord], others: int) -> int:
+    slow, refused = ([record for record in records if record.verdict == verdict] for verdict in ("slow", "refused"))
+    for record in records:
+        if record.warning:
+            terminal.say(f"warning: {_name(record)}: {record.warning}; its first {record.frames} frames are used")
+    for record in refused:
+        terminal.say(f"refused: {_name(record)}: {record.reason}")
+    fine = ("ok", len(records) - len(slow) - len(refused), "seeking is exact")
+    rows = [fine, *_grouped("slow path", slow), *_grouped("refused", refused)]
+    terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
+    if others:
+        terminal.say(f"{others} other files were passed over: their names are not those of videos")
+    return 1 if refused else 0
+
+
+def _grouped(verdict: str, records: Sequence[FileRecord]) -> list[tuple[str, int, str]]:
+    """Verdict, count, reason; numbers in reasons do not tell them apart."""
+    reasons = Counter(re.sub(r"\d+", "N", record.reason) for record in records)
+    return [(verdict, count, why) for why, count in reasons.most_common()]
+
+
+def _name(record: FileRecord) -> str:
+    return record.path if record.path.isprintable() else ascii(record.path)

@@ -1,0 +1,238 @@
+"""Inspecting files in processes that may be killed: a decoder that hangs, crashes or eats memory takes no run with it.
+
+Each child process (this file, run as a program) inspects one file after the other: a path a line in; out come a line
+for each record, and one now and then to say that it goes on, all as JSON. It is given up when it says nothing for too
+long, needs too much memory or crashes, and the file is tried once more in a fresh one: what depends on how busy the
+machine is must not decide on a file. It ends by itself when the parent is gone.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vidjax.data.inspection import FileRecord, inspect
+from vidjax.data.opening import identity
+from vidjax.errors import VideoError, VidjaxError
+
+MEMORY = 2 * 10**9  # bytes of data that a child may hold
+_SILENCE = 8.0  # seconds without a new frame
+_PATIENCE = 15.0  # seconds for each of the two passes, for a file of so many bytes
+_SMALL = 500_000
+_BYTES_PER_SECOND = 5_000  # and one more for each so many bytes above that: a still picture for an hour takes no more
+_START = 60.0  # seconds for a child to begin
+_BEAT = 1.0  # a child says as often, in seconds, that it goes on
+_READY, _GOES_ON, _DONE = "ready", "goes on", "done"
+
+
+def guarded(paths: Sequence[str], jobs: int) -> Iterator[FileRecord]:
+    """Inspects files in child processes, several at once; yields their records as they come.
+
+    Args:
+      paths: of the files.
+      jobs: child processes.
+    """
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    found: queue.SimpleQueue[FileRecord | BaseException] = queue.SimpleQueue()
+    for path in paths:
+        waiting.put(path)
+    stopped = threading.Event()
+    children = [_Child() for _ in range(min(jobs, len(paths)))]
+
+    def work(child: _Child) -> None:
+        while not stopped.is_set():
+            try:
+                path = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                found.put(child.inspect(path))
+            except BaseException as error:  # the thread that waits raises it
+                found.put(error)
+                return
+
+    threads = [threading.Thread(target=work, args=(child,), daemon=True) for child in children]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in paths:
+            record = found.get()
+            if isinstance(record, BaseException):
+                raise record
+            yield record
+    finally:
+        stopped.set()
+        for child in children:
+            child.kill()
+        for thread in threads:
+            thread.join(timeout=5)
+
+
+class _LostError(Exception):
+    """A child that is no longer there, or was given up; says why."""
+
+
+class _Child:
+    """A child process that inspects, started when it is first needed and again after it was lost."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+
+    def __enter__(self) -> "_Child":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+    def inspect(self, path: str) -> FileRecord:
+        """The record of a file, whatever it does to the child.
+
+        Raises:
+          VidjaxError: if no child can be started.
+        """
+        record, why = self._try(path)
+        if why:
+            record, why = self._try(path)
+        if record is None:
+            return FileRecord(path, *_identity(path), "refused", why, lasting=False)
+        return dataclasses.replace(record, reason=f"seeking: {why}", lasting=False) if why else record
+
+    def kill(self) -> None:
+        """Ends the child at once."""
+        process, self._process, self._unread = self._process, None, b""
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            # In the middle of a read that does not come back, the system ends it after that.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+
+    def _try(self, path: str) -> tuple[FileRecord | None, str]:
+        """The last record that a child gives of a file, and why it gave no more; "" where it was done."""
+        patience = _PATIENCE + max(_identity(path)[0] - _SMALL, 0) / _BYTES_PER_SECOND
+        record: FileRecord | None = None
+        process = self._started()
+        try:
+            self._ask(process, path)
+            deadline = time.monotonic() + patience
+            while True:
+                line = self._line(process, min(deadline - time.monotonic(), _SILENCE))
+                if line == _DONE:
+                    return record, ""
+                if line != _GOES_ON:
+                    record = FileRecord(**json.loads(line))
+                    deadline = time.monotonic() + patience
+        except _LostError as lost:
+            self.kill()
+            return record, str(lost)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = _start()
+            try:
+                ready = self._line(self._process, _START)
+            except _LostError as lost:
+                self.kill()
+                raise VidjaxError(f"no process that checks videos can be started: {lost}") from lost
+            assert ready == _READY, ready
+        return self._process
+
+    def _ask(self, process: subprocess.Popen[bytes], path: str) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(path).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # reading its answer says how it ended
+
+    def _line(self, process: subprocess.Popen[bytes], patience: float) -> str:
+        """The next line that the child writes.
+
+        Raises:
+          _LostError: if it takes too long or has ended.
+        """
+        assert process.stdout is not None
+        deadline = time.monotonic() + patience
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([process.stdout], [], [], max(deadline - time.monotonic(), 0))
+            if not ready:
+                raise _LostError("takes too long to decode")
+            more = os.read(process.stdout.fileno(), 65536)
+            if not more:
+                code = process.wait()
+                name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+                raise _LostError(f"its decoder crashed ({name})")
+            self._unread += more
+        line, self._unread = self._unread.split(b"\n", 1)
+        return line.decode()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    root = str(Path(__file__).resolve().parent.parent.parent)  # of the package, wherever this process was started
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-m", "vidjax.data.guard"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        return identity(path)
+    except (VideoError, OSError):
+        return 0, 0
+
+
+def _serve() -> None:
+    """The child's side."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which the terminal interrupts too, ends this process
+    # What libraries print must not get between the records.
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+
+    def say(line: str) -> None:
+        print(line, file=answers, flush=True)
+
+    parent = os.getppid()
+    say(_READY)
+    for line in sys.stdin:
+        path, beat = json.loads(line), time.monotonic()
+        # Should the decoder never come back and the parent be gone, the system ends this process.
+        signal.alarm(int(_PATIENCE + _identity(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
+        try:
+            for record in inspect(path):
+                if record is not None:
+                    say(json.dumps(dataclasses.asdict(record)))
+                elif time.monotonic() - beat > _BEAT:
+                    beat = time.monotonic()
+                    if os.getppid() != parent:
+                        return
+                    say(_GOES_ON)
+        except MemoryError:
+            refused = FileRecord(path, *_identity(path), "refused", f"needs more than {MEMORY / 1e9:.0f} GB of memory")
+            say(json.dumps(dataclasses.asdict(refused)))
+        say(_DONE)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,227 @@
+"""Opening video files with PyAV and walking through their frames in order, as far as these can be trusted.
+
+The order is that of display. Edit lists are honoured as FFmpeg honours them, and with it most players: what they hide
+is not shown. A frame that the decoder reports as damaged ends the video: later ones may be predicted from it.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from vidjax.errors import VideoError
+
+# Demuxers that may open a file. Playlists (HLS, ffconcat) are left out: they read the files that they name.
+_CONTAINERS = "avi,mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v,gif,flv,asf,ogg,ivf,mxf,nut"
+_IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# A frame of 8K cinema has 8192 x 4320; a small file that claims more is meant to fill the memory.
+MAX_PIXELS = 8192 * 4320
+_FEWEST_LOST = 3  # frames; a file that ends a little before its header says so is no sign of damage
+_LOST_SHARE = 0.02
+
+
+class InOrder:
+    """The frames of a video, one after the other.
+
+    Attributes:
+      container, stream: PyAV's; None for a folder of images.
+      count: frames that were yielded so far.
+      damage: why the walk ended before the end of the data, in one line; None as long as it has not.
+    """
+
+    def __init__(self, path: str, frames: Iterator[Any], container: Any = None, stream: Any = None):
+        self.container = container
+        self.stream = stream
+        self.count = 0
+        self.damage: str | None = None
+        self._path = path
+        self._frames = frames
+        self._last_pts: int | None = None
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second as the container states them; None where it does not."""
+        rate = (self.stream.average_rate or self.stream.guessed_rate) if self.stream is not None else None
+        return float(rate) if rate else None
+
+    @property
+    def stated_frames(self) -> int | None:
+        """How many frames the header promises, by its duration; None where it states none that is about the video."""
+        seconds = self._stated_seconds()
+        return round(seconds * self.fps) if seconds is not None and self.fps else None
+
+    def early_end(self) -> str | None:
+        """After the walk: says that the file ends well before its header does; None where it does not."""
+        stated, fps = self._stated_seconds(), self.fps
+        if stated is None or fps is None or self._last_pts is None:
+            return None
+        reached = (self._last_pts - (self.stream.start_time or 0)) * float(self.stream.time_base) + 1 / fps
+        lost = (stated - reached) * fps
+        if lost < max(_FEWEST_LOST, _LOST_SHARE * stated * fps):
+            return None
+        return f"ends early: {self.count} frames, {reached:.2f} s of the {stated:.2f} s that its header states"
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields `av.VideoFrame`s up to the first damaged one.
+
+        Raises:
+          VideoError: if no frame is sound, or frames are too large.
+        """
+        while self.damage is None:
+            try:
+                frame = next(self._frames)
+            except StopIteration:
+                break
+            except (av.FFmpegError, ValueError, RuntimeError, OSError) as error:
+                self.damage = f"frame {self.count} cannot be decoded: {one_line(error)}"
+                break
+            if frame.is_corrupt:
+                self.damage = f"frame {self.count} is damaged"
+                break
+            check_pixels(self._path, frame.height, frame.width)
+            self._last_pts = frame.pts if frame.pts is not None else self._last_pts
+            self.count += 1
+            yield frame
+        if not self.count:
+            raise VideoError(self._path, self.damage or "holds no frame that decodes")
+
+    def _stated_seconds(self) -> float | None:
+        if self.stream is None:
+            return None
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        if len(self.container.streams) == 1 and self.container.duration:  # else it may be that of the sound
+            return self.container.duration / 1e6
+        return None
+
+
+@contextlib.contextmanager
+def in_order(path: str, *, seekable: bool = False) -> Iterator[InOrder]:
+    """Opens a video file, or a folder of images in the order of their names.
+
+    Args:
+      path: of the file or folder.
+      seekable: the container's index is going to be used. Without it an AVI file is read as it lies, whatever its
+        index says of it.
+
+    Raises:
+      VideoError: if it is neither, or is damaged from its beginning; also for what goes wrong inside the context.
+    """
+    if os.path.isdir(path):
+        yield InOrder(path, _images(path))
+        return
+    regular_file(path)
+    try:
+        options = {"format_whitelist": _CONTAINERS}
+        if not seekable and _is_avi(path):
+            options["seekable"] = "0"
+        # "file:" keeps a colon in a name from being read as a protocol.
+        with av.open("file:" + path, options=options) as container:
+            stream = container.streams.best("video")
+            context: Any = stream.codec_context if stream is not None else None
+            if context is None:
+                raise VideoError(path, "has no video stream that can be decoded")
+            context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
+            context.options = {"max_pixels": str(MAX_PIXELS)}
+            check_pixels(path, context.height, context.width)
+            yield InOrder(path, container.decode(stream), container, stream)
+    # av's errors do not all pickle, and must never leave a worker process.
+    except MemoryError as error:
+        raise VideoError(path, "needs more memory than there is") from error
+    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+        raise VideoError(path, f"cannot be decoded: {one_line(error)}") from error
+
+
+def _is_avi(path: str) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(12)
+    return start[:4] == b"RIFF" and start[8:11] == b"AVI"
+
+
+def check_pixels(path: str, height: int, width: int) -> None:
+    """Refuses frames that are too large to be true.
+
+    Raises:
+      VideoError: naming their size.
+    """
+    if height * width > MAX_PIXELS:
+        raise VideoError(path, f"has frames of {width} x {height} pixels; more than {MAX_PIXELS / 1e6:.0f} million")
+
+
+def regular_file(path: str) -> os.stat_result:
+    """Refuses what is not a regular file before it is opened: opening a FIFO waits for ever.
+
+    Raises:
+      VideoError: saying what it is.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise VideoError(path, getattr(error, "strerror", None) or one_line(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(path, "is not a regular file")
+    if status.st_size == 0:
+        raise VideoError(path, "is empty (0 bytes)")
+    return status
+
+
+def identity(path: str) -> tuple[int, int]:
+    """Size and time of change (ns) by which a file is known again; of a folder, those of its images together.
+
+    Raises:
+      VideoError: as `regular_file`.
+    """
+    if not os.path.isdir(path):
+        status = regular_file(path)
+        return status.st_size, status.st_mtime_ns
+    each = [os.stat(image) for image in image_files(path)]
+    return sum(status.st_size for status in each), max((status.st_mtime_ns for status in each), default=0)
+
+
+def image_files(folder: str) -> list[Path]:
+    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg."""
+    try:
+        entries = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in _IMAGES and entry.is_file()]
+    except OSError as error:
+        raise VideoError(folder, error.strerror or one_line(error)) from error
+    return sorted(entries, key=lambda entry: (_with_numbers(entry.stem), entry.name))
+
+
+def _with_numbers(text: str) -> list[tuple[int, int, str]]:
+    parts, digits = [], ""
+    for letter in text + "\0":
+        if letter.isdecimal() and letter.isascii():
+            digits += letter
+            continue
+        if digits:
+            parts.append((0, int(digits), ""))
+            digits = ""
+        parts.append((1, 0, letter))
+    return parts
+
+
+def _images(folder: str) -> Iterator[av.VideoFrame]:
+    from PIL import Image, ImageOps  # takes a while to import, and only this needs it
+
+    files = image_files(folder)
+    if not files:
+        raise VideoError(folder, "is a folder without images")
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                check_pixels(str(file), image.height, image.width)
+                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise VideoError(folder, f"{file.name} is no image that can be read: {one_line(error)}") from error
+        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of a decoder's exception without its path and stack: at most 200 characters of one line."""
+    message = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return message.splitlines()[0][:200]
