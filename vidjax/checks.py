@@ -76,7 +76,7 @@ def check_values(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the key, its value and what to give.
     """
-    choices = {"dtype": ("float32", "bfloat16"), "evaluate.average": AVERAGES, "data.cache": ("none", "memory")}
+    choices = {"dtype": ("float32", "bfloat16"), "evaluate.average": AVERAGES, "data.cache": ("none", "memory", "disk")}
     optional = {
         "evaluate.weights": weights.WEIGHTS,
         "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,

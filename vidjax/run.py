@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +16,13 @@ from ml_collections import ConfigDict
 
 from vidjax import checks, configuration, files, models, options
 from vidjax.data import index
-from vidjax.data.cache import MemoryCache
+from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
+from vidjax.data.disk_cache import DiskCache
 from vidjax.data.records import Batch, Source
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.scores import AVERAGES
+from vidjax.paths import cache_dir
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
@@ -53,7 +56,7 @@ class Run:
     config: ConfigDict
     source: Source
     clip: Clip
-    cache: MemoryCache | None
+    cache: Cache | None
     form: parallel.Form
     model: nn.Module
     preprocessing: Preprocessing
@@ -97,6 +100,18 @@ class Run:
             return state
         _, plateau = self.plateau.update({}, state.plateau, value=loss)
         return self.form.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
+
+    def cache_need(self) -> int | None:
+        """Bytes of all videos as a cache holds them; None where not all of them are known."""
+        need = 0
+        for part in ("train", "validation", "test"):
+            resize = self.clip.resizing(training=part == "train")
+            for video in getattr(self.source, part):
+                if video.info is None and video.refused is None:
+                    return None
+                if video.info is not None:
+                    need += video.info.frames * math.prod(resize(video.info.height, video.info.width)) * 3
+        return need
 
     def new_monitor(self) -> monitor.Monitor:
         """Follows the validations; before the first one."""
@@ -262,8 +277,11 @@ def _loss(config: ConfigDict) -> LossFunction:
     return functools.partial(function, **given)
 
 
-def _cache(config: ConfigDict) -> MemoryCache | None:
-    return MemoryCache(int(config.data.cache_gigabytes * 1e9)) if config.data.cache == "memory" else None
+def _cache(config: ConfigDict) -> Cache | None:
+    size = int(config.data.cache_gigabytes * 1e9)
+    if config.data.cache == "disk":
+        return DiskCache(cache_dir() / "videos", size)
+    return MemoryCache(size) if config.data.cache == "memory" else None
 
 
 def device_description() -> str:

@@ -276,6 +276,12 @@ def _show(run: Run, workdir: Path) -> None:
     )
     for note in source.notes:
         terminal.say(f"  note: {note}")
+    need = run.cache_need() if run.cache is not None else None
+    if need is not None:
+        terminal.say(
+            f"  cache: {need / 1e9:.2f} GB on {'disk' if run.config.data.cache == 'disk' else 'the memory'} hold all"
+            f" videos at their size for clips (data.cache_gigabytes={run.config.data.cache_gigabytes:g})"
+        )
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"
         f" ({run.total_steps / run.steps_per_epoch:.1f} epochs), {run.form.name} on {len(run.form.devices)} device(s)"

@@ -10,6 +10,7 @@ import pytest
 
 from vidjax.data import Clip, MemoryCache, Video, Views, evaluation_batches, read_frames, sampling, training_batches
 from vidjax.data.decoding import resize_frames
+from vidjax.data.disk_cache import DiskCache
 from vidjax.errors import ConfigError, DataError, VideoError
 
 CLIP = Clip(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
@@ -94,8 +95,17 @@ def test_batches_depend_neither_on_threads_nor_on_the_cache(videos, options, exa
     assert_same(evaluate(videos, **options)[0], evaluate(videos)[0])
 
 
-def test_a_cache_that_is_too_small_changes_nothing(videos):
-    assert_same(train(videos, 5, cache=MemoryCache(60_000)), train(videos, 5))
+def test_a_cache_that_is_too_small_changes_nothing(videos, tmp_path):
+    for cache in (MemoryCache(60_000), DiskCache(tmp_path, 60_000)):
+        assert_same(train(videos, 5, cache=cache), train(videos, 5))
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}])
+def test_a_cache_on_disk_gives_the_same_batches_in_the_next_run(videos, tmp_path, options):
+    for _ in range(2):
+        assert_same(train(videos, 5, cache=DiskCache(tmp_path, 10**8), **options), train(videos, 5))
+        assert_same(evaluate(videos, cache=DiskCache(tmp_path, 10**8))[0], evaluate(videos)[0])
+    assert len(list(tmp_path.glob("*/*.frames"))) == len(videos)
 
 
 def test_worker_processes_give_the_same_batches_and_end(videos):

@@ -5,12 +5,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.resizing import Resize
 
 logger = logging.getLogger(__name__)
+
+
+class Cache(Protocol):
+    """Keeps whole decoded videos."""
+
+    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
+        """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
 
 
 class MemoryCache:

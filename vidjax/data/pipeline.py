@@ -15,7 +15,7 @@ import grain
 import numpy as np
 
 from vidjax.data import reading, sampling
-from vidjax.data.cache import MemoryCache, RecentResults
+from vidjax.data.cache import Cache, MemoryCache, RecentResults
 from vidjax.data.clips import Clip, Views
 from vidjax.data.decoding import resize_frames, short_side_size
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
@@ -36,7 +36,7 @@ def training_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-    cache: MemoryCache | None = None,
+    cache: Cache | None = None,
     threads: int = 2,
     workers: int = 0,
 ) -> BatchIterator:
@@ -84,7 +84,7 @@ def evaluation_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
-    cache: MemoryCache | None = None,
+    cache: Cache | None = None,
     threads: int = 2,
     workers: int = 0,
 ) -> BatchIterator:
@@ -141,7 +141,7 @@ class _TrainingExample:
     videos: tuple[Video, ...]
     clip: Clip
     seed: int
-    cache: MemoryCache | None
+    cache: Cache | None
 
     def __call__(self, index: int, number: int) -> _Example:
         failure: tuple[int, str] | None = None
@@ -179,7 +179,7 @@ class _EvaluationExample:
     videos: tuple[Video, ...]
     clip: Clip
     views: Views
-    cache: MemoryCache | None
+    cache: Cache | None
     recent: RecentResults
 
     def __call__(self, index: int) -> _Example:
@@ -219,7 +219,7 @@ class _EvaluationExample:
 
 
 def _read(
-    video: Video, clip: Clip, resize: Resize, cache: MemoryCache | None, choose: Callable[[int, float], np.ndarray]
+    video: Video, clip: Clip, resize: Resize, cache: Cache | None, choose: Callable[[int, float], np.ndarray]
 ) -> np.ndarray:
     """Frames `choose(frame count, stride)` of a video, from memory, the cache or the file: uint8 [T, H, W, 3]."""
     held = reading.from_cache(video, resize, cache)
@@ -276,9 +276,9 @@ def _check(
         raise ConfigError(f"data.threads={threads}, data.workers={workers}: neither may be negative")
 
 
-def _worker_share(cache: MemoryCache | None, workers: int) -> MemoryCache | None:
-    """Each worker process fills a cache of its own, so that all together keep within the bound."""
-    return MemoryCache(cache.max_bytes // workers) if cache and workers else cache
+def _worker_share(cache: Cache | None, workers: int) -> Cache | None:
+    """Each worker process fills a memory of its own, so that all together keep within the bound; a disk is shared."""
+    return MemoryCache(cache.max_bytes // workers) if isinstance(cache, MemoryCache) and workers else cache
 
 
 def _iterate(dataset: Any, batch_size: int, videos: Sequence[Video], threads: int, workers: int) -> BatchIterator:

@@ -1,0 +1,113 @@
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vidjax.data import disk_cache
+from vidjax.data.decoding import read_video
+from vidjax.data.disk_cache import DiskCache
+from vidjax.data.resizing import Resize
+from vidjax.errors import VideoError
+
+SMALL = Resize(24)
+
+
+@pytest.fixture
+def path(toy_folder):
+    return str(toy_folder / "dark" / "dark0.avi")
+
+
+def decoded(monkeypatch):
+    """Counts the videos that are decoded."""
+    paths = []
+
+    def counted(path, *args, **kwargs):
+        paths.append(path)
+        return read_video(path, *args, **kwargs)
+
+    monkeypatch.setattr(disk_cache, "read_video", counted)
+    return paths
+
+
+def test_the_next_process_decodes_nothing(path, tmp_path, monkeypatch):
+    paths = decoded(monkeypatch)
+    first = DiskCache(tmp_path, 10**7).video(path, SMALL)
+    other = pickle.loads(pickle.dumps(DiskCache(tmp_path, 10**7)))
+    again = other.video(path, SMALL)
+    assert paths == [path] and other.holds(path, SMALL)
+    assert isinstance(again.frames, np.memmap) and again.fps == first.fps == 25.0
+    np.testing.assert_array_equal(again.frames, read_video(path, SMALL).frames)
+    assert 0 < other.used_bytes <= 14 * 24 * 29 * 3 + 200
+
+
+def test_what_decides_on_the_pixels_is_in_the_name(path, tmp_path, monkeypatch):
+    paths = decoded(monkeypatch)
+    cache, copy = DiskCache(tmp_path / "cache", 10**7), str(tmp_path / "copy.avi")
+    shutil.copy(path, copy)
+    for resize in (SMALL, Resize(20), Resize(24, "squash")):
+        cache.video(copy, resize)
+    assert len(paths) == 3
+    link = tmp_path / "link.avi"
+    link.symlink_to(copy)
+    cache.video(str(link), SMALL)
+    assert len(paths) == 3, "the same file"
+    os.utime(copy, ns=(1, 1))
+    cache.video(copy, SMALL)
+    assert len(paths) == 4, "it may have changed"
+
+
+def test_damage_and_a_kill_in_the_middle_cost_a_decoding(path, tmp_path, monkeypatch):
+    paths = decoded(monkeypatch)
+    cache = DiskCache(tmp_path, 10**7)
+    whole = cache.video(path, SMALL)
+    (file,) = tmp_path.glob("*/*.frames")
+    content = file.read_bytes()
+    for number, damage in enumerate((b"", content[:-1], content[:100], b"noise" * 100)):
+        file.write_bytes(damage)
+        np.testing.assert_array_equal(DiskCache(tmp_path, 10**7).video(path, SMALL).frames, whole.frames)
+        assert len(paths) == number + 2 and file.read_bytes() == content
+    partial = file.with_name("x.1-1.partial")
+    partial.write_bytes(b"half")
+    assert DiskCache(tmp_path, 10**7).used_bytes > len(content), "it may be written just now"
+    os.utime(partial, (1, 1))
+    assert DiskCache(tmp_path, 10**7).used_bytes == len(content) and not partial.exists()
+
+
+def test_it_keeps_within_its_bound_and_says_so_once(toy_folder, tmp_path, caplog):
+    videos = [str(toy_folder / "dark" / f"dark{number}.avi") for number in range(5)]
+    one = 14 * 24 * 29 * 3
+    cache = DiskCache(tmp_path, int(2.5 * one))
+    with caplog.at_level(logging.WARNING):
+        held = [cache.video(video, SMALL) for video in videos]
+    assert [video is not None for video in held] == [True, True, False, False, False]
+    assert sum(file.stat().st_size for file in tmp_path.glob("*/*")) <= cache.max_bytes
+    assert len(caplog.records) == 1 and "raise data.cache_gigabytes or empty that folder" in caplog.text
+    assert DiskCache(tmp_path, int(2.5 * one)).video(videos[0], SMALL) is not None
+
+
+def test_failures_are_not_kept(tmp_path):
+    (tmp_path / "noise.avi").write_bytes(b"RIFF" + bytes(500))
+    cache = DiskCache(tmp_path / "cache", 10**7)
+    for _ in range(2):
+        with pytest.raises(VideoError, match="cannot be decoded"):
+            cache.video(str(tmp_path / "noise.avi"), SMALL)
+    assert not list((tmp_path / "cache").glob("*/*"))
+
+
+def test_processes_may_fill_it_together(toy_folder, tmp_path):
+    videos = [str(toy_folder / "bright" / f"bright{number}.avi") for number in range(8)]
+    program = (
+        "import sys; from pathlib import Path; from vidjax.data.disk_cache import DiskCache, Resize\n"
+        "for video in sys.argv[2:]: assert DiskCache(Path(sys.argv[1]), 10**8).video(video, Resize(24))"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), *videos]) for _ in range(2)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert len(list(tmp_path.glob("*/*"))) == 8
+    for video in videos:
+        held = DiskCache(tmp_path, 1).video(video, SMALL)
+        np.testing.assert_array_equal(held.frames, read_video(video, SMALL).frames)
