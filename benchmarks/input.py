@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -244,7 +244,7 @@ def make_videos(folder: Path, count: int) -> list[str]:
         coarse = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
         scene = np.kron(coarse, np.ones((12, 12, 1), np.uint8))
         with av.open(paths[-1], "w") as container:
-            stream = container.add_stream(codec, rate=25, options=options)
+            stream: Any = container.add_stream(codec, rate=25, options=options)
             stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
             for t in range(180):
                 view = np.ascontiguousarray(scene[t : t + 240, t : t + 320])

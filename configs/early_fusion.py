@@ -1,12 +1,12 @@
 r"""Early fusion (Karpathy et al. 2014): the first convolution sees all T frames of a clip.
 
 python launch.py --config=configs/early_fusion.py
-    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: two to two and a half minutes, with
-    20 seconds for making the data once. Gives about 96% video top-1 (chance 12.5%).
+    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: one to two and a half minutes,
+    with 20 seconds for making the data once. Gives about 96% video top-1 (chance 12.5%).
 
 python launch.py --config=configs/early_fusion.py:motion_hard
-    Two motions, whose order counts, more than 15 frames apart. 1000 steps, 2 CPU cores: three to four minutes. Gave
-    77.0% (seed 0; knowing both motions without their order gives 50%).
+    Two motions, whose order counts, more than 15 frames apart. 1000 steps, 2 CPU cores: two to four minutes. Gives
+    about 79% (knowing both motions without their order gives 50%).
 
 python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]

@@ -1,7 +1,7 @@
 r"""Single frame (Karpathy et al. 2014): one frame at random in training, scores of ten averaged in testing.
 
 python launch.py --config=configs/single_frame.py
-    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: one and a half minutes. Gives chance
+    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: one minute. Gives chance
     (12.5%): no single frame tells a class of `motion`, which is what this run shows.
 
 python launch.py --config=configs/single_frame.py:ucf101_small --config.data.root=UCF-101 \

@@ -3,7 +3,7 @@
   python launch.py --experiment=experiments/motion.py --workdir=runs/experiments/motion
   python -m vidjax collect runs/experiments/motion && python -m vidjax readme
 
-Ten runs of one to two minutes each on 2 CPU cores.
+Ten runs of about a minute each on 2 CPU cores.
 """
 
 from vidjax.plan import Experiment, Setting

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 
 from vidjax.data.opening import InOrder, identity, in_order, one_line, regular_file
 from vidjax.data.records import VideoInfo
-from vidjax.data.seeking import LostTheWayError, SeekTable, seek
+from vidjax.data.seeking import LostTheWayError, Places, SeekTable, seek
 from vidjax.errors import VideoError
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,11 @@ def read_frames(
         raise VideoError(path, f"frame {min(wanted)} was asked for; frame numbers start at 0")
     if exact_seek:
         return _read_by_decord(path, wanted, size)
-    if table is not None and len(table.keys) > 1 and max(wanted) < len(table.pts) and table.identity == identity(path):
-        with contextlib.suppress(LostTheWayError):
-            return _read_by_table(path, wanted, size, table)
+    if table is not None and table.identity == identity(path):
+        places = table.places()
+        if len(places.keys) > 1 and max(wanted) < len(places.pts):
+            with contextlib.suppress(LostTheWayError):
+                return _read_by_seeking(path, wanted, size, places)
     return _read_in_order(path, wanted, size)
 
 
@@ -171,17 +173,17 @@ def _read_in_order(path: str, wanted: list[int], size: Size | None) -> np.ndarra
         raise VideoError(path, f"frame {last} was asked for; only frames 0 to {video.count - 1} decode{why}")
 
 
-def _read_by_table(path: str, wanted: list[int], size: Size | None, table: SeekTable) -> np.ndarray:
+def _read_by_seeking(path: str, wanted: list[int], size: Size | None, places: Places) -> np.ndarray:
     output = _Output(wanted, size)
     with in_order(path, seekable=True) as video:
-        frames, at = seek(video, 0, table), 0  # a frame number is `at` when the next one to come
+        frames, at = seek(video, 0, places), 0  # a frame number is `at` when the next one to come
         if size is None:
             output.offer(0, next(frames))  # whose size is that of all
             at = 1
         for number in sorted(set(wanted) - ({0} if at else set())):
-            key = table.key_before(number)
+            key = places.key_before(number)
             if key > at or not at:
-                frames, at = seek(video, key, table), key
+                frames, at = seek(video, key, places), key
             for at, frame in enumerate(frames, start=at):  # noqa: B020
                 output.offer(at, frame)
                 if at == number:

@@ -17,7 +17,7 @@ import av
 
 from vidjax.data.decoding import displayed_size, quarter_turns
 from vidjax.data.opening import identity, in_order
-from vidjax.data.seeking import LostTheWayError, SeekTable, seek
+from vidjax.data.seeking import LostTheWayError, Places, SeekTable, pack, seek
 from vidjax.errors import VideoError
 
 Verdict = Literal["ok", "slow", "refused"]
@@ -42,7 +42,7 @@ class FileRecord:
       height, width: of a frame as displayed.
       rotation: counter-clockwise, in degrees, that the display matrix asks for.
       codec, container: FFmpeg's names.
-      seek: `SeekTable` as a text; "" where there is none.
+      seek: text of its `SeekTable`; "" where there is none.
       lasting: False where a busy machine, or a crash, may have decided: it is found out anew the next time.
       version: `VERSION` of the inspection.
     """
@@ -68,7 +68,7 @@ class FileRecord:
     @property
     def table(self) -> SeekTable | None:
         """By which frames are found faster; None where the file must be decoded from its beginning."""
-        return SeekTable.from_text(self.seek, (self.size, self.mtime_ns)) if self.seek else None
+        return SeekTable(self.seek, (self.size, self.mtime_ns)) if self.seek else None
 
 
 def inspect(path: str) -> Iterator[FileRecord | None]:
@@ -90,9 +90,9 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         yield dataclasses.replace(record, reason=against)
         return
     yield dataclasses.replace(record, reason="seeking in it could not be tried")
-    table = SeekTable(tuple(walk.pts), tuple(walk.keys), (size, mtime_ns))
+    places = Places(tuple(walk.pts), tuple(walk.keys))
     wrong = len(walk.keys)
-    for found in _sound_keys(path, table, walk.checksums):
+    for found in _sound_keys(path, places, walk.checksums):
         if found is None:
             yield None
         else:
@@ -101,7 +101,7 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         reason = f"seeking goes wrong at {wrong} of {len(walk.keys)} key frames"
         yield dataclasses.replace(record, reason=reason)
     else:
-        yield dataclasses.replace(record, verdict="ok", reason="", seek=table.to_text())
+        yield dataclasses.replace(record, verdict="ok", reason="", seek=pack(places))
 
 
 def _identity_or_zero(path: str) -> tuple[int, int]:
@@ -173,15 +173,15 @@ class _Walk:
         return None
 
 
-def _sound_keys(path: str, table: SeekTable, checksums: list[int]) -> Iterator[int | None]:
+def _sound_keys(path: str, places: Places, checksums: list[int]) -> Iterator[int | None]:
     """Yields each key frame from which decoding shows, up to the next one, what it showed in order; None at frames."""
     try:
         with in_order(path, seekable=True) as video:
             # From the last to the first: what a damaged picture shows may be left over from one that was seen before.
-            for key, following in reversed(list(itertools.pairwise((*table.keys, len(table.pts))))):
+            for key, following in reversed(list(itertools.pairwise((*places.keys, len(places.pts))))):
                 number = key
                 try:
-                    for frame in seek(video, key, table):
+                    for frame in seek(video, key, places):
                         if _checksum(frame) != checksums[number]:
                             raise LostTheWayError
                         number += 1

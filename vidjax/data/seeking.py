@@ -11,7 +11,7 @@ import bisect
 import dataclasses
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -19,54 +19,63 @@ import numpy as np
 from vidjax.data.opening import InOrder
 
 
-@dataclasses.dataclass(frozen=True)
-class SeekTable:
+class Places(NamedTuple):
     """Where the frames of a file are.
 
     Attributes:
       pts: when each frame is shown, in units of the stream's time base, rising.
       keys: numbers of the frames at which decoding may begin, rising, the first of them 0.
-      identity: size and time of change (ns) of the file that this is about.
     """
 
     pts: tuple[int, ...]
     keys: tuple[int, ...]
-    identity: tuple[int, int]
 
     def key_before(self, number: int) -> int:
         """The last frame not behind `number` at which decoding may begin."""
         return self.keys[bisect.bisect_right(self.keys, number) - 1]
 
-    def to_text(self) -> str:
-        """The times and the keys as a short text."""
-        return " ".join(_packed(numbers) for numbers in (self.pts, self.keys))
 
-    @classmethod
-    def from_text(cls, text: str, identity: tuple[int, int]) -> "SeekTable":
-        """The table of `to_text`."""
-        pts, keys = (_unpacked(part) for part in text.split(" "))
-        return cls(pts, keys, identity)
+@dataclasses.dataclass(frozen=True)
+class SeekTable:
+    """The `Places` of a file, packed: of a data set there are as many as videos.
+
+    Attributes:
+      text: of `pack`.
+      identity: size and time of change (ns) of the file that this is about.
+    """
+
+    text: str
+    identity: tuple[int, int]
+
+    def places(self) -> Places:
+        """What was packed."""
+        return Places(*(_unpacked(part) for part in self.text.split(" ")))
+
+
+def pack(places: Places) -> str:
+    """The times and the keys as a short text."""
+    return " ".join(map(_packed, places))
 
 
 class LostTheWayError(Exception):
     """A file does not show what the table says; decoding in order always works."""
 
 
-def seek(video: InOrder, number: int, table: SeekTable) -> Iterator[av.VideoFrame]:
+def seek(video: InOrder, number: int, places: Places) -> Iterator[av.VideoFrame]:
     """Yields the frames of a video from one at which decoding may begin.
 
     Args:
       video: opened for seeking.
-      number: in `table.keys`.
-      table: of this file.
+      number: in `places.keys`.
+      places: of this file.
 
     Raises:
-      LostTheWayError: if anything is not as the table says.
+      LostTheWayError: if anything is not as `places` says.
     """
     try:
-        video.container.seek(table.pts[number], stream=video.stream, backward=True, any_frame=False)
+        video.container.seek(places.pts[number], stream=video.stream, backward=True, any_frame=False)
         for frame in video.container.decode(video.stream):
-            if number >= len(table.pts) or frame.pts != table.pts[number] or frame.is_corrupt:
+            if number >= len(places.pts) or frame.pts != places.pts[number] or frame.is_corrupt:
                 raise LostTheWayError
             yield frame
             number += 1
