@@ -5,7 +5,7 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist --config.data.split=1
-      The word behind the colon is the data preset: motion (default), ucf101, ucf101_small, folder.
+      The word behind the colon is the data preset: motion (default), motion_hard, ucf101, ucf101_small, folder.
 
   python launch.py --config=FILE --config.optimizer.learning_rate=3e-4 --config.train.steps=2000
       Any key of configs/default.py, which documents them all.
@@ -23,6 +23,7 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 Other commands: python -m vidjax --help
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -53,11 +54,14 @@ def main(argv):
         workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
         choice = [*(["--list"] if _LIST.value else []), *([f"--only={_ONLY.value}"] if _ONLY.value else [])]
         return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
+    if _LIST.value or _ONLY.value:
+        raise ConfigError("--list and --only belong to --experiment")
     config = _CONFIG.value
     if config is None and _MODE.value == "eval" and _WORKDIR.value:
         config, argv = evaluate.stored_config(Path(_WORKDIR.value), configuration.config_overrides(argv[1:])), argv[:1]
     if config is None or argv[1:]:
-        raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else "give --config or --experiment")
+        what = "the --workdir of a run" if _MODE.value == "eval" else "--config or --experiment"
+        raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else f"give {what}")
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else configuration.default_workdir(config)
     run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
     run(config, workdir)
@@ -73,5 +77,8 @@ if __name__ == "__main__":
     except VidjaxError as error:
         sys.exit(f"launch.py: {error}")
     except KeyboardInterrupt:
+        sys.stdout.flush()
         print("launch.py: interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
-        sys.exit(130)
+        sys.stderr.flush()
+        # Not sys.exit: an interpreter that shuts down while XLA compiles in another thread crashes or hangs.
+        os._exit(130)

@@ -61,7 +61,7 @@ def name_of(system: str, chosen: SimpleNamespace) -> str:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    model.name = "early_fusion"  # a key of vidjax.models.MODELS
+    model.name = "early_fusion"  # single_frame | early_fusion | late_fusion | slow_fusion | multires
     model.factory = placeholder(str)  # 'my_package.my_module:build' instead of a name: a model of one's own
     model.normalization = placeholder(str)  # lrn | batch | none
     model.width_multiplier = placeholder(float)  # scales filters and hidden units; 1 is the paper's
@@ -77,7 +77,7 @@ def _model() -> ConfigDict:
 
 def _data() -> ConfigDict:
     data = ConfigDict()
-    data.name = "motion"  # a key of vidjax.data.sources.SOURCES
+    data.name = "motion"  # motion | ucf101 | folder | csv | kinetics | hmdb51 | mnist
     data.factory = placeholder(str)  # 'my_package.my_module:load' instead of a name: a source of one's own
     # Options of the source; which it takes, its docstring says.
     data.root = placeholder(str)  # folder of the videos; mnist: of the idx files; csv: None is the folder of the CSV
@@ -139,14 +139,14 @@ def _preprocessing() -> ConfigDict:
 
 def _loss() -> ConfigDict:
     loss = ConfigDict()
-    loss.name = "cross_entropy"  # a key of vidjax.training.losses.LOSSES
+    loss.name = "cross_entropy"  # cross_entropy
     loss.label_smoothing = 0.0  # share of the target that is spread over all classes
     return loss
 
 
 def _optimizer() -> ConfigDict:
     optimizer = ConfigDict()
-    optimizer.name = "adamw"  # a key of vidjax.training.optimizers.OPTIMIZERS
+    optimizer.name = "adamw"  # sgd | momentum | nesterov | rmsprop | adagrad | ... (README)
     optimizer.learning_rate = 1e-3  # the schedule's peak; adadelta wants about 1, muon 0.02, adafactor 0.01, lion 1e-4
     optimizer.scale_with_batch = placeholder(str)  # linear | sqrt: rate * (batch / base), or its square root
     optimizer.base_batch_size = placeholder(int)  # of that rule, in clips; None: 256
@@ -178,7 +178,7 @@ def _optimizer() -> ConfigDict:
 
 def _schedule() -> ConfigDict:
     schedule = ConfigDict()
-    schedule.name = "cosine"  # a key of vidjax.training.schedules.SCHEDULES
+    schedule.name = "cosine"  # constant | step | exponential | polynomial | cosine | half_cosine | one_cycle | plateau
     schedule.warmup_steps = placeholder(int)  # linear warm-up: give one of the three; not for one_cycle
     schedule.warmup_epochs = placeholder(float)  # likewise
     schedule.warmup_fraction = placeholder(float)  # of the run

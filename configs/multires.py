@@ -33,7 +33,8 @@ _BASES = ("single_frame", "early_fusion", "late_fusion", "slow_fusion")
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, base="single_frame", streams="both")
     if chosen.base not in _BASES:
-        raise ConfigError(f"config argument base={chosen.base!r}{options.nearest(chosen.base, _BASES)}")
+        near = options.nearest(chosen.base, _BASES)
+        raise ConfigError(f"config argument base={chosen.base!r} is not one of {', '.join(_BASES)}{near}")
     config = importlib.import_module(f"configs.{chosen.base}").get_config(chosen.preset)
     config.name = default.name_of("multires", chosen)
     for key in ("fuse_at", "fusion", "share_towers", "share_columns"):

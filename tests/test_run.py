@@ -1,13 +1,16 @@
 """From a config to the parts of a run: nothing that a key says is lost on the way."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vidjax import configuration
-from vidjax.data.records import Batch
-from vidjax.errors import ConfigError
+from vidjax.data.records import Batch, Source, Video
+from vidjax.data.sources.partition import check_source
+from vidjax.errors import ConfigError, DataError
+from vidjax.models import Output
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
@@ -151,3 +154,57 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
         for moved, expected in zip(jax.tree.leaves(other), jax.tree.leaves(after[0])):
             assert np.abs(moved - expected).max() <= 1e-4 * np.abs(expected).max()
             assert np.abs(expected).max() > 0
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("flat", r"returns logits of the shape \(3, 2\) for a batch of 3 clips and 2 classes: make it \[batch"),
+        ("more classes", r"logits of the shape \(3, 1, 3\)"),
+        ("array", "returns a .*, not a vidjax.models.Output"),
+        ("none", "cannot be applied to rgb .*'NoneType' object has no attribute 'init'"),
+        ("no train", "cannot be applied to rgb .*unexpected keyword argument 'train'"),
+    ],
+)
+def test_a_model_of_ones_own_is_held_to_the_interface(toy_folder, monkeypatch, kind, message):
+    from tests.evaluation import constant_model
+
+    monkeypatch.setattr(
+        constant_model, "Constant", lambda num_classes: _Own(kind, num_classes) if kind != "none" else None
+    )
+    with pytest.raises(ConfigError, match=message):
+        prepared(toy_folder)
+
+
+class _Own(nn.Module):
+    kind: str
+    classes: int
+
+    @nn.compact
+    def __call__(self, rgb, **options):
+        if self.kind == "no train" and options:
+            raise TypeError("__call__() got an unexpected keyword argument 'train'")
+        scores = nn.Dense(self.classes + (self.kind == "more classes"))(rgb.mean(axis=(1, 2, 3)))
+        return scores if self.kind == "array" else Output(scores if self.kind == "flat" else scores[:, None])
+
+
+def _videos(part, labels):
+    return tuple(Video(f"{part}{i}", f"{part}{i}.avi", label, f"{part}{i}") for i, label in enumerate(labels))
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ({"test": _videos("train", [0, 1])}, "train0 is there twice"),
+        ({"train": _videos("train", [0, 1, 2])}, "train2 in train has label 2; there are 2 classes"),
+        ({"test": ()}, "the test part is empty"),
+        ({"classes": ("a",), "train": _videos("train", [0]), "test": _videos("test", [0])}, "one class alone, a"),
+        (None, "returns a NoneType, not a vidjax.data.Source"),
+    ],
+)
+def test_a_source_of_ones_own_is_checked(parts, message):
+    sound = {"train": _videos("train", [0, 1]), "validation": (), "test": _videos("test", [0, 1])}
+    given = {"name": "own", "split": "1", "classes": ("a", "b"), **sound}
+    check_source("own:load", Source(**given))
+    with pytest.raises(DataError, match=message):
+        check_source("own:load", Source(**{**given, **parts}) if parts is not None else None)

@@ -124,7 +124,7 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
     "more, message",
     [
         ({"preprocessing__crop": 44}, "preprocessing.crop=44 is larger than data.crop=40"),
-        ({"preprocessing__crop": 8}, "does not take rgb|too small"),
+        ({"preprocessing__crop": 8}, "cannot be applied to rgb|too small"),
         ({"preprocessing__flip": True}, "preprocessing.flip=True"),
         ({"evaluate__flip": True}, "evaluate.flip=True"),
         ({"model__normalization": "layer"}, "lrn, batch, none"),
@@ -343,3 +343,38 @@ def test_training_goes_on_without_a_damaged_video_and_says_so(toy_folder, tmp_pa
         DataError, match=r"1 of 16 training videos cannot be read, more than data.max_bad_fraction=0.01"
     ):
         train.train_and_evaluate(strict, tmp_path / "strict")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_where_the_run_directory_should_be(toy_folder, tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(VidjaxError, match=f"--workdir=.*{place} is no folder that can be written"):
+        train.train_and_evaluate(toy_config(toy_folder), tmp_path / place)
+
+
+@pytest.mark.slow
+def test_interrupted_while_it_starts_it_ends_at_once_and_says_so(toy_folder, tmp_path):
+    """While XLA compiles, too, where an orderly shutdown of the interpreter crashes."""
+    arguments = [f"--config.{key}={value}" for key, value in TOY.items()]
+    command = [
+        sys.executable,
+        "launch.py",
+        "--config=configs/early_fusion.py:folder",
+        f"--config.data.root={toy_folder}",
+    ]
+    for number, wait in enumerate((0.3, 1.5, 3.0)):
+        process = subprocess.Popen(
+            [*command, *arguments, f"--workdir={tmp_path / str(number)}"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in process.stdout:
+            if "toy" in line or "config" in line:  # its signal handlers are in place
+                break
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (130, 0), errors
+        assert process.returncode == 0 or "interrupted; the same command goes on" in errors

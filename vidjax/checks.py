@@ -12,6 +12,7 @@ from vidjax.data import reading
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.evaluation.scores import AVERAGES
+from vidjax.models.output import Output
 from vidjax.training import monitor, parallel, recipe, weights
 
 if TYPE_CHECKING:
@@ -138,19 +139,20 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
 
 
 def check_input(run: "Run") -> None:
-    """Refuses a crop that does not fit, or an input that the network shrinks to nothing."""
+    """Refuses a crop that does not fit, an input that the network shrinks to nothing, or a result of another shape."""
     crop, host_crop = run.preprocessing.crop, run.clip.crop
     if crop is not None and crop > host_crop:
         raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
     name = run.config.model.factory or run.config.model.name
     try:
         counts = run.summary()
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+        _check_output(run, name)
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
         by_zero = isinstance(error, ZeroDivisionError)
         reason = "nothing is left of it, or model.width_multiplier leaves no filters" if by_zero else error
         raise ConfigError(
-            f"model {name!r} does not take rgb {run.input_shape}: {str(reason).splitlines()[0]}"
+            f"model {name!r} cannot be applied to rgb {run.input_shape}: {str(reason).splitlines()[0]}"
         ) from error
     ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
     if ignores_devices and jax.eval_shape(run.new_state).model_state:
@@ -162,6 +164,26 @@ def check_input(run: "Run") -> None:
         recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
+
+
+def _check_output(run: "Run", name: str) -> None:
+    """Refuses a model whose result a loss would misread in silence."""
+    batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
+    clips = jax.ShapeDtypeStruct((batch, *run.input_shape), run.preprocessing.dtype)
+    state = jax.eval_shape(run.new_state)
+    output = jax.eval_shape(
+        lambda state, rgb: run.model.apply({"params": state.params, **state.model_state}, rgb=rgb, train=False),
+        state,
+        clips,
+    )
+    if not isinstance(output, Output):
+        raise ConfigError(f"model {name!r} returns a {type(output).__name__}, not a vidjax.models.Output")
+    shape = tuple(output.logits.shape)
+    if len(shape) != 3 or shape[0] != batch or shape[2] != classes:
+        raise ConfigError(
+            f"model {name!r} returns logits of the shape {shape} for a batch of {batch} clips and {classes} classes:"
+            f" make it [batch, positions, classes], ({batch}, 1, {classes}) where there is one position"
+        )
 
 
 def check_crops(run: "Run") -> None:

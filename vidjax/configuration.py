@@ -25,6 +25,7 @@ from vidjax import options
 from vidjax.data.clips import Clip, Views
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
+from vidjax.data.sources.partition import check_source
 from vidjax.errors import ConfigError
 
 _DECLARED = Path(__file__).parent.parent / "configs" / "default.py"  # declares and documents every key
@@ -286,12 +287,21 @@ def _load_file(argument: str) -> ConfigDict:
         near = options.nearest(path, here) or f" (known: {', '.join(here)})" if here else ""
         raise ConfigError(f"no config file {path!r}{near}")
     spec = importlib.util.spec_from_file_location("vidjax_config", path)
-    assert spec is not None and spec.loader is not None, path
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--config={path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(argument)")
-    return module.get_config(rest)
+    try:
+        config = module.get_config(rest)
+    except TypeError as error:
+        raise ConfigError(
+            f"{path}: get_config(argument) is called with what stands behind the colon: {error}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{path}: get_config() returns no ConfigDict; start from configs.default.get_config()")
+    return config
 
 
 def _check_keys(config: ConfigDict, typed: set[str]) -> None:
@@ -404,9 +414,13 @@ def source(config: ConfigDict) -> Source:
     missing = [name for name in _required(function) if given.get(name) is None]
     if missing:
         raise ConfigError(
-            f"data source {data['name']!r} needs {', '.join(f'--config.data.{name}=...' for name in missing)}"
+            f"data source {data['factory'] or data['name']!r} needs"
+            f" {', '.join(f'--config.data.{name}=...' for name in missing)}"
         )
-    return options.build("data source", SOURCES, data["name"], factory=data["factory"], options=given)
+    built = options.build("data source", SOURCES, data["name"], factory=data["factory"], options=given)
+    if data["factory"]:
+        check_source(data["factory"], built)
+    return built
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

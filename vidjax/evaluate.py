@@ -71,7 +71,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
         raise ConfigError(
-            f"{workdir} was trained with another config ({'; '.join(others)}); leave out --config to take the run's own"
+            f"{workdir} was trained with another config ({'; '.join(others)}); an evaluation may differ in"
+            " config.evaluate alone, and takes the rest from the run where --config is left out"
         )
     run = prepare(config, ("test",))
     check_data_card(run, workdir)

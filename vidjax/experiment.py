@@ -202,7 +202,10 @@ def run(
         for each in chosen:
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
         return 0
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(f"--workdir={workdir} is no folder that can be written: {problem.strerror}") from problem
     description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
     files.write_json(workdir / "experiment.json", description)
     waiting = [each for each in chosen if states[each.name] != "finished"]

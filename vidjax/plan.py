@@ -163,7 +163,13 @@ def load(path: Path | str) -> Experiment:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_experiment"):
         raise ConfigError(f"{path} defines no get_experiment()")
-    return module.get_experiment()
+    try:
+        experiment = module.get_experiment()
+    except TypeError as error:
+        raise ConfigError(f"{path}: get_experiment(): {error}") from error
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"{path}: get_experiment() returns no vidjax.plan.Experiment")
+    return experiment
 
 
 def run_name(labels: Mapping[str, str], split: int | None, seed: int) -> str:

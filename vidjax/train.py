@@ -152,7 +152,8 @@ def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
     if not scored["videos"]:
         raise DataError(evaluate.unreadable("validation", scored))
     summary = video_metrics.summarise(scored)
-    return {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
+    values = {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
+    return {**values, "failed_videos": float(summary["failed_videos"])} if summary["failed_videos"] else values
 
 
 class _Window:
@@ -206,9 +207,10 @@ def _by_name(steps: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
 
 
 def _validation_line(step: int, values: dict[str, float]) -> str:
+    failed = f" ({values['failed_videos']:.0f} videos could not be read)" if values.get("failed_videos") else ""
     return (
         f"validation at step {step}: loss {values['loss']:.3f},"
-        f" clip top-1 {values['clip_top1']:.1%}, video top-1 {values['video_top1']:.1%}"
+        f" clip top-1 {values['clip_top1']:.1%}, video top-1 {values['video_top1']:.1%}{failed}"
     )
 
 
@@ -240,8 +242,12 @@ def _lock(workdir: Path) -> Iterator[None]:
     Raises:
       VidjaxError: if another process holds it.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise VidjaxError(f"--workdir={workdir} is no folder that can be written: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""Accuracy of trivial baselines on the data source of a config: what a network must beat.
+r"""Accuracy of trivial baselines on the data source of a config: what a network must beat.
 
 majority class; 1-nearest neighbour on clip length and frame rate; 1-nearest neighbour on the mean frame.
 Each learns from the train part and is tested on the test part.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vidjax.data.discovery import is_image_sequence, is_video_name
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_mirror, check_parts, check_shares, cut, untested
+from vidjax.data.sources.partition import check_classes, check_mirror, check_parts, check_shares, cut, untested
 from vidjax.data.sources.places import existing_folder
 from vidjax.errors import DataError
 
@@ -49,6 +49,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0
         clips = _clips(folder, ignored)
         classes = tuple(clips)
         parts = cut(_videos(clips, classes), {"test": test, "validation": validation}, seed)
+    check_classes(f"folder {folder}", classes)
     check_parts(f"folder {folder}", classes, parts)
     return Source(
         name=folder.resolve().name,
@@ -89,7 +90,7 @@ def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
     clips: dict[str, list[Path]] = {}
     ignored = sum(path.is_file() for path in folder.iterdir())
     for subfolder in _subfolders(folder):
-        entries = sorted(subfolder.iterdir())
+        entries = sorted(path for path in subfolder.iterdir() if not path.name.startswith("."))
         videos = [path for path in entries if _is_clip(path)]
         if not videos:
             raise DataError(f"folder: class folder {subfolder} holds no video ({len(entries)} other entries)")

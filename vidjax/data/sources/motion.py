@@ -7,6 +7,7 @@ above 1/2 without their order. That holds for clips at random starts: one at a f
 data.frame_number) may know which of the two motions it shows, and then a short one reaches 1/2.
 """
 
+import re
 from pathlib import Path
 
 from vidjax.data.motion_files import PARTS, Plan, ensure
@@ -65,7 +66,7 @@ def load(
     if seed < 0:
         raise ConfigError(f"motion: seed={seed} must not be negative")
     place = Path(root).expanduser() if root else cache_dir() / "motion"
-    if root and place.is_dir() and any(place.iterdir()) and not any(place.glob("v*-*")):
+    if root and place.is_dir() and any(place.iterdir()) and not any(map(_is_set, place.iterdir())):
         raise ConfigError(
             f"data.root={root} holds other files; motion makes its own videos there. For your own videos take the"
             " preset folder: --config=FILE:folder"
@@ -87,3 +88,8 @@ def load(
         mirror=recipe.classes.mirrored,
         notes=() if level == "easy" else (_HARD_NOTE,),
     )
+
+
+def _is_set(path: Path) -> bool:
+    """Whether this has the name of a set that `motion_files.ensure` made."""
+    return re.fullmatch(r"v\d+-[0-9a-f]{12}", path.name) is not None

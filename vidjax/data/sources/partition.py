@@ -4,8 +4,9 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from vidjax.data.records import Video
+from vidjax.data.records import Source, Video
 from vidjax.errors import ConfigError, DataError
 
 
@@ -71,6 +72,38 @@ def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
         return []
     named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
+
+
+def check_classes(source: str, classes: Sequence[str]) -> None:
+    """Refuses a single class, which a folder that lies a level off looks like.
+
+    Raises:
+      DataError: naming it.
+    """
+    if len(classes) < 2:
+        raise DataError(f"{source}: there is one class alone, {', '.join(classes)}: nothing can be told apart")
+
+
+def check_source(name: str, source: Any) -> None:
+    """Refuses what a factory of one's own returns where it is no sound source.
+
+    Raises:
+      DataError: naming what is wrong.
+    """
+    if not isinstance(source, Source):
+        raise DataError(f"data factory {name!r} returns a {type(source).__name__}, not a vidjax.data.Source")
+    check_classes(f"data factory {name!r}", source.classes)
+    parts = {part: getattr(source, part) for part in ("train", "validation", "test")}
+    for part, videos in parts.items():
+        for video in videos:
+            if not 0 <= video.label < len(source.classes):
+                raise DataError(
+                    f"data factory {name!r}: {video.id} in {part} has label {video.label}; there are"
+                    f" {len(source.classes)} classes, from 0"
+                )
+    check_parts(
+        f"data factory {name!r}", source.classes, {part: v for part, v in parts.items() if v or part != "validation"}
+    )
 
 
 def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
