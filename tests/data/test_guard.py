@@ -68,17 +68,29 @@ def test_each_file_is_answered(unruly, tmp_path):
     assert "crashed (SIGSEGV)" in found["crashes"].reason
     assert found["eats"].verdict == "refused" and "2 GB of memory" in found["eats"].reason
     assert (found["late"].verdict, found["late"].frames) == ("slow", 3), "what is known before it hangs holds"
-    assert not any(found[name].lasting for name in ("hangs", "crashes", "late"))
+    assert [found[name].lasting for name in ("hangs", "late", "crashes", "eats")] == [False, False, True, True]
 
 
 def test_what_may_be_the_machines_fault_is_not_kept(unruly, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "crashes"
+    path = tmp_path / "hangs"
     path.write_bytes(b"x")
     asked = []
     for _ in range(2):
         index.known([str(path)], progress=lambda records, total: (asked.append(total), records)[1])
     assert asked == [1, 1]
+
+
+def test_a_child_that_dies_between_two_files_is_replaced(unruly, tmp_path):
+    child = guard._Child()
+    assert child.inspect(str(tmp_path / "first")).verdict == "ok"
+    os.kill(child._process.pid, signal.SIGKILL)
+    child._process.wait()
+    assert child.inspect(str(tmp_path / "second")).verdict == "ok"
+    child.close()
+    with pytest.raises(VidjaxError, match="was stopped"):
+        child.inspect(str(tmp_path / "third"))
+    child.kill()
 
 
 def test_children_that_cannot_start_condemn_no_file(monkeypatch, tmp_path):

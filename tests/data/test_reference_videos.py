@@ -292,7 +292,9 @@ def test_records_are_kept_until_a_file_changes(folder, tmp_path, monkeypatch):
 
 
 def test_records_survive_as_a_table(tmp_path):
+    long = "x" * 200_000  # the times of an hour of frames
     records = [
+        FileRecord("long.mp4", 1, 2, "ok", seek=long),
         FileRecord("a.mp4", 1, 2, "ok", "", "", 3, 4, 25.0, 6, 7, 90, "h264", "mov,mp4", "a b", False, "1"),
         FileRecord('b\udcff\n",.mp4', 1, 2, "refused", 'why, and "how"'),
     ]

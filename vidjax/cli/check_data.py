@@ -1,9 +1,9 @@
 """Inspects video files: which can be read, how fast, and what is wrong with the others.
 
-Each file is decoded once, in a process of its own that may be killed: refused is what is no regular file of a known
-container, has no video, does not decode, is a playlist, or claims to be too large. In the others decord's random access
-is compared with decoding in order; where it shows other frames ("slow path") vidjax decodes in order. What is found is
-kept in the user's cache, where training finds it, until a file changes.
+Each file is decoded in order, in a process that may be killed: refused is what is no regular file of a known container,
+has no video, does not decode, is a playlist, or claims to be too large. Then it is decoded again from each of its key
+frames; where that shows other frames, or the file is not of a kind in which one can seek ("slow path"), vidjax always
+decodes it from its beginning. What is found is kept in the user's cache, where training finds it, until a file changes.
 
 Examples:
   python -m vidjax check-data UCF-101

@@ -178,11 +178,14 @@ def _read_by_seeking(path: str, wanted: list[int], size: Size | None, places: Pl
     with in_order(path, seekable=True) as video:
         frames, at = seek(video, 0, places), 0  # a frame number is `at` when the next one to come
         if size is None:
-            output.offer(0, next(frames))  # whose size is that of all
+            first = next(frames, None)
+            if first is None:
+                raise LostTheWayError
+            output.offer(0, first)  # whose size is that of all
             at = 1
         for number in sorted(set(wanted) - ({0} if at else set())):
             key = places.key_before(number)
-            if key > at or not at:
+            if key >= at:  # each key frame was tried up to the next one, and no further
                 frames, at = seek(video, key, places), key
             for at, frame in enumerate(frames, start=at):  # noqa: B020
                 output.offer(at, frame)

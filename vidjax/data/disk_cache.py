@@ -5,6 +5,7 @@ name hashes what decides on its pixels: the video file by path, size and time of
 decoder. Files appear whole or not at all, so that processes may share a cache, and a kill leaves nothing half.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vidjax import files
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.opening import identity
 from vidjax.data.resizing import Resize
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 # Of the files; raise it with every change of what they hold.
 _VERSION = 1
 _RATE = struct.Struct("<d")  # frames per second; nan where there are none
+_HEADER = 128 + _RATE.size  # bytes of a file beside its frames
+_TOTAL = "bytes"  # name of the file in which processes count together
 _LEFT_BEHIND = 3600.0  # seconds after which a half written file has no writer any more
 
 
@@ -44,18 +48,16 @@ class DiskCache:
         self.max_bytes = int(max_bytes)
         self.full = False
         self._lock = threading.Lock()
-        self._used: int | None = None
+        with contextlib.suppress(OSError):  # counted anew by each run, since files may have been removed
+            (folder / _TOTAL).unlink()
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all files in the folder, as far as this process knows."""
-        with self._lock:
-            if self._used is None:
-                self._used = self._scan()
-            return self._used
+        """Bytes of all files in the folder."""
+        return self._scan()
 
     def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
-        """Returns the whole video, from disk or decoded now; None if there is no room for it.
+        """Returns the whole video, from disk or decoded now; None if it is not there and the cache is known to be full.
 
         Raises:
           VideoError: as `read_video`; nothing is kept of a video that failed.
@@ -64,15 +66,10 @@ class DiskCache:
         held = _read(file)
         if held is not None or self.full:
             return held
-        room = self.max_bytes - self.used_bytes
-        video = read_video(path, resize, exact_seek=exact_seek, max_bytes=room) if room > 0 else None
+        video = read_video(path, resize, exact_seek=exact_seek, max_bytes=self.max_bytes)
         if video is None or not self._keep(file, video):
             self._say_full(path)
         return video
-
-    def holds(self, path: str, resize: Resize, *, exact_seek: bool = False) -> bool:
-        """Whether the video is there already."""
-        return self._file(path, resize, exact_seek).is_file()
 
     def _file(self, path: str, resize: Resize, exact_seek: bool) -> Path:
         what = (os.path.realpath(path), *identity(path), resize.side, resize.rule, exact_seek, _VERSION, av.__version__)
@@ -84,19 +81,30 @@ class DiskCache:
         partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as stream:
-                np.save(stream, video.frames)
-                stream.write(_RATE.pack(np.nan if video.fps is None else video.fps))
-            size = partial.stat().st_size
-            partial.replace(file)
+            # One writer at a time, of all processes, so that none oversteps the bound that another has reached.
+            with self._lock, files.locked(self.folder / ".lock"):
+                used = self._total(video.frames.nbytes + _HEADER)
+                if used > self.max_bytes:
+                    return False
+                with partial.open("wb") as stream:
+                    np.save(stream, video.frames)
+                    stream.write(_RATE.pack(np.nan if video.fps is None else video.fps))
+                partial.replace(file)
+                (self.folder / _TOTAL).write_text(str(used))
         except OSError as error:
             logger.warning("the disk cache %s cannot be written: %s", self.folder, error.strerror)
             return False
         finally:
-            partial.unlink(missing_ok=True)
-        with self._lock:
-            self._used = (self._used or 0) + size
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
         return True
+
+    def _total(self, more: int) -> int:
+        """Bytes in the folder with so many more, as all processes together have counted them."""
+        try:
+            return int((self.folder / _TOTAL).read_text()) + more
+        except (OSError, ValueError):
+            return self._scan() + more
 
     def _say_full(self, path: str) -> None:
         with self._lock:
@@ -111,7 +119,7 @@ class DiskCache:
                 )
 
     def _scan(self) -> int:
-        """Bytes in the folder; removes what killed processes left half written."""
+        """Bytes of the videos in the folder; removes what killed processes left half written."""
         total = 0
         for file in self.folder.glob("*/*"):
             try:

@@ -31,6 +31,7 @@ _SMALL = 500_000
 _BYTES_PER_SECOND = 5_000  # and one more for each so many bytes above that: a still picture for an hour takes no more
 _START = 60.0  # seconds for a child to begin
 _BEAT = 1.0  # a child says as often, in seconds, that it goes on
+_OWN_FAULTS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _READY, _GOES_ON, _DONE = "ready", "goes on", "done"
 
 
@@ -72,13 +73,18 @@ def guarded(paths: Sequence[str], jobs: int) -> Iterator[FileRecord]:
     finally:
         stopped.set()
         for child in children:
-            child.kill()
-        for thread in threads:
+            child.close()
+        for thread, child in zip(threads, children):
             thread.join(timeout=5)
+            child.kill()
 
 
 class _LostError(Exception):
-    """A child that is no longer there, or was given up; says why."""
+    """A child that is no longer there, or was given up; says why, and whether the file must have been the cause."""
+
+    def __init__(self, why: str, *, own_fault: bool = False):
+        super().__init__(why)
+        self.own_fault = own_fault
 
 
 class _Child:
@@ -87,12 +93,7 @@ class _Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
-
-    def __enter__(self) -> "_Child":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
+        self._closed = False
 
     def inspect(self, path: str) -> FileRecord:
         """The record of a file, whatever it does to the child.
@@ -100,12 +101,24 @@ class _Child:
         Raises:
           VidjaxError: if no child can be started.
         """
-        record, why = self._try(path)
-        if why:
-            record, why = self._try(path)
-        if record is None:
-            return FileRecord(path, *_identity(path), "refused", why, lasting=False)
-        return dataclasses.replace(record, reason=f"seeking: {why}", lasting=False) if why else record
+        record, lost = self._try(path)
+        if lost is not None:
+            record, again = self._try(path)
+            # A decoder that crashes by its own fault twice does so always; what else stops it may be the machine.
+            lasting = again is not None and lost.own_fault and again.own_fault
+            if again is not None and record is None:
+                return FileRecord(path, *_identity(path), "refused", str(again), lasting=lasting)
+            if again is not None and record is not None:
+                return dataclasses.replace(record, reason=f"seeking: {again}", lasting=lasting)
+        assert record is not None
+        return record
+
+    def close(self) -> None:
+        """Ends the child for good, from another thread: the one that waits for it finds it gone."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def kill(self) -> None:
         """Ends the child at once."""
@@ -113,14 +126,15 @@ class _Child:
         if process is not None:
             process.kill()
             for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+                with contextlib.suppress(OSError):  # it may still hold what could not be written
+                    if pipe is not None:
+                        pipe.close()
             # In the middle of a read that does not come back, the system ends it after that.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=5)
 
-    def _try(self, path: str) -> tuple[FileRecord | None, str]:
-        """The last record that a child gives of a file, and why it gave no more; "" where it was done."""
+    def _try(self, path: str) -> tuple[FileRecord | None, "_LostError | None"]:
+        """The last record that a child gives of a file, and why it gave no more; None where it was done."""
         patience = _PATIENCE + max(_identity(path)[0] - _SMALL, 0) / _BYTES_PER_SECOND
         record: FileRecord | None = None
         process = self._started()
@@ -130,15 +144,17 @@ class _Child:
             while True:
                 line = self._line(process, min(deadline - time.monotonic(), _SILENCE))
                 if line == _DONE:
-                    return record, ""
+                    return record, None
                 if line != _GOES_ON:
                     record = FileRecord(**json.loads(line))
                     deadline = time.monotonic() + patience
         except _LostError as lost:
             self.kill()
-            return record, str(lost)
+            return record, lost
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise VidjaxError("the check of videos was stopped")
         if self._process is None:
             self._process = _start()
             try:
@@ -173,7 +189,7 @@ class _Child:
             if not more:
                 code = process.wait()
                 name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-                raise _LostError(f"its decoder crashed ({name})")
+                raise _LostError(f"its decoder crashed ({name})", own_fault=name in _OWN_FAULTS)
             self._unread += more
         line, self._unread = self._unread.split(b"\n", 1)
         return line.decode()
@@ -219,9 +235,11 @@ def _serve() -> None:
         path, beat = json.loads(line), time.monotonic()
         # Should the decoder never come back and the parent be gone, the system ends this process.
         signal.alarm(int(_PATIENCE + _identity(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
+        answered = False
         try:
             for record in inspect(path):
                 if record is not None:
+                    answered = True
                     say(json.dumps(dataclasses.asdict(record)))
                 elif time.monotonic() - beat > _BEAT:
                     beat = time.monotonic()
@@ -229,8 +247,9 @@ def _serve() -> None:
                         return
                     say(_GOES_ON)
         except MemoryError:
-            refused = FileRecord(path, *_identity(path), "refused", f"needs more than {MEMORY / 1e9:.0f} GB of memory")
-            say(json.dumps(dataclasses.asdict(refused)))
+            if not answered:  # else what is known holds
+                why = f"needs more than {MEMORY / 1e9:.0f} GB of memory"
+                say(json.dumps(dataclasses.asdict(FileRecord(path, *_identity(path), "refused", why))))
         say(_DONE)
 
 

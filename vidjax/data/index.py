@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import logging
 import os
 import time
 from collections import defaultdict
@@ -22,7 +23,10 @@ from vidjax.data.records import Source, Video, VideoInfo
 from vidjax.errors import DataError, VideoError
 from vidjax.paths import cache_dir
 
+logger = logging.getLogger(__name__)
+
 _SAVE_SECONDS = 30.0
+csv.field_size_limit(2**31 - 1)  # the times of the frames of a long video are a long text
 _COLUMNS = tuple(field.name for field in dataclasses.fields(FileRecord))
 _TYPES = {field.name: field.type for field in dataclasses.fields(FileRecord)}
 
@@ -91,7 +95,10 @@ def indexed(
         record = records[video.path]
         if record.verdict == "refused":
             if not record.lasting:  # else the data would depend on how busy the machine was
-                raise DataError(f"{VideoError(video.path, record.reason)}; repair or remove it, or try again")
+                raise DataError(
+                    f"{VideoError(video.path, record.reason)}; try again, repair or remove it, or go without"
+                    " inspection (data.check=False)"
+                )
             return dataclasses.replace(video, refused=record.reason)
         info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table)
         return dataclasses.replace(video, info=info)
@@ -159,10 +166,13 @@ class _Tables:
 
     def save(self) -> None:
         """Writes what is new beside what others have written meanwhile."""
-        for folder, records in self._new.items():
-            with files.locked(self._root / ".lock"):
-                table = {**{record.path: record for record in self._read(folder)}, **records}
-                files.write_bytes(self._file(folder), _to_csv(table[name] for name in sorted(table)))
+        try:
+            for folder, records in self._new.items():
+                with files.locked(self._root / ".lock"):
+                    table = {**{record.path: record for record in self._read(folder)}, **records}
+                    files.write_bytes(self._file(folder), _to_csv(table[name] for name in sorted(table)))
+        except OSError as error:  # what is not kept is found out again the next time
+            logger.warning("what is known of the videos cannot be kept in %s: %s", self._root, error.strerror)
         self._new.clear()
         self._saved = time.monotonic()
 

@@ -189,6 +189,7 @@ def _sound_keys(path: str, places: Places, checksums: list[int]) -> Iterator[int
                         if number == following:
                             break
                 except LostTheWayError:
+                    yield None
                     continue
                 if number == following:
                     yield key

@@ -179,7 +179,10 @@ def identity(path: str) -> tuple[int, int]:
     if not os.path.isdir(path):
         status = regular_file(path)
         return status.st_size, status.st_mtime_ns
-    each = [os.stat(image) for image in image_files(path)]
+    try:
+        each = [os.stat(image) for image in image_files(path)]
+    except OSError as error:
+        raise VideoError(path, error.strerror or one_line(error)) from error
     return sum(status.st_size for status in each), max((status.st_mtime_ns for status in each), default=0)
 
 
