@@ -3,7 +3,6 @@
 import datetime
 import functools
 import importlib.metadata
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import configuration, files
+from vidjax import configuration, files, provenance
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
@@ -206,25 +205,12 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about
         "parallel": run.form.name,
         "hardware": device_description(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
-        "commit": _commit(),
+        "commit": provenance.commit(),
         "date": datetime.date.today().isoformat(),
         "command": configuration.command_line(),
         "config_hash": configuration.hash_of(config),
         "finished": step >= run.total_steps or about["stopped_early"],
     }
-
-
-def _commit() -> str | None:
-    """The commit of the code that ran; "+" behind it where files differ from it."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ":/*.py") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _write_samples(run: Run, scored: dict[str, Any], folder: Path) -> None:

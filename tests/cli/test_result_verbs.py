@@ -4,8 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy
+import pandas
 import pytest
 
+from benchmarks import report
 from tests.reporting import run_directory
 from vidjax.cli import collect, readme
 from vidjax.errors import ConfigError, DataError
@@ -52,6 +55,19 @@ def test_a_number_typed_in_is_found(page):
     call(readme, "--file", page)
     page.write_text(page.read_text().replace("62.5", "92.5"))
     assert call(readme, "--check", "--file", page) == 1
+
+
+def test_the_tables_of_a_benchmark_are_shown(page, capsys):
+    page.write_text("<!-- results: benchmarks/input -->\n<!-- end -->\n")
+    with pytest.raises(DataError, match=r"input\.json: no such file"):
+        call(readme, "--file", page)
+    table = pandas.DataFrame([("none", "12 (10 to 13)")], columns=["cache", "clips/s"])
+    written = page.parent / "results" / "benchmarks" / "input.json"
+    report.write(written, {"Reading": table}, {"none": [10, 12, 13]}, about="2 videos", packages=["numpy", "absent"])
+    assert call(readme, "--file", page) == 0
+    text = page.read_text()
+    assert "**Reading**" in text and "| none | 12 (10 to 13) |" in text
+    assert "2 videos; hardware: CPU, " in text and f"numpy {numpy.__version__}; code: " in text and "absent" not in text
 
 
 def test_a_result_that_belongs_to_no_run_is_an_error(page):

@@ -22,6 +22,10 @@ def path(toy_folder):
     return str(toy_folder / "dark" / "dark0.avi")
 
 
+def whole(video):
+    return video.take(range(len(video)))
+
+
 def decoded(monkeypatch):
     """Counts the videos that are decoded."""
     paths = []
@@ -40,8 +44,10 @@ def test_the_next_process_decodes_nothing(path, tmp_path, monkeypatch):
     other = pickle.loads(pickle.dumps(DiskCache(tmp_path, 10**7)))
     again = other.video(path, SMALL)
     assert paths == [path]
-    assert isinstance(again.frames, np.memmap) and again.fps == first.fps == 25.0
-    np.testing.assert_array_equal(again.frames, read_video(path, SMALL).frames)
+    assert len(again) == 14 and again.fps == first.fps == 25.0
+    np.testing.assert_array_equal(whole(again), read_video(path, SMALL).frames)
+    some = [3, 4, 5, 0, 7, 7, 13, 12]
+    np.testing.assert_array_equal(again.take(some), first.take(some))
     assert 0 < other.used_bytes <= 14 * 24 * 29 * 3 + 200
 
 
@@ -64,18 +70,25 @@ def test_what_decides_on_the_pixels_is_in_the_name(path, tmp_path, monkeypatch):
 def test_damage_and_a_kill_in_the_middle_cost_a_decoding(path, tmp_path, monkeypatch):
     paths = decoded(monkeypatch)
     cache = DiskCache(tmp_path, 10**7)
-    whole = cache.video(path, SMALL)
+    original = cache.video(path, SMALL)
     (file,) = tmp_path.glob("*/*.frames")
     content = file.read_bytes()
     for number, damage in enumerate((b"", content[:-1], content[:100], b"noise" * 100)):
         file.write_bytes(damage)
-        np.testing.assert_array_equal(DiskCache(tmp_path, 10**7).video(path, SMALL).frames, whole.frames)
+        np.testing.assert_array_equal(whole(DiskCache(tmp_path, 10**7).video(path, SMALL)), original.frames)
         assert len(paths) == number + 2 and file.read_bytes() == content
     partial = file.with_name("x.1-1.partial")
     partial.write_bytes(b"half")
     assert DiskCache(tmp_path, 10**7).used_bytes > len(content), "it may be written just now"
     os.utime(partial, (1, 1))
     assert DiskCache(tmp_path, 10**7).used_bytes == len(content) and not partial.exists()
+
+
+def test_a_video_that_is_held_outlives_its_file(path, tmp_path):
+    first = DiskCache(tmp_path, 10**7).video(path, SMALL)
+    held = DiskCache(tmp_path, 10**7).video(path, SMALL)
+    shutil.rmtree(tmp_path)
+    np.testing.assert_array_equal(whole(held), first.frames)
 
 
 def test_it_keeps_within_its_bound_and_says_so_once(toy_folder, tmp_path, caplog):
@@ -119,4 +132,4 @@ def test_processes_may_fill_it_together(toy_folder, tmp_path):
     assert len(list(tmp_path.glob("*/*"))) == 8
     for video in videos:
         held = DiskCache(tmp_path, 1).video(video, SMALL)
-        np.testing.assert_array_equal(held.frames, read_video(video, SMALL).frames)
+        np.testing.assert_array_equal(whole(held), read_video(video, SMALL).frames)

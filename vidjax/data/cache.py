@@ -3,9 +3,11 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
+
+import numpy as np
 
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.resizing import Resize
@@ -13,10 +15,24 @@ from vidjax.data.resizing import Resize
 logger = logging.getLogger(__name__)
 
 
+class HeldVideo(Protocol):
+    """A decoded video, somewhere."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second; None where the file states none."""
+
+    def __len__(self) -> int:
+        """How many frames it has."""
+
+    def take(self, indices: Sequence[int]) -> np.ndarray:
+        """uint8 [T, H, W, 3]: the frames with these numbers."""
+
+
 class Cache(Protocol):
     """Keeps whole decoded videos."""
 
-    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
+    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
 
 

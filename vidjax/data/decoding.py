@@ -38,6 +38,16 @@ class DecodedVideo:
     frames: np.ndarray
     fps: float | None
 
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def take(self, indices: Sequence[int]) -> np.ndarray:
+        """uint8 [T, H, W, 3]: the frames with these numbers; a view, not a copy, where they are evenly spaced."""
+        steps = np.diff(indices)
+        if len(steps) and steps[0] > 0 and (steps == steps[0]).all():
+            return self.frames[indices[0] : indices[-1] + 1 : steps[0]]
+        return self.frames[np.asarray(indices)]
+
 
 def read_frames(
     path: str,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidjax.data import decoding
-from vidjax.data.cache import Cache
-from vidjax.data.decoding import DecodedVideo, Size
+from vidjax.data.cache import Cache, HeldVideo
+from vidjax.data.decoding import Size
 from vidjax.data.records import Video, VideoInfo
 from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
@@ -53,7 +53,7 @@ def read_frames(video: Video, indices: Sequence[int], size: Size | None = None) 
     return decoding.resize_frames(rgb, size) if size is not None else rgb
 
 
-def from_cache(video: Video, resize: Resize, cache: Cache | None) -> DecodedVideo | None:
+def from_cache(video: Video, resize: Resize, cache: Cache | None) -> HeldVideo | None:
     """The whole video where a cache holds it or has room for it; None else, and for frames in memory.
 
     Raises:

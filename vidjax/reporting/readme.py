@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from vidjax import files
 from vidjax.errors import DataError
 from vidjax.reporting import comparison, tables
 
@@ -117,3 +120,25 @@ def experiment_block(
     """The Markdown of one experiment: its title, the table, and where it comes from."""
     table = tables.to_markdown(comparison.table(rows, columns))
     return f"**{title}**\n\n{table}\n<sub>{_caption(runs)}</sub>\n"
+
+
+def benchmark_block(path: Path) -> str:
+    """The Markdown of a benchmark: its tables, and where they come from.
+
+    Args:
+      path: the JSON file that the benchmark wrote.
+
+    Raises:
+      DataError: if there is none.
+    """
+    content = files.read_json(path)
+    if content is None:
+        raise DataError(f"{path}: no such file, or no JSON; run the benchmark with --out={path}")
+    parts = [
+        f"**{table['title']}**\n\n{tables.to_markdown(pd.DataFrame(table['rows'], columns=table['columns']))}"
+        for table in content["tables"]
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    code = f"code: {content['commit']}, {content['date']}"
+    parts.append(f"<sub>{content['about']}; hardware: {content['hardware']}; {versions}; {code}.</sub>\n")
+    return "\n".join(parts)

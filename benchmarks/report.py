@@ -1,0 +1,59 @@
+"""What a benchmark leaves: its tables, the measurements behind them, and on what they were made."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vidjax import files, provenance
+
+
+def write(
+    path: Path, tables: Mapping[str, pd.DataFrame], samples: Any, *, about: str, packages: Sequence[str] = ()
+) -> None:
+    """Writes a JSON file from which `python -m vidjax readme` makes a block of the README.
+
+    Args:
+      path: of the file.
+      tables: title -> a table of text.
+      samples: every single measurement.
+      about: what was measured, in a few words.
+      packages: whose versions are noted, where they are installed.
+    """
+    content = {
+        "about": about,
+        "hardware": _cpu(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in packages if (version := _version(name))},
+        "commit": provenance.commit(),
+        "date": datetime.date.today().isoformat(),
+        "tables": [
+            {"title": title, "columns": list(frame.columns), "rows": frame.values.tolist()}
+            for title, frame in tables.items()
+        ],
+        "samples": samples,
+    }
+    files.write_json(path, content)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        names = [
+            line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "name" in line
+        ]
+    except OSError:
+        names = [platform.processor()]
+    return f"CPU, {cores} cores ({names[0] if names else platform.machine()})"
