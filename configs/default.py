@@ -77,10 +77,10 @@ def _model() -> ConfigDict:
 
 def _data() -> ConfigDict:
     data = ConfigDict()
-    data.name = "motion"  # motion | ucf101 | folder | csv | kinetics | hmdb51 | mnist
+    data.name = "motion"  # motion | ucf101 | folder | csv | kinetics | hmdb51 | mnist | packed
     data.factory = placeholder(str)  # 'my_package.my_module:load' instead of a name: a source of one's own
     # Options of the source; which it takes, its docstring says.
-    data.root = placeholder(str)  # folder of the videos; mnist: of the idx files; csv: None is the folder of the CSV
+    data.root = placeholder(str)  # folder of videos, of mnist's idx files or of packed shards; csv: None: of the CSV
     data.annotations = placeholder(str)  # csv: the file with path,label,split; kinetics: folder of train.csv, val.csv
     data.splits = placeholder(str)  # ucf101, hmdb51: folder of the official lists (classInd.txt and so on)
     data.split = placeholder(int)  # ucf101, hmdb51: 1 | 2 | 3

@@ -17,13 +17,13 @@ class VideoError(DataError):
     """A video file cannot be read. Pickles both ways, so it may cross process borders.
 
     Args:
-      path: the file.
+      path: the file, or what stands for it; shown as text.
       reason: what is wrong with it, in one line.
     """
 
-    def __init__(self, path: str, reason: str):
-        super().__init__(path, reason)
-        self.path = path
+    def __init__(self, path: object, reason: str):
+        super().__init__(str(path), reason)
+        self.path = str(path)
         self.reason = reason
 
     def __str__(self) -> str:

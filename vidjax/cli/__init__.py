@@ -19,6 +19,7 @@ VERBS = {
     "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
     "ensemble": "average the test scores of several finished runs",
+    "pack": "pack a data set into a few large files, for a pod or an object store",
     "readme": "regenerate the result tables of the README, or check that they agree",
 }
 

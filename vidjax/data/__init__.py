@@ -9,6 +9,7 @@ from typing import Any
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip, Views
 from vidjax.data.decoding import probe, read_frames
+from vidjax.data.packed import unpack
 from vidjax.data.records import Batch, Mirror, Source, Video, VideoInfo
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "probe",
     "read_frames",
     "training_batches",
+    "unpack",
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vidjax.data.decoding import DecodedVideo, read_video
+from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class HeldVideo(Protocol):
 class Cache(Protocol):
     """Keeps whole decoded videos."""
 
-    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
+    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
 
 
@@ -55,7 +56,7 @@ class MemoryCache:
         self._lock = threading.Lock()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
-    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
+    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
@@ -82,7 +83,7 @@ class MemoryCache:
         future.set_result(video)
         return video
 
-    def _keep(self, video: DecodedVideo | None, path: str) -> DecodedVideo | None:
+    def _keep(self, video: DecodedVideo | None, path: str | Packed) -> DecodedVideo | None:
         with self._lock:
             if video is not None and self.used_bytes + video.frames.nbytes <= self.max_bytes:
                 self.used_bytes += video.frames.nbytes

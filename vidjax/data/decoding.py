@@ -18,7 +18,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidjax.data.opening import InOrder, identity, in_order, one_line, regular_file
+from vidjax.data.opening import Encoded, InOrder, VideoFile, identity, in_order, one_line, regular_file
+from vidjax.data.packed import Packed
 from vidjax.data.records import VideoInfo
 from vidjax.data.seeking import LostTheWayError, Places, SeekTable, seek
 from vidjax.errors import VideoError
@@ -50,7 +51,7 @@ class DecodedVideo:
 
 
 def read_frames(
-    path: str,
+    path: str | Packed,
     indices: Sequence[int],
     size: Size | None = None,
     *,
@@ -60,7 +61,7 @@ def read_frames(
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Args:
-      path: a video file, or a folder of images.
+      path: a video file, or a folder of images; or a packed one, which has its table with it.
       indices: frame numbers, counted from 0 in the order of display.
       size: (height, width) to which frames are resized while they are decoded; None keeps their own.
       exact_seek: random access by decord is known to be right for this file, since every frame is a key frame.
@@ -77,18 +78,20 @@ def read_frames(
         raise ValueError("indices is empty: at least one frame number is needed")
     if min(wanted) < 0:
         raise VideoError(path, f"frame {min(wanted)} was asked for; frame numbers start at 0")
-    if exact_seek:
+    if exact_seek and isinstance(path, str):
         return _read_by_decord(path, wanted, size)
-    if table is not None and table.identity == identity(path):
+    file: VideoFile = path if isinstance(path, str) else path.load()
+    table = file.table if isinstance(file, Encoded) else table
+    if table is not None and table.identity == identity(file):
         places = table.places()
         if len(places.keys) > 1 and max(wanted) < len(places.pts):
             with contextlib.suppress(LostTheWayError):
-                return _read_by_seeking(path, wanted, size, places)
-    return _read_in_order(path, wanted, size)
+                return _read_by_seeking(file, wanted, size, places)
+    return _read_in_order(file, wanted, size)
 
 
 def read_video(
-    path: str,
+    path: str | Packed,
     resize: Callable[[int, int], Size] | None = None,
     *,
     exact_seek: bool = False,
@@ -97,7 +100,7 @@ def read_video(
     """Reads every frame of a video, with the decoder that `read_frames` would take.
 
     Args:
-      path: a video file.
+      path: as in `read_frames`.
       resize: the size of the file's frames (height, width) -> that after resizing; None keeps it.
       exact_seek: as in `read_frames`.
       max_bytes: give up as soon as the decoded frames would take more than this.
@@ -108,14 +111,14 @@ def read_video(
     Raises:
       VideoError: as in `read_frames`.
     """
-    if exact_seek:
+    if exact_seek and isinstance(path, str):
         info = probe(path, exact_seek=True)
         height, width = resize(info.height, info.width) if resize else (info.height, info.width)
         if max_bytes is not None and info.frames * height * width * 3 > max_bytes:
             return None
         return DecodedVideo(_read_by_decord(path, list(range(info.frames)), (height, width)), info.fps)
     frames: list[np.ndarray] = []
-    with in_order(path) as video:
+    with in_order(path if isinstance(path, str) else path.load()) as video:
         convert = Converter(resize or (lambda height, width: (height, width)))
         for frame in video:
             frames.append(convert(frame))
@@ -165,14 +168,14 @@ def _probe(path: str, exact_seek: bool, size: int, mtime_ns: int) -> VideoInfo:
         return VideoInfo(video.count, video.fps, height, width)
 
 
-def _warn_of_loss(path: str, video: InOrder) -> None:
+def _warn_of_loss(path: str | Packed, video: InOrder) -> None:
     """Says once that a video is shorter than it was meant to be."""
     loss = video.damage or video.early_end()
     if loss:
         logger.warning("%s: %s; its first %d frames are used", path, loss, video.count)
 
 
-def _read_in_order(path: str, wanted: list[int], size: Size | None) -> np.ndarray:
+def _read_in_order(path: VideoFile, wanted: list[int], size: Size | None) -> np.ndarray:
     last, output = max(wanted), _Output(wanted, size)
     with in_order(path) as video:
         for number, frame in enumerate(video):
@@ -183,7 +186,7 @@ def _read_in_order(path: str, wanted: list[int], size: Size | None) -> np.ndarra
         raise VideoError(path, f"frame {last} was asked for; only frames 0 to {video.count - 1} decode{why}")
 
 
-def _read_by_seeking(path: str, wanted: list[int], size: Size | None, places: Places) -> np.ndarray:
+def _read_by_seeking(path: VideoFile, wanted: list[int], size: Size | None, places: Places) -> np.ndarray:
     output = _Output(wanted, size)
     with in_order(path, seekable=True) as video:
         frames, at = seek(video, 0, places), 0  # a frame number is `at` when the next one to come

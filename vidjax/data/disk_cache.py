@@ -25,6 +25,7 @@ from vidjax import files
 from vidjax.data.cache import HeldVideo
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.opening import identity
+from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class DiskCache:
         """Bytes of all files in the folder."""
         return self._scan()
 
-    def video(self, path: str, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
+    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
         """Returns the whole video, from disk or decoded now; None if it is not there and the cache is known to be full.
 
         Raises:
@@ -76,8 +77,9 @@ class DiskCache:
             self._say_full(path)
         return video
 
-    def _file(self, path: str, resize: Resize, exact_seek: bool) -> Path:
-        what = (os.path.realpath(path), *identity(path), resize.side, resize.rule, exact_seek, _VERSION, av.__version__)
+    def _file(self, path: str | Packed, resize: Resize, exact_seek: bool) -> Path:
+        known = path.identity if isinstance(path, Packed) else (os.path.realpath(path), *identity(path))
+        what = (*known, resize.side, resize.rule, exact_seek, _VERSION, av.__version__)
         key = hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / key[:2] / f"{key[2:40]}.frames"
 
@@ -112,7 +114,7 @@ class DiskCache:
         except (OSError, ValueError):
             return self._scan() + more
 
-    def _say_full(self, path: str) -> None:
+    def _say_full(self, path: str | Packed) -> None:
         with self._lock:
             if not self.full:
                 self.full = True

@@ -76,7 +76,7 @@ def indexed(
 ) -> Source:
     """The source with what is known of its files: `info` and `refused` of each video.
 
-    Videos in memory, and those of which the source itself knows that seeking is exact, stay as they are.
+    Videos in memory or packed, and those of which the source itself knows that seeking is exact, stay as they are.
 
     Args:
       source: its videos.
@@ -118,7 +118,7 @@ def indexed(
 
 
 def _is_asked(video: Video) -> bool:
-    return video.frames is None and not video.exact_seek
+    return video.frames is None and video.packed is None and not video.exact_seek
 
 
 def write_csv(path: Path, records: Iterable[FileRecord]) -> None:

@@ -5,9 +5,11 @@ is not shown. A frame that the decoder reports as damaged ends the video: later 
 """
 
 import contextlib
+import dataclasses
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,34 @@ _CONTAINERS = "avi,mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v,gif
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # A frame of 8K cinema has 8192 x 4320; a small file that claims more is meant to fill the memory.
 MAX_PIXELS = 8192 * 4320
+_BUFFER = 1 << 16  # bytes that are taken at once of a file in memory
 _FEWEST_LOST = 3  # frames; a file that ends a little before its header says so is no sign of damage
 _LOST_SHARE = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A video in memory, as its file holds it, or a folder of images.
+
+    Attributes:
+      name: for messages.
+      files: name and content of the file; of a folder, of each image in order.
+      is_folder: of images.
+      identity: two numbers by which it is known again, as `identity` gives of a file.
+      table: its `seeking.SeekTable`; None where there is none.
+    """
+
+    name: str
+    files: tuple[tuple[str, bytes], ...]
+    is_folder: bool
+    identity: tuple[int, int]
+    table: Any = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+VideoFile = str | Encoded
 
 
 class InOrder:
@@ -101,27 +129,25 @@ class InOrder:
 
 
 @contextlib.contextmanager
-def in_order(path: str, *, seekable: bool = False) -> Iterator[InOrder]:
+def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
     """Opens a video file, or a folder of images in the order of their names.
 
     Args:
-      path: of the file or folder.
+      file: path of the file or folder, or its content.
       seekable: the container's index is going to be used. Without it an AVI file is read as it lies, whatever its
         index says of it.
 
     Raises:
       VideoError: if it is neither, or is damaged from its beginning; also for what goes wrong inside the context.
     """
-    if os.path.isdir(path):
-        yield InOrder(path, _images(path))
+    path = str(file)
+    if file.is_folder if isinstance(file, Encoded) else os.path.isdir(file):
+        yield InOrder(path, _images(file))
         return
-    regular_file(path)
+    if isinstance(file, str):
+        regular_file(file)
     try:
-        options = {"format_whitelist": _CONTAINERS}
-        if not seekable and _is_avi(path):
-            options["seekable"] = "0"
-        # "file:" keeps a colon in a name from being read as a protocol.
-        with av.open("file:" + path, options=options) as container:
+        with _container(file, as_it_lies=not seekable and _is_avi(file)) as container:
             stream = container.streams.best("video")
             context: Any = stream.codec_context if stream is not None else None
             if context is None:
@@ -137,9 +163,33 @@ def in_order(path: str, *, seekable: bool = False) -> Iterator[InOrder]:
         raise VideoError(path, f"cannot be decoded: {one_line(error)}") from error
 
 
-def _is_avi(path: str) -> bool:
-    with open(path, "rb") as file:
-        start = file.read(12)
+def _container(file: VideoFile, *, as_it_lies: bool) -> Any:
+    options = {"format_whitelist": _CONTAINERS}
+    if isinstance(file, Encoded):
+        return av.open(_Stream(file, seekable=not as_it_lies), options=options, buffer_size=_BUFFER)
+    if as_it_lies:
+        options["seekable"] = "0"
+    return av.open("file:" + file, options=options)  # "file:" keeps a colon in a name from being read as a protocol
+
+
+class _Stream(io.BytesIO):
+    """A file in memory; its name, which FFmpeg asks for, helps to guess the format."""
+
+    def __init__(self, file: Encoded, *, seekable: bool):
+        ((self.name, content),) = file.files
+        super().__init__(content)
+        self._is_seekable = seekable
+
+    def seekable(self) -> bool:
+        return self._is_seekable
+
+
+def _is_avi(file: VideoFile) -> bool:
+    if isinstance(file, Encoded):
+        start = file.files[0][1][:12]
+    else:
+        with open(file, "rb") as stream:
+            start = stream.read(12)
     return start[:4] == b"RIFF" and start[8:11] == b"AVI"
 
 
@@ -170,12 +220,14 @@ def regular_file(path: str) -> os.stat_result:
     return status
 
 
-def identity(path: str) -> tuple[int, int]:
+def identity(path: VideoFile) -> tuple[int, int]:
     """Size and time of change (ns) by which a file is known again; of a folder, those of its images together.
 
     Raises:
       VideoError: as `regular_file`.
     """
+    if isinstance(path, Encoded):
+        return path.identity
     if not os.path.isdir(path):
         status = regular_file(path)
         return status.st_size, status.st_mtime_ns
@@ -208,19 +260,23 @@ def _with_numbers(text: str) -> list[tuple[int, int, str]]:
     return parts
 
 
-def _images(folder: str) -> Iterator[av.VideoFrame]:
+def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
     from PIL import Image, ImageOps  # takes a while to import, and only this needs it
 
-    files = image_files(folder)
+    files: Sequence[tuple[str, Any]]
+    if isinstance(folder, Encoded):
+        files = [(name, io.BytesIO(content)) for name, content in folder.files]
+    else:
+        files = [(file.name, file) for file in image_files(folder)]
     if not files:
         raise VideoError(folder, "is a folder without images")
-    for file in files:
+    for name, file in files:
         try:
             with Image.open(file) as image:
-                check_pixels(str(file), image.height, image.width)
+                check_pixels(os.path.join(str(folder), name), image.height, image.width)
                 pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VideoError(folder, f"{file.name} is no image that can be read: {one_line(error)}") from error
+            raise VideoError(folder, f"{name} is no image that can be read: {one_line(error)}") from error
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 

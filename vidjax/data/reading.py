@@ -44,7 +44,7 @@ def read_frames(video: Video, indices: Sequence[int], size: Size | None = None) 
         raise VideoError(video.path, video.refused)
     if video.frames is None:
         table = video.info.table if video.info is not None else None
-        return decoding.read_frames(video.path, indices, size, exact_seek=video.exact_seek, table=table)
+        return decoding.read_frames(video.file, indices, size, exact_seek=video.exact_seek, table=table)
     wanted, count = np.asarray(indices, np.int64), len(video.frames)
     if wanted.min() < 0 or wanted.max() >= count:
         raise VideoError(video.path, f"frames {wanted.min()} to {wanted.max()} were asked for; it has {count}")
@@ -63,4 +63,4 @@ def from_cache(video: Video, resize: Resize, cache: Cache | None) -> HeldVideo |
         return None
     if video.refused is not None:
         raise VideoError(video.path, video.refused)
-    return cache.video(video.path, resize, exact_seek=video.exact_seek)
+    return cache.video(video.file, resize, exact_seek=video.exact_seek)

@@ -42,6 +42,7 @@ class Video:
       exact_seek: random access by decord is known to return the right frames.
       info: what is known of the file; None where it is not, and a pass over it must tell.
       refused: why the file cannot be read, where that is known; None else.
+      packed: `packed.Packed`, where the file lies in a shard; None else.
       frames: uint8 [T, H, W, 3], or [T, H, W, 1] for grey, of a video that is held in memory; None for a file.
     """
 
@@ -52,8 +53,14 @@ class Video:
     exact_seek: bool = False
     info: VideoInfo | None = None
     refused: str | None = None
+    packed: Any = None
     # Two videos are the same if the rest is: arrays neither compare nor hash.
     frames: Array = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def file(self) -> Any:
+        """What decoding opens: the place in a shard, or the path."""
+        return self.packed or self.path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vidjax.data.records import Source
-from vidjax.data.sources import csv_list, folder, hmdb51, kinetics, mnist, motion, ucf101
+from vidjax.data.sources import csv_list, folder, hmdb51, kinetics, mnist, motion, packed, ucf101
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "motion": motion.load,
@@ -13,4 +13,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "kinetics": kinetics.load,
     "hmdb51": hmdb51.load,
     "mnist": mnist.load,
+    "packed": packed.load,
 }

@@ -1,0 +1,275 @@
+"""Packed data sets: the same frames and batches as from the files."""
+
+import http.server
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import grain
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordReader
+from PIL import Image
+
+from vidjax import data
+from vidjax.data import reading
+from vidjax.data.cache import MemoryCache
+from vidjax.data.clips import Clip, Views
+from vidjax.data.disk_cache import DiskCache
+from vidjax.data.index import indexed
+from vidjax.data.packed import DATASET
+from vidjax.data.packing import pack
+from vidjax.data.records import Source, Video
+from vidjax.data.sources import folder, motion, packed
+from vidjax.errors import ConfigError, DataError, VideoError
+
+CLIP = Clip(frames=4, short_side=32, crop=24, crop_position="random")
+
+
+@pytest.fixture(scope="module")
+def source(toy_folder):
+    return indexed(folder.load(root=str(toy_folder)))
+
+
+@pytest.fixture(scope="module")
+def packed_folder(source, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "toy"
+    pack(source, path, shard_bytes=40_000)
+    return path
+
+
+def of_files(paths, tmp_path):
+    """A source of these files, and what is packed of them."""
+    videos = tuple(Video(str(number), str(path), 0, str(number)) for number, path in enumerate(paths))
+    source = Source("some", "1", ("a", "b"), videos, (), ())
+    done = pack(source, tmp_path / "packed")
+    return indexed(source), packed.load(root=str(tmp_path / "packed")), done
+
+
+def batches(source, **options):
+    """Some batches of training and all of the test."""
+    with data.training_batches(source.train, CLIP, batch_size=6, seed=3, start_step=2, **options) as training:
+        found = [next(training) for _ in range(4)]
+    with data.evaluation_batches(source.test, CLIP, Views(2, "three", False, 16), batch_size=6, **options) as test:
+        return found + list(test)
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs):
+        np.testing.assert_array_equal(one.inputs["rgb"], other.inputs["rgb"])
+        for field in ("label", "index", "mask"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
+def test_it_is_the_same_data_set(source, packed_folder):
+    ours = packed.load(root=str(packed_folder))
+    for field in ("name", "split", "classes", "mirror", "absent", "notes"):
+        assert getattr(ours, field) == getattr(source, field)
+    assert ours.fingerprint() == source.fingerprint()
+    assert [v.group for v in ours.train] == [v.group for v in source.train]
+    assert len(list(packed_folder.glob("train-*.arrayrecord"))) > 2, "several shards"
+
+
+@pytest.mark.parametrize("options", [{}, {"threads": 0}, {"workers": 1, "threads": 1}])
+def test_the_batches_are_those_of_the_files(source, packed_folder, options):
+    assert_equal(batches(packed.load(root=str(packed_folder)), **options), batches(source))
+
+
+def test_caches_hold_packed_videos(source, packed_folder, tmp_path):
+    ours, expected = packed.load(root=str(packed_folder)), batches(source)
+    for cache in (MemoryCache(10**8), DiskCache(tmp_path, 10**8), DiskCache(tmp_path, 10**8)):
+        assert_equal(batches(ours, cache=cache), expected)
+    assert len(list(tmp_path.glob("*/*.frames"))) == len({v.id for v in (*ours.train, *ours.test)})
+
+
+def test_every_kind_of_file_shows_the_same_packed(test_data, tmp_path):
+    files = sorted(
+        path for path in (test_data / "videos").rglob("*") if path.is_file() and path.suffix not in (".json", ".md")
+    )
+    files += sorted((test_data / "UCF-101").rglob("*.avi"))[::12]
+    files = [path for path in files if path.stat().st_size < 3_000_000]
+    ours, theirs, done = of_files(files, tmp_path)
+    assert len(files) > 80 and done["train"].videos > 60 and done["train"].refused
+    for video, other in zip(ours.train, theirs.train):
+        assert (video.info, video.refused) == (other.info, other.refused)
+        if video.refused is None:
+            last = video.info.frames - 1
+            for indices in ([0], [last], sorted({0, last // 3, last // 2, last}), list(range(min(last + 1, 8)))):
+                np.testing.assert_array_equal(
+                    reading.read_frames(video, indices), reading.read_frames(other, indices), err_msg=video.path
+                )
+        else:
+            with pytest.raises(VideoError):
+                reading.probe(other)
+
+
+def test_folders_of_images(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 16), (80 * number, 0, 0)).save(frames / f"{number}.png")
+    ours, theirs, _ = of_files([frames], tmp_path)
+    got = reading.read_frames(theirs.train[0], [2, 0])
+    np.testing.assert_array_equal(got, reading.read_frames(ours.train[0], [2, 0]))
+    assert got[0, 0, 0, 0] == 160
+
+
+def test_motion_by_another_decoder_is_the_same(tmp_path):
+    source = motion.load(root=str(tmp_path / "motion"), train_clips=8, validation_clips=8, test_clips=8)
+    pack(source, tmp_path / "packed")
+    assert_equal(batches(packed.load(root=str(tmp_path / "packed"))), batches(source))
+
+
+def test_grain_reads_the_shards_directly(source, packed_folder):
+    shards = [str(path) for path in sorted(packed_folder.glob("train-*.arrayrecord"))]
+    records = grain.MapDataset.source(grain.sources.ArrayRecordDataSource(shards)).map(data.unpack)
+    assert len(records) == len(source.train)
+    for (header, ((name, content),)), video in zip(records, source.train):
+        assert content == Path(video.path).read_bytes() and name == Path(video.path).name
+        assert (header["id"], header["label"], header["frames"]) == (video.id, video.label, 14)
+        assert header["class"] == source.classes[video.label] and header["part"] == "train"
+
+
+class _Bucket(http.server.BaseHTTPRequestHandler):
+    """As much of Google Cloud Storage as reading needs."""
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+
+    def do_GET(self):
+        name = urllib.parse.unquote(urllib.parse.urlparse(self.path).path).split("/o/bucket-folder/")[-1]
+        file = self.folder / name
+        if not file.is_file():
+            return self._answer(404, b"{}")
+        content = file.read_bytes()
+        first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
+        start = int(first) if first else max(len(content) - int(last), 0)
+        end = min(int(last) + 1, len(content)) if first and last else len(content)
+        self._answer(206, content[start:end], {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"})
+
+    def _answer(self, code, content, headers=()):
+        self.send_response(code)
+        for name, value in {**dict(headers), "Content-Length": len(content)}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_from_an_object_store(source, packed_folder):
+    handler = type("Bucket", (_Bucket,), {"folder": packed_folder})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # A process of its own: the library asks for the store's address once.
+        program = (
+            "import pickle, sys\n"
+            "from tests.data.test_packing import batches\n"
+            "from vidjax.data.sources import packed\n"
+            "sys.stdout.buffer.write(pickle.dumps(batches(packed.load(root='gs://bucket/bucket-folder'))))\n"
+        )
+        environment = {**os.environ, "CLOUD_STORAGE_EMULATOR_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
+        root = Path(__file__).resolve().parents[2]
+        found = subprocess.run(
+            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, timeout=120, check=True, cwd=root
+        )
+        server.shutdown()
+    assert_equal(pickle.loads(found.stdout), batches(source))
+
+
+def test_what_cannot_be_read_is_listed_and_named(videos, damaged, tmp_path):
+    ours, theirs, done = of_files([videos[0].path, damaged.path], tmp_path)
+    assert done["train"].videos == 1 and list(done["train"].refused) == ["1"]
+    assert theirs.train[1].refused == ours.train[1].refused
+    with data.evaluation_batches(theirs.train, CLIP, Views(1), batch_size=2) as batches:
+        assert [list(batch.mask) for batch in batches] == [[True, False]]
+        assert list(batches.failed) == ["1"]
+
+
+def test_a_shard_of_another_pack_is_noticed(source, packed_folder, tmp_path, videos):
+    shutil.copytree(packed_folder, tmp_path / "mixed")
+    _, _, _ = of_files([video.path for video in videos], tmp_path)
+    shutil.copy(tmp_path / "packed" / "train-00000.arrayrecord", tmp_path / "mixed" / "train-00000.arrayrecord")
+    video = packed.load(root=str(tmp_path / "mixed")).train[0]
+    with pytest.raises(VideoError, match=r"train-00000.arrayrecord\[0\] .*does not belong to its dataset"):
+        reading.read_frames(video, [0])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_damaged_shards(packed_folder, tmp_path, damage):
+    shutil.copytree(packed_folder, tmp_path / "toy")
+    shard = tmp_path / "toy" / "train-00001.arrayrecord"
+    shard.write_bytes(shard.read_bytes()[:-20_000]) if damage == "cut" else shard.unlink()
+    videos = packed.load(root=str(tmp_path / "toy")).train
+    (video, *_) = [video for video in videos if "train-00001" in video.path]
+    with pytest.raises(VideoError, match=r"train-00001.arrayrecord\[0\] .*: cannot be read"):
+        reading.read_frames(video, [0])
+
+
+def test_what_is_not_packed_is_refused(source, tmp_path, packed_folder):
+    with pytest.raises(DataError, match=r"data.root=.* holds no dataset.arrayrecord; `python -m vidjax pack`"):
+        packed.load(root=str(tmp_path))
+    (tmp_path / DATASET).write_bytes(b"noise" * 100)
+    with pytest.raises(DataError, match="cannot be read"):
+        packed.load(root=str(tmp_path))
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
+        pack(source, packed_folder)
+    with pytest.raises(ConfigError, match="packed already, or in memory"):
+        pack(packed.load(root=str(packed_folder)), tmp_path / "again")
+
+
+def test_a_kill_leaves_no_half_packed_data_set(toy_folder, tmp_path):
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from vidjax.data.sources import folder\n"
+        "from vidjax.data.packing import pack\n"
+        "def slowly(videos, total):\n"
+        "    for video in videos:\n"
+        "        yield video; print('one', flush=True); time.sleep(0.2)\n"
+        "pack(folder.load(root=sys.argv[1]), Path(sys.argv[2]), packing=slowly)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(toy_folder), str(tmp_path / "toy")], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"one\n"
+    source = folder.load(root=str(toy_folder))
+    with pytest.raises(ConfigError, match="another process is packing into"):
+        pack(source, tmp_path / "toy")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "toy").exists()
+    pack(source, tmp_path / "toy")
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+    assert packed.load(root=str(tmp_path / "toy")).fingerprint() == source.fingerprint()
+
+
+def test_a_full_disk_is_said_in_one_line(source, tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *arguments):
+            pass
+
+        def write(self, record):
+            pass
+
+        def close(self):
+            raise RuntimeError("write() failed: No space left on device; writing x; at byte 1; Failed to close")
+
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
+    with pytest.raises(DataError, match=r"toy cannot be written: write\(\) failed: No space left on device$"):
+        pack(source, tmp_path / "toy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_is_one_record_of_json(packed_folder):
+    content = json.loads(ArrayRecordReader(str(packed_folder / DATASET)).read([0])[0])
+    assert content["format"] == 1 and len(content["train"][0]) == len(content["columns"])

@@ -1,0 +1,65 @@
+r"""Packs the videos of a data set into a few large files, which training reads from a disk or an object store.
+
+OUT holds ArrayRecord shards: the videos as they are (nothing is encoded anew), each with its label and what an
+inspection found of it. Training on them gives the same batches as on the files. OUT must not exist yet.
+
+Examples:
+  python -m vidjax pack packed/ucf101 --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
+      --config.data.splits=ucfTrainTestlist
+  python launch.py --config=configs/early_fusion.py:ucf101 --config.data.name=packed --config.data.root=packed/ucf101
+
+After `gcloud storage cp -r packed/ucf101 gs://BUCKET/`, --config.data.root=gs://BUCKET/ucf101 reads the same from
+there. Of other object stores mount the bucket (one of S3 with mount-s3) and give the folder.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from vidjax.errors import ConfigError
+from vidjax.reporting import terminal
+
+_SHOWN = 10  # refused videos
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to be made")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:ARGUMENT]",
+        help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
+    )
+    parser.add_argument("--shard-megabytes", metavar="N", type=int, default=512, help="size of a shard (512)")
+
+
+def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Packs, and prints what; returns the exit status."""
+    from vidjax import configuration
+    from vidjax.data import packing
+
+    if arguments.shard_megabytes < 1:
+        raise ConfigError(f"--shard-megabytes={arguments.shard_megabytes}: give at least 1")
+    config = configuration.load(arguments.config, dict(overrides))
+    done = packing.pack(
+        configuration.source(config),
+        arguments.out,
+        shard_bytes=arguments.shard_megabytes * 1_000_000,
+        inspecting=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        packing=lambda videos, total: terminal.track(videos, total, "packing", "videos"),
+    )
+    rows = [
+        (name, str(part.videos), str(part.shards), f"{part.bytes / 1e6:,.1f}", str(len(part.refused)))
+        for name, part in done.items()
+    ]
+    terminal.table(pd.DataFrame(rows, columns=["part", "videos", "shards", "MB", "refused"]), str(arguments.out))
+    refused = [(identity, reason) for part in done.values() for identity, reason in part.refused.items()]
+    for identity, reason in refused[:_SHOWN]:
+        terminal.say(f"warning: {identity} is not packed: {reason}")
+    if len(refused) > _SHOWN:
+        terminal.say(f"warning: and {len(refused) - _SHOWN} more; `python -m vidjax check-data` lists them")
+    terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}")
+    return 0

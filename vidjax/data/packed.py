@@ -1,0 +1,135 @@
+"""Videos packed into few large files, for machines whose disk is far away: ArrayRecord shards of encoded videos.
+
+A record is the length of its header (4 bytes, little end first), the header in JSON, then the bytes of the video file,
+or of each image of a folder. The header holds what a label and an index row say: `id`, `label`, `class`, `group`,
+`part`, `files` (name and length of each), `is_folder`, `size` and `digest` of the content, `frames`, `fps`, `height`,
+`width`, and the `seek` table. Grain reads the shards as they are:
+
+  grain.MapDataset.source(grain.sources.ArrayRecordDataSource(shards)).map(vidjax.data.unpack)
+
+`dataset.arrayrecord`, beside them, holds one JSON record that lists all videos. A path may be that of an object store:
+ArrayRecord reads `gs://` itself.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidjax.data.opening import Encoded, image_files, one_line
+from vidjax.data.seeking import SeekTable
+from vidjax.errors import VideoError
+
+DATASET = "dataset.arrayrecord"
+FORMAT = 1
+_LENGTH = struct.Struct("<I")
+_OPEN_SHARDS = 256  # of the files that a process may have open, usually 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """Where a packed video lies.
+
+    Attributes:
+      shard: path of the ArrayRecord file.
+      number: of the record in it.
+      name: of the file that was packed.
+      identity: size and digest of its content.
+    """
+
+    shard: str
+    number: int
+    name: str
+    identity: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.shard}[{self.number}] ({self.name})"
+
+    def load(self) -> Encoded:
+        """Reads the whole record.
+
+        Raises:
+          VideoError: if that fails, or it is another video.
+        """
+        try:
+            header, files = unpack(read_record(self.shard, self.number))
+        except (OSError, ValueError) as error:
+            raise VideoError(self, f"cannot be read: {one_line(error)}") from error
+        found = (header["size"], int(header["digest"], 16))
+        if found != self.identity:
+            raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
+        table = SeekTable(header["seek"], found) if header["seek"] else None
+        return Encoded(str(self), files, header["is_folder"], found, table)
+
+
+def read_record(path: str, number: int) -> bytes:
+    """A record of an ArrayRecord file.
+
+    Raises:
+      OSError: whatever the library, or the network under it, makes of what it finds.
+    """
+    try:
+        content: bytes = _opened(path)[number]
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise OSError(one_line(error)) from error
+    return content
+
+
+@functools.lru_cache(maxsize=_OPEN_SHARDS)
+def _opened(path: str) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    return ArrayRecordDataSource(path)
+
+
+def to_record(header: Mapping[str, Any], files: Sequence[tuple[str, bytes]]) -> bytes:
+    """A record; `files` stand in its header by name and length, and behind it by their content."""
+    text = json.dumps({**header, "files": [(name, len(content)) for name, content in files]}).encode()
+    return b"".join([_LENGTH.pack(len(text)), text, *(content for _, content in files)])
+
+
+def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]]:
+    """The header of a record, and name and content of each file in it.
+
+    Raises:
+      ValueError: if it is no such record.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(record)
+    except struct.error as error:
+        raise ValueError("not a record of packed videos") from error
+    start = _LENGTH.size + length
+    header, files = json.loads(record[_LENGTH.size : start]), []
+    for name, size in header["files"]:
+        files.append((name, record[start : start + size]))
+        start += size
+    return header, tuple(files)
+
+
+def content_of(path: str) -> tuple[tuple[str, bytes], ...]:
+    """Name and content of a video file, or of each image in a folder.
+
+    Raises:
+      VideoError: if they cannot be read.
+    """
+    contents = []
+    try:
+        for file in image_files(path) if os.path.isdir(path) else [path]:
+            with open(file, "rb") as stream:
+                contents.append((os.path.basename(file), stream.read()))
+    except OSError as error:
+        raise VideoError(path, error.strerror or one_line(error)) from error
+    return tuple(contents)
+
+
+def digest_of(files: Sequence[tuple[str, bytes]]) -> str:
+    """16 hexadecimal digits on which name and content of the files decide."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    return digest.hexdigest()[:16]

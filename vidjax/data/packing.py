@@ -1,0 +1,185 @@
+"""Packing a data set into ArrayRecord shards; `vidjax.data.packed` describes and reads them."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vidjax.data import index
+from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, to_record
+from vidjax.data.records import Source, Video
+from vidjax.errors import ConfigError, DataError
+
+_PARTS = ("train", "validation", "test")
+_ROW = "id label group name refused shard number size digest frames fps height width"
+_COLUMNS = _ROW.split()
+_OPTIONS = "group_size:1,uncompressed"  # each record on its own; videos are compressed already
+
+
+@dataclasses.dataclass
+class PackedPart:
+    """What was packed of a part: how many videos, in how many shards, of how many bytes; why others are refused."""
+
+    videos: int = 0
+    shards: int = 0
+    bytes: int = 0
+    refused: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def pack(
+    source: Source,
+    folder: Path,
+    *,
+    shard_bytes: int = 512_000_000,
+    inspecting: index.Progress = lambda records, total: records,
+    packing: Callable[[Iterable[Video], int], Iterable[Video]] = lambda videos, total: videos,
+) -> dict[str, PackedPart]:
+    """Packs all videos of a source, in its order; the folder appears when it is complete.
+
+    What cannot be read is listed with its reason, so that training and evaluation on the packed data say and do the
+    same of it as on the files.
+
+    Args:
+      source: of files.
+      folder: is made; must not exist, or be empty.
+      shard_bytes: a shard is closed when it has reached this size.
+      inspecting, packing: wrap what is gone through, given how much it is.
+
+    Returns:
+      Part -> what was packed of it.
+
+    Raises:
+      ConfigError: if the videos are in memory or packed already, the folder is not empty, or another process is packing
+        into it.
+      DataError: if a file could not be inspected or changes meanwhile, or nothing can be written.
+    """
+    parts = {part: tuple(getattr(source, part)) for part in _PARTS}
+    if any(video.frames is not None or video.packed is not None for videos in parts.values() for video in videos):
+        raise ConfigError(f"pack: the videos of {source.name} are no files: they are packed already, or in memory")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"pack: {folder} exists and is not an empty folder")
+    # Of each file all is asked, also where the source says that it is known: packed, it is read by its table.
+    asked: dict[str, Any] = {}
+    for part, videos in parts.items():
+        asked[part] = tuple(dataclasses.replace(video, exact_seek=False) for video in videos)
+    source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting)
+    todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
+    done = {part: PackedPart() for part in _PARTS}
+    rows: dict[str, list[list[Any]]] = {part: [] for part in _PARTS}
+    try:
+        with _unfinished(folder) as unfinished, contextlib.ExitStack() as closing:
+            shards = {part: _Shards(unfinished, part, shard_bytes) for part in _PARTS}
+            for each in shards.values():
+                closing.callback(each.close)
+            for (part, _), video in zip(todo, packing((video for _, video in todo), len(todo)), strict=True):
+                row = _pack_video(video, part, source.classes[video.label], shards[part])
+                if row.get("refused"):
+                    done[part].refused[video.id] = row["refused"]
+                else:
+                    done[part].videos += 1
+                    done[part].bytes += row["size"]
+                rows[part].append([row.get(column) for column in _COLUMNS])
+            for part in _PARTS:
+                shards[part].close()
+                done[part].shards = shards[part].count
+            about = {key: getattr(source, key) for key in ("name", "split", "classes", "mirror", "absent", "notes")}
+            content = json.dumps({"format": FORMAT, **about, "columns": _COLUMNS, **rows}).encode()
+            with _writer(unfinished / DATASET) as write:
+                write(content)
+    except OSError as error:
+        raise DataError(f"pack: {folder} cannot be written: {error.strerror or error}") from error
+    return done
+
+
+def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> dict[str, Any]:
+    """Packs a video, unless it is refused; returns its row of the list."""
+    name = os.path.basename(video.path)
+    row: dict[str, Any] = {"id": video.id, "label": video.label, "group": video.group, "name": name}
+    if video.refused is not None:
+        return {**row, "refused": video.refused}
+    assert video.info is not None
+    content, table = content_of(video.path), video.info.table
+    row["size"] = sum(len(each) for _, each in content)
+    if table is not None and table.identity[0] != row["size"]:
+        raise DataError(f"pack: {video.path} has changed while it was packed; try again")
+    row |= {"digest": digest_of(content), "frames": video.info.frames, "fps": video.info.fps}
+    row |= {"height": video.info.height, "width": video.info.width}
+    header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
+    shard, number = shards.write(to_record({**header, "is_folder": os.path.isdir(video.path)}, content))
+    return {**row, "shard": shard, "number": number}
+
+
+class _Shards:
+    """The shards of a part, one after the other.
+
+    Attributes:
+      count: of shards so far.
+    """
+
+    def __init__(self, folder: Path, part: str, shard_bytes: int):
+        self.count = 0
+        self._folder, self._part, self._limit = folder, part, shard_bytes
+        self._shard = contextlib.ExitStack()
+        self._name = ""
+        self._write: Callable[[bytes], None] | None = None
+        self._bytes = self._records = 0
+
+    def write(self, record: bytes) -> tuple[str, int]:
+        """Writes a record; returns the name of the shard, and the record's number in it."""
+        if self._write is None:
+            self._name = f"{self._part}-{self.count:05d}.arrayrecord"
+            self._write = self._shard.enter_context(_writer(self._folder / self._name))
+            self.count += 1
+            self._bytes = self._records = 0
+        self._write(record)
+        self._bytes += len(record)
+        self._records += 1
+        if self._bytes >= self._limit:
+            self.close()
+        return self._name, self._records - 1
+
+    def close(self) -> None:
+        """Ends the shard that is being written."""
+        self._write = None
+        self._shard.close()
+
+
+@contextlib.contextmanager
+def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Writes records into a new ArrayRecord file; OSError where that fails."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    try:
+        writer = ArrayRecordWriter(str(path), _OPTIONS)
+        try:
+            yield writer.write
+        finally:
+            writer.close()
+    except RuntimeError as error:
+        raise OSError(str(error).split(";")[0]) from error
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that becomes it in the end; what an earlier, killed process left there is removed."""
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    lock = os.open(unfinished, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in unfinished.iterdir():
+            left.unlink()
+        try:
+            yield unfinished
+            unfinished.replace(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except BlockingIOError as error:
+        raise ConfigError(f"pack: another process is packing into {folder}") from error
+    finally:
+        os.close(lock)

@@ -1,0 +1,57 @@
+"""A data set that `python -m vidjax pack` made, on a disk or in an object store."""
+
+import json
+import os
+from typing import Any
+
+from vidjax.data.opening import one_line
+from vidjax.data.packed import DATASET, FORMAT, Packed, read_record
+from vidjax.data.records import Source, Video, VideoInfo
+from vidjax.errors import DataError
+
+
+def load(*, root: str) -> Source:
+    """Returns the packed data set: name, split, classes, videos and their order are those of what was packed.
+
+    Args:
+      root: the folder of shards; gs://BUCKET/FOLDER for one in Google Cloud Storage.
+
+    Returns:
+      The source.
+
+    Raises:
+      DataError: if there is no packed data set, or one of another version of vidjax.
+    """
+    folder = (root if "://" in root else os.path.expanduser(root)).rstrip("/")
+    path = f"{folder}/{DATASET}"
+    if "://" not in root and not os.path.isfile(path):
+        raise DataError(f"packed: data.root={root} holds no {DATASET}; `python -m vidjax pack` makes a packed data set")
+    try:
+        content = json.loads(read_record(path, 0))
+    except (OSError, ValueError) as error:
+        raise DataError(f"packed: {path} cannot be read: {one_line(error)}") from error
+    if content["format"] != FORMAT:
+        raise DataError(f"packed: {path} has format {content['format']}, this vidjax reads {FORMAT}: pack it again")
+    parts = {
+        part: tuple(_video(folder, dict(zip(content["columns"], row, strict=True))) for row in content[part])
+        for part in ("train", "validation", "test")
+    }
+    mirror = content["mirror"]
+    return Source(
+        name=content["name"],
+        split=content["split"],
+        classes=tuple(content["classes"]),
+        **parts,
+        mirror=tuple(mirror) if isinstance(mirror, list) else mirror,
+        absent=content["absent"],
+        notes=tuple(content["notes"]),
+    )
+
+
+def _video(folder: str, row: dict[str, Any]) -> Video:
+    about = {"id": row["id"], "label": row["label"], "group": row["group"]}
+    if row["refused"]:
+        return Video(path=row["name"], refused=row["refused"], **about)
+    place = Packed(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
+    info = VideoInfo(row["frames"], row["fps"], row["height"], row["width"])
+    return Video(path=str(place), info=info, packed=place, **about)
