@@ -285,7 +285,7 @@ def _show(run: Run, workdir: Path) -> None:
     need = run.cache_need() if run.cache is not None else None
     if need is not None:
         terminal.say(
-            f"  cache: {need / 1e9:.2f} GB on {'disk' if run.config.data.cache == 'disk' else 'the memory'} hold all"
+            f"  cache: {need / 1e9:.2f} GB {'on disk' if run.config.data.cache == 'disk' else 'in memory'} hold all"
             f" videos at their size for clips (data.cache_gigabytes={run.config.data.cache_gigabytes:g})"
         )
     terminal.say(

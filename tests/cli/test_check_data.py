@@ -40,6 +40,7 @@ def test_a_folder_with_broken_files(mixed, tmp_path, capsys):
     with table.open() as file:
         rows = {os.path.basename(row["path"]): row for row in csv.DictReader(file)}
     assert rows["dark0.avi"]["frames"] == "14" and rows["dark0.avi"]["verdict"] == "ok"
+    assert {row["ends_early"] for row in rows.values()} == {"False"}
     assert rows["frames"]["frames"] == "3" and rows["text.mp4"]["verdict"] == "refused"
 
 

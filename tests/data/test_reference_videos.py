@@ -103,6 +103,12 @@ def test_seeking_is_trusted_where_it_is_known_to_be_right_and_nowhere_else(recor
     assert not exact & {"vfr_bf.mp4", "reschange.ts", "anim.gif", "h264_raw.h264"}
 
 
+def test_what_ends_before_its_header_says_is_marked(records):
+    early = {name for name, record in records.items() if record.ends_early}
+    assert {"trunc_90_faststart.mp4", "trunc_half_h264.mkv", "trunc_half_vp9.webm", "lie_frames_1e8.avi"} <= early
+    assert not early & {"h264.mp4", "vfr.mkv", "audio_longer.mp4", "two.mp4", "editlist.mp4", "ucf_xvid.avi"}
+
+
 def test_every_bad_file_is_refused_or_says_what_is_lost(folder, manifest, records):
     for name, entry in manifest.items():
         if entry["kind"] == "good":
@@ -295,7 +301,7 @@ def test_records_survive_as_a_table(tmp_path):
     long = "x" * 200_000  # the times of an hour of frames
     records = [
         FileRecord("long.mp4", 1, 2, "ok", seek=long),
-        FileRecord("a.mp4", 1, 2, "ok", "", "", 3, 4, 25.0, 6, 7, 90, "h264", "mov,mp4", "a b", False, "1"),
+        FileRecord("a.mp4", 1, 2, "ok", "", "", True, 3, 4, 25.0, 6, 7, 90, "h264", "mov,mp4", "a b", False, "1"),
         FileRecord('b\udcff\n",.mp4', 1, 2, "refused", 'why, and "how"'),
     ]
     index.write_csv(tmp_path / "t.csv", records)

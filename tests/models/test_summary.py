@@ -53,12 +53,17 @@ def test_batch_statistics_are_no_parameters():
 
 def test_a_loop_of_unknown_length_is_refused():
     class Loops(nn.Module):
+        multiplies: bool
+
         @nn.compact
         def __call__(self, rgb):
-            return jax.lax.while_loop(lambda x: x.sum() < 10, lambda x: x + 1, rgb)
+            rgb = nn.Dense(2)(rgb)
+            again = (lambda x: x @ x) if self.multiplies else (lambda x: x + 1)
+            return jax.lax.while_loop(lambda x: x.sum() < 10, again, rgb)
 
     with pytest.raises(ValueError, match="while loop"):
-        summary(Loops(), rgb=(1, 2))
+        summary(Loops(True), rgb=(2, 2))
+    assert summary(Loops(False), rgb=(2, 2)).macs == 2 * 2 * 2
 
 
 def layers_of(module, *shape):

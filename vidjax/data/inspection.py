@@ -23,7 +23,7 @@ from vidjax.errors import VideoError
 Verdict = Literal["ok", "slow", "refused"]
 
 # Of what an inspection finds; raise the number with every change of its rules, and files are inspected again.
-VERSION = f"1-av{av.__version__}"
+VERSION = f"2-av{av.__version__}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class FileRecord:
       verdict: "ok": seeking is exact; "slow": it is decoded from its beginning; "refused": it cannot be read.
       reason: why it is slow or refused; "" where it is ok.
       warning: what is lost of it, "" if nothing is: it ends early, or is damaged from some frame on.
+      ends_early: it ends well before its header says that it does.
       frames: how many can be read.
       stated_frames: how many its header promises; None where it does not say.
       fps: frames per second, None where it states none.
@@ -53,6 +54,7 @@ class FileRecord:
     verdict: Verdict = "refused"
     reason: str = ""
     warning: str = ""
+    ends_early: bool = False
     frames: int = 0
     stated_frames: int | None = None
     fps: float | None = None
@@ -147,6 +149,7 @@ class _Walk:
                 yield None
             self._about |= {
                 "warning": video.damage or video.early_end() or "",
+                "ends_early": video.early_end() is not None,
                 "frames": video.count,
                 "stated_frames": video.stated_frames,
                 "fps": video.fps,

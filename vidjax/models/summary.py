@@ -76,7 +76,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, **x))(variables, inputs)
     macs: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    _walk(jaxpr.jaxpr, "", 1, _Counts(modules, macs, outputs))
+    _walk(jaxpr.jaxpr, "", 1, _Counts(modules, {name for path in modules for name in path}, macs, outputs))
     parameters: dict[str, int] = {}
     for path, leaf in traverse_util.flatten_dict(variables.get("params", {})).items():
         owner = path[:-1]
@@ -97,10 +97,12 @@ class _Counts(NamedTuple):
 
     Attributes:
       modules: paths of all modules.
+      names: of the modules.
       macs, outputs: by module path.
     """
 
     modules: set[tuple[str, ...]]
+    names: set[str]
     macs: dict[str, int]
     outputs: dict[str, tuple[int, ...]]
 
@@ -109,9 +111,8 @@ class _Counts(NamedTuple):
 
         Scopes also name methods, einsum's formulas, and the modules that a shared one (nn.RNN's cell) is called in.
         """
-        names = {name for path in self.modules for name in path}
         unwrapped = (re.sub(r"^\w+\((.*)\)$", r"\1", part) for part in scopes.split("/"))
-        parts = [part for part in unwrapped if part in names]
+        parts = [part for part in unwrapped if part in self.names]
         ends = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
         return next(("/".join(parts[s:e]) for s, e in ends if tuple(parts[s:e]) in self.modules), "")
 
@@ -134,11 +135,13 @@ def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:
         elif name == "cond":
             _walk_largest_branch(equation, inner_scope, repeats, counts)
         else:
-            if name == "while":
-                raise ValueError(f"{path or 'the model'}: a while loop has no fixed number of multiply-accumulates")
             times = repeats * equation.params["length"] if name == "scan" else repeats
+            # Nobody knows how often a while loop goes round; one that multiplies nothing does not matter.
+            counted = counts._replace(macs={}) if name == "while" else counts
             for inner in _inner_jaxprs(equation):
-                _walk(inner, inner_scope, times, counts)
+                _walk(inner, inner_scope, times, counted)
+            if name == "while" and counted.macs:
+                raise ValueError(f"{path or 'the model'}: a while loop has no fixed number of multiply-accumulates")
 
 
 def _walk_largest_branch(equation: Any, scope: str, repeats: int, counts: _Counts) -> None:
