@@ -15,6 +15,7 @@ reader give, in rounds.
 
 import argparse
 import importlib
+import itertools
 import random
 import statistics
 import tempfile
@@ -36,7 +37,7 @@ from vidjax.data.clips import Clip
 from vidjax.data.decoding import read_frames, resize_frames, short_side_size
 from vidjax.data.discovery import videos_below
 from vidjax.data.disk_cache import DiskCache
-from vidjax.data.pipeline import training_batches
+from vidjax.data.pipeline import epoch_order, training_batches
 from vidjax.data.records import Video, VideoInfo
 from vidjax.data.resizing import Resize
 from vidjax.reporting import terminal
@@ -242,7 +243,7 @@ def measure_pipeline(
         for setting in terminal.track(order, len(order), "pipeline", "measurements"):
             bare = None
             if setting.cache == "none":
-                bare = _bare(videos, max(setting.threads, 1) * max(setting.processes, 1), seconds)
+                bare = _bare(videos, clip, max(setting.threads, 1) * max(setting.processes, 1), seconds)
             measured[setting].append((_clips_per_second(videos, clip, caches[setting.cache], setting, seconds), bare))
     return measured
 
@@ -274,17 +275,19 @@ def _clips_per_second(
         return count / (time.monotonic() - started)
 
 
-def _bare(videos: Sequence[Video], threads: int, seconds: float) -> float:
-    """Clips per second of as many threads that only read."""
-    deadline = time.monotonic() + seconds
+def _bare(videos: Sequence[Video], clip: Clip, threads: int, seconds: float) -> float:
+    """Clips per second of as many threads that only read, what the pipeline reads and in its order."""
+    positions, deadline = itertools.count(), time.monotonic() + seconds
 
-    def work(seed: int) -> int:
-        rng, count = random.Random(seed), 0
+    def work(_: int) -> int:
+        count = 0
         while time.monotonic() < deadline:
-            video = rng.choice(videos)
+            epoch, place = divmod(next(positions), len(videos))
+            video = videos[epoch_order(len(videos), 0, epoch)[place]]
             info = reading.probe(video)
-            size = short_side_size(info.height, info.width, SIDE)
-            reading.read_frames(video, PATTERNS["consecutive"](info.frames, rng), size)
+            rng = np.random.default_rng((0, epoch * len(videos) + place))
+            indices = clip.training_indices(info.frames, 1, rng).tolist()
+            reading.read_frames(video, indices, short_side_size(info.height, info.width, SIDE))
             count += 1
         return count
 

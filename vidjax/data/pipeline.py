@@ -143,7 +143,7 @@ class _TrainingExample:
     def __call__(self, index: int) -> _Example:
         failure: tuple[int, str] | None = None
         epoch, place = divmod(index, len(self.videos))
-        number = int(_order(len(self.videos), self.seed, epoch)[place])
+        number = int(epoch_order(len(self.videos), self.seed, epoch)[place])
         for attempt in range(_SUBSTITUTES + 1):
             # A generator per example, keyed by its global number: no draw depends on who makes the example.
             rng = np.random.default_rng((self.seed % 2**32, index, *([attempt] if attempt else [])))
@@ -172,8 +172,8 @@ class _TrainingExample:
 
 
 @functools.lru_cache(maxsize=4)  # threads that read ahead are in two epochs at once
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The numbers of the videos in the order of an epoch."""
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers of the videos in the order of an epoch, int64 [count]."""
     # Grain's own shuffle takes 1 ms for an index where there are few videos.
     return np.random.default_rng(np.random.SeedSequence(seed % 2**32, spawn_key=(epoch,))).permutation(count)
 
