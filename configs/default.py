@@ -72,6 +72,13 @@ def _model() -> ConfigDict:
     model.fusion = placeholder(str)  # late_fusion: concatenate | average | max
     model.share_towers = placeholder(bool)  # late_fusion: the towers have the same weights
     model.share_columns = placeholder(bool)  # slow_fusion: responses at different times have the same weights
+    model.in_channels = placeholder(int)  # i3d: 3 for RGB, 2 for optical flow
+    model.lateral = placeholder(str)  # slowfast: none | time_to_channel_sum | time_to_channel_concat |
+    # ... time_strided_sample | time_strided_conv
+    model.lateral_kernel = placeholder(int)  # slowfast: frames that this convolution spans
+    model.alpha = placeholder(int)  # slowfast: frames of the fast pathway for each of the slow one
+    model.beta_inverse = placeholder(int)  # slowfast: channels of the slow pathway for each of the fast one
+    model.width = placeholder(int)  # slowfast and its kin: channels of the (slow) stem
     return model
 
 

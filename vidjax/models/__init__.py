@@ -10,13 +10,17 @@ from typing import Any
 import flax.linen as nn
 
 from vidjax import options as _options
-from vidjax.models import karpathy
+from vidjax.models import c3d, i3d, karpathy, resnet3d, slowfast
 from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
 
 MODELS: dict[str, Any] = {
     **karpathy.FUSIONS,
     "multires": karpathy.Multires,
+    **c3d.VARIANTS,
+    **resnet3d.VARIANTS,
+    "i3d": i3d.I3D,
+    **slowfast.VARIANTS,
 }
 
 

@@ -1,0 +1,261 @@
+"""Feichtenhofer et al. 2019, "SlowFast Networks for Video Recognition" (ICCV), and the networks that it compares with.
+
+Two residual networks (table 1) see the same clip: the slow pathway few of its frames with many channels, the fast one
+all frames with few. After the stem and after res2, res3 and res4 a lateral connection gives the slow pathway what the
+fast one has seen. No layer merges frames before the end. Constants that the paper does not state are those of the
+authors' code (PySlowFast), such as the frames that the slow pathway takes and the larger lateral kernel of 8x8.
+
+The single-pathway networks: Slow alone, Fast alone, and C2D and I3D with a ResNet (Wang et al. 2018, "Non-local Neural
+Networks", tables 1 and 2), whose pool after res2 merges pairs of frames.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidjax.errors import ConfigError
+from vidjax.layers.conv_norm import ConvNorm
+from vidjax.layers.dropout import Dropout
+from vidjax.models.output import Output
+from vidjax.options import nearest
+
+LATERALS = ("none", "time_to_channel_sum", "time_to_channel_concat", "time_strided_sample", "time_strided_conv")
+# Temporal kernels of the stem and of the blocks of each stage, in turn.
+_Kernels = tuple[int, tuple[tuple[int, ...], ...]]
+_SLOW: _Kernels = (1, ((1,), (1,), (3,), (3,)))
+_FAST: _Kernels = (5, ((3,), (3,), (3,), (3,)))
+_I3D: _Kernels = (5, ((3,), (3, 1), (3, 1), (1, 3)))
+_C2D: _Kernels = (1, ((1,), (1,), (1,), (1,)))
+_R50, _R18 = (3, 4, 6, 3), (2, 2, 2, 2)
+
+
+class Block(nn.Module):
+    """A residual block.
+
+    Attributes:
+      features: output channels.
+      inner: channels between its convolutions; None: a basic block of two convolutions, not a bottleneck of three.
+      temporal_kernel: of its first convolution.
+      stride: in space.
+      options: of `ConvNorm`.
+    """
+
+    features: int
+    inner: int | None
+    temporal_kernel: int
+    stride: int
+    options: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        t, strides, shortcut = self.temporal_kernel, (1, self.stride, self.stride), x
+        if x.shape[-1] != self.features or self.stride != 1:
+            project = ConvNorm(self.features, (1, 1, 1), strides, relu=False, name="shortcut", **self.options)
+            shortcut = project(x, train=train)
+        last = {"relu": False, "zero_scale": True, **self.options}
+        if self.inner is None:
+            x = ConvNorm(self.features, (t, 3, 3), strides, name="a", **self.options)(x, train=train)
+            x = ConvNorm(self.features, (1, 3, 3), name="b", **last)(x, train=train)
+        else:
+            x = ConvNorm(self.inner, (t, 1, 1), name="a", **self.options)(x, train=train)
+            x = ConvNorm(self.inner, (1, 3, 3), strides, name="b", **self.options)(x, train=train)
+            x = ConvNorm(self.features, (1, 1, 1), name="c", **last)(x, train=train)
+        return nn.relu(x + shortcut)
+
+
+class Stage(nn.Module):
+    """The blocks of a stage.
+
+    Attributes:
+      features: output channels.
+      blocks: how many.
+      bottleneck: of three convolutions each, with a quarter of the channels between them.
+      temporal_kernels: of the blocks, in turn.
+      stride: in space, of the first block.
+      options: of `ConvNorm`.
+    """
+
+    features: int
+    blocks: int
+    bottleneck: bool
+    temporal_kernels: Sequence[int]
+    stride: int
+    options: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        inner = self.features // 4 if self.bottleneck else None
+        for number in range(self.blocks):
+            kernel = self.temporal_kernels[number % len(self.temporal_kernels)]
+            stride = self.stride if number == 0 else 1
+            x = Block(self.features, inner, kernel, stride, self.options, name=f"block{number}")(x, train=train)
+        return x
+
+
+def _stem(features: int, temporal_kernel: int, name: str, options: Any) -> ConvNorm:
+    return ConvNorm(features, (temporal_kernel, 7, 7), (1, 2, 2), name=name, **options)
+
+
+def _stem_pool(x: jax.Array) -> jax.Array:
+    return nn.max_pool(x, (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)])
+
+
+class _Network(nn.Module):
+    """What both kinds of network have.
+
+    Attributes:
+      num_classes: K.
+      blocks: of res2 to res5.
+      bottleneck: blocks of three convolutions.
+      width: channels of the stem of the slow pathway, or of the only one.
+      head_window: height and width that the classifier sees at once: 7, those of the last stage at 224 pixels.
+      dropout: before the classifier.
+      group_size: of batch normalisation; the published recipe has 8, None is the global batch.
+      axis_name, dtype, param_dtype: as in `BatchNorm`.
+    """
+
+    num_classes: int
+    blocks: Sequence[int] = _R50
+    bottleneck: bool = True
+    width: int = 64
+    head_window: int = 7
+    dropout: float = 0.5
+    group_size: int | None = None
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @property
+    def _types(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"norm": {"group_size": self.group_size, "axis_name": self.axis_name}, **self._types}
+
+    def _stage(self, number: int, width: int, kernels: Sequence[int], prefix: str = "") -> Stage:
+        features = width * 2 ** (number - 2) * (4 if self.bottleneck else 1)
+        stride, name = 1 if number == 2 else 2, f"{prefix}res{number}"
+        return Stage(features, self.blocks[number - 2], self.bottleneck, kernels, stride, self._options, name=name)
+
+    def _pooled(self, x: jax.Array) -> jax.Array:
+        """Averages over all time and each window in space (all, where it is smaller): [B, T, H, W, C] to [B, N, C]."""
+        _, t, h, w, c = x.shape
+        x = nn.avg_pool(x, (t, min(self.head_window, h), min(self.head_window, w)))
+        return x.reshape(x.shape[0], -1, c)
+
+    def _classify(self, x: jax.Array, example_ids: jax.Array | None, train: bool) -> Output:
+        x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
+        init = nn.initializers.normal(0.01)
+        return Output(nn.Dense(self.num_classes, kernel_init=init, name="classes", **self._types)(x))
+
+
+class SlowFast(_Network):
+    """SlowFast.
+
+    Attributes:
+      alpha: the fast pathway sees so many times as many frames as the slow one.
+      beta_inverse: the slow pathway has so many times as many channels.
+      lateral: "none", "time_to_channel_sum", "time_to_channel_concat", "time_strided_sample" or "time_strided_conv"
+        (section 3.3).
+      lateral_kernel: extent in time of that convolution.
+    """
+
+    alpha: int = 8
+    beta_inverse: int = 8
+    lateral: str = "time_strided_conv"
+    lateral_kernel: int = 5
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps float [B, T, H, W, 3] to logits [B, N, K]; at 224 pixels N is 1.
+
+        Raises:
+          ConfigError: for an unknown lateral connection, or one that does not fit.
+          ValueError: if T is no multiple of alpha.
+        """
+        if self.lateral not in LATERALS:
+            raise ConfigError(
+                f"model.lateral={self.lateral!r} is not one of {', '.join(LATERALS)}{nearest(self.lateral, LATERALS)}"
+            )
+        if rgb.shape[1] % self.alpha:
+            raise ValueError(f"SlowFast with alpha={self.alpha} was given {rgb.shape[1]} frames; give a multiple of it")
+        fast_width = self.width // self.beta_inverse
+        slow, fast = rgb[:, self._slow_frames(rgb.shape[1])], rgb
+        slow = _stem_pool(_stem(self.width, _SLOW[0], "slow_stem", self._options)(slow, train=train))
+        fast = _stem_pool(_stem(fast_width, _FAST[0], "fast_stem", self._options)(fast, train=train))
+        slow = self._fused(slow, fast, "lateral1", train)
+        for number in range(2, 6):
+            slow = self._stage(number, self.width, _SLOW[1][number - 2], "slow_")(slow, train=train)
+            fast = self._stage(number, fast_width, _FAST[1][number - 2], "fast_")(fast, train=train)
+            if number < 5:
+                slow = self._fused(slow, fast, f"lateral{number}", train)
+        return self._classify(jnp.concatenate([self._pooled(slow), self._pooled(fast)], axis=-1), example_ids, train)
+
+    def _slow_frames(self, count: int) -> np.ndarray:
+        """Evenly from the first to the last, rounded down: no stride (the authors' pack_pathway_output)."""
+        return np.linspace(0, count - 1, count // self.alpha).astype(int)
+
+    def _fused(self, slow: jax.Array, fast: jax.Array, name: str, train: bool) -> jax.Array:
+        """The slow pathway with what the lateral connection brings: [B, T / alpha, h, w, C + ...]."""
+        b, t, h, w, c = fast.shape
+        match self.lateral:
+            case "none":
+                return slow
+            case "time_strided_sample":
+                return jnp.concatenate([slow, fast[:, :: self.alpha]], axis=-1)
+            case "time_strided_conv":
+                kernel, strides = (self.lateral_kernel, 1, 1), (self.alpha, 1, 1)
+                fused = ConvNorm(2 * c, kernel, strides, name=name, **self._options)(fast, train=train)
+                return jnp.concatenate([slow, fused], axis=-1)
+        grouped = fast.reshape(b, t // self.alpha, self.alpha, h, w, c)
+        packed = jnp.moveaxis(grouped, 2, 4).reshape(b, t // self.alpha, h, w, self.alpha * c)
+        if self.lateral == "time_to_channel_concat":
+            return jnp.concatenate([slow, packed], axis=-1)
+        if packed.shape[-1] != slow.shape[-1]:
+            raise ConfigError(
+                "model.lateral=time_to_channel_sum needs model.alpha = model.beta_inverse,"
+                f" not {self.alpha} and {self.beta_inverse}"
+            )
+        return slow + packed
+
+
+class SinglePathway(_Network):
+    """One residual network over time.
+
+    Attributes:
+      temporal_kernels: of the stem, and of the blocks of each stage in turn.
+      pool_time: the pool after res2 merges pairs of frames.
+    """
+
+    temporal_kernels: Any = _SLOW
+    pool_time: bool = False
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps float [B, T, H, W, 3] to logits [B, N, K]; at 224 pixels N is 1."""
+        x = _stem_pool(_stem(self.width, self.temporal_kernels[0], "stem", self._options)(rgb, train=train))
+        for number in range(2, 6):
+            x = self._stage(number, self.width, self.temporal_kernels[1][number - 2])(x, train=train)
+            if number == 2 and self.pool_time:
+                x = nn.max_pool(x, (2, 1, 1), (2, 1, 1))
+        return self._classify(self._pooled(x), example_ids, train)
+
+
+VARIANTS: dict[str, Any] = {
+    "slowfast_r50_4x16": SlowFast,
+    "slowfast_r50_8x8": functools.partial(SlowFast, alpha=4, lateral_kernel=7),
+    "slow_r50": SinglePathway,
+    "fast_r50": functools.partial(SinglePathway, temporal_kernels=_FAST, width=8),
+    "i3d_r50": functools.partial(SinglePathway, temporal_kernels=_I3D, pool_time=True),
+    "c2d_r50": functools.partial(SinglePathway, temporal_kernels=_C2D, pool_time=True),
+    # For small machines: basic blocks, a quarter of the width.
+    "slowfast_r18_small": functools.partial(
+        SlowFast, blocks=_R18, bottleneck=False, width=16, beta_inverse=4, alpha=4, dropout=0.2
+    ),
+}
