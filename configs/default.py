@@ -8,6 +8,7 @@ where the bare word is the data preset:
   ucf101        UCF101 as the paper treats it; wants a GPU.
   ucf101_small  UCF101 at a size that 2 CPU cores can bear.
   folder        one's own videos, in one folder per class (--config.data.root=FOLDER).
+  kinetics      Kinetics at 224 pixels, as SlowFast's recipe treats it; wants several GPUs.
 
 Any key can be changed on the command line: --config.optimizer.learning_rate=3e-4. A key set to None was
 not given: the default of the chosen model, optimizer, schedule or source holds; one that it does not
@@ -19,7 +20,7 @@ from types import SimpleNamespace
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder")
+PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder", "kinetics")
 
 
 def get_config(preset: str = "motion") -> ConfigDict:
@@ -36,6 +37,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
     config.optimizer = _optimizer()
     config.schedule = _schedule()
     config.train = _train()
+    config.batch_norm = _batch_norm()
     config.evaluate = _evaluate()
     config.checkpoint = _checkpoint()
     {
@@ -44,6 +46,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
         "ucf101": _ucf101,
         "ucf101_small": _ucf101_small,
         "folder": _folder,
+        "kinetics": _kinetics,
     }[preset or "motion"](config)
     return config
 
@@ -61,7 +64,9 @@ def name_of(system: str, chosen: SimpleNamespace) -> str:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    model.name = "early_fusion"  # single_frame | early_fusion | late_fusion | slow_fusion | multires
+    model.name = (
+        "early_fusion"  # single_frame | early_fusion | late_fusion | slow_fusion | multires | c3d | ... README
+    )
     model.factory = placeholder(str)  # 'my_package.my_module:build' instead of a name: a model of one's own
     model.normalization = placeholder(str)  # lrn | batch | none
     model.width_multiplier = placeholder(float)  # scales filters and hidden units; 1 is the paper's
@@ -73,8 +78,8 @@ def _model() -> ConfigDict:
     model.share_towers = placeholder(bool)  # late_fusion: the towers have the same weights
     model.share_columns = placeholder(bool)  # slow_fusion: responses at different times have the same weights
     model.in_channels = placeholder(int)  # i3d: 3 for RGB, 2 for optical flow
-    model.lateral = placeholder(str)  # slowfast: none | time_to_channel_sum | time_to_channel_concat |
-    # ... time_strided_sample | time_strided_conv
+    model.lateral = placeholder(str)  # slowfast: none | time_strided_conv | time_strided_sample | and
+    # time_to_channel_sum | time_to_channel_concat (the ways of section 3.3)
     model.lateral_kernel = placeholder(int)  # slowfast: frames that this convolution spans
     model.alpha = placeholder(int)  # slowfast: frames of the fast pathway for each of the slow one
     model.beta_inverse = placeholder(int)  # slowfast: channels of the slow pathway for each of the fast one
@@ -221,10 +226,18 @@ def _train() -> ConfigDict:
     return train
 
 
+def _batch_norm() -> ConfigDict:
+    batch_norm = ConfigDict()
+    batch_norm.group_size = placeholder(int)  # 3D networks: examples that are normalised together; None: all
+    batch_norm.precise_batches = placeholder(int)  # statistics anew over so many batches before an evaluation
+    return batch_norm
+
+
 def _evaluate() -> ConfigDict:
     evaluate = ConfigDict()
     evaluate.clips = 3  # test clips per video, evenly spaced in time
     evaluate.crops = "centre"  # centre | three (along the long side) | ten (corners and centre, each also mirrored)
+    evaluate.crop = placeholder(int)  # pixels: side of a view; None: preprocessing.crop
     evaluate.flip = False  # each view mirrored, too
     evaluate.average = "probabilities"  # what is averaged over positions and views: probabilities | logits
     evaluate.batch_size = 32  # views per step, over all devices and processes
@@ -309,3 +322,50 @@ def _ucf101_small(config: ConfigDict) -> None:
 def _folder(config: ConfigDict) -> None:
     _small_video(config)
     config.data.name = "folder"
+
+
+def _kinetics(config: ConfigDict) -> None:
+    """Feichtenhofer et al. 2019, sections 3.4 and 4: from scratch, 64 clips a step, 30 views of 256 pixels."""
+    config.data.name = "kinetics"
+    config.data.validation = 0.02
+    config.data.short_side = 256
+    config.data.short_side_max = 320
+    config.data.crop = 256
+    config.data.crop_position = "random"
+    config.data.cache = "none"
+    config.data.threads = 16
+    config.preprocessing.crop = 224
+    config.preprocessing.flip = True
+    config.preprocessing.mean = 114.75  # 0.45
+    config.preprocessing.std = 57.375  # 0.225
+    config.optimizer.name = "nesterov"
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.scale_with_batch = "linear"
+    config.optimizer.base_batch_size = 64
+    config.optimizer.l2 = 1e-4
+    config.schedule.name = "half_cosine"
+    config.schedule.warmup_epochs = 34.0
+    config.schedule.warmup_from = 0.01
+    config.train.batch_size = 64
+    config.train.epochs = 196.0
+    config.train.validate_every = 5000
+    config.evaluate.clips = 10
+    config.evaluate.crops = "three"
+    config.evaluate.crop = 256
+    config.checkpoint.every = 2000
+
+
+def video_network_on_motion(config: ConfigDict) -> None:
+    """What 3D networks change in the presets of motion: 16 frames, fewer clips; no fusion network's options."""
+    config.data.stride = 4 if config.data.level == "hard" else 1
+    config.train.batch_size = 16
+    config.train.steps = 600
+    config.model.normalization = None
+    config.model.width_multiplier = None
+
+
+def small_video_network(config: ConfigDict) -> None:
+    """What 3D networks change in the small presets: no fusion network's options."""
+    config.model.normalization = None
+    config.model.width_multiplier = None
+    config.model.dropout = 0.5

@@ -26,6 +26,8 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         train.batch_size train.log_every train.accumulate train.stop_after schedule.patience
         optimizer.base_batch_size optimizer.newton_schulz_steps optimizer.min_size_to_factor
         evaluate.batch_size evaluate.validation_clips checkpoint.every checkpoint.keep preprocessing.crop
+        evaluate.crop batch_norm.group_size batch_norm.precise_batches model.alpha model.beta_inverse model.width
+        model.lateral_kernel model.in_channels
         """,
     ),
     "a finite number, 0 or more": (
@@ -104,7 +106,18 @@ def check_values(config: ConfigDict) -> None:
 
 
 def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
-    """Refuses mixup and cutmix where examples and their neighbours are not on the same device."""
+    """Refuses mixup, cutmix and normalisation in groups where the examples that belong together are not on one device.
+
+    A group may also be shared by whole devices.
+    """
+    size, devices, parts = config.batch_norm.group_size, len(form.devices), config.train.accumulate or 1
+    if size is not None:
+        each = config.train.batch_size // (devices * parts)
+        if each % size and (size % each or devices % (size // each)):
+            raise ConfigError(
+                f"batch_norm.group_size={size} does not fit train.batch_size={config.train.batch_size} on {devices}"
+                f" device(s) in {parts} part(s): {each} examples each"
+            )
     for key in ("mixup", "cutmix"):
         if not config.preprocessing[key]:
             continue
@@ -143,6 +156,9 @@ def check_input(run: "Run") -> None:
     crop, host_crop = run.preprocessing.crop, run.clip.crop
     if crop is not None and crop > host_crop:
         raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
+    view = run.config.evaluate.crop
+    if view is not None and view > host_crop:
+        raise ConfigError(f"evaluate.crop={view} is larger than data.crop={host_crop}, which it is cut from")
     name = run.config.model.factory or run.config.model.name
     try:
         counts = run.summary()

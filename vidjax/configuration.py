@@ -437,7 +437,7 @@ def clip(config: ConfigDict) -> Clip:
 
 def test_views(config: ConfigDict) -> Views:
     """The views per test video. Several crops are cut at the size that the model sees, so they reach the edges."""
-    evaluate, side = config.evaluate, config.preprocessing.crop
+    evaluate, side = config.evaluate, config.evaluate.crop or config.preprocessing.crop
     views = Views(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "centre" else side)
     if views.crops == "ten" and config.data.crop_position == "centre" and side in (None, config.data.crop):
         raise ConfigError(

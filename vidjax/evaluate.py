@@ -73,7 +73,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             f"{workdir} was trained with another config ({'; '.join(others)}); an evaluation may differ in"
             " config.evaluate alone, and takes the rest from the run where --config is left out"
         )
-    run = prepare(config, ("test",))
+    # Statistics of batch normalisation are those of training clips.
+    run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
     check_data_card(run, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
@@ -84,6 +85,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     folder = workdir / "evaluations" / f"step{int(state.step)}-{configuration.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
+    state = run.with_precise_statistics(state)
     return evaluate_test_part(run, state, run.eval_step(), folder, about, train_seconds=notes["seconds"])
 
 
@@ -179,7 +181,7 @@ def unreadable(part: str, scored: dict[str, Any]) -> str:
 def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result row and what one needs to trust it."""
     config, counts = run.config, run.summary()
-    resolution = "x".join(str(side) for side in run.input_shape[:3])
+    resolution = "x".join(str(side) for side in run.view_shape[:3])
     return {
         "model": config.model.factory or config.model.name,
         "inputs": f"rgb {resolution}, {run.clip.describe_pace()}",

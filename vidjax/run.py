@@ -19,6 +19,7 @@ from vidjax.data import index
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.disk_cache import DiskCache
+from vidjax.data.pipeline import training_batches
 from vidjax.data.records import Batch, Source
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.scores import AVERAGES
@@ -29,7 +30,7 @@ from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
 from vidjax.preprocessing.warp import Warp
 from vidjax.reporting import terminal
-from vidjax.training import losses, monitor, parallel, recipe, schedules
+from vidjax.training import batch_statistics, losses, monitor, parallel, recipe, schedules
 from vidjax.training.durations import to_steps
 from vidjax.training.state import TrainState, init_state
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
@@ -73,8 +74,14 @@ class Run:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape [T, H, W, C] of what the model sees of one view."""
+        """Shape [T, H, W, C] of what the model sees of one clip in training."""
         side = self.preprocessing.crop or self.clip.crop
+        return (self.clip.frames, side, side, 3)
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """Shape [T, H, W, C] of what the model sees of one view in evaluation."""
+        side = self.preprocessing.evaluation_crop or self.preprocessing.crop or self.clip.crop
         return (self.clip.frames, side, side, 3)
 
     def new_state(self) -> TrainState:
@@ -141,7 +148,43 @@ class Run:
 
     def summary(self) -> models.Summary:
         """Parameters and multiply-accumulates for one view."""
-        return models.summary(self.model, rgb=(1, *self.input_shape))
+        return models.summary(self.model, rgb=(1, *self.view_shape))
+
+    @functools.cached_property
+    def _moments_step(self) -> Callable[[TrainState, Batch], Any]:
+        step = batch_statistics.make_moments_step(self.model, self.preprocessing, seed=self.config.seed)
+        return self.form.compile_eval(step)
+
+    def with_precise_statistics(self, state: TrainState) -> TrainState:
+        """The state with statistics of batch normalisation over `batch_norm.precise_batches` batches, where asked for.
+
+        Raises:
+          ConfigError: if the model has none that can be recomputed.
+        """
+        count = self.config.batch_norm.precise_batches
+        if not count:
+            return state
+        if "batch_stats" not in state.model_state:
+            raise ConfigError(f"batch_norm.precise_batches={count}: the model keeps no batch statistics")
+        with training_batches(
+            self.source.train,
+            self.clip,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=int(state.step),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            cache=self.cache,
+            threads=self.config.data.threads,
+            workers=self.config.data.workers,
+        ) as batches:
+            shown = terminal.track(range(count), count, "statistics of batch normalisation", "batches")
+            # Fetched one by one: steps must not overlap on virtual devices.
+            moments = [jax.device_get(self._moments_step(state, self.form.put_batch(next(batches)))) for _ in shown]
+        try:
+            return self.form.put_state(batch_statistics.with_moments(state, moments))
+        except ValueError as error:
+            raise ConfigError(f"batch_norm.precise_batches={count}: {error}") from error
 
 
 def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "test")) -> Run:
@@ -236,6 +279,10 @@ def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
     name, factory = given.pop("name"), given.pop("factory")
     if config.dtype != "float32":
         given["dtype"] = jnp.dtype(config.dtype)
+    if config.batch_norm.group_size is not None:
+        if "group_size" not in options.accepted(models.find(name, factory)):
+            raise ConfigError(f"model {factory or name!r} takes no batch_norm.group_size: leave it out (None)")
+        given["group_size"] = config.batch_norm.group_size
     if form.axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
         given["axis_name"] = form.axis_name
     return models.create(name, classes, factory=factory, **given)
@@ -245,6 +292,7 @@ def _preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
     section = config.preprocessing
     return Preprocessing(
         crop=section.crop,
+        evaluation_crop=config.evaluate.crop,
         flip=section.flip,
         mirror=source.mirror,
         warp=Warp(section.rotation or 0.0, section.zoom or 0.0, section.shift or 0.0),

@@ -58,6 +58,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         trained = train(run, workdir)
         state, about = weights.choose(config.evaluate.weights, trained, workdir)
         about["replaced_train_videos"] = len(trained.replaced)
+        state = run.with_precise_statistics(state)
         return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, about, train_seconds=trained.seconds)
 
 
@@ -119,7 +120,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                 else:
                     progress.update(step)
                 if check:
-                    values = validate(run, weights.validated(state), eval_step)
+                    values = validate(run, run.with_precise_statistics(weights.validated(state)), eval_step)
                     log.write(step, "validation", values)
                     progress.note(_validation_line(step, values))
                     if watched.add(step, values):

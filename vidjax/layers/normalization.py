@@ -44,7 +44,8 @@ class BatchNorm(nn.Module):
     examples are computed, as if each group were on a device of its own. Running statistics are those of the whole
     batch: the mean of the groups' means, and the mean of their variances plus the variance of their means.
 
-    Where the collection "batch_moments" is mutable, the `mean` and `var` of this batch are put there, too.
+    Where the collection "batch_moments" is mutable, the mean of this batch and that of its squares are put there, too:
+    `mean` and `square`.
 
     Attributes:
       group_size: examples in a group; None: the global batch is one.
@@ -124,7 +125,7 @@ class BatchNorm(nn.Module):
         running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
         if self.is_mutable_collection("batch_moments"):
             self.put_variable("batch_moments", "mean", mean)
-            self.put_variable("batch_moments", "var", var)
+            self.put_variable("batch_moments", "square", square)
 
 
 class Normalization(nn.Module):

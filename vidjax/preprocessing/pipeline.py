@@ -24,6 +24,7 @@ class Preprocessing:
     Attributes:
       crop: side of the square that the model sees, in pixels: cut at random from what the host
         delivers in training, from its centre in evaluation. None: all of it.
+      evaluation_crop: of the square in evaluation, where it is another one.
       flip: mirror half of the training clips.
       mirror: the data source's rule for flips; a permutation exchanges the labels with the flip.
       warp: rotation, zoom and shift in training, of all that the host delivers, before the crop.
@@ -35,6 +36,7 @@ class Preprocessing:
     """
 
     crop: int | None = None
+    evaluation_crop: int | None = None
     flip: bool = False
     mirror: Mirror = None
     warp: Warp = dataclasses.field(default_factory=Warp)
@@ -84,11 +86,11 @@ class Preprocessing:
         """Centre-crops and normalises a batch.
 
         Returns:
-          inputs by modality name, float [B, T, crop, crop, C].
+          inputs by modality name, float [B, T, evaluation_crop, evaluation_crop, C].
         """
-        clips = batch.inputs["rgb"]
-        if self.crop is not None:
-            clips = augment.centre_crop(clips, self.crop)
+        clips, crop = batch.inputs["rgb"], self.evaluation_crop or self.crop
+        if crop is not None:
+            clips = augment.centre_crop(clips, crop)
         return {"rgb": self._normalise(clips.astype(self.dtype))}
 
     def _normalise(self, clips: jax.Array) -> jax.Array:

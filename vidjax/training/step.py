@@ -20,7 +20,7 @@ from vidjax.training.state import TrainState, Weights, averaged
 Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count), divided once, at the end
 LossFunction = Callable[[Output, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[TrainState, Batch], "Predictions"]
+EvalStep = Callable[[TrainState, Batch], Any]  # most give `Predictions`
 
 
 class Predictions(NamedTuple):
@@ -72,10 +72,7 @@ def make_train_step(
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
-            arguments = {**inputs, **_example_ids(model, batch.index), "train": True}
-            output, changed = _apply(
-                model, variables, arguments, rngs={"dropout": dropout_key}, mutable=list(model_state)
-            )
+            output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
             losses = per_example(loss, output, label)
             return losses.mean(), (output, changed, losses)
 
@@ -165,6 +162,27 @@ def make_eval_step(
         return predictions
 
     return eval_step
+
+
+def apply_training(
+    model: nn.Module, variables: Any, inputs: dict[str, jax.Array], index: jax.Array, key: jax.Array, mutable: list[str]
+) -> tuple[Output, Any]:
+    """Applies a model as in training.
+
+    Args:
+      model: the model.
+      variables: its parameters and other collections.
+      inputs: by modality name.
+      index: the global example numbers.
+      key: of dropout.
+      mutable: collections that may change.
+
+    Returns:
+      Its output, and these collections afterwards.
+    """
+    arguments = {**inputs, **_example_ids(model, index), "train": True}
+    output, changed = _apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)
+    return output, changed
 
 
 def _apply(model: nn.Module, variables: Any, arguments: dict[str, Any], **options: Any) -> Any:

@@ -1,0 +1,48 @@
+r"""C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions.
+
+python launch.py --config=configs/c3d.py
+    The embedded data set `motion`, an eighth of the paper's width, batch normalisation, 16 frames at stride 1. 2 CPU
+    cores: TIME_MOTION. Gives ACC_MOTION (chance 12.5%).
+
+python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    The same network on 64 -> 56 pixels. What it gives on the 176 clips of 8 classes that the tests use stands in the
+    README.
+
+python launch.py --config=configs/c3d.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    The paper's network and recipe for UCF101: frames of 128 x 171, of which 112 x 112 are cut, batch 30, SGD at 0.003,
+    divided by 10 every 4 of 16 epochs (section 3.2). Wants a GPU. Not run here; from scratch Carreira & Zisserman 2017
+    give a C3D-like network 51.6% (split 1, their table 2).
+
+Argument: variant=c3d|c3d_small (c3d for the preset ucf101 and kinetics, c3d_small for the others).
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, variant="")
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("c3d", chosen)
+    large = chosen.preset in ("ucf101", "kinetics")
+    config.model.name = chosen.variant or ("c3d" if large else "c3d_small")
+    config.data.frames = 16
+    if chosen.preset in ("motion", "motion_hard"):
+        default.video_network_on_motion(config)
+    elif not large:
+        default.small_video_network(config)
+    elif chosen.preset == "ucf101":
+        config.data.short_side = 128
+        config.data.crop = 128
+        config.preprocessing.crop = 112
+        config.model.normalization = None
+        config.model.width_multiplier = None
+        config.optimizer.learning_rate = 3e-3
+        config.schedule.name = "step"
+        config.schedule.decay_every_epochs = 4.0
+        config.schedule.decay_rate = 0.1
+        config.train.batch_size = 30
+        config.train.epochs = 16.0
+    return config

@@ -1,0 +1,57 @@
+r"""3D residual networks of 18 layers (Tran et al. 2018): R3D, and R(2+1)D with each convolution split into two.
+
+python launch.py --config=configs/conv3d.py
+    The embedded data set `motion`, R3D at an eighth of the paper's width, 16 frames. 2 CPU cores: TIME_MOTION. Gives
+    ACC_MOTION (chance 12.5%).
+
+python launch.py --config=configs/conv3d.py:ucf101_small,variant=r2plus1d_18 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    R(2+1)D on 64 -> 56 pixels.
+
+python launch.py --config=configs/conv3d.py:kinetics,variant=r2plus1d_18 --config.data.root=k400 \
+    --config.data.annotations=k400/annotations --config.data.allow_missing=True
+    The paper's network; 16 frames of 112 pixels from a short side of 128, SGD at 0.01 for 45 epochs, divided by 10
+    every 10 of them after 10 of warm-up (section 4.1). Wants several GPUs. Not run here; the paper's R(2+1)D of 34
+    layers has 72.0% on Kinetics-400 from scratch.
+
+Argument: variant=r3d_18|r2plus1d_18 (r3d_18).
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, variant="r3d_18")
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("conv3d", chosen)
+    config.model.name = chosen.variant
+    config.data.frames = 16
+    if chosen.preset in ("motion", "motion_hard"):
+        default.video_network_on_motion(config)
+        config.model.width_multiplier = 0.125
+    elif chosen.preset not in ("ucf101", "kinetics"):
+        default.small_video_network(config)
+        config.model.width_multiplier = 0.125
+    else:
+        config.model.normalization = None
+        config.model.width_multiplier = None
+        config.model.dropout = None
+        config.data.short_side = 128
+        config.data.short_side_max = None
+        config.data.crop = 128
+        config.preprocessing.crop = 112
+        config.evaluate.crop = None
+    if chosen.preset == "kinetics":
+        config.optimizer.name = "momentum"
+        config.optimizer.learning_rate = 0.01
+        config.optimizer.scale_with_batch = None
+        config.optimizer.base_batch_size = None
+        config.schedule.name = "step"
+        config.schedule.warmup_epochs = 10.0
+        config.schedule.warmup_from = None
+        config.schedule.decay_every_epochs = 10.0
+        config.schedule.decay_rate = 0.1
+        config.train.epochs = 45.0
+        config.evaluate.crops = "centre"
+    return config

@@ -1,0 +1,49 @@
+r"""I3D (Carreira & Zisserman 2017): Inception-V1 inflated to 3D.
+
+python launch.py --config=configs/i3d.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    From scratch: 64 frames of 224 pixels from a short side of 256, SGD with momentum 0.9 at 0.1 (section 3). Wants
+    several GPUs. Not run here; the paper has 84.5% with ImageNet and 95.1% with Kinetics pretraining (RGB, table 5 on
+    three splits).
+
+python launch.py --config=configs/i3d.py:folder --config.data.root=FOLDER
+    One's own videos: 16 frames of 112 pixels, on one GPU or with patience.
+
+python -m vidjax predict VIDEO --pretrained=i3d-kinetics400
+    The published Kinetics-400 weights on a video, without training.
+
+Argument: frames=T, frames of a clip (64; 16 for the presets that are small).
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, frames=0)
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("i3d", chosen)
+    config.model.name = "i3d"
+    config.model.normalization = None
+    config.model.width_multiplier = None
+    large = chosen.preset in ("ucf101", "kinetics")
+    config.data.frames = chosen.frames or (64 if large else 16)
+    config.preprocessing.mean = config.preprocessing.std = 127.5  # values from -1 to 1
+    config.evaluate.average = "logits"
+    if chosen.preset in ("motion", "motion_hard"):
+        default.video_network_on_motion(config)
+    elif not large:
+        default.small_video_network(config)
+        config.data.short_side = config.data.crop = 128
+        config.preprocessing.crop = 112
+    else:
+        config.data.short_side = 256
+        config.data.short_side_max = None
+        config.data.crop = 256
+        config.preprocessing.crop = 224
+        config.evaluate.crop = None
+        config.evaluate.crops = "centre"
+        config.optimizer.name = "momentum"
+        config.optimizer.learning_rate = 0.1
+        config.optimizer.l2 = 1e-7
+    return config

@@ -1,0 +1,58 @@
+r"""SlowFast (Feichtenhofer et al. 2019), and the networks of one pathway that it compares with.
+
+python launch.py --config=configs/slowfast.py
+    The embedded data set `motion`: slowfast_r18_small, 16 frames, of which the slow pathway sees 4. 2 CPU cores:
+    TIME_MOTION. Gives ACC_MOTION (chance 12.5%).
+
+python launch.py --config=configs/slowfast.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    The same network on 64 -> 56 pixels. What it gives on the 176 clips of 8 classes that the tests use stands in the
+    README.
+
+python launch.py --config=configs/slowfast.py:kinetics --config.data.root=k400 \
+    --config.data.annotations=k400/annotations --config.data.allow_missing=True
+    The paper's recipe for slowfast_r50_4x16 (sections 3.4 and 4): 32 frames at stride 2, short side 256 to 320, 224
+    pixels, 64 clips a step, SGD with Nesterov momentum at 0.1, half a cosine over 196 epochs with 34 of warm-up, batch
+    normalisation in groups of 8 clips with statistics recomputed before each evaluation; tested on 10 clips x 3 crops
+    of 256 pixels. Wants 8 GPUs. Not run here; it is known to give 75.6% (8x8: 77.0%).
+
+Argument: variant=NAME: slowfast_r50_4x16, slowfast_r50_8x8, slow_r50, fast_r50, i3d_r50, c2d_r50 or slowfast_r18_small
+(slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfast_r18_small for the others).
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+# Networks that see 8 frames at stride 8; the others see 32 at stride 2.
+_EIGHT_FRAMES = ("slow_r50", "i3d_r50", "c2d_r50")
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS, variant="")
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("slowfast", chosen)
+    large = chosen.preset in ("ucf101", "kinetics")
+    config.model.name = chosen.variant or ("slowfast_r50_4x16" if large else "slowfast_r18_small")
+    config.model.normalization = None
+    config.model.width_multiplier = None
+    if not large:
+        config.data.frames = 16
+        if chosen.preset in ("motion", "motion_hard"):
+            default.video_network_on_motion(config)
+        else:
+            default.small_video_network(config)
+        return config
+    config.model.dropout = None
+    few = config.model.name in _EIGHT_FRAMES
+    config.data.frames, config.data.stride = (8, 8) if few else (32, 2)
+    config.batch_norm.group_size = 8
+    config.batch_norm.precise_batches = 200
+    if chosen.preset == "ucf101":
+        config.data.short_side = config.data.crop = 256
+        config.preprocessing.crop = 224
+        config.preprocessing.mean, config.preprocessing.std = 114.75, 57.375
+        config.evaluate.clips = 10
+        config.evaluate.crops = "three"
+        config.evaluate.crop = 256
+        config.evaluate.flip = False
+    return config

@@ -1,0 +1,67 @@
+"""Statistics of batch normalisation, recomputed over many batches for the weights that are about to be evaluated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vidjax.data.records import Batch
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.training.state import TrainState
+from vidjax.training.step import apply_training
+
+# Of one batch, by module path: {"mean", "var"} of each normalisation.
+Moments = Mapping[str, Any]
+
+
+def make_moments_step(
+    model: nn.Module, preprocessing: Preprocessing, *, seed: int
+) -> Callable[[TrainState, Batch], Moments]:
+    """Builds (state, batch) -> moments of the batch at each normalisation; nothing in the state changes.
+
+    Args:
+      model: with `layers.BatchNorm`.
+      preprocessing: as in training.
+      seed: as in training.
+    """
+    augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
+
+    def moments_step(state: TrainState, batch: Batch) -> Moments:
+        inputs, _ = preprocessing.training(batch, augmentation_key)
+        variables = {"params": state.params, **state.model_state}
+        collections = [*state.model_state, "batch_moments"]
+        _, changed = apply_training(model, variables, inputs, batch.index, dropout_key, collections)
+        return changed.get("batch_moments", {})
+
+    return moments_step
+
+
+def with_moments(state: TrainState, batches: Sequence[Moments]) -> TrainState:
+    """The state with the mean of the batches' means, and the variance of all their examples together.
+
+    Args:
+      state: its "batch_stats" are replaced.
+      batches: of equal size.
+
+    Raises:
+      ValueError: if a normalisation of the model has no moments (it is none of vidjax's own).
+
+    References:
+      Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.1.
+    """
+    mean_of = jax.tree.map(lambda *values: sum(values) / len(values), *batches)
+
+    def replaced(stats: Any, moments: Any) -> Any:
+        if not isinstance(stats, Mapping):
+            raise ValueError("a model without normalisation")
+        if set(stats) == {"mean", "var"}:
+            return {"mean": moments["mean"], "var": jnp.maximum(moments["square"] - jnp.square(moments["mean"]), 0)}
+        return {name: replaced(stats[name], moments.get(name, {})) for name in stats}
+
+    try:
+        stats = replaced(state.model_state["batch_stats"], mean_of)
+    except (KeyError, ValueError) as error:
+        raise ValueError("the model has batch statistics that are not those of vidjax.layers.BatchNorm") from error
+    return state.replace(model_state={**state.model_state, "batch_stats": stats})  # type: ignore[attr-defined]
