@@ -64,9 +64,7 @@ def name_of(system: str, chosen: SimpleNamespace) -> str:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    model.name = (
-        "early_fusion"  # single_frame | early_fusion | late_fusion | slow_fusion | multires | c3d | ... README
-    )
+    model.name = "early_fusion"  # single_frame | early_fusion | late_fusion | slow_fusion | multires | c3d | ... README
     model.factory = placeholder(str)  # 'my_package.my_module:build' instead of a name: a model of one's own
     model.normalization = placeholder(str)  # lrn | batch | none
     model.width_multiplier = placeholder(float)  # scales filters and hidden units; 1 is the paper's

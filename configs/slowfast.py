@@ -16,8 +16,8 @@ python launch.py --config=configs/slowfast.py:kinetics --config.data.root=k400 \
     normalisation in groups of 8 clips with statistics recomputed before each evaluation; tested on 10 clips x 3 crops
     of 256 pixels. Wants 8 GPUs. Not run here; it is known to give 75.6% (8x8: 77.0%).
 
-Argument: variant=NAME: slowfast_r50_4x16, slowfast_r50_8x8, slow_r50, fast_r50, i3d_r50, c2d_r50 or slowfast_r18_small
-(slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfast_r18_small for the others).
+Argument: variant=NAME: slowfast_r50_4x16, slowfast_r50_8x8, slow_r50, fast_r50, i3d_r50, c2d_r50, slowfast_r18_small
+or slow_r18_small (slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfast_r18_small for the others).
 """
 
 from configs import default
@@ -36,9 +36,11 @@ def get_config(argument=""):
     config.model.normalization = None
     config.model.width_multiplier = None
     if not large:
-        config.data.frames = 16
+        # The slow pathway alone sees as many frames of the same span as within SlowFast.
+        config.data.frames = 4 if config.model.name == "slow_r18_small" else 16
         if chosen.preset in ("motion", "motion_hard"):
             default.video_network_on_motion(config)
+            config.data.stride *= 16 // config.data.frames
         else:
             default.small_video_network(config)
         return config

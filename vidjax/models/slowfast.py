@@ -254,7 +254,8 @@ VARIANTS: dict[str, Any] = {
     "fast_r50": functools.partial(SinglePathway, temporal_kernels=_FAST, width=8),
     "i3d_r50": functools.partial(SinglePathway, temporal_kernels=_I3D, pool_time=True),
     "c2d_r50": functools.partial(SinglePathway, temporal_kernels=_C2D, pool_time=True),
-    # For small machines: basic blocks, a quarter of the width.
+    # For small machines: basic blocks, a quarter of the width; and its slow pathway alone.
+    "slow_r18_small": functools.partial(SinglePathway, blocks=_R18, bottleneck=False, width=16, dropout=0.2),
     "slowfast_r18_small": functools.partial(
         SlowFast, blocks=_R18, bottleneck=False, width=16, beta_inverse=4, alpha=4, dropout=0.2
     ),

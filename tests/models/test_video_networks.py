@@ -1,0 +1,138 @@
+"""Published counts and structure of the 3D networks; their numbers are compared with PyTorch in test_parity.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax.errors import ConfigError
+from vidjax.models import create, summary
+from vidjax.models.slowfast import LATERALS, Block, SlowFast
+
+# Parameters at 400 and 101 classes and GMACs at 224 and 256 pixels, of which 256 is one position of the classifier.
+# SlowFast's: the authors' code; Carreira & Zisserman 2017 with Sonnet's BatchNorm; Tran et al. 2018 as in torchvision.
+PUBLISHED = {
+    "slowfast_r50_4x16": (32, 34_480_216, 33_791_021, 27.639, 36.099),
+    "slowfast_r50_8x8": (32, 34_566_488, 33_877_293, 50.309, 65.709),
+    "slow_r50": (8, 32_454_096, 31_841_445, 41.741, 54.518),
+    "i3d_r50": (8, 28_043_472, 27_430_821, 28.408, 37.104),
+    "c2d_r50": (8, 24_327_632, 23_714_981, 19.493, 25.460),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_of_slowfast_and_its_kin(name):
+    frames, of_400, of_101, at_224, at_256 = PUBLISHED[name]
+    counts = summary(create(name, 400), rgb=(1, frames, 224, 224, 3))
+    assert (counts.parameters, round(counts.macs / 1e9, 3)) == (of_400, at_224)
+    assert summary(create(name, 101), rgb=(1, frames, 64, 64, 3)).parameters == of_101
+    larger = summary(create(name, 400, head_window=8), rgb=(1, frames, 256, 256, 3))
+    assert round(larger.macs / 1e9, 3) == at_256
+
+
+@pytest.mark.parametrize(
+    "name, shape, parameters, gmacs",
+    [
+        ("i3d", (1, 64, 224, 224, 3), 12_689_984, 111.153),
+        ("r3d_18", (1, 16, 112, 112, 3), 33_371_472, 40.697),
+        ("r2plus1d_18", (1, 16, 112, 112, 3), 31_505_325, 40.519),
+    ],
+)
+def test_counts_of_the_others(name, shape, parameters, gmacs):
+    counts = summary(create(name, 400), rgb=shape)
+    assert (counts.parameters, round(counts.macs / 1e9, 3)) == (parameters, gmacs)
+
+
+def test_c3d_has_the_layers_of_the_paper():
+    counts = summary(create("c3d", 487), rgb=(1, 16, 112, 112, 3))
+    shapes = {layer.path: layer.output_shape for layer in counts.layers}
+    assert shapes["conv1a"] == (1, 16, 112, 112, 64) and shapes["conv5b"] == (1, 2, 7, 7, 512)
+    by_layer = {layer.path: layer.parameters for layer in counts.layers}
+    assert by_layer["fc6"] == (512 * 4 * 4 + 1) * 4096 and by_layer["fc7"] == 4097 * 4096
+
+
+def test_slowfast_has_110_normalisations():
+    variables = jax.eval_shape(create("slowfast_r50_4x16", 400).init, jax.random.key(0), jnp.zeros((1, 32, 64, 64, 3)))
+    assert len(jax.tree.leaves(variables["batch_stats"])) == 2 * 110
+
+
+@pytest.mark.parametrize("alpha, frames", [(8, [0, 10, 20, 31]), (4, [0, 4, 8, 13, 17, 22, 26, 31])])
+def test_the_slow_pathway_takes_frames_to_the_last(alpha, frames):
+    assert SlowFast(2, alpha=alpha)._slow_frames(32).tolist() == frames
+
+
+def random_variables(model, clip):
+    """As initialised, but at random and at once: initialisers take their time to compile."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
+    return jax.tree.map(lambda leaf: rng.uniform(0.1, 0.3, leaf.shape).astype(np.float32), shapes)
+
+
+def small(**options):
+    return create("slowfast_r18_small", 5, width=8, blocks=(1, 1, 1, 1), **options)
+
+
+@pytest.mark.parametrize("lateral", LATERALS)
+def test_lateral_connections(lateral):
+    alpha = {"alpha": 4, "beta_inverse": 4} if lateral == "time_to_channel_sum" else {"alpha": 8, "beta_inverse": 2}
+    model = small(lateral=lateral, **alpha)
+    clip = jax.random.normal(jax.random.key(1), (1, 16, 32, 32, 3))
+    variables = random_variables(model, clip)
+    assert any("lateral" in name for name in variables["params"]) == (lateral == "time_strided_conv")
+    # Whatever the fast pathway sees reaches the logits of the slow one only through the connection.
+    head = variables["params"]["classes"]["kernel"]
+    slow_only = jnp.where(jnp.arange(len(head))[:, None] < 64, jax.random.normal(jax.random.key(2), head.shape), 0)
+    variables = {**variables, "params": {**variables["params"], "classes": {"kernel": slow_only, "bias": jnp.zeros(5)}}}
+    other = clip.at[:, 1].add(1.0)  # a frame that the slow pathway does not see
+    assert 1 not in model._slow_frames(16)
+    same = np.allclose(model.apply(variables, clip).logits, model.apply(variables, other).logits, rtol=1e-6)
+    assert same == (lateral == "none")
+
+
+def test_wrong_options_are_named():
+    clip = jnp.zeros((1, 16, 32, 32, 3))
+    with pytest.raises(ConfigError, match="model.lateral='time_strided' is not one of none, .*; did you mean"):
+        small(lateral="time_strided").init(jax.random.key(0), clip)
+    with pytest.raises(ConfigError, match="needs model.alpha = model.beta_inverse, not 8 and 4"):
+        small(lateral="time_to_channel_sum", alpha=8).init(jax.random.key(0), clip)
+    with pytest.raises(ValueError, match="alpha=8 was given 12 frames"):
+        small(alpha=8).init(jax.random.key(0), clip[:, :12])
+    with pytest.raises(ValueError, match="in_channels=2 was given 3 channels"):
+        create("i3d", 5, in_channels=2).init(jax.random.key(0), clip)
+
+
+def test_a_residual_block_begins_as_the_identity():
+    block, x = Block(8, 2, 3, 1, {}), jax.random.uniform(jax.random.key(1), (1, 4, 6, 6, 8))
+    np.testing.assert_array_equal(block.apply(block.init(jax.random.key(0), x, train=False), x, train=False), x)
+
+
+def test_larger_crops_have_several_positions():
+    model = create("slow_r50", 5, width=4, blocks=(1, 1, 1, 1))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 2, 224, 224, 3)))
+    shape = jax.eval_shape(model.apply, variables, jnp.zeros((1, 2, 256, 256, 3))).logits.shape
+    assert shape == (1, 4, 5)
+
+
+_SMALLER = {"blocks": (1, 1, 1, 1), "width": 8}
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("c3d_small", {}),
+        ("slowfast_r18_small", _SMALLER),
+        ("r3d_18", {"width_multiplier": 0.0625}),
+        pytest.param("r2plus1d_18", {"width_multiplier": 0.0625}, marks=pytest.mark.slow),
+        pytest.param("i3d", {}, marks=pytest.mark.slow),
+    ],
+)
+def test_training_mode_updates_the_statistics(name, options):
+    model = create(name, 3, **options)
+    clip = jax.random.normal(jax.random.key(1), (2, 8, 32, 32, 3))
+    variables = random_variables(model, clip)
+    step = jax.jit(lambda v, x: model.apply(v, x, example_ids=jnp.arange(2), train=True, mutable=["batch_stats"],
+                                            rngs={"dropout": jax.random.key(2)}))  # fmt: skip
+    output, changed = step(variables, clip)
+    assert output.logits.shape[::2] == (2, 3) and np.isfinite(output.logits).all()
+    before, after = (jax.tree.leaves(v["batch_stats"]) for v in (variables, changed))
+    assert all(not np.array_equal(a, b) for a, b in zip(before, after))

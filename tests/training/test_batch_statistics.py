@@ -1,0 +1,57 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vidjax.data.records import Batch
+from vidjax.layers.normalization import BatchNorm
+from vidjax.models import Output
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.training.batch_statistics import make_moments_step, with_moments
+from vidjax.training.state import init_state
+
+
+class Net(nn.Module):
+    norm: type = BatchNorm
+
+    @nn.compact
+    def __call__(self, rgb, train=False):
+        x = nn.Dense(4, name="dense")(rgb)
+        x = BatchNorm(name="norm")(x, train=train)
+        if self.norm is nn.BatchNorm:
+            x = nn.BatchNorm(use_running_average=not train)(x)
+        return Output(x.mean(axis=(1, 2, 3))[:, None])
+
+
+def batches(count):
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        clips = rng.integers(0, 255, (6, 2, 3, 3, 3), dtype=np.uint8)
+        yield Batch({"rgb": clips}, jnp.zeros(6, int), jnp.arange(6) + 6 * number, jnp.ones(6, bool))
+
+
+def state_of(model):
+    return init_state(model, optax.sgd(0.1), {"rgb": jax.ShapeDtypeStruct((1, 2, 3, 3, 3), jnp.float32)}, 0)
+
+
+def test_statistics_are_those_of_all_examples_together():
+    model = Net()
+    state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)
+    moments = [step(state, batch) for batch in batches(5)]
+    new = with_moments(state, moments)
+    clips = np.concatenate([np.asarray(batch.inputs["rgb"]) for batch in batches(5)]) / 255
+    dense = clips @ state.params["dense"]["kernel"] + state.params["dense"]["bias"]
+    stats = new.model_state["batch_stats"]["norm"]
+    np.testing.assert_allclose(stats["mean"], dense.mean(axis=(0, 1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(stats["var"], dense.var(axis=(0, 1, 2, 3)), rtol=1e-4)
+    jax.tree.map(np.testing.assert_array_equal, new.params, state.params)
+    assert np.all(state.model_state["batch_stats"]["norm"]["mean"] == 0), "the state itself does not change"
+
+
+def test_other_normalisations_are_refused():
+    model = Net(nn.BatchNorm)
+    state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)
+    with pytest.raises(ValueError, match="not those of vidjax.layers.BatchNorm"):
+        with_moments(state, [step(state, batch) for batch in batches(2)])
