@@ -1,7 +1,8 @@
 r"""Packs the videos of a data set into a few large files, which training reads from a disk or an object store.
 
 OUT holds ArrayRecord shards: the videos as they are (nothing is encoded anew), each with its label and what an
-inspection found of it. Training on them gives the same batches as on the files. OUT must not exist yet.
+inspection found of it. Training on them gives the same batches as on the files. OUT must not exist yet, or be
+empty.
 
 Examples:
   python -m vidjax pack packed/ucf101 --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
@@ -26,7 +27,7 @@ _SHOWN = 10  # refused videos
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to be made")
+    parser.add_argument("out", metavar="OUT", help="folder to be made, on a disk")
     parser.add_argument(
         "--config",
         required=True,
@@ -43,10 +44,12 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
     if arguments.shard_megabytes < 1:
         raise ConfigError(f"--shard-megabytes={arguments.shard_megabytes}: give at least 1")
+    if "://" in arguments.out:
+        raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
     config = configuration.load(arguments.config, dict(overrides))
     done = packing.pack(
         configuration.source(config),
-        arguments.out,
+        Path(arguments.out),
         shard_bytes=arguments.shard_megabytes * 1_000_000,
         inspecting=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
         packing=lambda videos, total: terminal.track(videos, total, "packing", "videos"),

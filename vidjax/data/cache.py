@@ -87,6 +87,7 @@ class MemoryCache:
         with self._lock:
             if video is not None and self.used_bytes + video.frames.nbytes <= self.max_bytes:
                 self.used_bytes += video.frames.nbytes
+                video.frames.setflags(write=False)  # views of it are handed out
                 return video
             if not self.full:
                 self.full = True

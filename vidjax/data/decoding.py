@@ -44,6 +44,8 @@ class DecodedVideo:
 
     def take(self, indices: Sequence[int]) -> np.ndarray:
         """uint8 [T, H, W, 3]: the frames with these numbers; a view, not a copy, where they are evenly spaced."""
+        if max(indices) >= len(self):
+            raise IndexError(f"frame {max(indices)} of {len(self)}")
         steps = np.diff(indices)
         if len(steps) and steps[0] > 0 and (steps == steps[0]).all():
             return self.frames[indices[0] : indices[-1] + 1 : steps[0]]
@@ -237,28 +239,28 @@ class _Output:
 
 
 def _read_by_decord(path: str, wanted: list[int], size: Size | None) -> np.ndarray:
-    scaled = size if size is not None and _decord_gives_width(size[1]) else None
-    if scaled is None and not _decord_gives_width(_first_frame_size(path)[1]):
+    info = probe(path, exact_seek=True)
+    # What decord resizes differs from what PyAV does, and with it from the same video packed.
+    if not _decord_gives_width(info.width) or size not in (None, (info.height, info.width)):
         return _read_in_order(path, wanted, size)
-    with decord_reader(path, scaled) as reader:
+    with decord_reader(path) as reader:
         if max(wanted) >= len(reader):
             raise VideoError(path, f"frame {max(wanted)} was asked for; the file has {len(reader)} frames")
-        frames = reader.get_batch(wanted).asnumpy()
-    return frames if size is None else resize_frames(frames, size)
+        frames: np.ndarray = reader.get_batch(wanted).asnumpy()
+    return frames
 
 
 @contextlib.contextmanager
-def decord_reader(path: str, size: Size | None = None) -> Iterator[Any]:
+def decord_reader(path: str) -> Iterator[Any]:
     """Opens a file with decord; its errors become VideoError."""
     regular_file(path)
     try:
         import decord
     except ImportError as error:
         raise VideoError(path, "decord is not installed, and exact_seek needs it: pip install decord") from error
-    height, width = size or (-1, -1)
     try:
         # More threads read damaged files differently each time.
-        yield decord.VideoReader(path, width=width, height=height, num_threads=1)
+        yield decord.VideoReader(path, num_threads=1)
     except (RuntimeError, decord.DECORDError, IndexError, UnicodeError) as error:
         raise VideoError(path, f"decord cannot read it: {one_line(error)}") from error
 

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -27,6 +26,7 @@ from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.opening import identity
 from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
+from vidjax.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class DiskCache:
         return self._scan()
 
     def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
-        """Returns the whole video, from disk or decoded now; None if it is not there and the cache is known to be full.
+        """Returns the whole video, from disk or decoded into it now; None if it is not there and there is no room.
 
         Raises:
           VideoError: as `read_video`; nothing is kept of a video that failed.
@@ -75,7 +75,8 @@ class DiskCache:
         video = read_video(path, resize, exact_seek=exact_seek, max_bytes=self.max_bytes)
         if video is None or not self._keep(file, video):
             self._say_full(path)
-        return video
+            return None
+        return _StoredVideo.of(file)  # the whole video is let go of
 
     def _file(self, path: str | Packed, resize: Resize, exact_seek: bool) -> Path:
         known = path.identity if isinstance(path, Packed) else (os.path.realpath(path), *identity(path))
@@ -154,34 +155,42 @@ class _StoredVideo:
       fps: frames per second; None where it has none.
     """
 
-    def __init__(self, file: BinaryIO, shape: tuple[int, int, int], fps: float | None):
+    def __init__(self, path: Path, file: int, shape: tuple[int, int, int], fps: float | None):
         self.fps = fps
-        self._file = file
-        self._shape = shape
+        self._path, self._file, self._shape = path, file, shape
+
+    def __del__(self) -> None:
+        os.close(self._file)
 
     @classmethod
     def of(cls, path: Path) -> "_StoredVideo | None":
         """The video in a file; None where there is none, or it is not what `_keep` wrote."""
         try:
-            file = path.open("rb", buffering=0)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
-            mark, *shape, fps = _HEADER.unpack(file.read(_HEADER.size))
-            whole = mark == _MARK and os.fstat(file.fileno()).st_size == _HEADER.size + math.prod(shape) * 3
+            mark, *shape, fps = _HEADER.unpack(os.read(file, _HEADER.size))
+            whole = mark == _MARK and os.fstat(file).st_size == _HEADER.size + math.prod(shape) * 3
         except (OSError, struct.error):
             whole = False
         if not whole:
-            file.close()
+            os.close(file)
             return None
-        return cls(file, tuple(shape), None if np.isnan(fps) else fps)
+        return cls(path, file, tuple(shape), None if np.isnan(fps) else fps)
 
     def __len__(self) -> int:
         return self._shape[0]
 
     def take(self, indices: Sequence[int]) -> np.ndarray:
-        """uint8 [T, H, W, 3]: the frames with these numbers."""
-        _, height, width = self._shape
+        """uint8 [T, H, W, 3]: the frames with these numbers.
+
+        Raises:
+          DataError: if the disk fails.
+        """
+        count, height, width = self._shape
+        if max(indices) >= count:
+            raise IndexError(f"frame {max(indices)} of {count}")
         frames = np.empty((len(indices), height, width, 3), np.uint8)
         size = height * width * 3
         place = 0
@@ -191,9 +200,12 @@ class _StoredVideo:
                 end += 1
             wanted, at = frames[place:end].data.cast("B"), _HEADER.size + int(indices[place]) * size
             while wanted:
-                count = os.preadv(self._file.fileno(), [wanted], at)
-                if not count:
-                    raise OSError(f"{self._file.name}: the disk cache was cut short while it was read")
-                wanted, at = wanted[count:], at + count
+                try:
+                    got = os.preadv(self._file, [wanted], at)
+                except OSError as error:
+                    raise DataError(f"{self._path}: the disk cache cannot be read: {error.strerror}") from error
+                if not got:
+                    raise DataError(f"{self._path}: the disk cache was cut short while it was read")
+                wanted, at = wanted[got:], at + got
             place = end
         return frames

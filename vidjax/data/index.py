@@ -73,6 +73,7 @@ def indexed(
     parts: Sequence[str] = ("train", "validation", "test"),
     *,
     progress: Progress = lambda records, total: records,
+    advice: str = ", or go without inspection (data.check=False)",
 ) -> Source:
     """The source with what is known of its files: `info` and `refused` of each video.
 
@@ -82,6 +83,7 @@ def indexed(
       source: its videos.
       parts: of the source that are going to be read.
       progress: as in `known`.
+      advice: what else may be done where a video could not be inspected, beside repairing it.
 
     Raises:
       DataError: for a video that could not be inspected, though that may be the machine's fault.
@@ -95,12 +97,10 @@ def indexed(
         record = records[video.path]
         if record.verdict == "refused":
             if not record.lasting:  # else the data would depend on how busy the machine was
-                raise DataError(
-                    f"{VideoError(video.path, record.reason)}; try again, repair or remove it, or go without"
-                    " inspection (data.check=False)"
-                )
+                raise DataError(f"{VideoError(video.path, record.reason)}; try again, repair or remove it{advice}")
             return dataclasses.replace(video, refused=record.reason)
-        info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table)
+        identity_then = (record.size, record.mtime_ns)
+        info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, identity_then)
         return dataclasses.replace(video, info=info)
 
     shortened = [records[video.path] for video in asked if records[video.path].warning]

@@ -16,18 +16,20 @@ import functools
 import hashlib
 import json
 import os
+import resource
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidjax.data.opening import Encoded, image_files, one_line
 from vidjax.data.seeking import SeekTable
-from vidjax.errors import VideoError
+from vidjax.errors import DataError, VideoError
 
 DATASET = "dataset.arrayrecord"
 FORMAT = 1
 _LENGTH = struct.Struct("<I")
-_OPEN_SHARDS = 256  # of the files that a process may have open, usually 1024
+# Of the files that a process may have open: 1024 as a rule, 256 on macOS.
+_OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,13 @@ class Packed:
         """Reads the whole record.
 
         Raises:
-          VideoError: if that fails, or it is another video.
+          VideoError: if the record is damaged, or another video.
+          DataError: if the shard cannot be opened, or the object store fails: that says nothing of the video.
         """
         try:
             header, files = unpack(read_record(self.shard, self.number))
-        except (OSError, ValueError) as error:
-            raise VideoError(self, f"cannot be read: {one_line(error)}") from error
+        except ValueError as error:
+            raise VideoError(self, f"is damaged: {one_line(error)}") from error
         found = (header["size"], int(header["digest"], 16))
         if found != self.identity:
             raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
@@ -66,21 +69,35 @@ class Packed:
         return Encoded(str(self), files, header["is_folder"], found, table)
 
 
+def is_remote(path: str) -> bool:
+    """Whether this is the path of an object store."""
+    return "://" in path
+
+
 def read_record(path: str, number: int) -> bytes:
     """A record of an ArrayRecord file.
 
     Raises:
-      OSError: whatever the library, or the network under it, makes of what it finds.
+      ValueError: if the record is damaged.
+      DataError: if the file cannot be opened or the object store fails.
     """
     try:
-        content: bytes = _opened(path)[number]
+        status = None if is_remote(path) else os.stat(path)
+        shard = _opened(path, None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be opened: {one_line(error)}") from error
+    try:
+        content: bytes = shard[number]
     except (RuntimeError, ValueError, IndexError) as error:
-        raise OSError(one_line(error)) from error
+        if is_remote(path):
+            raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+        raise ValueError(one_line(error)) from error
     return content
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _opened(path: str) -> Any:
+def _opened(path: str, identity: tuple[int, int, int] | None) -> Any:
+    """The reader of a file; `identity` makes it another one when the file is another one."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     return ArrayRecordDataSource(path)
@@ -100,13 +117,15 @@ def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]
     """
     try:
         (length,) = _LENGTH.unpack_from(record)
-    except struct.error as error:
+        start = _LENGTH.size + length
+        header, files = json.loads(record[_LENGTH.size : start]), []
+        for name, size in header["files"]:
+            files.append((name, record[start : start + size]))
+            start += size
+    except (struct.error, KeyError, TypeError, ValueError) as error:
         raise ValueError("not a record of packed videos") from error
-    start = _LENGTH.size + length
-    header, files = json.loads(record[_LENGTH.size : start]), []
-    for name, size in header["files"]:
-        files.append((name, record[start : start + size]))
-        start += size
+    if start != len(record):
+        raise ValueError(f"a record of {len(record)} bytes should have {start}")
     return header, tuple(files)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.data import index
+from vidjax.data.opening import identity
 from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, to_record
 from vidjax.data.records import Source, Video
 from vidjax.errors import ConfigError, DataError
@@ -61,13 +62,14 @@ def pack(
     parts = {part: tuple(getattr(source, part)) for part in _PARTS}
     if any(video.frames is not None or video.packed is not None for videos in parts.values() for video in videos):
         raise ConfigError(f"pack: the videos of {source.name} are no files: they are packed already, or in memory")
+    folder = Path(os.path.realpath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"pack: {folder} exists and is not an empty folder")
     # Of each file all is asked, also where the source says that it is known: packed, it is read by its table.
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
         asked[part] = tuple(dataclasses.replace(video, exact_seek=False) for video in videos)
-    source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting)
+    source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting, advice="")
     todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
     done = {part: PackedPart() for part in _PARTS}
     rows: dict[str, list[list[Any]]] = {part: [] for part in _PARTS}
@@ -104,9 +106,9 @@ def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> 
         return {**row, "refused": video.refused}
     assert video.info is not None
     content, table = content_of(video.path), video.info.table
+    if identity(video.path) != video.info.identity:
+        raise DataError(f"pack: {video.path} has changed since it was inspected; give the command again")
     row["size"] = sum(len(each) for _, each in content)
-    if table is not None and table.identity[0] != row["size"]:
-        raise DataError(f"pack: {video.path} has changed while it was packed; try again")
     row |= {"digest": digest_of(content), "frames": video.info.frames, "fps": video.info.fps}
     row |= {"height": video.info.height, "width": video.info.width}
     header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
@@ -167,18 +169,22 @@ def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` that becomes it in the end; what an earlier, killed process left there is removed."""
-    unfinished = folder.with_name(f"{folder.name}.partial")
+    unfinished = folder.with_name(f".{folder.name}.vidjax-pack")
     unfinished.mkdir(parents=True, exist_ok=True)
     lock = os.open(unfinished, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        others = [left for left in unfinished.iterdir() if left.suffix != ".arrayrecord"]
+        if others:
+            raise ConfigError(f"pack: {unfinished} is in the way, and holds other files ({others[0].name})")
         for left in unfinished.iterdir():
             left.unlink()
         try:
             yield unfinished
             unfinished.replace(folder)
-        finally:
+        except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
+            raise
     except BlockingIOError as error:
         raise ConfigError(f"pack: another process is packing into {folder}") from error
     finally:

@@ -171,11 +171,13 @@ class _TrainingExample:
         return _Example(_crop(frames, top, left, clip.crop), video.label, index, True, failure)
 
 
-@functools.lru_cache(maxsize=4)  # threads that read ahead are in two epochs at once
+@functools.lru_cache(maxsize=16)  # threads that read ahead are in several epochs at once
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The numbers of the videos in the order of an epoch, int64 [count]."""
     # Grain's own shuffle takes 1 ms for an index where there are few videos.
-    return np.random.default_rng(np.random.SeedSequence(seed % 2**32, spawn_key=(epoch,))).permutation(count)
+    order = np.random.default_rng(np.random.SeedSequence(seed % 2**32, spawn_key=(epoch,))).permutation(count)
+    order.setflags(write=False)
+    return order
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ class VideoInfo:
       fps: frames per second as the container states it; None where it does not.
       height, width: of a frame as displayed, after rotation.
       table: `seeking.SeekTable`, by which frames are found faster; None where there is none.
+      identity: size and time of change (ns) of the file at that time; None where it was not noted.
     """
 
     frames: int
@@ -28,6 +29,7 @@ class VideoInfo:
     height: int
     width: int
     table: Any = dataclasses.field(default=None, compare=False, repr=False)
+    identity: tuple[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from vidjax.data.opening import one_line
-from vidjax.data.packed import DATASET, FORMAT, Packed, read_record
+from vidjax.data.packed import DATASET, FORMAT, Packed, is_remote, read_record
 from vidjax.data.records import Source, Video, VideoInfo
 from vidjax.errors import DataError
 
@@ -22,20 +22,25 @@ def load(*, root: str) -> Source:
     Raises:
       DataError: if there is no packed data set, or one of another version of vidjax.
     """
-    folder = (root if "://" in root else os.path.expanduser(root)).rstrip("/")
+    folder = (root if is_remote(root) else os.path.expanduser(root)).rstrip("/")
     path = f"{folder}/{DATASET}"
-    if "://" not in root and not os.path.isfile(path):
+    if not is_remote(root) and not os.path.isfile(path):
         raise DataError(f"packed: data.root={root} holds no {DATASET}; `python -m vidjax pack` makes a packed data set")
     try:
         content = json.loads(read_record(path, 0))
-    except (OSError, ValueError) as error:
-        raise DataError(f"packed: {path} cannot be read: {one_line(error)}") from error
-    if content["format"] != FORMAT:
-        raise DataError(f"packed: {path} has format {content['format']}, this vidjax reads {FORMAT}: pack it again")
+        found = content["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"packed: {path} is no list of packed videos: {one_line(error)}") from error
+    if found != FORMAT:
+        raise DataError(f"packed: {path} has format {found}, this vidjax reads {FORMAT}: pack it again")
     parts = {
         part: tuple(_video(folder, dict(zip(content["columns"], row, strict=True))) for row in content[part])
         for part in ("train", "validation", "test")
     }
+    shards = {video.packed.shard for videos in parts.values() for video in videos if video.packed is not None}
+    missing = [] if is_remote(root) else sorted(shard for shard in shards if not os.path.isfile(shard))
+    if missing:
+        raise DataError(f"packed: {len(missing)} of {len(shards)} shards are missing: {missing[0]}")
     mirror = content["mirror"]
     return Source(
         name=content["name"],
