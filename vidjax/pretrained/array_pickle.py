@@ -1,0 +1,115 @@
+"""Reading pickles of NumPy arrays without running what a stranger may have put into them.
+
+A pickle is a program that can call anything. Here it can build dictionaries, lists, tuples, strings and numbers, and
+call the three names that NumPy's arrays are pickled with; and not even these are NumPy's own, but stand-ins that check
+what they are given and make arrays of numbers alone.
+"""
+
+import math
+import os
+import pickle
+from typing import Any
+
+import numpy as np
+
+from vidjax.errors import DataError
+
+_KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """Reads a pickle of arrays of numbers in plain containers, of protocol 3 or 4.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      What was pickled, e.g. nested dictionaries of arrays.
+
+    Raises:
+      DataError: in one line, naming the file, if it cannot be read, is no whole pickle, or asks for anything else; of
+        what it asks for nothing is called or imported.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            return _built(_Unpickler(file).load())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except pickle.UnpicklingError as error:
+        raise DataError(f"{path}: refused: {error}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise DataError(f"{path}: is no pickle of arrays, or damaged ({type(error).__name__})") from error
+
+
+class _DType:
+    """Stands for `numpy.dtype`: called with a kind, e.g. "f4"; its state has the byte order in second place."""
+
+    def __init__(self, kind: Any, align: Any = False, copy: Any = True):
+        if kind not in _KINDS:
+            raise pickle.UnpicklingError(f"arrays of type {str(kind)[:40]!r} are not numbers")
+        self._kind, self._order = kind, "|"
+
+    def __setstate__(self, state: Any) -> None:
+        self._order = state[1]
+        if self._order not in ("<", ">", "|") or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("an array has a type of several fields")
+
+    def numpy(self) -> np.dtype:
+        """What it stands for."""
+        return np.dtype(self._order + self._kind)
+
+
+class _NDArray:
+    """Stands for `numpy.ndarray`, empty until its state comes: (version, shape, dtype, column-major, bytes)."""
+
+    array: np.ndarray
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, is_fortran, content = state
+        if not isinstance(dtype, _DType) or not isinstance(content, bytes) or not isinstance(shape, tuple):
+            raise pickle.UnpicklingError("an array is not made of bytes")
+        numbers = np.frombuffer(content, dtype.numpy())
+        if min(shape, default=0) < 0 or math.prod(shape) != numbers.size:
+            raise pickle.UnpicklingError(f"an array of shape {shape} has {numbers.size} elements")
+        self.array = numbers.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _reconstruct(kind: Any, shape: Any, letter: Any) -> _NDArray:
+    if kind is not _NDArray:
+        raise pickle.UnpicklingError("an array is of another class than numpy.ndarray")
+    return _NDArray()
+
+
+_ADMITTED = {
+    ("numpy", "ndarray"): _NDArray,
+    ("numpy", "dtype"): _DType,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,  # up to NumPy 1
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            wanted = f"{module}.{name}"[:80]
+            raise pickle.UnpicklingError(f"it asks for {wanted!r}, which no array of numbers needs") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to something outside of the file")
+
+
+def _built(content: Any) -> Any:
+    """The same with arrays in the place of what stands for them."""
+    match content:
+        case _NDArray():
+            return content.array
+        case dict():
+            return {key: _built(value) for key, value in content.items()}
+        case list() | tuple():
+            return type(content)(_built(value) for value in content)
+        case str() | bytes() | int() | float() | None:
+            return content
+    raise pickle.UnpicklingError(f"it holds a {type(content).__name__.lstrip('_')} beside its arrays")

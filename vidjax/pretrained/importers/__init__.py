@@ -1,0 +1,24 @@
+"""Weights of PyTorch models as variables of vidjax's modules: one file per layout of names.
+
+    module = create("slowfast_r50_8x8", num_classes=400)
+    variables = from_pyslowfast(module, read_checkpoint("SLOWFAST_8x8_R50.pyth"))
+
+Importers are pure functions of a module and of a flat mapping, name -> array. Every name is used and every parameter
+filled, or a `DataError` names the one that does not fit.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from vidjax.pretrained.importers.checkpoint import read_checkpoint
+from vidjax.pretrained.importers.pyslowfast import from_pyslowfast
+from vidjax.pretrained.importers.pytorchvideo import from_pytorchvideo
+from vidjax.pretrained.importers.torchvision import from_torchvision
+
+IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "pyslowfast": from_pyslowfast,
+    "pytorchvideo": from_pytorchvideo,
+    "torchvision": from_torchvision,
+}
+
+__all__ = ["IMPORTERS", "from_pyslowfast", "from_pytorchvideo", "from_torchvision", "read_checkpoint"]

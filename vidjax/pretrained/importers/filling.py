@@ -1,0 +1,102 @@
+"""Filling the variables of a module from arrays in PyTorch's layout, when the names of its layers are known."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from vidjax.errors import ConfigError, DataError
+
+# The name of a layer (without ".weight") for the path of a layer in the module, e.g. ("stem", "conv").
+NameLayer = Callable[[tuple[str, ...]], str]
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Of PyTorch's array, in the order of ours: [O, I, T, H, W] to [T, H, W, I, O], [O, I] to [I, O].
+_AXES = {5: (2, 3, 4, 1, 0), 2: (1, 0), 1: (0,)}
+
+
+class Entry(NamedTuple):
+    """One variable and its counterpart.
+
+    Attributes:
+      leaf: path of the variable, e.g. ("params", "stem", "conv", "kernel").
+      name: of the parameter in the checkpoint, e.g. "s1.pathway0_stem.conv.weight".
+      shape: in the checkpoint.
+      axes: of the parameter, in the order of the variable.
+      dtype: of the variable.
+    """
+
+    leaf: tuple[str, ...]
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    dtype: Any
+
+
+def entries(module: nn.Module, name_layer: NameLayer) -> list[Entry]:
+    """The counterpart of every variable of a module that takes clips."""
+    rgb = jnp.zeros((1, 2 * getattr(module, "alpha", 1), 32, 32, 3))  # no variable depends on the size
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), rgb=rgb))
+    result = []
+    for leaf, variable in traverse_util.flatten_dict(shapes).items():
+        axes = _AXES[variable.ndim]
+        shape = tuple(variable.shape[axes.index(axis)] for axis in range(variable.ndim))
+        name = f"{name_layer(leaf[1:-1])}.{_LEAVES[leaf[-1]]}"
+        result.append(Entry(leaf, name, shape, axes, variable.dtype))
+    return result
+
+
+def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameLayer) -> dict[str, Any]:
+    """The variables of a module from a checkpoint.
+
+    Args:
+      module: SlowFast, for example.
+      weights: all parameters and running statistics, by name, in PyTorch's layout. "num_batches_tracked" is ignored.
+      name_layer: of the layout.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      DataError: names the first parameter that is missing, of another shape or kind, or not the module's.
+    """
+    table = entries(module, name_layer)
+    missing = [entry.name for entry in table if entry.name not in weights]
+    if missing:
+        raise DataError(f"parameter {missing[0]!r} is missing from the checkpoint{_and_more(missing)}")
+    expected = {entry.name for entry in table}
+    unexpected = [n for n in weights if n not in expected and n.rpartition(".")[2] != "num_batches_tracked"]
+    if unexpected:
+        kind = type(module).__name__
+        raise DataError(f"parameter {unexpected[0]!r} is unexpected: {kind} has none like it{_and_more(unexpected)}")
+    return traverse_util.unflatten_dict({entry.leaf: _variable(entry, weights[entry.name]) for entry in table})
+
+
+def check_module(module: nn.Module, *kinds: type[nn.Module]) -> None:
+    """Refuses a module that the layout has no names for.
+
+    Raises:
+      ConfigError: says which modules it has names for.
+    """
+    if not isinstance(module, kinds):
+        known = " and ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"these checkpoints fit {known}, not {type(module).__name__}")
+
+
+def _variable(entry: Entry, value: np.ndarray) -> np.ndarray:
+    value = np.asarray(value)
+    if value.shape != entry.shape:
+        raise DataError(
+            f"parameter {entry.name!r} has shape {value.shape} in the checkpoint, {entry.shape} in the model"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise DataError(f"parameter {entry.name!r} holds {value.dtype}, not floating-point numbers")
+    return np.ascontiguousarray(value.transpose(entry.axes), entry.dtype)
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

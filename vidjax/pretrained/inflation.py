@@ -1,0 +1,60 @@
+"""Inflation: a network for videos from the weights of one for images (Carreira & Zisserman 2017, section 2.4)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from vidjax.errors import DataError
+
+Path = tuple[str, ...]
+
+
+def inflate(
+    params_2d: Mapping[str, Any], params_3d: Mapping[str, Any], name_of: Callable[[Path], Path] = lambda path: path
+) -> dict[str, Any]:
+    """Repeats kernels over time and divides them by their extent in time; takes other arrays as they are.
+
+        kernel_3d[t, y, x, i, o] = kernel_2d[y, x, i, o] / T,   t = 0 .. T - 1
+
+    So a video of equal frames gives the responses that the frame gives in the network for images, wherever the network
+    for videos does not see its padding in time.
+
+    Args:
+      params_2d: of the network for images, nested names -> arrays; its kernels are [H, W, I, O]. All are used: leave
+        out what the other network has not, such as a classifier for other classes.
+      params_3d: what is to be filled, nested names -> anything with `shape` and `dtype`, such as the parameters that
+        `jax.eval_shape` gives of `module.init`; kernels [T, H, W, I, O]. Batch statistics are inflated in the same way.
+      name_of: path in `params_3d` -> path in `params_2d`, e.g. ("stem", "conv", "kernel").
+
+    Returns:
+      NumPy arrays, nested as `params_3d`.
+
+    Raises:
+      DataError: names a parameter that is missing, not used or of a shape that does not fit.
+    """
+    flat, targets = traverse_util.flatten_dict(dict(params_2d)), traverse_util.flatten_dict(dict(params_3d))
+    names = {path: name_of(path) for path in targets}
+    filled = {}
+    for path, target in targets.items():
+        if names[path] not in flat:
+            raise DataError(f"parameter {_text(path)}: the 2D network has no {_text(names[path])}")
+        filled[path] = _inflated(path, np.asarray(flat[names[path]]), target)
+    unused = flat.keys() - set(names.values())
+    if unused:
+        raise DataError(f"parameter {min(map(_text, unused))} of the 2D network is not used by the 3D one")
+    return traverse_util.unflatten_dict(filled)
+
+
+def _inflated(path: Path, array: np.ndarray, target: Any) -> np.ndarray:
+    shape = tuple(target.shape)
+    if array.shape == shape:
+        return np.array(array, target.dtype)
+    if array.ndim != 4 or len(shape) != 5 or array.shape != shape[1:]:
+        raise DataError(f"parameter {_text(path)} has shape {array.shape} in the 2D network, {shape} in the 3D one")
+    return np.broadcast_to(array / shape[0], shape).astype(target.dtype)
+
+
+def _text(path: Path) -> str:
+    return repr("/".join(path))
