@@ -1,13 +1,12 @@
 r"""SlowFast (Feichtenhofer et al. 2019), and the networks of one pathway that it compares with.
 
 python launch.py --config=configs/slowfast.py
-    The embedded data set `motion`: slowfast_r18_small, 16 frames, of which the slow pathway sees 4. 2 CPU cores:
-    TIME_MOTION. Gives ACC_MOTION (chance 12.5%).
+    The embedded data set `motion`: slowfast_r18_small, 16 frames, of which the slow pathway sees 4. Half an hour
+    on 2 CPU cores (XLA's 3D convolutions are slow there). Not yet run to its end.
 
 python launch.py --config=configs/slowfast.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    The same network on 64 -> 56 pixels. What it gives on the 176 clips of 8 classes that the tests use stands in the
-    README.
+    The same network on 64 -> 56 pixels. Not yet run to its end.
 
 python launch.py --config=configs/slowfast.py:kinetics --config.data.root=k400 \
     --config.data.annotations=k400/annotations --config.data.allow_missing=True

@@ -12,6 +12,7 @@ from benchmarks import report
 from tests.reporting import run_directory
 from vidjax.cli import collect, readme
 from vidjax.errors import ConfigError, DataError
+from vidjax.pretrained import zero_shot
 from vidjax.reporting.readme import difference, regenerate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,25 @@ def test_the_tables_of_a_benchmark_are_shown(page, capsys):
     text = page.read_text()
     assert "**Reading**" in text and "| none | 12 (10 to 13) |" in text
     assert "2 videos; hardware: CPU, " in text and f"numpy {numpy.__version__}; code: " in text and "absent" not in text
+
+
+def test_published_weights_are_shown(page):
+    page.write_text("<!-- results: pretrained/x -->\n<!-- end -->\n")
+    with pytest.raises(DataError, match=r"x\.json: no such file"):
+        call(readme, "--file", page)
+    clips = {
+        f"{name}/v_{name}_g0{group}_c01.avi": {"label": label, "top5": [best, label], "mapped": label}
+        for name, label, best in (("A", "squat", "squat"), ("B", "lunge", "yoga"))
+        for group in (1, 2)
+    }
+    protocol = {"weights": "w", "frames": 64, "fps": 25.0, "position": "middle", "views": 1}
+    content = {"protocol": protocol, "summary": zero_shot.summarise(clips), "clips": clips}
+    (page.parent / "results" / "pretrained").mkdir()
+    (page.parent / "results" / "pretrained" / "x.json").write_text(json.dumps(content))
+    assert call(readme, "--file", page) == 0
+    text = page.read_text()
+    assert "| squat | 2 | 100.0 | 100.0 | - |" in text and "| lunge | 2 | 0.0 | 100.0 | yoga 2 |" in text
+    assert "| all | 4 | 50.0 (" in text and "the 64 frames in the middle of each clip at 25 fps" in text
 
 
 def test_a_result_that_belongs_to_no_run_is_an_error(page):

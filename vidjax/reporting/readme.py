@@ -142,3 +142,40 @@ def benchmark_block(path: Path) -> str:
     code = f"code: {content['commit']}, {content['date']}"
     parts.append(f"<sub>{content['about']}; hardware: {content['hardware']}; {versions}; {code}.</sub>\n")
     return "\n".join(parts)
+
+
+def pretrained_block(path: Path) -> str:
+    """The Markdown of published weights on clips that they were not trained on.
+
+    Args:
+      path: the JSON file that `python -m vidjax.pretrained.zero_shot` wrote.
+
+    Raises:
+      DataError: if there is none, or it is not finished.
+    """
+    content = files.read_json(path)
+    if not content or not content["summary"]:
+        raise DataError(
+            f"{path}: no such file, or no finished one; run python -m vidjax.pretrained.zero_shot --out {path}"
+        )
+    summary, protocol = content["summary"], content["protocol"]
+    rows = []
+    for name, of_class in summary["per_class"].items():
+        others = {label: count for label, count in of_class["predicted"].items() if label != name}
+        confused = ", ".join(f"{label} {count}" for label, count in others.items()) or "-"
+        correct = (tables.percent(of_class[key] / of_class["clips"]) for key in ("all_top1", "mapped_top1"))
+        rows.append((name, str(of_class["clips"]), *correct, confused))
+    interval = {
+        key: " to ".join(map(tables.percent, summary[f"{key}_interval"])) for key in ("all_top1", "mapped_top1")
+    }
+    totals = (f"{tables.percent(summary[key])} ({interval[key]})" for key in ("all_top1", "mapped_top1"))
+    rows.append(
+        ("all", tables.video_count({"videos": summary["clips"], "failed_videos": summary["failed"]}), *totals, "-")
+    )
+    heads = ["class", "clips", "top-1 % of all classes", f"top-1 % of these {len(summary['classes'])}", "taken for"]
+    caption = (
+        f"{protocol['weights']}, not trained further; the {protocol['frames']} frames in the {protocol['position']} of"
+        f" each clip at {protocol['fps']:g} fps, centre crop; in brackets 95% of a bootstrap over (class, group);"
+        f" top-5 of all classes {tables.percent(summary['all_top5'])}%."
+    )
+    return f"{tables.to_markdown(pd.DataFrame(rows, columns=heads))}\n<sub>{caption}</sub>\n"
