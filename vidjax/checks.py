@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from vidjax import configuration, options
 from vidjax.data import reading
 from vidjax.data.records import Source
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.models.output import Output
 from vidjax.training import monitor, parallel, recipe, weights
@@ -147,7 +147,8 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
         name, reason = next(iter(bad.items()))
         raise DataError(
             f"{len(bad)} of {len(source.train)} training videos cannot be read, more than"
-            f" data.max_bad_fraction={limit:g} allows; e.g. {name}: {reason} (python -m vidjax check-data lists them)"
+            f" data.max_bad_fraction={limit:g} allows; e.g. {printable(name)}: {reason}"
+            " (python -m vidjax check-data lists them)"
         )
 
 

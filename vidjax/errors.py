@@ -27,5 +27,9 @@ class VideoError(DataError):
         self.reason = reason
 
     def __str__(self) -> str:
-        path = self.path if self.path.isprintable() else ascii(self.path)  # one line, whatever a file is called
-        return f"{path}: {self.reason}"
+        return f"{printable(self.path)}: {self.reason}"
+
+
+def printable(name: str) -> str:
+    """A name on one line, whatever a file is called."""
+    return name if name.isprintable() else ascii(name)

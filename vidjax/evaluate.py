@@ -18,7 +18,7 @@ from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
 from vidjax.run import Run, check_data_card, device_description, prepare
@@ -167,7 +167,7 @@ def evaluate_test_part(
     page = report.write(workdir)
     terminal.table(tables.result_row(result))
     for failure in scored["failed"]:
-        terminal.say(f"not read: {failure['id']}: {failure['reason']}")
+        terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
     terminal.say(f"report: {page}")
     return result
 

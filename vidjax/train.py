@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from vidjax import checks, configuration, evaluate, files
 from vidjax.data.pipeline import training_batches
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
 from vidjax.run import Run, check_data_card, prepare, refused, write_data_card
@@ -140,7 +140,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
         )
     for number, (name, reason) in enumerate(replaced.items()):
         if number < _NAMED:
-            terminal.say(f"another video stood in the place of {name}: {reason}")
+            terminal.say(f"another video stood in the place of {printable(name)}: {reason}")
     if len(replaced) > _NAMED:
         terminal.say(f"and in that of {len(replaced) - _NAMED} others (python -m vidjax check-data lists them)")
     return weights.Trained(state, watched, seconds_before + time.monotonic() - started, replaced)

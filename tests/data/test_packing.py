@@ -192,6 +192,7 @@ def test_what_cannot_be_read_is_listed_and_named(videos, damaged, tmp_path):
     ours, theirs, done = of_files([videos[0].path, damaged.path], tmp_path)
     assert done["train"].videos == 1 and list(done["train"].refused) == ["1"]
     assert theirs.train[1].refused == ours.train[1].refused
+    assert indexed(theirs) == theirs, "nothing is looked for again"
     with data.evaluation_batches(theirs.train, CLIP, Views(1), batch_size=2) as batches:
         assert [list(batch.mask) for batch in batches] == [[True, False]]
         assert list(batches.failed) == ["1"]

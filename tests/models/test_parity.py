@@ -66,7 +66,7 @@ class Case:
     shape: tuple[int, ...]
 
 
-def slowfast_case(name, build, rules=SLOWFAST, shape=(2, 32, 64, 64), **options):
+def slowfast_case(name, build, rules=SLOWFAST, shape=(1, 32, 64, 64), **options):
     return Case(name, options, build, lambda module, state, _: from_pyslowfast(module, state), rules, shape)
 
 
@@ -284,7 +284,7 @@ def test_the_names_of_pytorchvideo_give_the_same_variables(case):
     assert set(known[case.name]) <= renamed.keys()
 
 
-@each("slowfast_4x16", "slowfast_r18", "fast", "c2d_r50", "r3d_18", "r2plus1d_18")
+@each("slowfast_r18", "c2d_r50", "r2plus1d_18")
 def test_importers_make_exactly_the_variables_of_the_module(case):
     module, variables, peer, rgb, _ = prepared(case)
     wanted = jax.eval_shape(lambda: module.init(jax.random.key(0), rgb=rgb))
@@ -383,7 +383,7 @@ class Intruder:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
 def test_a_checkpoint_cannot_run_code(tmp_path, save):
     path, trace = tmp_path / "model.pyth", tmp_path / "trace"
     save({"model_state": {"weight": Intruder(trace)}}, path)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from vidjax import files
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
 from vidjax.reporting import report, tables, terminal
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     table.insert(0, "run", [*(folder.name for folder in folders), "ensemble"])
     terminal.table(table)
     for failure in scored["failed"]:
-        terminal.say(f"not read: {failure['id']}: {failure['reason']}")
+        terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
     terminal.say(f"report: {report.write(out)}")
     return 0
 

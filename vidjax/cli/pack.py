@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, printable
 from vidjax.reporting import terminal
 
 _SHOWN = 10  # refused videos
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     terminal.table(pd.DataFrame(rows, columns=["part", "videos", "shards", "MB", "refused"]), str(arguments.out))
     refused = [(identity, reason) for part in done.values() for identity, reason in part.refused.items()]
     for identity, reason in refused[:_SHOWN]:
-        terminal.say(f"warning: {identity} is not packed: {reason}")
+        terminal.say(f"warning: {printable(identity)} is not packed: {reason}")
     if len(refused) > _SHOWN:
         terminal.say(f"warning: and {len(refused) - _SHOWN} more; `python -m vidjax check-data` lists them")
     terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}")

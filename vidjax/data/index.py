@@ -118,7 +118,8 @@ def indexed(
 
 
 def _is_asked(video: Video) -> bool:
-    return video.frames is None and video.packed is None and not video.exact_seek
+    known = video.exact_seek or video.packed is not None or video.refused is not None
+    return video.frames is None and not known
 
 
 def write_csv(path: Path, records: Iterable[FileRecord]) -> None:

@@ -24,7 +24,6 @@ class Preprocessing:
     Attributes:
       crop: side of the square that the model sees, in pixels: cut at random from what the host
         delivers in training, from its centre in evaluation. None: all of it.
-      evaluation_crop: of the square in evaluation, where it is another one.
       flip: mirror half of the training clips.
       mirror: the data source's rule for flips; a permutation exchanges the labels with the flip.
       warp: rotation, zoom and shift in training, of all that the host delivers, before the crop.
@@ -33,10 +32,10 @@ class Preprocessing:
       mixing: mixup and cutmix in training.
       mean, std: a pixel value p in 0..255 becomes (p - mean) / std.
       dtype: of the result.
+      evaluation_crop: side of the square in evaluation, where it is another one.
     """
 
     crop: int | None = None
-    evaluation_crop: int | None = None
     flip: bool = False
     mirror: Mirror = None
     warp: Warp = dataclasses.field(default_factory=Warp)
@@ -46,6 +45,7 @@ class Preprocessing:
     mean: float = 0.0
     std: float = 1.0
     dtype: Any = jnp.float32
+    evaluation_crop: int | None = None
 
     def __post_init__(self):
         if self.flip:
