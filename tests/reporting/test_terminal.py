@@ -1,5 +1,6 @@
 import io
 import itertools
+import logging
 
 import pandas as pd
 import pytest
@@ -129,3 +130,17 @@ def test_parameter_overview_has_totals(capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-1].split() == ["total", "3,100", "200,100"]
     assert lines[2].split() == ["conv1", "(24,", "24,", "24)", "3,000", "200,000"]
+
+
+def test_warnings_are_shown_though_the_root_logger_is_quiet(capsys, monkeypatch):
+    root, ours = logging.getLogger(), logging.getLogger("vidjax")
+    before = (root.level, ours.level, list(ours.handlers), ours.propagate)
+    try:
+        root.setLevel(logging.ERROR)  # as launch.py does
+        terminal.show_warnings()
+        logging.getLogger("vidjax.data.cache").warning("the memory cache is full")
+        assert capsys.readouterr().out == "warning: the memory cache is full\n"
+    finally:
+        root.setLevel(before[0])
+        ours.setLevel(before[1])
+        ours.handlers[:], ours.propagate = before[2], before[3]

@@ -23,7 +23,7 @@ from vidjax.errors import VideoError
 Verdict = Literal["ok", "slow", "refused"]
 
 # Of what an inspection finds; raise the number with every change of its rules, and files are inspected again.
-VERSION = f"2-av{av.__version__}"
+VERSION = f"3-av{av.__version__}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,11 +165,14 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
 
 def _container(file: VideoFile, *, as_it_lies: bool) -> Any:
     options = {"format_whitelist": _CONTAINERS}
+    # Titles and other tags are in any encoding, and of no interest here.
     if isinstance(file, Encoded):
-        return av.open(_Stream(file, seekable=not as_it_lies), options=options, buffer_size=_BUFFER)
+        stream = _Stream(file, seekable=not as_it_lies)
+        return av.open(stream, options=options, buffer_size=_BUFFER, metadata_errors="ignore")
     if as_it_lies:
         options["seekable"] = "0"
-    return av.open("file:" + file, options=options)  # "file:" keeps a colon in a name from being read as a protocol
+    # "file:" keeps a colon in a name from being read as a protocol.
+    return av.open("file:" + file, options=options, metadata_errors="ignore")
 
 
 class _Stream(io.BytesIO):

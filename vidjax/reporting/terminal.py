@@ -44,6 +44,7 @@ class _Warnings(logging.Handler):
 def show_warnings() -> None:
     """Prints what vidjax logs as plain lines."""
     logger = logging.getLogger("vidjax")
+    logger.setLevel(logging.WARNING)  # whatever the root logger's is: launch.py quiets that one for Orbax's sake
     if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
         logger.addHandler(_Warnings())
         logger.propagate = False
