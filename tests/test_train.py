@@ -108,6 +108,17 @@ def test_a_directory_with_another_config_is_refused(finished, toy_folder):
         train.train_and_evaluate(toy_config(toy_folder, seed=1), finished[0])
 
 
+def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_path):
+    workdir, result = finished
+    shutil.copytree(toy_folder, tmp_path / "moved")
+    moved = toy_config(tmp_path / "moved")
+    assert train.train_and_evaluate(moved, workdir) == result
+    assert evaluate.evaluate(moved, workdir)["video_top1"] == result["video_top1"]
+    (tmp_path / "moved" / "dark" / "dark0.avi").unlink()
+    with pytest.raises(DataError, match="was trained on other videos"):
+        train.train_and_evaluate(moved, workdir)
+
+
 def test_eval_mode_gives_the_same_accuracies(finished, toy_folder):
     workdir, result = finished
     again = evaluate.evaluate(toy_config(toy_folder), workdir)

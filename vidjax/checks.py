@@ -148,7 +148,7 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
         raise DataError(
             f"{len(bad)} of {len(source.train)} training videos cannot be read, more than"
             f" data.max_bad_fraction={limit:g} allows; e.g. {printable(name)}: {reason}"
-            " (python -m vidjax check-data lists them)"
+            " (python -m vidjax check-data PATH lists them)"
         )
 
 

@@ -359,19 +359,33 @@ def hash_of(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, places: bool = True) -> list[str]:
     """Returns "key: old -> new" for each key whose value differs between two nested configs.
 
     Keys that change no number of a run (reading threads, cache) are left out; absent counts as None.
+
+    Args:
+      old, new: the configs.
+      places: also keys that only say where the data lie: whether these are the same, `Source.fingerprint` tells.
     """
     old, new = flatten(old), flatten(new)
+    left_out = _FREE_KEYS if places else _FREE_KEYS | _place_keys(old, new)
     lines = []
-    for key in sorted((old.keys() | new.keys()) - _FREE_KEYS):
+    for key in sorted((old.keys() | new.keys()) - left_out):
         # Through JSON, where tuples are lists and floats are written alike.
         before, after = (json.dumps(side.get(key)) for side in (old, new))
         if before != after:
             lines.append(f"{key}: {before} -> {after}")
     return lines
+
+
+def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Keys of two flat configs that say where the data lie; with one packed, all that chose what was packed, too."""
+    keys = {"data.root", "data.splits", "data.annotations"}
+    if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
+        given = {key for key in old.keys() | new.keys() if key.startswith("data.")}
+        keys |= given - {f"data.{key}" for key in _PIPELINE_KEYS - {"name"}} - {"data.mirror"}
+    return keys
 
 
 # ------------------------------------------------------------------------------- what a config describes

@@ -66,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     stored = files.read_json(workdir / "config.json")
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
-    changes = configuration.differences(stored, config.to_dict())
+    changes = configuration.differences(stored, config.to_dict(), places=False)
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
         raise ConfigError(
@@ -75,7 +75,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         )
     # Statistics of batch normalisation are those of training clips.
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
-    check_data_card(run, workdir)
+    check_data_card(run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
     watched = run.new_monitor()

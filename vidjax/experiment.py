@@ -4,16 +4,14 @@ Each run is a process of its own, `launch.py --config=... --workdir=DIR/runs/NAM
 a flag of one cannot touch another. The same command again runs only what is not finished.
 """
 
-import contextlib
 import fnmatch
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +23,7 @@ from vidjax.evaluation import ensemble
 from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, ensembles_of, load, runs_of
 from vidjax.reporting import comparison, tables, terminal
 from vidjax.reporting.tables import duration
+from vidjax.termination import terminate_as_exit
 
 LAUNCHER = ROOT / "launch.py"
 
@@ -53,24 +52,6 @@ def _set_aside(folder: Path) -> Path:
     replaced.mkdir(exist_ok=True)
     number = next(i for i in itertools.count(1) if not (replaced / f"{folder.name}-{i}").exists())
     return folder.rename(replaced / f"{folder.name}-{number}")
-
-
-@contextlib.contextmanager
-def _terminate_as_exit() -> Iterator[None]:
-    """A terminated runner leaves through its `finally` clauses, which stop the run that is going on."""
-
-    def leave(signum: int, frame: Any) -> None:
-        sys.exit(128 + signum)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever owns the process decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _call(command: Sequence[str], log: Path) -> int:
@@ -218,7 +199,7 @@ def run(
     errors = {}
     started = time.monotonic()
     table = write_tables(experiment, runs, workdir)
-    with _terminate_as_exit():
+    with terminate_as_exit():
         for number, each in enumerate(waiting, start=1):
             folder = workdir / "runs" / each.name
             terminal.say(f"run {number} of {len(waiting)}: {each.name} (output in {folder / 'log.txt'})")

@@ -257,16 +257,28 @@ def write_data_card(run: Run, workdir: Path) -> None:
     files.write_json(workdir / "data.json", {"name": source.name, "fingerprint": source.fingerprint(), **parts})
 
 
-def check_data_card(run: Run, workdir: Path) -> None:
+def check_place(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a finished run whose data now lie elsewhere, unless they are the same: its result is not trained anew.
+
+    Raises:
+      DataError: as `check_data_card`.
+    """
+    stored = files.read_json(workdir / "config.json")
+    finished = (workdir / "result.json").exists()
+    if stored is not None and finished and configuration.differences(stored, config.to_dict()):
+        check_data_card(configuration.source(config), workdir)
+
+
+def check_data_card(source: Source, workdir: Path) -> None:
     """Refuses data other than those that the run in `workdir` was trained on: training videos could be tested.
 
     Raises:
       DataError: naming what differs.
     """
     card = files.read_json(workdir / "data.json")
-    if card is None or card["fingerprint"] == run.source.fingerprint():
+    if card is None or card["fingerprint"] == source.fingerprint():
         return
-    parts = {part: f"{card[part]} -> {len(getattr(run.source, part))}" for part in ("train", "validation", "test")}
+    parts = {part: f"{card[part]} -> {len(getattr(source, part))}" for part in ("train", "validation", "test")}
     raise DataError(
         f"{workdir} was trained on other videos, labels or parts of {card['name']}"
         f" (videos: {', '.join(f'{part} {change}' for part, change in parts.items())}):"

@@ -15,7 +15,7 @@ from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
-from vidjax.run import Run, check_data_card, prepare, refused, write_data_card
+from vidjax.run import Run, check_data_card, check_place, prepare, refused, write_data_card
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
@@ -45,12 +45,13 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     _check_directory(config, workdir)
     with _lock(workdir):
+        check_place(config, workdir)
         finished = _finished(workdir)
         if finished is not None:
             return finished
         run = prepare(config)
         if _has_checkpoint(workdir):
-            check_data_card(run, workdir)
+            check_data_card(run.source, workdir)
         else:
             write_data_card(run, workdir)
         files.write_text(workdir / "config.json", configuration.to_json(config))
@@ -142,7 +143,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
         if number < _NAMED:
             terminal.say(f"another video stood in the place of {printable(name)}: {reason}")
     if len(replaced) > _NAMED:
-        terminal.say(f"and in that of {len(replaced) - _NAMED} others (python -m vidjax check-data lists them)")
+        terminal.say(f"and in that of {len(replaced) - _NAMED} others (python -m vidjax check-data PATH lists them)")
     return weights.Trained(state, watched, seconds_before + time.monotonic() - started, replaced)
 
 
@@ -224,7 +225,7 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     stored = files.read_json(workdir / "config.json")
     if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
         return  # an attempt that got nowhere holds nothing that could be lost
-    changes = configuration.differences(stored, config.to_dict()) if stored is not None else []
+    changes = configuration.differences(stored, config.to_dict(), places=False) if stored is not None else []
     if changes:
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
@@ -285,10 +286,16 @@ def _show(run: Run, workdir: Path) -> None:
         terminal.say(f"  note: {note}")
     need = run.cache_need() if run.cache is not None else None
     if need is not None:
+        bound = run.config.data.cache_gigabytes
         terminal.say(
             f"  cache: {need / 1e9:.2f} GB {'on disk' if run.config.data.cache == 'disk' else 'in memory'} hold all"
-            f" videos at their size for clips (data.cache_gigabytes={run.config.data.cache_gigabytes:g})"
+            f" videos at their size for clips (data.cache_gigabytes={bound:g})"
         )
+        if need > bound * 1e9:
+            terminal.say(
+                f"  warning: that is more than data.cache_gigabytes={bound:g}: about {1 - bound * 1e9 / need:.0%} of"
+                " the videos are decoded at every use; raise it where there is room"
+            )
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"
         f" ({run.total_steps / run.steps_per_epoch:.1f} epochs), {run.form.name} on {len(run.form.devices)} device(s)"

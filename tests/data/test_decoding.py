@@ -173,3 +173,12 @@ def test_a_tag_that_is_not_utf8_is_of_no_interest(tmp_path):
     assert b"M?ller" in content
     path.write_bytes(content.replace(b"M?ller", b"M\xfcller"))
     assert read_frames(str(path), [0, 2]).shape == (2, 24, 32, 3)
+
+
+def test_arguments_that_make_no_sense_are_named(toy_folder):
+    path = toy_folder / "dark" / "dark0.avi"
+    with pytest.raises(ValueError, match=r"size \(0, 0\): give"):
+        read_frames(path, [0], (0, 0))
+    with pytest.raises(TypeError, match="float"):
+        read_frames(path, [0.5])
+    assert probe(path) == probe(str(path))

@@ -38,12 +38,16 @@ def unruly(monkeypatch, tmp_path):
                     ctypes.string_at(0)
                 if name.startswith("eats"):
                     bytearray(4 * 10**9)
+                if name.startswith("long"):
+                    for _ in range(300):
+                        time.sleep(0.01)
+                        yield None
                 print("noise")
                 for _ in range(3):
                     yield None
                 yield FileRecord(path, 1, 1, "ok", frames=5)
 
-            guard.inspect = inspect
+            guard.inspect, guard._BEAT = inspect, 0.2
             guard._serve()
             """
         )
@@ -124,3 +128,11 @@ def test_children_end_with_their_parent(tmp_path):
         if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; nobody waits for it here
             return
     pytest.fail("a child outlives its parent")
+
+
+@pytest.mark.parametrize("pace, verdict", [(20.0, "ok"), (10_000.0, "refused")])
+def test_a_long_video_gets_more_time_than_a_slow_one(unruly, tmp_path, monkeypatch, pace, verdict):
+    monkeypatch.setattr(guard, "_PATIENCE", 1.0)
+    monkeypatch.setattr(guard, "_LEAST_PACE", pace)
+    (record,) = guard.guarded([str(tmp_path / "long")], 1)
+    assert record.verdict == verdict

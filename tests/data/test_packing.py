@@ -27,7 +27,7 @@ from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip, Views
 from vidjax.data.disk_cache import DiskCache
 from vidjax.data.index import indexed
-from vidjax.data.packed import DATASET, to_record
+from vidjax.data.packed import DATASET, check_answer, to_record
 from vidjax.data.packing import pack
 from vidjax.data.records import Source, Video
 from vidjax.data.sources import folder, motion, packed
@@ -299,6 +299,8 @@ def test_the_verb(toy_folder, damaged, tmp_path, capsys, monkeypatch):
     assert "--config.data.name=packed --config.data.root=out" in printed
     total = sum(len(getattr(packed.load(root="out"), part)) for part in ("train", "validation", "test"))
     assert total == 25
+    assert main(["check-data", "out"]) == 1
+    assert "refused: dark/broken: cannot be decoded" in capsys.readouterr().out
     assert main(["pack", "gs://bucket/x", *config]) == 1 and "copy it to the object store" in capsys.readouterr().err
     assert main(["pack", "out", *config]) == 1 and "is not an empty folder" in capsys.readouterr().err
 
@@ -361,3 +363,36 @@ def test_a_full_disk_is_said_in_one_line(source, tmp_path, monkeypatch):
 def test_the_list_is_one_record_of_json(packed_folder):
     content = json.loads(ArrayRecordReader(str(packed_folder / DATASET)).read([0])[0])
     assert content["format"] == 1 and len(content["train"][0]) == len(content["columns"])
+
+
+def test_the_rule_for_mirror_images_can_be_given(packed_folder):
+    assert packed.load(root=str(packed_folder)).mirror is None
+    assert packed.load(root=str(packed_folder), mirror="invariant").mirror == "invariant"
+    with pytest.raises(ConfigError, match="data.mirror is 'no'"):
+        packed.load(root=str(packed_folder), mirror="no")
+
+
+def test_a_record_is_read_without_its_data_set(source, packed_folder):
+    reader = ArrayRecordReader(str(packed_folder / "train-00000.arrayrecord"))
+    video = data.encoded(reader.read([0])[0])
+    frames = data.read_frames(video, [3, 1], (20, 24))
+    np.testing.assert_array_equal(frames, data.read_frames(Path(source.train[0].path), [3, 1], (20, 24)))
+
+
+def test_a_shard_that_is_a_pipe_is_refused(copied):
+    video = packed.load(root=str(copied)).train[0]
+    Path(video.packed.shard).unlink()
+    os.mkfifo(video.packed.shard)
+    with pytest.raises(DataError, match="is not a regular file"):
+        reading.read_frames(video, [0])
+
+
+def test_a_store_that_does_not_answer_is_given_up():
+    with pytest.raises(DataError, match="did not answer within 0 s: check the network"):
+        check_answer("gs://bucket/dataset.arrayrecord", seconds=0.01)
+
+
+def test_a_mount_point_is_refused(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(ConfigError, match="is a mount point"):
+        pack(source, tmp_path / "toy")

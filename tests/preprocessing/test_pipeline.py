@@ -43,6 +43,13 @@ def test_nothing_but_normalisation_by_default():
     np.testing.assert_array_equal(label, batch.label)
 
 
+def test_evaluation_may_see_a_larger_square_than_training():
+    batch = batch_of()
+    pipeline = Preprocessing(crop=6, evaluation_crop=8)
+    assert pipeline.training(batch, KEY)[0]["rgb"].shape[2:4] == (6, 6)
+    np.testing.assert_array_equal(pipeline.evaluation(batch)["rgb"], batch.inputs["rgb"][:, :, 1:9, 1:9])
+
+
 def test_evaluation_cuts_the_centre_and_draws_nothing():
     batch = batch_of()
     inputs = EVERYTHING.evaluation(batch)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from vidjax.configuration import config_overrides
 from vidjax.errors import VidjaxError
+from vidjax.termination import terminate_as_exit
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
@@ -26,7 +27,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status: 0, or 1 after an error that the user can mend."""
+    """Runs one verb; returns its exit status: 0, 1 after an error that the user can mend, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in argv if word in VERBS), None)
     parser = argparse.ArgumentParser(prog="python -m vidjax", description="What vidjax does besides training.")
@@ -40,10 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
     arguments, rest = parser.parse_known_args(argv)
     try:
-        return _module(arguments.verb).run(arguments, config_overrides(rest))
+        with terminate_as_exit():
+            status: int = _module(arguments.verb).run(arguments, config_overrides(rest))
+            return status
     except VidjaxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{arguments.verb}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _module(verb: str) -> ModuleType:

@@ -9,7 +9,7 @@ Examples:
   python -m vidjax check-data UCF-101
   python -m vidjax check-data my_videos clip.mp4 --out index.csv
 
-Exit status 1 if anything is refused.
+Of a folder that `pack` made it tells what was refused then. Exit status 1 if anything is refused.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import pandas as pd
 from vidjax.data import index
 from vidjax.data.discovery import videos_below
 from vidjax.data.inspection import FileRecord
-from vidjax.errors import ConfigError, DataError
+from vidjax.data.packed import DATASET
+from vidjax.data.sources import packed
+from vidjax.errors import ConfigError, DataError, printable
 from vidjax.reporting import terminal
 
 
@@ -40,6 +42,10 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError("check-data takes no --config.key")
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ConfigError(f"--jobs {arguments.jobs}: give at least 1")
+    if any((path / DATASET).is_file() for path in arguments.paths):
+        if len(arguments.paths) > 1 or arguments.out:
+            raise ConfigError("check-data takes a packed data set alone, and without --out")
+        return _show_packed(arguments.paths[0])
     paths: list[str] = []
     others = 0
     for path in arguments.paths:
@@ -74,6 +80,20 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
     terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
     if others:
         terminal.say(f"{others} other files were passed over: their names are not those of videos")
+    return 1 if refused else 0
+
+
+def _show_packed(folder: Path) -> int:
+    source = packed.load(root=str(folder))
+    videos = [video for part in (source.train, source.validation, source.test) for video in part]
+    refused = [video for video in videos if video.refused is not None]
+    for note in source.notes:
+        terminal.say(f"note: {note}")
+    for video in refused:
+        terminal.say(f"refused: {printable(video.id)}: {video.refused}")
+    packed_count = len(videos) - len(refused)
+    rows = [("packed", packed_count, "checked when it was packed"), ("refused", len(refused), "not packed")]
+    terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
     return 1 if refused else 0
 
 

@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Packs, and prints what; returns the exit status."""
     from vidjax import configuration
     from vidjax.data import packing
+    from vidjax.data.sources import packed
 
     if arguments.shard_megabytes < 1:
         raise ConfigError(f"--shard-megabytes={arguments.shard_megabytes}: give at least 1")
@@ -63,6 +64,9 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     for identity, reason in refused[:_SHOWN]:
         terminal.say(f"warning: {printable(identity)} is not packed: {reason}")
     if len(refused) > _SHOWN:
-        terminal.say(f"warning: and {len(refused) - _SHOWN} more; `python -m vidjax check-data` lists them")
+        verb = f"python -m vidjax check-data {arguments.out}"
+        terminal.say(f"warning: and {len(refused) - _SHOWN} more; `{verb}` lists them")
+    for note in packed.load(root=arguments.out).notes:
+        terminal.say(f"note: {note}")
     terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}")
     return 0

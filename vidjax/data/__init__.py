@@ -9,7 +9,7 @@ from typing import Any
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip, Views
 from vidjax.data.decoding import probe, read_frames
-from vidjax.data.packed import unpack
+from vidjax.data.packed import encoded, unpack
 from vidjax.data.records import Batch, Mirror, Source, Video, VideoInfo
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Video",
     "VideoInfo",
     "Views",
+    "encoded",
     "evaluation_batches",
     "probe",
     "read_frames",

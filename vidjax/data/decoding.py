@@ -11,6 +11,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import operator
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,7 +55,7 @@ class DecodedVideo:
 
 
 def read_frames(
-    path: str | Packed,
+    path: str | os.PathLike[str] | Packed | Encoded,
     indices: Sequence[int],
     size: Size | None = None,
     *,
@@ -63,7 +65,8 @@ def read_frames(
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Args:
-      path: a video file, or a folder of images; or a packed one, which has its table with it.
+      path: a video file, or a folder of images; or a packed one, or its record (`packed.encoded`), which have their
+        table with them.
       indices: frame numbers, counted from 0 in the order of display.
       size: (height, width) to which frames are resized while they are decoded; None keeps their own.
       exact_seek: random access by decord is known to be right for this file, since every frame is a key frame.
@@ -74,15 +77,20 @@ def read_frames(
 
     Raises:
       VideoError: the file is missing, not a regular file, not a video, damaged, or has no such frame.
+      TypeError: for a number that is not whole.
+      ValueError: without a number, or for a size below 1.
     """
-    wanted = [int(i) for i in indices]
+    wanted = [operator.index(i) for i in indices]
     if not wanted:
         raise ValueError("indices is empty: at least one frame number is needed")
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size {tuple(size)}: give (height, width) of at least 1 pixel each")
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
     if min(wanted) < 0:
         raise VideoError(path, f"frame {min(wanted)} was asked for; frame numbers start at 0")
     if exact_seek and isinstance(path, str):
         return _read_by_decord(path, wanted, size)
-    file: VideoFile = path if isinstance(path, str) else path.load()
+    file: VideoFile = path.load() if isinstance(path, Packed) else path
     table = file.table if isinstance(file, Encoded) else table
     if table is not None and table.identity == identity(file):
         places = table.places()
@@ -131,7 +139,7 @@ def read_video(
     return DecodedVideo(np.stack(frames), fps)
 
 
-def probe(path: str, *, exact_seek: bool = False) -> VideoInfo:
+def probe(path: str | os.PathLike[str], *, exact_seek: bool = False) -> VideoInfo:
     """Counts the frames of a video by decoding it once, in order, without conversion.
 
     Where decord is known to be exact, its index is asked instead, and only the first frame is decoded. The
@@ -140,6 +148,7 @@ def probe(path: str, *, exact_seek: bool = False) -> VideoInfo:
     Raises:
       VideoError: as in `read_frames`.
     """
+    path = os.fspath(path)
     return _probe(path, exact_seek, *identity(path))
 
 

@@ -1,9 +1,9 @@
 """Inspecting files in processes that may be killed: a decoder that hangs, crashes or eats memory takes no run with it.
 
 Each child process (this file, run as a program) inspects one file after the other: a path a line in; out come a line
-for each record, and one now and then to say that it goes on, all as JSON. It is given up when it says nothing for too
-long, needs too much memory or crashes, and the file is tried once more in a fresh one: what depends on how busy the
-machine is must not decide on a file. It ends by itself when the parent is gone.
+for each record, as JSON, and one now and then to say how many frames it has decoded. It is given up when it says
+nothing for too long, is slow, needs too much memory or crashes, and the file is tried once more in a fresh one: what
+depends on how busy the machine is must not decide on a file. It ends by itself when the parent is gone.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ _SILENCE = 8.0  # seconds without a new frame
 _PATIENCE = 15.0  # seconds for each of the two passes, for a file of so many bytes
 _SMALL = 500_000
 _BYTES_PER_SECOND = 5_000  # and one more for each so many bytes above that: a still picture for an hour takes no more
+_LEAST_PACE = 100.0  # frames per second: a file that decodes faster is long, not stuck, and gets more time,
+_MOST = 300.0  # up to so many seconds for each pass
 _START = 60.0  # seconds for a child to begin
 _BEAT = 1.0  # a child says as often, in seconds, that it goes on
 _OWN_FAULTS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
@@ -140,14 +142,17 @@ class _Child:
         process = self._started()
         try:
             self._ask(process, path)
-            deadline = time.monotonic() + patience
+            started, allowed = time.monotonic(), patience
             while True:
-                line = self._line(process, min(deadline - time.monotonic(), _SILENCE))
+                line = self._line(process, min(started + allowed - time.monotonic(), _SILENCE))
                 if line == _DONE:
                     return record, None
-                if line != _GOES_ON:
+                if line.startswith(_GOES_ON):
+                    frames = int(line.removeprefix(_GOES_ON))
+                    allowed = max(patience, min(patience + frames / _LEAST_PACE, _MOST))
+                else:
                     record = FileRecord(**json.loads(line))
-                    deadline = time.monotonic() + patience
+                    started, allowed = time.monotonic(), patience
         except _LostError as lost:
             self.kill()
             return record, lost
@@ -234,18 +239,20 @@ def _serve() -> None:
     for line in sys.stdin:
         path, beat = json.loads(line), time.monotonic()
         # Should the decoder never come back and the parent be gone, the system ends this process.
-        signal.alarm(int(_PATIENCE + _identity(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
-        answered = False
+        signal.alarm(int(_MOST + _identity(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
+        answered, frames = False, 0
         try:
             for record in inspect(path):
                 if record is not None:
-                    answered = True
+                    answered, frames = True, 0
                     say(json.dumps(dataclasses.asdict(record)))
-                elif time.monotonic() - beat > _BEAT:
+                    continue
+                frames += 1
+                if time.monotonic() - beat > _BEAT:
                     beat = time.monotonic()
                     if os.getppid() != parent:
                         return
-                    say(_GOES_ON)
+                    say(f"{_GOES_ON} {frames}")
         except MemoryError:
             if not answered:  # else what is known holds
                 why = f"needs more than {MEMORY / 1e9:.0f} GB of memory"

@@ -1,5 +1,6 @@
 """Running a Grain data set: threads or worker processes behind one closeable iterator."""
 
+import logging
 import sys
 from typing import Any, NamedTuple
 
@@ -44,7 +45,8 @@ class BatchIterator:
         batches = dataset.to_iter_dataset(options)
         if workers:
             _mark_flags_as_parsed()
-            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+            options = grain.MultiprocessingOptions(num_workers=workers)
+            batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
         self._batches = iter(batches)
 
     def __iter__(self) -> "BatchIterator":
@@ -83,6 +85,18 @@ def _copied(batch: Batch) -> Batch:
     """Copies a worker's batch out of shared memory: a batch that is kept would hold its segment open."""
     inputs = {name: np.array(value) for name, value in batch.inputs.items()}
     return Batch(inputs, np.array(batch.label), np.array(batch.index), np.array(batch.mask))
+
+
+def _start_worker(index: int, count: int) -> None:
+    """A worker process warns in plain lines; what each would say of a full cache, the first one says."""
+    logger, handler = logging.getLogger("vidjax"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    if index:
+        for name in ("cache", "disk_cache"):
+            logging.getLogger(f"vidjax.data.{name}").setLevel(logging.ERROR)
 
 
 def _mark_flags_as_parsed() -> None:

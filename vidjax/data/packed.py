@@ -3,9 +3,11 @@
 A record is the length of its header (4 bytes, little end first), the header in JSON, then the bytes of the video file,
 or of each image of a folder. The header holds what a label and an index row say: `id`, `label`, `class`, `group`,
 `part`, `files` (name and length of each), `is_folder`, `size` and `digest` of the content, `frames`, `fps`, `height`,
-`width`, and the `seek` table. Grain reads the shards as they are:
+`width`, and the `seek` table. Grain reads the shards (train-*.arrayrecord, say) as they are:
 
-  grain.MapDataset.source(grain.sources.ArrayRecordDataSource(shards)).map(vidjax.data.unpack)
+  records = grain.MapDataset.source(grain.sources.ArrayRecordDataSource(shards))
+  records.map(vidjax.data.unpack)  # header, files
+  records.map(lambda record: vidjax.data.read_frames(vidjax.data.encoded(record), [0, 2, 4], (112, 112)))
 
 `dataset.arrayrecord`, beside them, holds one JSON record that lists all videos. A path may be that of an object store:
 ArrayRecord reads `gs://` itself.
@@ -17,7 +19,10 @@ import hashlib
 import json
 import os
 import resource
+import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,14 +64,12 @@ class Packed:
           DataError: if the shard cannot be opened, or the object store fails: that says nothing of the video.
         """
         try:
-            header, files = unpack(read_record(self.shard, self.number))
+            video = encoded(read_record(self.shard, self.number), str(self))
         except ValueError as error:
             raise VideoError(self, f"is damaged: {one_line(error)}") from error
-        found = (header["size"], int(header["digest"], 16))
-        if found != self.identity:
+        if video.identity != self.identity:
             raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
-        table = SeekTable(header["seek"], found) if header["seek"] else None
-        return Encoded(str(self), files, header["is_folder"], found, table)
+        return video
 
 
 def is_remote(path: str) -> bool:
@@ -83,6 +86,8 @@ def read_record(path: str, number: int) -> bytes:
     """
     try:
         status = None if is_remote(path) else os.stat(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise OSError("is not a regular file")
         shard = _opened(path, None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns))
     except (RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{path} cannot be opened: {one_line(error)}") from error
@@ -127,6 +132,49 @@ def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]
     if start != len(record):
         raise ValueError(f"a record of {len(record)} bytes should have {start}")
     return header, tuple(files)
+
+
+def encoded(record: bytes, name: str | None = None) -> Encoded:
+    """The video of a record, as `read_frames` takes it.
+
+    Args:
+      record: of a shard.
+      name: for messages; None: that of the file that was packed.
+
+    Raises:
+      ValueError: if it is no such record.
+    """
+    header, files = unpack(record)
+    try:
+        found = (header["size"], int(header["digest"], 16))
+        table = SeekTable(header["seek"], found) if header["seek"] else None
+        return Encoded(name or header["name"], files, header["is_folder"], found, table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("not a record of packed videos") from error
+
+
+def check_answer(path: str, seconds: float = 60.0) -> None:
+    """Opens a file of an object store in a process of its own: the library tries for 15 minutes, deaf to Ctrl-C.
+
+    Raises:
+      DataError: if it cannot be opened, or not within this time.
+    """
+    program = (
+        "import sys; from array_record.python.array_record_data_source import ArrayRecordDataSource;"
+        "len(ArrayRecordDataSource(sys.argv[1]))"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, path], capture_output=True, timeout=seconds, text=True, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"{path} did not answer within {seconds:.0f} s: check the network, the bucket's name and the credentials"
+            " (gcloud auth application-default login)"
+        ) from error
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise DataError(f"{path} cannot be opened: {why[:300]}")
 
 
 def content_of(path: str) -> tuple[tuple[str, bytes], ...]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.data import index
-from vidjax.data.opening import identity
-from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, to_record
+from vidjax.data.opening import identity, in_order
+from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, encoded, to_record
 from vidjax.data.records import Source, Video
 from vidjax.errors import ConfigError, DataError
 
@@ -65,6 +65,8 @@ def pack(
     folder = Path(os.path.realpath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"pack: {folder} exists and is not an empty folder")
+    if os.path.ismount(folder):
+        raise ConfigError(f"pack: {folder} is a mount point, which nothing can be renamed to: name a folder in it")
     # Of each file all is asked, also where the source says that it is known: packed, it is read by its table.
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
@@ -112,7 +114,14 @@ def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> 
     row |= {"digest": digest_of(content), "frames": video.info.frames, "fps": video.info.fps}
     row |= {"height": video.info.height, "width": video.info.width}
     header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
-    shard, number = shards.write(to_record({**header, "is_folder": os.path.isdir(video.path)}, content))
+    record = to_record({**header, "is_folder": os.path.isdir(video.path)}, content)
+    if table is None:  # a damaged file may show less when it is read from memory
+        with in_order(encoded(record)) as walk:
+            shown = sum(1 for _ in walk)
+        if shown != video.info.frames:
+            why = f"shows {shown} of its {video.info.frames} frames when it is read from memory, since it is damaged"
+            return {**row, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
+    shard, number = shards.write(record)
     return {**row, "shard": shard, "number": number}
 
 

@@ -5,27 +5,34 @@ import os
 from typing import Any
 
 from vidjax.data.opening import one_line
-from vidjax.data.packed import DATASET, FORMAT, Packed, is_remote, read_record
+from vidjax.data.packed import DATASET, FORMAT, Packed, check_answer, is_remote, read_record
 from vidjax.data.records import Source, Video, VideoInfo
+from vidjax.data.sources.partition import check_mirror
 from vidjax.errors import DataError
 
 
-def load(*, root: str) -> Source:
+def load(*, root: str, mirror: str | None = None) -> Source:
     """Returns the packed data set: name, split, classes, videos and their order are those of what was packed.
 
     Args:
       root: the folder of shards; gs://BUCKET/FOLDER for one in Google Cloud Storage.
+      mirror: what a horizontal flip does to the classes, "invariant" (nothing) or "forbidden" (it may change them);
+        None: what was packed says so.
 
     Returns:
       The source.
 
     Raises:
+      ConfigError: if `mirror` is neither.
       DataError: if there is no packed data set, or one of another version of vidjax.
     """
+    check_mirror("packed", mirror)
     folder = (root if is_remote(root) else os.path.expanduser(root)).rstrip("/")
     path = f"{folder}/{DATASET}"
     if not is_remote(root) and not os.path.isfile(path):
         raise DataError(f"packed: data.root={root} holds no {DATASET}; `python -m vidjax pack` makes a packed data set")
+    if is_remote(root):
+        check_answer(path)
     try:
         content = json.loads(read_record(path, 0))
         found = content["format"]
@@ -41,13 +48,13 @@ def load(*, root: str) -> Source:
     missing = [] if is_remote(root) else sorted(shard for shard in shards if not os.path.isfile(shard))
     if missing:
         raise DataError(f"packed: {len(missing)} of {len(shards)} shards are missing: {missing[0]}")
-    mirror = content["mirror"]
+    rule: Any = mirror or content["mirror"]
     return Source(
         name=content["name"],
         split=content["split"],
         classes=tuple(content["classes"]),
         **parts,
-        mirror=tuple(mirror) if isinstance(mirror, list) else mirror,
+        mirror=tuple(rule) if isinstance(rule, list) else rule,
         absent=content["absent"],
         notes=tuple(content["notes"]),
     )
