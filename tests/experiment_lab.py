@@ -3,7 +3,7 @@
 import json
 
 from tests.reporting import run_directory
-from vidjax import configuration, experiment, plan
+from vidjax import configuration, experiment, plan, same_run
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -71,7 +71,7 @@ class Lab:
                 per_class_correct=[right * scale, right * scale],
                 videos=8 * scale,
                 seconds=60.0,
-                config_hash=configuration.hash_of(config),
+                config_hash=same_run.hash_of(config),
             )
             prepared[run.name] = {"config": json.loads(configuration.to_json(config)), "result": result}
         (self.folder / "prepared.json").write_text(json.dumps(prepared))

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from vidjax import configuration
@@ -116,13 +114,6 @@ def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_ty
     assert config.optimizer.b1 == 0.8
     config = load(f"{EARLY}:ucf101", {"optimizer.name": "adamw", "optimizer.momentum": 0.8})
     assert config.optimizer.momentum == 0.8  # refused where the optimizer is built
-
-
-def test_hash_and_differences_follow_the_content():
-    first, same, other = load(EARLY), load(EARLY), load(EARLY, {"seed": 1})
-    assert configuration.hash_of(first) == configuration.hash_of(same) != configuration.hash_of(other)
-    old, new = (json.loads(configuration.to_json(config)) for config in (first, other))
-    assert configuration.differences(old, new) == ["seed: 0 -> 1"]
 
 
 def test_help_documents_every_key():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from vidjax import configuration, evaluate, train
+from vidjax.data.packing import pack
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
 from vidjax.run import prepare
@@ -114,9 +115,29 @@ def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_p
     moved = toy_config(tmp_path / "moved")
     assert train.train_and_evaluate(moved, workdir) == result
     assert evaluate.evaluate(moved, workdir)["video_top1"] == result["video_top1"]
-    (tmp_path / "moved" / "dark" / "dark0.avi").unlink()
+    pack(configuration.source(moved), tmp_path / "packed")
+    packed = configuration.load(
+        "configs/early_fusion.py:folder", {**TOY, "data.name": "packed", "data.root": str(tmp_path / "packed")}
+    )
+    assert train.train_and_evaluate(packed, workdir) == result
+    assert evaluate.evaluate(packed, workdir)["video_top1"] == result["video_top1"]
+
+
+def test_other_data_of_the_same_names_are_refused(finished, toy_folder, tmp_path):
+    workdir, _ = finished
+    other = toy_config(shutil.copytree(toy_folder, tmp_path / "other"))
+    with (tmp_path / "other" / "dark" / "dark0.avi").open("ab") as file:
+        file.write(b"more")
+    for go_on in (train.train_and_evaluate, evaluate.evaluate):
+        with pytest.raises(DataError, match=r"elsewhere \(data.root: .* 1 videos .* other content, e.g. dark/dark0:"):
+            go_on(other, workdir)
+    (tmp_path / "other" / "dark" / "dark0.avi").unlink()
     with pytest.raises(DataError, match="was trained on other videos"):
-        train.train_and_evaluate(moved, workdir)
+        train.train_and_evaluate(other, workdir)
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "data.json").unlink()
+    with pytest.raises(DataError, match="does not say what was in them"):
+        train.train_and_evaluate(other, tmp_path / "run")
 
 
 def test_eval_mode_gives_the_same_accuracies(finished, toy_folder):

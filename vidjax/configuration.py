@@ -6,7 +6,6 @@ option that the chosen model, optimizer, schedule or data source does not take i
 """
 
 import dataclasses
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -338,60 +337,10 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-# Keys that change how fast a run goes, or what is shown of it, but not what is trained: they may differ on resume.
-_FREE_KEYS = {
-    "checkpoint.every",
-    "checkpoint.keep",
-    "data.cache",
-    "data.cache_gigabytes",
-    "data.max_bad_fraction",
-    "data.threads",
-    "data.workers",
-    "evaluate.batch_size",
-    "evaluate.samples",
-    "train.log_every",
-}
-
-
-def hash_of(config: ConfigDict) -> str:
-    """Returns a short hash of the keys that were given: a key that is declared later changes no hash."""
-    flat = {key: value for key, value in flatten(config).items() if key not in _FREE_KEYS and value is not None}
-    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, places: bool = True) -> list[str]:
-    """Returns "key: old -> new" for each key whose value differs between two nested configs.
-
-    Keys that change no number of a run (reading threads, cache) are left out; absent counts as None.
-
-    Args:
-      old, new: the configs.
-      places: also keys that only say where the data lie: whether these are the same, `Source.fingerprint` tells.
-    """
-    old, new = flatten(old), flatten(new)
-    left_out = _FREE_KEYS if places else _FREE_KEYS | _place_keys(old, new)
-    lines = []
-    for key in sorted((old.keys() | new.keys()) - left_out):
-        # Through JSON, where tuples are lists and floats are written alike.
-        before, after = (json.dumps(side.get(key)) for side in (old, new))
-        if before != after:
-            lines.append(f"{key}: {before} -> {after}")
-    return lines
-
-
-def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
-    """Keys of two flat configs that say where the data lie; with one packed, all that chose what was packed, too."""
-    keys = {"data.root", "data.splits", "data.annotations"}
-    if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
-        given = {key for key in old.keys() | new.keys() if key.startswith("data.")}
-        keys |= given - {f"data.{key}" for key in _PIPELINE_KEYS - {"name"}} - {"data.mirror"}
-    return keys
-
-
 # ------------------------------------------------------------------------------- what a config describes
 
 # Keys of `config.data` that belong to the pipeline; the others are options of the data source.
-_PIPELINE_KEYS = {
+PIPELINE_KEYS = {
     "name",
     "factory",
     "frames",
@@ -423,7 +372,7 @@ def source(config: ConfigDict) -> Source:
       DataError: if the data are incomplete or contradict themselves.
     """
     data = config.data.to_dict()
-    given = {key: value for key, value in data.items() if key not in _PIPELINE_KEYS}
+    given = {key: value for key, value in data.items() if key not in PIPELINE_KEYS}
     function = options.resolve("data source", SOURCES, data["name"], data["factory"])
     missing = [name for name in _required(function) if given.get(name) is None]
     if missing:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import configuration, files, provenance
+from vidjax import configuration, files, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
@@ -21,7 +21,7 @@ from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics, predictions
 from vidjax.reporting import pictures, report, tables, terminal
-from vidjax.run import Run, check_data_card, device_description, prepare
+from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
@@ -66,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     stored = files.read_json(workdir / "config.json")
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
-    changes = configuration.differences(stored, config.to_dict(), places=False)
+    changes = same_run.differences_but_places(stored, config.to_dict())
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
         raise ConfigError(
@@ -75,14 +75,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         )
     # Statistics of batch normalisation are those of training clips.
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
-    check_data_card(run.source, workdir)
+    same_run.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
     state, about = weights.choose(config.evaluate.weights, weights.Trained(state, watched, notes["seconds"]), workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
-    folder = workdir / "evaluations" / f"step{int(state.step)}-{configuration.hash_of(config)}"
+    folder = workdir / "evaluations" / f"step{int(state.step)}-{same_run.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
     state = run.with_precise_statistics(state)
@@ -210,7 +210,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about
         "commit": provenance.commit(),
         "date": datetime.date.today().isoformat(),
         "command": configuration.command_line(),
-        "config_hash": configuration.hash_of(config),
+        "config_hash": same_run.hash_of(config),
         "finished": step >= run.total_steps or about["stopped_early"],
     }
 

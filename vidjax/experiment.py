@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from vidjax import configuration, files
+from vidjax import configuration, files, same_run
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.evaluation import ensemble
 from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, ensembles_of, load, runs_of
@@ -38,8 +38,8 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
     config = configuration.load(run.config, run.overrides)
     result, before = files.read_json(folder / "result.json"), files.read_json(folder / "config.json")
     if result and result.get("finished"):
-        return "finished" if result.get("config_hash") == configuration.hash_of(config) else "other config"
-    if before is not None and configuration.differences(before, json.loads(configuration.to_json(config))):
+        return "finished" if result.get("config_hash") == same_run.hash_of(config) else "other config"
+    if before is not None and same_run.differences(before, json.loads(configuration.to_json(config))):
         return "other config"
     if (folder / "error.txt").is_file():
         return "failed"

@@ -5,7 +5,6 @@ import functools
 import math
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -14,14 +13,14 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, files, models, options
+from vidjax import checks, configuration, models, options
 from vidjax.data import index
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.disk_cache import DiskCache
 from vidjax.data.pipeline import training_batches
 from vidjax.data.records import Batch, Source
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.paths import cache_dir
 from vidjax.preprocessing.augment import ColourJitter
@@ -248,42 +247,6 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
 def refused(source: Source) -> dict[str, str]:
     """Id -> reason of the training videos that are known not to be readable."""
     return {video.id: video.refused for video in source.train if video.refused is not None}
-
-
-def write_data_card(run: Run, workdir: Path) -> None:
-    """Notes in a run directory which data the run is trained on."""
-    source = run.source
-    parts = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
-    files.write_json(workdir / "data.json", {"name": source.name, "fingerprint": source.fingerprint(), **parts})
-
-
-def check_place(config: ConfigDict, workdir: Path) -> None:
-    """Refuses a finished run whose data now lie elsewhere, unless they are the same: its result is not trained anew.
-
-    Raises:
-      DataError: as `check_data_card`.
-    """
-    stored = files.read_json(workdir / "config.json")
-    finished = (workdir / "result.json").exists()
-    if stored is not None and finished and configuration.differences(stored, config.to_dict()):
-        check_data_card(configuration.source(config), workdir)
-
-
-def check_data_card(source: Source, workdir: Path) -> None:
-    """Refuses data other than those that the run in `workdir` was trained on: training videos could be tested.
-
-    Raises:
-      DataError: naming what differs.
-    """
-    card = files.read_json(workdir / "data.json")
-    if card is None or card["fingerprint"] == source.fingerprint():
-        return
-    parts = {part: f"{card[part]} -> {len(getattr(source, part))}" for part in ("train", "validation", "test")}
-    raise DataError(
-        f"{workdir} was trained on other videos, labels or parts of {card['name']}"
-        f" (videos: {', '.join(f'{part} {change}' for part, change in parts.items())}):"
-        " restore the data, or train in another --workdir"
-    )
 
 
 def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:

@@ -10,12 +10,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, evaluate, files
+from vidjax import checks, configuration, evaluate, files, same_run
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.reporting import report, tables, terminal
-from vidjax.run import Run, check_data_card, check_place, prepare, refused, write_data_card
+from vidjax.run import Run, prepare, refused
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.metrics_log import MetricsLog
@@ -45,15 +45,14 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     _check_directory(config, workdir)
     with _lock(workdir):
-        check_place(config, workdir)
-        finished = _finished(workdir)
+        finished = _finished(config, workdir)
         if finished is not None:
             return finished
         run = prepare(config)
         if _has_checkpoint(workdir):
-            check_data_card(run.source, workdir)
+            same_run.check_data_card(config, run.source, workdir)
         else:
-            write_data_card(run, workdir)
+            same_run.write_data_card(run.source, workdir)
         files.write_text(workdir / "config.json", configuration.to_json(config))
         _show(run, workdir)
         trained = train(run, workdir)
@@ -225,7 +224,7 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     stored = files.read_json(workdir / "config.json")
     if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
         return  # an attempt that got nowhere holds nothing that could be lost
-    changes = configuration.differences(stored, config.to_dict(), places=False) if stored is not None else []
+    changes = same_run.differences_but_places(stored, config.to_dict()) if stored is not None else []
     if changes:
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
@@ -257,11 +256,17 @@ def _lock(workdir: Path) -> Iterator[None]:
         yield
 
 
-def _finished(workdir: Path) -> dict[str, Any] | None:
-    """Shows and returns the result of a finished run; None where there is none."""
-    result = files.read_json(workdir / "result.json")
+def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+    """Shows and returns the result of a finished run; None where there is none.
+
+    Raises:
+      DataError: if the config names other data now.
+    """
+    result, stored = (files.read_json(workdir / name) for name in ("result.json", "config.json"))
     if result is None or not result["finished"]:
         return None
+    if stored is not None and same_run.differences(stored, config.to_dict()):
+        same_run.check_data_card(config, configuration.source(config), workdir)
     page = workdir / "report.html"
     if not page.exists():
         report.write(workdir)

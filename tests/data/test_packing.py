@@ -1,5 +1,6 @@
 """Packed data sets: the same frames and batches as from the files."""
 
+import contextlib
 import dataclasses
 import http.server
 import json
@@ -22,7 +23,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from vidjax import data
 from vidjax.cli import main
-from vidjax.data import reading
+from vidjax.data import packing, reading
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip, Views
 from vidjax.data.disk_cache import DiskCache
@@ -370,6 +371,28 @@ def test_the_rule_for_mirror_images_can_be_given(packed_folder):
     assert packed.load(root=str(packed_folder), mirror="invariant").mirror == "invariant"
     with pytest.raises(ConfigError, match="data.mirror is 'no'"):
         packed.load(root=str(packed_folder), mirror="no")
+
+
+def test_what_shows_something_else_from_memory_is_not_packed(toy_folder, tmp_path, monkeypatch):
+    shown = iter([13, VideoError("x", "is damaged")])
+
+    @contextlib.contextmanager
+    def shows(file):
+        frames = next(shown)
+        if isinstance(frames, VideoError):
+            raise frames
+        yield range(frames)
+
+    monkeypatch.setattr(packing, "in_order", shows)
+    pictures = [tmp_path / name for name in ("a", "b")]  # seen in order only
+    for folder_of_pictures in pictures:
+        folder_of_pictures.mkdir()
+        for number in range(14):
+            Image.new("RGB", (32, 32)).save(folder_of_pictures / f"{number}.png")
+    _, theirs, done = of_files(pictures, tmp_path)
+    assert done["train"].videos == 0
+    reasons = [video.refused for video in theirs.train]
+    assert [f"shows {n} frames when it is read from memory, 14 from" in r for n, r in zip((13, 0), reasons)] == [1, 1]
 
 
 def test_a_record_is_read_without_its_data_set(source, packed_folder):

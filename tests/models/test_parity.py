@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +14,11 @@ from flax import traverse_util
 torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
 
 from tests.models.reference import c3d, comparison, resnet3d, slowfast  # noqa: E402
-from vidjax.errors import ConfigError, DataError  # noqa: E402
 from vidjax.models import create, summary  # noqa: E402
 from vidjax.pretrained.importers import (  # noqa: E402
     from_pyslowfast,
     from_pytorchvideo,
     from_torchvision,
-    read_checkpoint,
 )
 
 K = 11
@@ -294,147 +291,6 @@ def test_importers_make_exactly_the_variables_of_the_module(case):
     numbers = [v.ravel() for n, v in comparison.state(peer).items() if not n.endswith("num_batches_tracked")]
     leaves = [leaf.ravel() for leaf in jax.tree.leaves(variables)]
     np.testing.assert_array_equal(np.sort(np.concatenate(leaves)), np.sort(np.concatenate(numbers)))
-
-
-@pytest.fixture(scope="module")
-def small():
-    """A small module of each importer, with its counterpart's state."""
-    pairs = {
-        from_pyslowfast: (create("slow_r50", K, width=4), P(K, width=4)),
-        from_torchvision: (create("r3d_18", K, width_multiplier=0.1), resnet3d.ResNet3D(K, width_multiplier=0.1)),
-    }
-    return {load: (module, comparison.state(comparison.randomize(peer))) for load, (module, peer) in pairs.items()}
-
-
-@pytest.mark.parametrize(
-    "load, name", [(from_pyslowfast, "s4.pathway0_res5.branch2.c_bn.running_var"), (from_torchvision, "fc.bias")]
-)
-def test_importers_refuse_what_does_not_fit(small, load, name):
-    module, state = small[load]
-    load(module, {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")})
-    shape = state[name].shape
-
-    def refusal(changed):
-        with pytest.raises(DataError) as refused:
-            load(module, changed)
-        assert "\n" not in str(refused.value)
-        return str(refused.value)
-
-    without = {n: v for n, v in state.items() if n != name}
-    assert refusal(without) == f"parameter '{name}' is missing from the checkpoint"
-    assert "(and 1 more)" in refusal({n: v for n, v in list(without.items())[1:]})
-    assert "parameter 'nonlocal.g.weight' is unexpected" in refusal(state | {"nonlocal.g.weight": np.zeros(3)})
-    wider = state | {name: np.zeros((shape[0] + 1,), np.float32)}
-    assert refusal(wider) == f"parameter '{name}' has shape ({shape[0] + 1},) in the checkpoint, {shape} in the model"
-    assert refusal(state | {name: np.zeros(shape, np.int64)}) == (
-        f"parameter '{name}' holds int64, not floating-point numbers"
-    )
-
-
-def test_a_kernel_of_another_shape_is_named_with_both_shapes_in_the_layout_of_the_checkpoint(small):
-    module, state = small[from_pyslowfast]
-    name = "s1.pathway0_stem.conv.weight"
-    with pytest.raises(
-        DataError, match=re.escape(f"'{name}' has shape (4, 3, 7, 7) in the checkpoint, (4, 3, 1, 7, 7)")
-    ):
-        from_pyslowfast(module, state | {name: state[name][:, :, 0]})
-
-
-def test_importers_widen_half_precision(small):
-    module, state = small[from_torchvision]
-    half = {name: value.astype(np.float16) for name, value in state.items()}
-    variables = from_torchvision(module, half)
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
-    np.testing.assert_array_equal(variables["params"]["classes"]["bias"], half["fc.bias"].astype(np.float32))
-
-
-@pytest.mark.parametrize("load", [from_pyslowfast, from_pytorchvideo, from_torchvision])
-def test_importers_refuse_other_models(load):
-    with pytest.raises(ConfigError, match="not C3D"):
-        load(create("c3d", K), {})
-
-
-# Checkpoints.
-
-
-@pytest.mark.parametrize("wrap", [lambda s: {"model_state": s, "epoch": 196}, lambda s: {"state_dict": s}, lambda s: s])
-def test_a_checkpoint_is_read_from_where_it_is_kept(tmp_path, wrap):
-    model = comparison.randomize(resnet3d.ResNet3D(K, width_multiplier=0.1))
-    torch.save(wrap(model.state_dict()), tmp_path / "model.pyth")
-    got, want = read_checkpoint(tmp_path / "model.pyth"), comparison.state(model)
-    assert got.keys() == want.keys()
-    for name, value in want.items():
-        np.testing.assert_array_equal(got[name], value)
-
-
-def test_bfloat16_is_widened(tmp_path):
-    torch.save({"weight": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}, tmp_path / "model.pt")
-    value = read_checkpoint(tmp_path / "model.pt")["weight"]
-    assert value.dtype == np.float32 and value.tolist() == [1.5, -2.0]
-
-
-class Intruder:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
-def test_a_checkpoint_cannot_run_code(tmp_path, save):
-    path, trace = tmp_path / "model.pyth", tmp_path / "trace"
-    save({"model_state": {"weight": Intruder(trace)}}, path)
-    with pytest.raises(DataError, match="holds other objects than tensors") as refused:
-        read_checkpoint(path)
-    assert not trace.exists()
-    assert "weights_only" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ({"model_state": {"weight": 3.0}}, "'weight' is a float, not a tensor"),
-        ({"weight": torch.ones(1), "epoch": 3}, "'epoch' is a int, not a tensor"),
-        ({3: torch.ones(1)}, "3 is a Tensor, not a tensor"),
-        ([torch.ones(1)], "holds no mapping of names to tensors"),
-        ({}, "holds no mapping of names to tensors"),
-    ],
-)
-def test_other_content_is_refused(tmp_path, content, message):
-    torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(DataError) as refused:
-        read_checkpoint(tmp_path / "model.pt")
-    assert str(refused.value) == f"{tmp_path / 'model.pt'}: {message}"
-
-
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
-    path = tmp_path / "model.pt"
-    with pytest.raises(DataError, match="No such file or directory"):
-        read_checkpoint(path)
-    with pytest.raises(DataError, match="directory"):
-        read_checkpoint(tmp_path)
-    torch.save({"weight": torch.ones(1000)}, path)
-    whole = path.read_bytes()
-    for damaged in (b"", b"weights", whole[: len(whole) // 2], whole[:100]):
-        path.write_bytes(damaged)
-        with pytest.raises(DataError, match="no checkpoint of PyTorch") as refused:
-            read_checkpoint(path)
-        assert "\n" not in str(refused.value)
-
-
-def test_without_torch_it_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ConfigError, match="pip install torch$"):
-        read_checkpoint(tmp_path / "model.pt")
-
-
-def test_a_torch_that_is_not_safe_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(ConfigError, match="torch 2.5.1"):
-        read_checkpoint(tmp_path / "model.pt")
 
 
 # The published implementations, where they are installed.

@@ -14,7 +14,7 @@ from vidjax.data import index
 from vidjax.data.opening import identity, in_order
 from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, encoded, to_record
 from vidjax.data.records import Source, Video
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, VideoError
 
 _PARTS = ("train", "validation", "test")
 _ROW = "id label group name refused shard number size digest frames fps height width"
@@ -103,26 +103,33 @@ def pack(
 def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> dict[str, Any]:
     """Packs a video, unless it is refused; returns its row of the list."""
     name = os.path.basename(video.path)
-    row: dict[str, Any] = {"id": video.id, "label": video.label, "group": video.group, "name": name}
+    about: dict[str, Any] = {"id": video.id, "label": video.label, "group": video.group, "name": name}
     if video.refused is not None:
-        return {**row, "refused": video.refused}
+        return {**about, "refused": video.refused}
     assert video.info is not None
     content, table = content_of(video.path), video.info.table
     if identity(video.path) != video.info.identity:
         raise DataError(f"pack: {video.path} has changed since it was inspected; give the command again")
-    row["size"] = sum(len(each) for _, each in content)
+    row = {**about, "size": sum(len(each) for _, each in content)}
     row |= {"digest": digest_of(content), "frames": video.info.frames, "fps": video.info.fps}
     row |= {"height": video.info.height, "width": video.info.width}
     header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
     record = to_record({**header, "is_folder": os.path.isdir(video.path)}, content)
-    if table is None:  # a damaged file may show less when it is read from memory
-        with in_order(encoded(record)) as walk:
-            shown = sum(1 for _ in walk)
+    if table is None:  # seen decoding once only: a damaged file may show something else when it is read from memory
+        shown = _frames_of(record)
         if shown != video.info.frames:
-            why = f"shows {shown} of its {video.info.frames} frames when it is read from memory, since it is damaged"
-            return {**row, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
+            why = f"shows {shown} frames when it is read from memory, {video.info.frames} from its file"
+            return {**about, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
     shard, number = shards.write(record)
     return {**row, "shard": shard, "number": number}
+
+
+def _frames_of(record: bytes) -> int:
+    try:
+        with in_order(encoded(record)) as walk:
+            return sum(1 for _ in walk)
+    except VideoError:
+        return 0
 
 
 class _Shards:

@@ -8,7 +8,7 @@ from vidjax.data.opening import one_line
 from vidjax.data.packed import DATASET, FORMAT, Packed, check_answer, is_remote, read_record
 from vidjax.data.records import Source, Video, VideoInfo
 from vidjax.data.sources.partition import check_mirror
-from vidjax.errors import DataError
+from vidjax.errors import ConfigError, DataError
 
 
 def load(*, root: str, mirror: str | None = None) -> Source:
@@ -17,13 +17,13 @@ def load(*, root: str, mirror: str | None = None) -> Source:
     Args:
       root: the folder of shards; gs://BUCKET/FOLDER for one in Google Cloud Storage.
       mirror: what a horizontal flip does to the classes, "invariant" (nothing) or "forbidden" (it may change them);
-        None: what was packed says so.
+        None: what was packed says so. Where classes are exchanged (those of motion), nothing else can be said.
 
     Returns:
       The source.
 
     Raises:
-      ConfigError: if `mirror` is neither.
+      ConfigError: if `mirror` is neither, or contradicts what was packed.
       DataError: if there is no packed data set, or one of another version of vidjax.
     """
     check_mirror("packed", mirror)
@@ -49,6 +49,8 @@ def load(*, root: str, mirror: str | None = None) -> Source:
     if missing:
         raise DataError(f"packed: {len(missing)} of {len(shards)} shards are missing: {missing[0]}")
     rule: Any = mirror or content["mirror"]
+    if mirror is not None and isinstance(content["mirror"], list):
+        raise ConfigError(f"packed: data.mirror={mirror}, but mirror images exchange classes of {content['name']}")
     return Source(
         name=content["name"],
         split=content["split"],
