@@ -325,7 +325,7 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, metavar="FOLDER", help="of videos; default: some are made")
     parser.add_argument("--count", type=int, default=24, help="videos that are read (24)")
     parser.add_argument("--repeats", type=int, default=3, help="times that each clip is read by each reader (3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement of the pipeline (2)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement of the pipeline (5)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each setting of the pipeline (5)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
     arguments = parser.parse_args()

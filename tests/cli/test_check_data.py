@@ -51,6 +51,12 @@ def test_a_sound_folder_and_a_file(mixed, capsys):
     assert "dark0.avi" not in capsys.readouterr().out.split("checking")[-1]
 
 
+def test_a_name_that_training_refuses_is_told_of(mixed, toy_folder, capsys):
+    shutil.copy(os.fsencode(toy_folder / "dark" / "dark0.avi"), os.fsencode(mixed / "dark") + b"/x\xff.avi")
+    main(["check-data", str(mixed / "dark")])
+    assert "x\\udcff.avi': its name is not valid UTF-8; rename it" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -72,9 +72,11 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
     slow, refused = ([record for record in records if record.verdict == verdict] for verdict in ("slow", "refused"))
     for record in records:
         if record.warning:
-            terminal.say(f"warning: {_name(record)}: {record.warning}; its first {record.frames} frames are used")
+            terminal.say(f"warning: {printable(record.path)}: {record.warning}; its first {record.frames} frames are used")
+        if not _is_utf8(record.path):
+            terminal.say(f"warning: {printable(record.path)}: its name is not valid UTF-8; rename it before training")
     for record in refused:
-        terminal.say(f"refused: {_name(record)}: {record.reason}")
+        terminal.say(f"refused: {printable(record.path)}: {record.reason}")
     fine = ("ok", len(records) - len(slow) - len(refused), "seeking is exact")
     rows = [fine, *_grouped("slow path", slow), *_grouped("refused", refused)]
     terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
@@ -103,5 +105,9 @@ def _grouped(verdict: str, records: Sequence[FileRecord]) -> list[tuple[str, int
     return [(verdict, count, why) for why, count in reasons.most_common()]
 
 
-def _name(record: FileRecord) -> str:
-    return record.path if record.path.isprintable() else ascii(record.path)
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -23,7 +23,7 @@ from vidjax.errors import VideoError
 Verdict = Literal["ok", "slow", "refused"]
 
 # Of what an inspection finds; raise the number with every change of its rules, and files are inspected again.
-VERSION = f"3-av{av.__version__}"
+VERSION = f"4-av{av.__version__}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class FileRecord:
       verdict: "ok": seeking is exact; "slow": it is decoded from its beginning; "refused": it cannot be read.
       reason: why it is slow or refused; "" where it is ok.
       warning: what is lost of it, "" if nothing is: it ends early, or is damaged from some frame on.
-      ends_early: it ends well before its header says that it does.
+      ends_early: it ends well before its header says that it does, or shows few of the frames that that counts.
       frames: how many can be read.
       stated_frames: how many its header promises; None where it does not say.
       fps: frames per second, None where it states none.

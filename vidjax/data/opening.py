@@ -84,11 +84,14 @@ class InOrder:
         return round(seconds * self.fps) if seconds is not None and self.fps else None
 
     def early_end(self) -> str | None:
-        """After the walk: says that the file ends well before its header does; None where it does not."""
+        """After the walk: says that many frames which the header promises did not come; None where they did."""
         stated, fps = self._stated_seconds(), self.fps
         if stated is None or fps is None or self._last_pts is None:
             return None
         reached = (self._last_pts - (self.stream.start_time or 0)) * float(self.stream.time_base) + 1 / fps
+        unseen = self.stream.frames - self.count
+        if unseen >= _FEWEST_LOST and reached > 2 * stated:
+            return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
         lost = (stated - reached) * fps
         if lost < max(_FEWEST_LOST, _LOST_SHARE * stated * fps):
             return None
