@@ -72,7 +72,9 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
     slow, refused = ([record for record in records if record.verdict == verdict] for verdict in ("slow", "refused"))
     for record in records:
         if record.warning:
-            terminal.say(f"warning: {printable(record.path)}: {record.warning}; its first {record.frames} frames are used")
+            terminal.say(
+                f"warning: {printable(record.path)}: {record.warning}; its first {record.frames} frames are used"
+            )
         if not _is_utf8(record.path):
             terminal.say(f"warning: {printable(record.path)}: its name is not valid UTF-8; rename it before training")
     for record in refused:

@@ -73,6 +73,7 @@ class BatchIterator:
         if self._error is None:
             self._error = StopIteration()
             self._batches.close()
+            self._batches = iter(())  # Grain's, deleted only when the interpreter ends, would complain
 
     def __enter__(self) -> "BatchIterator":
         return self
