@@ -20,6 +20,7 @@ from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics, predictions
+from vidjax.layers.convolution import native_operations
 from vidjax.reporting import pictures, report, tables, terminal
 from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
@@ -85,8 +86,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     folder = workdir / "evaluations" / f"step{int(state.step)}-{same_run.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
-    state = run.with_precise_statistics(state)
-    return evaluate_test_part(run, state, run.eval_step(), folder, about, train_seconds=notes["seconds"])
+    with native_operations(config.native_convolutions):
+        state = run.with_precise_statistics(state)
+        return evaluate_test_part(run, state, run.eval_step(), folder, about, train_seconds=notes["seconds"])
 
 
 def predict(

@@ -26,6 +26,7 @@ _FREE_KEYS = {
     "data.workers",
     "evaluate.batch_size",
     "evaluate.samples",
+    "native_convolutions",
     "train.log_every",
 }
 _PARTS = ("train", "validation", "test")

@@ -14,6 +14,7 @@ from vidjax import checks, configuration, evaluate, files, same_run
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
+from vidjax.layers.convolution import native_operations
 from vidjax.reporting import report, tables, terminal
 from vidjax.run import Run, prepare, refused
 from vidjax.training import weights
@@ -44,7 +45,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
     """
     _check_directory(config, workdir)
-    with _lock(workdir):
+    with _lock(workdir), native_operations(config.native_convolutions):
         finished = _finished(config, workdir)
         if finished is not None:
             return finished

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from vidjax.layers.convolution import Conv
 from vidjax.layers.normalization import BatchNorm
 
 Triple = tuple[int, int, int]
@@ -44,7 +45,7 @@ class ConvNorm(nn.Module):
         """Maps float [B, T, H, W, C] to [B, t, h, w, features]."""
         padding = [(k // 2, k // 2) for k in self.kernel] if self.padding == "same" else self.padding
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.Conv(
+        x = Conv(
             self.features,
             self.kernel,
             self.strides,

@@ -11,8 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import Normalization
+from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
 
 _WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -51,12 +53,12 @@ class C3D(nn.Module):
                 name = f"{stage}{letter}"
                 filters = round(width * self.width_multiplier)
                 # Batch normalisation would take the bias away again.
-                x = nn.Conv(filters, (3, 3, 3), use_bias=not batch, name=f"conv{name}", **types)(x)
+                x = Conv(filters, (3, 3, 3), use_bias=not batch, name=f"conv{name}", **types)(x)
                 norm = Normalization(self.normalization, self.axis_name, name=f"norm{name}", **types)
                 x = nn.relu(norm(x, train=train)) if batch else norm(nn.relu(x), train=train)
             window = (1, 2, 2) if stage == 1 else (2, 2, 2)
             # What is left over at the end is pooled alone, as Caffe does: 7 x 7 -> 4 x 4.
-            x = nn.max_pool(x, window, strides=window, padding="SAME")
+            x = max_pool(x, window, strides=window, padding="SAME")
         x = x.reshape(x.shape[0], -1)
         features: dict[str, jax.Array] = {}
         for name in ("fc6", "fc7"):

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from vidjax.layers.conv_norm import ConvNorm, Triple
+from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
+from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
 
 # Output channels of the branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pool then 1x1x1.
@@ -54,7 +56,7 @@ class _Mixed(nn.Module):
 
         one, two, three, four = self.branches
         second = "Branch_2/Conv3d_0a_3x3" if self.odd_name else "Branch_2/Conv3d_0b_3x3"
-        pooled = nn.max_pool(x, (3, 3, 3), padding="SAME")
+        pooled = max_pool(x, (3, 3, 3), padding="SAME")
         return jnp.concatenate(
             [
                 unit(x, one, 1, "Branch_0/Conv3d_0a_1x1"),
@@ -104,16 +106,16 @@ class I3D(nn.Module):
             return conv(x, train=train)
 
         x = unit(rgb, 64, 7, 2, "Conv3d_1a_7x7")
-        x = nn.max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
+        x = max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
         x = unit(x, 64, 1, 1, "Conv3d_2b_1x1")
         x = unit(x, 192, 3, 1, "Conv3d_2c_3x3")
-        x = nn.max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
+        x = max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
         for name, branches in _MIXED.items():
             if name in _POOLS:
-                x = nn.max_pool(x, *_POOLS[name], "SAME")
+                x = max_pool(x, *_POOLS[name], "SAME")
             x = _Mixed(branches, options, odd_name=name == "Mixed_5b", name=name)(x, train=train)
         window = tuple(min(size, extent) for size, extent in zip((2, 7, 7), x.shape[1:4], strict=True))
         x = nn.avg_pool(x, window)
         x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
-        logits = nn.Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x)
+        logits = Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x)
         return Output(logits.reshape(logits.shape[0], -1, self.num_classes))

@@ -24,8 +24,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import Normalization
+from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
 
 # (extent, stride) in time of the first three convolutions.
@@ -35,7 +37,7 @@ _FRAME_BY_FRAME: Windows = ((1, 1), (1, 1), (1, 1))
 
 def _max_pool(x: jax.Array) -> jax.Array:
     """P: 2 x 2, not overlapping; an odd row or column at the end is pooled alone. [B, T, H, W, C]."""
-    return nn.max_pool(x, (1, 2, 2), strides=(1, 2, 2), padding="SAME")
+    return max_pool(x, (1, 2, 2), strides=(1, 2, 2), padding="SAME")
 
 
 class ConvolutionalLayers(nn.Module):
@@ -109,7 +111,7 @@ class ConvolutionalLayers(nn.Module):
         """Convolution, ReLU and normalisation of every frame of [B, T, H, W, C], all with the same weights."""
         batch = self.normalization == "batch"
         folded = x.reshape(-1, *x.shape[2:])
-        folded = nn.Conv(
+        folded = Conv(
             round(filters * self.width_multiplier),
             (size, size),
             strides=stride,

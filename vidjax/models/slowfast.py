@@ -21,6 +21,7 @@ import numpy as np
 from vidjax.errors import ConfigError
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.dropout import Dropout
+from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
 from vidjax.options import nearest
 
@@ -102,7 +103,7 @@ def _stem(features: int, temporal_kernel: int, name: str, options: Any) -> ConvN
 
 
 def _stem_pool(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)])
+    return max_pool(x, (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)])
 
 
 class _Network(nn.Module):
@@ -243,7 +244,7 @@ class SinglePathway(_Network):
         for number in range(2, 6):
             x = self._stage(number, self.width, self.temporal_kernels[1][number - 2])(x, train=train)
             if number == 2 and self.pool_time:
-                x = nn.max_pool(x, (2, 1, 1), (2, 1, 1))
+                x = max_pool(x, (2, 1, 1), (2, 1, 1))
         return self._classify(self._pooled(x), example_ids, train)
 
 

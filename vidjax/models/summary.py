@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax.extend.core import Literal
 
+from vidjax.layers.convolution import native_operations
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
@@ -71,9 +73,10 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
         modules.update(context.module.path[:depth] for depth in range(1, len(context.module.path) + 1))
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(note):
-        variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
-    jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, **x))(variables, inputs)
+    with native_operations():
+        with nn.intercept_methods(note):
+            variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
+        jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, **x))(variables, inputs)
     macs: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     _walk(jaxpr.jaxpr, "", 1, _Counts(modules, {name for path in modules for name in path}, macs, outputs))

@@ -1,0 +1,206 @@
+"""The convolution that a CPU gets is flax's: same parameters, same values, same gradients."""
+
+import contextlib
+import functools
+import itertools
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidjax.layers.convolution import Conv, convolution, native_operations
+
+
+def difference(got, wanted):
+    """The largest max|a - b| / max|b| over the leaves."""
+
+    def of(a, b):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        return abs(a - b).max() / max(abs(b).max(), 1e-30)
+
+    return max(jax.tree.leaves(jax.tree.map(of, got, wanted)))
+
+
+def outcome(module, variables, x, weights):
+    """Output, and the gradients in parameters and input of its sum by `weights`."""
+    y, transposed = jax.vjp(module.apply, variables, x)
+    return y, transposed(weights.astype(y.dtype))
+
+
+def compare(shape, dtype=jnp.float32, wrap=jax.jit, **options):
+    """The difference between `Conv` and `nn.Conv` for an input of this shape."""
+    ours, theirs = Conv(**options), nn.Conv(**options)
+    x = jax.random.normal(jax.random.key(0), shape, dtype)
+    variables = ours.init(jax.random.key(1), x)
+    assert difference(variables, theirs.init(jax.random.key(1), x)) == 0
+    weights = jax.random.normal(jax.random.key(2), jax.eval_shape(theirs.apply, variables, x).shape, dtype)
+    got, wanted = (wrap(functools.partial(outcome, module))(variables, x, weights) for module in (ours, theirs))
+    return difference(got, wanted)
+
+
+GRID = {
+    "2d": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3)),
+    "2d strided": dict(shape=(2, 9, 8, 5), kernel_size=(5, 3), strides=(2, 3)),
+    "2d dilated": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), kernel_dilation=(2, 1)),
+    "2d dilated and strided": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, kernel_dilation=2),
+    "2d asymmetric padding": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, padding=((2, 0), (0, 3))),
+    "2d transposed": dict(shape=(2, 5, 4, 5), kernel_size=(3, 3), input_dilation=2, padding=1),
+    "1d": dict(shape=(3, 9, 5), kernel_size=(4,), strides=2),
+    "1d causal": dict(shape=(3, 9, 5), kernel_size=(3,), padding="CAUSAL"),
+    "circular": dict(shape=(2, 6, 6, 5), kernel_size=(3, 3), padding="CIRCULAR"),
+    "1x1": dict(shape=(2, 9, 8, 5), kernel_size=(1, 1)),
+    "1x1 strided, padded": dict(shape=(2, 9, 8, 5), kernel_size=(1, 1), strides=2, padding=1),
+    "3x3x3 of many channels": dict(shape=(2, 5, 6, 7, 40), kernel_size=(3, 3, 3)),
+    "3x3x3 of few channels": dict(shape=(2, 5, 6, 7, 3), kernel_size=(3, 3, 3)),
+    "3x3x3 strided": dict(shape=(2, 5, 6, 7, 40), kernel_size=(3, 3, 3), strides=2),
+    "3x3x3 of one frame": dict(shape=(2, 1, 6, 7, 40), kernel_size=(3, 3, 3)),
+    "3x3x3 dilated": dict(shape=(2, 7, 6, 7, 40), kernel_size=(3, 3, 3), kernel_dilation=2),
+    "5x7x7 stem": dict(shape=(1, 6, 14, 14, 3), kernel_size=(5, 7, 7), strides=(1, 2, 2), padding=(2, 3, 3)),
+    "1x3x3 strided": dict(shape=(2, 4, 7, 7, 5), kernel_size=(1, 3, 3), strides=(1, 2, 2)),
+    "3x1x1": dict(shape=(2, 5, 4, 4, 40), kernel_size=(3, 1, 1)),
+    "7x1x1 strided": dict(shape=(2, 9, 4, 4, 4), kernel_size=(7, 1, 1), strides=(4, 1, 1), padding=((3, 3), 0, 0)),
+    "1x1x1 strided": dict(shape=(2, 5, 4, 4, 6), kernel_size=(1, 1, 1), strides=2),
+    "depthwise": dict(shape=(2, 9, 8, 6), kernel_size=(3, 3), feature_group_count=6, features=6),
+    "depthwise strided": dict(shape=(2, 9, 8, 6), kernel_size=(3, 3), strides=2, feature_group_count=6, features=6),
+    "depthwise multiplied": dict(shape=(2, 9, 8, 6), kernel_size=(3, 3), feature_group_count=6, features=18),
+    "depthwise 3d": dict(shape=(2, 4, 6, 6, 6), kernel_size=(3, 3, 3), feature_group_count=6, features=6),
+    "two groups": dict(shape=(2, 4, 6, 6, 6), kernel_size=(3, 3, 3), feature_group_count=2, features=8),
+    "many groups": dict(shape=(2, 6, 6, 24), kernel_size=(3, 3), feature_group_count=12, features=24),
+    "two batch axes": dict(shape=(2, 3, 6, 6, 5), kernel_size=(3, 3)),
+    "no batch axis": dict(shape=(6, 6, 5), kernel_size=(3, 3)),
+}
+
+
+@pytest.mark.parametrize("case", GRID)
+def test_values_and_gradients(case):
+    assert compare(**{"features": 4, **GRID[case]}) < 1e-5
+
+
+@pytest.mark.parametrize("case", [case for case in GRID if "strided" in case or "channels" in case])
+def test_double_precision(case):
+    with jax.enable_x64(True):
+        assert compare(dtype=jnp.float64, param_dtype=jnp.float64, **{"features": 4, **GRID[case]}) < 1e-12
+
+
+@given(st.data())
+@settings(max_examples=15, deadline=None)
+def test_random_shapes(data):
+    rank = data.draw(st.integers(1, 3), label="rank")
+    per_axis = functools.partial(st.lists, min_size=rank, max_size=rank)
+    kernel = data.draw(per_axis(st.integers(1, 4)), label="kernel")
+    dilation = data.draw(per_axis(st.integers(1, 3)), label="dilation")
+    strides = data.draw(per_axis(st.integers(1, 3)), label="strides")
+    padding = data.draw(
+        st.sampled_from(["SAME", "VALID"]) | per_axis(st.tuples(*2 * [st.integers(0, 4)])), label="padding"
+    )
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel)]
+    spatial = [span + data.draw(st.integers(0, 4), label="more") for span in spans]
+    if data.draw(st.booleans(), label="short") and not isinstance(padding, str):
+        spatial = [max(1, span - sum(pair)) for span, pair in zip(spans, padding)]
+    groups = data.draw(st.sampled_from([1, 1, 2, 6]), label="groups")
+    options = dict(kernel_size=kernel, kernel_dilation=dilation, strides=strides, padding=padding)
+    assert compare((2, *spatial, 6), features=12, feature_group_count=groups, **options) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["3x3x3 of many channels", "5x7x7 stem", "depthwise 3d", "2d strided"])
+def test_under_vmap_and_pmap(case):
+    options = {"features": 4, **GRID[case]}
+    shape = options.pop("shape")
+    lifted = functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    assert compare((2, *shape), wrap=lambda f: jax.jit(lifted(f)), **options) < 1e-5
+    lifted = functools.partial(jax.pmap, in_axes=(None, 0, 0))
+    assert compare((4, *shape), wrap=lifted, **options) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["3x3x3 of many channels", "3x3x3 of few channels", "depthwise 3d", "2d strided"])
+def test_narrow_types_are_added_up_in_float32(case):
+    options = {"features": 4, **GRID[case]}
+    x = jax.random.normal(jax.random.key(0), options.pop("shape"), jnp.bfloat16)
+    options["use_bias"] = False
+    ours, theirs = Conv(dtype=jnp.bfloat16, **options), nn.Conv(dtype=jnp.float32, **options)
+    variables = ours.init(jax.random.key(1), x)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), variables)
+    weights = jnp.ones(jax.eval_shape(ours.apply, variables, x).shape, jnp.float32)
+    got = outcome(ours, variables, x, weights)
+    wanted = outcome(theirs, rounded, x.astype(jnp.float32), weights)
+    assert got[0].dtype == jnp.bfloat16 and got[1][1].dtype == jnp.bfloat16
+    as_floats = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), got)
+    assert difference(as_floats, wanted) < 2**-8, "one rounding of the result"
+
+
+def test_gradients_of_gradients():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 5, 5, 3))
+
+    def penalty(module, variables):
+        return (jax.grad(lambda x: (module.apply(variables, x) ** 3).sum())(x) ** 2).sum()
+
+    modules = [kind(4, (3, 3, 3), strides=(1, 2, 2)) for kind in (Conv, nn.Conv)]
+    variables = modules[0].init(jax.random.key(1), x)
+    assert difference(*(jax.grad(functools.partial(penalty, module))(variables) for module in modules)) < 1e-5
+
+
+def lowered(function, *args, platform):
+    return jax.export.export(jax.jit(function), platforms=[platform])(*args).mlir_module()
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_other_platforms_get_the_native_operation(platform):
+    x, kernel = jnp.ones((2, 4, 6, 6, 5)), jnp.ones((3, 3, 3, 5, 7))
+    strides, padding = (1, 2, 2), "SAME"
+
+    def loss(operation, x, kernel):
+        return (operation(x, kernel, strides, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")) ** 2).sum()
+
+    def convolutions(operation):
+        text = lowered(jax.grad(functools.partial(loss, operation), (0, 1)), x, kernel, platform=platform)
+        lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        return sorted(re.sub(r"%\w+|loc\(.*", "", line).strip() for line in lines)
+
+    native = convolutions(jax.lax.conv_general_dilated)
+    assert convolutions(convolution) == native and len(native) == 3
+
+
+def test_a_cpu_gets_no_convolution_in_3d_and_the_switch_turns_that_off():
+    x = jnp.ones((2, 4, 6, 6, 5))
+    module = Conv(7, (3, 3, 3))
+    variables = module.init(jax.random.key(0), x)
+
+    def dimensions():
+        text = lowered(lambda v, x: module.apply(v, x), variables, x, platform="cpu")
+        results = re.findall(r"stablehlo\.convolution.*-> tensor<(.*)xf32>", text)
+        return {len(shape.split("x")) for shape in results}
+
+    assert dimensions() == {4}
+    for native, wanted in ((False, {4}), (True, {5})):
+        with native_operations(native):
+            assert dimensions() == wanted
+    with native_operations(), native_operations(False):
+        assert dimensions() == {5}
+
+
+def test_forward_mode_works_natively():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 5))
+    module = Conv(4, (3, 3))
+    variables = module.init(jax.random.key(0), x)
+    with native_operations():
+        _, tangent = jax.jvp(lambda x: module.apply(variables, x), (x,), (x,))
+    with contextlib.suppress(TypeError):
+        jax.jvp(lambda x: module.apply(variables, x), (x,), (x,))
+        pytest.fail("forward mode works: say so in the docstring")
+    bias = variables["params"]["bias"]
+    np.testing.assert_allclose(tangent, module.apply(variables, x) - bias, atol=1e-5)
+
+
+def test_every_model_uses_it():
+    from vidjax import models
+
+    sources = [models.karpathy, models.c3d, models.i3d, models.resnet3d, models.slowfast]
+    for source, name in itertools.product(sources, ("nn.Conv(", "nn.max_pool(", "lax.conv")):
+        with open(source.__file__, encoding="utf-8") as file:
+            assert name not in file.read(), (source.__name__, name)

@@ -1,0 +1,61 @@
+"""Max pooling by slices is flax's, down to which of equal values has the gradient."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidjax.layers.convolution import native_operations
+from vidjax.layers.pooling import max_pool
+
+
+def outcome(pool, x, weights, **options):
+    @jax.jit
+    def both(x):
+        y, transposed = jax.vjp(functools.partial(pool, **options), x)
+        return y, transposed(weights[tuple(slice(n) for n in y.shape)])[0]
+
+    return both(x)
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_values_and_gradients(data):
+    rank = data.draw(st.integers(1, 3), label="rank")
+    per_axis = functools.partial(st.lists, min_size=rank, max_size=rank)
+    window = data.draw(per_axis(st.integers(1, 4)), label="window")
+    strides = data.draw(st.none() | per_axis(st.integers(1, 4)), label="strides")
+    before = [data.draw(st.integers(0, k - 1), label="before") for k in window]
+    after = [data.draw(st.integers(0, k - 1), label="after") for k in window]
+    padding = data.draw(st.sampled_from(["SAME", "VALID", list(zip(before, after))]), label="padding")
+    spatial = [k + data.draw(st.integers(0, 4), label="more") for k in window]
+    rng = np.random.default_rng(0)
+    x = jnp.array(rng.integers(-1, 2, (2, *spatial, 3)), jnp.float32)  # many are equal
+    weights = jnp.array(rng.normal(size=[n + 8 for n in x.shape]), jnp.float32)
+    options = dict(strides=strides and tuple(strides), padding=padding)
+    got, gradient = outcome(lambda x, **kw: max_pool(x, tuple(window), **kw), x, weights, **options)
+    wanted, native = outcome(lambda x, **kw: nn.max_pool(x, tuple(window), **kw), x, weights, **options)
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_allclose(gradient, native, atol=1e-5)
+
+
+def test_whole_numbers_and_narrow_types():
+    x = jnp.arange(24, dtype=jnp.bfloat16).reshape(1, 2, 3, 4, 1)
+    pooled = jax.jit(lambda x: max_pool(x, (2, 2, 2)))(x)
+    assert pooled.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(pooled.astype(jnp.float32), nn.max_pool(x, (2, 2, 2)).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("platform, native, windows", [("cpu", False, 0), ("cpu", True, 2), ("tpu", False, 2)])
+def test_windowed_reductions_are_left_to_other_platforms(platform, native, windows):
+    def gradient(x):
+        return jax.grad(lambda x: (max_pool(x, (1, 3, 3), (1, 2, 2), "SAME") ** 2).sum())(x)
+
+    with native_operations(native):
+        text = jax.export.export(jax.jit(gradient), platforms=[platform])(jnp.ones((2, 4, 6, 6, 5))).mlir_module()
+    assert sum(text.count(f'"stablehlo.{name}"') for name in ("reduce_window", "select_and_scatter")) == windows

@@ -1,0 +1,145 @@
+"""`Conv`: flax's convolution, which a CPU computes in forms that it can bear.
+
+XLA's CPU back end computes 3D, strided, grouped and depthwise convolutions and their gradients many times slower than
+the same arithmetic in other forms (`vidjax.layers.cpu_convolution`; measured by `python -m benchmarks.train_step`).
+Which form is taken is decided when a function is compiled, by the platform that it is compiled for: on others, in an
+export for TPU, say, there is nothing but the native operation.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import lax
+
+from vidjax.layers import cpu_convolution
+from vidjax.layers.cpu_convolution import Geometry, channels_last
+
+_native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
+
+
+@contextlib.contextmanager
+def native_operations(native: bool = True) -> Iterator[None]:
+    """Within it, functions are traced with XLA's own convolutions and pooling on every platform.
+
+    A function that was traced before keeps the form that it has.
+
+    Args:
+      native: False leaves everything as it is.
+    """
+    token = _native_only.set(native or _native_only.get())
+    try:
+        yield
+    finally:
+        _native_only.reset(token)
+
+
+def is_native_only() -> bool:
+    """Whether `native_operations` holds."""
+    return _native_only.get()
+
+
+def convolution(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    precision: Any = None,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` of channels-last arrays, in a form that suits the platform.
+
+    Where it is not native, it has gradients of any order in reverse mode only; use `native_operations` for `jax.jvp`.
+
+    Args:
+      lhs: float [N, *spatial, C].
+      rhs: float [*kernel, C / groups, features].
+      window_strides: one for each spatial axis.
+      padding: "SAME", "VALID" or (before, after) for each spatial axis.
+      lhs_dilation: other than 1 is computed natively.
+      rhs_dilation: of the kernel.
+      dimension_numbers: of flax: channels last.
+      feature_group_count: groups.
+      precision: of the products.
+
+    Returns:
+      float [N, *spatial', features].
+    """
+    rank = lhs.ndim - 2
+    dilation = tuple(rhs_dilation or (1,) * rank)
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape)]
+    pads = lax.padtype_to_pads(lhs.shape[1:-1], spans, window_strides, padding) if isinstance(padding, str) else padding
+    pairs = tuple((int(before), int(after)) for before, after in pads)
+    geometry = Geometry(tuple(window_strides), pairs, dilation, feature_group_count, precision)
+    is_plain = set(lhs_dilation or ()) <= {1} and lhs.dtype == rhs.dtype
+    if not is_native_only() and is_plain and cpu_convolution.covers(lhs, rhs, geometry):
+        return _convolution(geometry, lhs, rhs)
+    numbers = dimension_numbers or channels_last(rank)
+    return lax.conv_general_dilated(
+        lhs, rhs, window_strides, padding, lhs_dilation, dilation, numbers, feature_group_count, precision=precision
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    cpu = functools.partial(cpu_convolution.forward, geometry=geometry)
+    native = functools.partial(_native, geometry=geometry)
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
+
+
+def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolution(geometry, x, kernel), (x, kernel)
+
+
+def _backward(
+    geometry: Geometry, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # Each in a conditional of its own: of a first layer, the gradient of the input is not wanted and falls away.
+    x, kernel = residuals
+    of_input = lax.platform_dependent(
+        gradient,
+        kernel,
+        cpu=functools.partial(cpu_convolution.input_gradient, shape=x.shape, geometry=geometry),
+        default=lambda g, w: _transposed(lambda x: _native(x, w, geometry=geometry), x, g),
+    )
+    of_kernel = lax.platform_dependent(
+        x,
+        gradient,
+        cpu=functools.partial(cpu_convolution.kernel_gradient, shape=kernel.shape, geometry=geometry),
+        default=lambda x, g: _transposed(lambda w: _native(x, w, geometry=geometry), kernel, g),
+    )
+    return of_input, of_kernel
+
+
+_convolution.defvjp(_forward, _backward)
+
+
+def _transposed(linear: Callable[[jax.Array], jax.Array], like: jax.Array, gradient: jax.Array) -> jax.Array:
+    (transposed,) = jax.linear_transpose(linear, jax.ShapeDtypeStruct(like.shape, like.dtype))(gradient)
+    return transposed
+
+
+def _native(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        geometry.strides,
+        geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=channels_last(x.ndim - 2),
+        feature_group_count=geometry.groups,
+        precision=geometry.precision,
+    )
+
+
+class Conv(nn.Conv):
+    """`nn.Conv`, with its parameters, initialisation and meaning, computed by `convolution`."""
+
+    conv_general_dilated: Any = convolution

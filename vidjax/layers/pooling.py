@@ -1,0 +1,103 @@
+"""Max pooling, by slices on a CPU: XLA's windowed reductions are slow there, and their gradients above all."""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from vidjax.layers.convolution import is_native_only
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+def max_pool(
+    x: jax.Array,
+    window: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str | Sequence[tuple[int, int]] = "VALID",
+) -> jax.Array:
+    """The largest value of each window, as `flax.linen.max_pool`: of equal ones, the first has the gradient.
+
+    Args:
+      x: float [N, *spatial, C].
+      window: extent along each spatial axis.
+      strides: between windows; None for 1.
+      padding: "SAME", "VALID" or (before, after) for each spatial axis.
+
+    Returns:
+      float [N, *spatial', C].
+    """
+    window, strides = tuple(window), tuple(strides or (1,) * len(window))
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
+    pads = tuple((int(before), int(after)) for before, after in padding)
+    if is_native_only() or x.ndim != len(window) + 2:
+        return nn.max_pool(x, window, strides, pads)
+    return _max_pool(window, strides, pads, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _max_pool(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array) -> jax.Array:
+    cpu, native = _forms(window, strides, padding)
+    return lax.platform_dependent(x, cpu=cpu, default=native)
+
+
+def _forward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array) -> tuple:
+    return _max_pool(window, strides, padding, x), x
+
+
+def _backward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array, g: jax.Array) -> tuple:
+    cpu, native = (lambda x, g, form=form: jax.vjp(form, x)[1](g)[0] for form in _forms(window, strides, padding))
+    return (lax.platform_dependent(x, g, cpu=cpu, default=native),)
+
+
+_max_pool.defvjp(_forward, _backward)
+
+
+def _forms(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> tuple:
+    """The form for CPUs and the native one, as functions of x."""
+
+    def by_axis(x: jax.Array) -> jax.Array:
+        # From the last axis on, so that of equal values the first in the order of the array wins, as it does natively.
+        for axis in reversed(range(len(window))):
+            if window[axis] > 1 or strides[axis] > 1 or any(padding[axis]):
+                x = _max_along(axis + 1, window[axis], strides[axis], padding[axis], x)
+        return x
+
+    return by_axis, functools.partial(nn.max_pool, window_shape=window, strides=strides, padding=padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _max_along(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.maximum, _slices(axis, extent, stride, padding, x))
+
+
+def _max_along_forward(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> tuple:
+    largest = _max_along(axis, extent, stride, padding, x)
+    return largest, (x, largest)
+
+
+def _max_along_backward(axis: int, extent: int, stride: int, padding: tuple[int, int], residuals: tuple, g: jax.Array):
+    x, largest = residuals
+    slices, transposed = jax.vjp(functools.partial(_slices, axis, extent, stride, padding), x)
+    shares, is_open = [], jnp.ones(g.shape, bool)
+    for values in slices:
+        is_first = is_open & (values == largest)
+        shares.append(jnp.where(is_first, g, 0))
+        is_open &= ~is_first
+    return transposed(shares)
+
+
+_max_along.defvjp(_max_along_forward, _max_along_backward)
+
+
+def _slices(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> list[jax.Array]:
+    """The first value of each window, the second, and so on."""
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = padding
+    x = jnp.pad(x, widths, constant_values=-jnp.inf)
+    count = (x.shape[axis] - extent) // stride + 1
+    return [lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis) for i in range(extent)]
