@@ -27,9 +27,9 @@ class VideoError(DataError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{printable(self.path)}: {self.reason}"
+        return f"{printable(self.path)}: {printable(self.reason)}"
 
 
 def printable(name: str) -> str:
-    """A name on one line, whatever a file is called."""
+    """A name, or a reason that names one, on one line, whatever a file is called."""
     return name if name.isprintable() else ascii(name)

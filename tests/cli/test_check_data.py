@@ -57,6 +57,22 @@ def test_a_name_that_training_refuses_is_told_of(mixed, toy_folder, capsys):
     assert "x\\udcff.avi': its name is not valid UTF-8; rename it" in capsys.readouterr().out
 
 
+def test_a_folder_that_cannot_be_listed_does_not_end_the_check(mixed, monkeypatch, capsys):
+    locked = mixed / "dark" / "locked"
+    locked.mkdir()
+    iterdir = type(locked).iterdir
+
+    def refusing(path):
+        if path == locked:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(type(locked), "iterdir", refusing)
+    main(["check-data", str(mixed / "dark")])
+    printed = capsys.readouterr().out
+    assert f"refused: {locked}" in printed and "seeking is exact" in printed
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -66,8 +66,15 @@ def test_a_full_cache_warns_once_and_stays_within_its_bound(videos, caplog, read
         held = [cache.video(video.path, Resize(20)) for video in videos]
         again = cache.video(videos[0].path, Resize(20))
     assert held[0] is again and held[1:] == [None] * 6
-    assert len(reads) == 2  # after the first that does not fit, none is tried
-    assert cache.used_bytes == room and len(caplog.records) == 1 and "full" in caplog.text
+    assert cache.used_bytes == room and len(caplog.records) == 1 and "no room for" in caplog.text
+    assert len(reads) == 7 and cache.video(videos[1].path, Resize(20)) is None
+    assert len(reads) == 7, "what did not fit is not tried again"
+
+
+def test_a_video_that_is_too_large_takes_no_room_from_others(videos):
+    cache = MemoryCache(20 * 20 * 30 * 3)
+    assert cache.video(videos[6].path, Resize(20)) is None  # 32 frames
+    assert cache.video(videos[0].path, Resize(20)) is not None  # 14
 
 
 def test_a_failure_reaches_every_waiting_thread_and_is_not_kept(damaged, reads):

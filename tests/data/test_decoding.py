@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidjax.data.decoding import probe, read_frames, read_video, short_side_size
-from vidjax.data.inspection import inspect
 from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
 
@@ -183,14 +182,3 @@ def test_arguments_that_make_no_sense_are_named(toy_folder):
     with pytest.raises(TypeError, match="float"):
         read_frames(path, [0.5])
     assert probe(path) == probe(str(path))
-
-
-@pytest.mark.parametrize("scale", [0, 1, 2**32 - 1])
-def test_a_clock_that_hides_most_frames_is_told_of(write, tmp_path, scale):
-    path = write(tmp_path / "clock.mp4", frames=30)
-    data = bytearray(path.read_bytes())
-    place = data.index(b"mdhd") + 16  # behind version, flags and two dates: ISO 14496-12, 8.4.2
-    data[place : place + 4] = scale.to_bytes(4, "big")
-    path.write_bytes(data)
-    *_, record = inspect(str(path))
-    assert record.frames < 30 and record.ends_early and "clock is wrong" in record.warning

@@ -78,7 +78,7 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
         if not _is_utf8(record.path):
             terminal.say(f"warning: {printable(record.path)}: its name is not valid UTF-8; rename it before training")
     for record in refused:
-        terminal.say(f"refused: {printable(record.path)}: {record.reason}")
+        terminal.say(f"refused: {printable(record.path)}: {printable(record.reason)}")
     fine = ("ok", len(records) - len(slow) - len(refused), "seeking is exact")
     rows = [fine, *_grouped("slow path", slow), *_grouped("refused", refused)]
     terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
@@ -103,7 +103,7 @@ def _show_packed(folder: Path) -> int:
 
 def _grouped(verdict: str, records: Sequence[FileRecord]) -> list[tuple[str, int, str]]:
     """Verdict, count, reason; numbers in reasons do not tell them apart."""
-    reasons = Counter(re.sub(r"\d+", "N", record.reason) for record in records)
+    reasons = Counter(re.sub(r"\d+", "N", printable(record.reason)) for record in records)
     return [(verdict, count, why) for why, count in reasons.most_common()]
 
 

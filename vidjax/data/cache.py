@@ -41,9 +41,9 @@ class MemoryCache:
     """Whole decoded videos, at the size at which clips are cut, up to a number of bytes.
 
     Nothing is evicted: with random access over epochs an evicting cache that is too small misses nearly
-    always. Once a video no longer fits, one warning is logged and videos that are not yet held are decoded
-    at every use. Safe to share between threads; two threads that want the same video decode it once.
-    A copy that is pickled, as for a worker process, starts empty.
+    always. A video that does not fit is decoded at every use, and a warning is logged of the first one. Safe to
+    share between threads; two threads that want the same video decode it once. A copy that is pickled, as for a
+    worker process, starts empty.
 
     Args:
       max_bytes: bound on the decoded frames held.
@@ -52,8 +52,8 @@ class MemoryCache:
     def __init__(self, max_bytes: int):
         self.max_bytes = int(max_bytes)
         self.used_bytes = 0
-        self.full = False
         self._lock = threading.Lock()
+        self._too_large: set[Hashable] = set()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
     def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
@@ -66,14 +66,15 @@ class MemoryCache:
         with self._lock:
             held = self._videos.get(key)
             if held is None:
-                if self.full:
+                if key in self._too_large:
                     return None
                 future: Future[DecodedVideo | None] = Future()
                 self._videos[key] = future
         if held is not None:
             return held.result()
         try:
-            video = self._keep(read_video(path, resize, exact_seek=exact_seek, max_bytes=self.max_bytes), path)
+            room = self.max_bytes - self.used_bytes
+            video = self._keep(read_video(path, resize, exact_seek=exact_seek, max_bytes=room), key)
         except BaseException as error:
             self._forget(key)
             future.set_exception(error)
@@ -83,21 +84,21 @@ class MemoryCache:
         future.set_result(video)
         return video
 
-    def _keep(self, video: DecodedVideo | None, path: str | Packed) -> DecodedVideo | None:
+    def _keep(self, video: DecodedVideo | None, key: tuple[str | Packed, Resize, bool]) -> DecodedVideo | None:
         with self._lock:
             if video is not None and self.used_bytes + video.frames.nbytes <= self.max_bytes:
                 self.used_bytes += video.frames.nbytes
                 video.frames.setflags(write=False)  # views of it are handed out
                 return video
-            if not self.full:
-                self.full = True
+            if not self._too_large:
                 logger.warning(
-                    "the memory cache is full at %.0f of %.0f MB (no room for %s): "
-                    "further videos are decoded at every use",
+                    "the memory cache holds %.0f of %.0f MB and has no room for %s: "
+                    "what does not fit is decoded at every use",
                     self.used_bytes / 1e6,
                     self.max_bytes / 1e6,
-                    path,
+                    key[0],
                 )
+            self._too_large.add(key)
         return None
 
     def _forget(self, key: Hashable) -> None:

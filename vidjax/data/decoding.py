@@ -13,8 +13,9 @@ import functools
 import logging
 import operator
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -32,6 +33,7 @@ Size = tuple[int, int]  # (height, width)
 
 # swscale's bilinear, widened when it reduces (so it does not alias); decord's scaler is the same one.
 _INTERPOLATION = "BILINEAR"
+_FIRST_ROOM = 64  # frames of a whole video for which room is made at first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,16 +129,21 @@ def read_video(
         if max_bytes is not None and info.frames * height * width * 3 > max_bytes:
             return None
         return DecodedVideo(_read_by_decord(path, list(range(info.frames)), (height, width)), info.fps)
-    frames: list[np.ndarray] = []
     with in_order(path if isinstance(path, str) else path.load()) as video:
         convert = Converter(resize or (lambda height, width: (height, width)))
-        for frame in video:
-            frames.append(convert(frame))
-            if max_bytes is not None and len(frames) * frames[0].nbytes > max_bytes:
+        frames = np.empty(0, np.uint8)
+        for number, frame in enumerate(video):
+            picture = convert(frame)
+            if max_bytes is not None and video.count * picture.nbytes > max_bytes:
                 return None
-        fps = video.fps
+            if not number:
+                frames = np.empty((_FIRST_ROOM, *picture.shape), np.uint8)
+            elif number == len(frames):  # grown in place: a list would have to be copied, at twice the memory
+                frames.resize((number + number // 4, *picture.shape), refcheck=False)
+            frames[number] = picture
+        frames.resize((video.count, *picture.shape), refcheck=False)
         _warn_of_loss(path, video)
-    return DecodedVideo(np.stack(frames), fps)
+        return DecodedVideo(frames, video.fps)
 
 
 def probe(path: str | os.PathLike[str], *, exact_seek: bool = False) -> VideoInfo:
@@ -308,20 +315,50 @@ class Converter:
 
     def __call__(self, frame: Any) -> np.ndarray:
         height, width = self.choose_size(frame)
-        turns = quarter_turns(frame)
-        if turns % 2:
+        shown = orientation(frame)
+        if shown.transposed:
             height, width = width, height
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=_INTERPOLATION, threads=1
         )
-        return np.rot90(rgb.to_ndarray(), turns) if turns else rgb.to_ndarray()
+        pixels: np.ndarray = rgb.to_ndarray()
+        if shown.transposed:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if shown.upended else 1, :: -1 if shown.mirrored else 1]
 
 
-def quarter_turns(frame: Any) -> int:
-    """Counter-clockwise quarter turns that the display matrix asks for; other angles are ignored."""
-    rotation = getattr(frame, "rotation", 0) % 360
-    return rotation // 90 if rotation % 90 == 0 else 0
+class Orientation(NamedTuple):
+    """How a frame is to be shown; done in this order.
+
+    Attributes:
+      transposed: rows become columns.
+      mirrored: left and right are exchanged.
+      upended: top and bottom are.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    upended: bool = False
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise; 0 where the picture is not only turned."""
+        return {(False, True, True): 180, (True, False, True): 90, (True, True, False): 270}.get(self, 0)
+
+
+def orientation(frame: Any) -> Orientation:
+    """What the display matrix asks for (ISO 14496-12, 8.3.2): turns by 90 degrees and mirror images, nothing else."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation()
+    across_x, down_x, _, across_y, down_y, *_ = struct.unpack("=9i", bytes(matrix))
+    if across_x and down_y and not (down_x or across_y):
+        return Orientation(False, across_x < 0, down_y < 0)
+    if down_x and across_y and not (across_x or down_y):
+        return Orientation(True, across_y < 0, down_x < 0)
+    return Orientation()
 
 
 def displayed_size(frame: Any) -> Size:
-    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
+    """Height and width."""
+    return (frame.width, frame.height) if orientation(frame).transposed else (frame.height, frame.width)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidjax.data.opening import image_files
-from vidjax.errors import DataError
+from vidjax.errors import DataError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m4v", ".mkv", ".mov"}
@@ -20,16 +20,19 @@ def is_video_name(path: Path) -> bool:
 
 def is_image_sequence(path: Path) -> bool:
     """Whether this is a folder of images and nothing that is a video or a folder itself."""
-    if not path.is_dir() or not image_files(str(path)):
+    try:
+        if not path.is_dir() or not image_files(str(path)):
+            return False
+        return not any(entry.is_dir() or is_video_name(entry) for entry in path.iterdir())
+    except (VideoError, OSError):  # a folder that cannot be listed
         return False
-    return not any(entry.is_dir() or is_video_name(entry) for entry in path.iterdir())
 
 
 def videos_below(path: Path) -> tuple[list[str], int]:
     """Everything below a folder that is named like a video, or has no suffix, or is a folder of images.
 
-    Whatever it is: a pipe or a dangling link that is named like a video is found, too. Hidden entries are left out, and
-    no folder is visited twice.
+    Whatever it is: a pipe, or a dangling link, that is named like a video is found, too, and so is a folder that cannot
+    be listed. Hidden entries are left out, and no folder is visited twice.
 
     Args:
       path: a folder; any other entry is returned as it is.
@@ -44,6 +47,7 @@ def videos_below(path: Path) -> tuple[list[str], int]:
         raise DataError(f"{path}: no such file or folder")
     if not path.is_dir() or is_image_sequence(path):
         return [str(path)], 0
+    _entries(path)
     found, others = [], 0
     for entry in _walk(path, set()):
         if is_video_name(entry) or not entry.suffix or entry.is_dir():
@@ -59,9 +63,10 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
         return
     visited.add((status.st_dev, status.st_ino))
     try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+        entries = _entries(folder)
+    except DataError:
+        yield folder  # whoever reads it says why not
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -69,3 +74,10 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
             yield from _walk(entry, visited)
         else:
             yield entry
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error

@@ -41,8 +41,8 @@ _LEFT_BEHIND = 3600.0  # seconds after which a half written file has no writer a
 class DiskCache:
     """Whole decoded videos, at the size at which clips are cut, up to a number of bytes.
 
-    Nothing is evicted: once the folder is full, one warning is logged and videos that are not in it are decoded at
-    every use. Safe to share between threads and processes.
+    Nothing is evicted: a video that does not fit is decoded at every use, and a warning is logged of the first one; a
+    folder that cannot be written is only read from then on. Safe to share between threads and processes.
 
     Args:
       folder: of the files; it may hold those of other data sets.
@@ -52,7 +52,8 @@ class DiskCache:
     def __init__(self, folder: Path, max_bytes: int):
         self.folder = folder
         self.max_bytes = int(max_bytes)
-        self.full = False
+        self._is_writable = True
+        self._too_large: set[Path] = set()
         self._lock = threading.Lock()
         with contextlib.suppress(OSError):  # counted anew by each run, since files may have been removed
             (folder / _TOTAL).unlink()
@@ -70,11 +71,12 @@ class DiskCache:
         """
         file = self._file(path, resize, exact_seek)
         held = _StoredVideo.of(file)
-        if held is not None or self.full:
+        if held is not None or file in self._too_large or not self._is_writable:
             return held
-        video = read_video(path, resize, exact_seek=exact_seek, max_bytes=self.max_bytes)
+        room = self.max_bytes - self._total(_HEADER.size)
+        video = read_video(path, resize, exact_seek=exact_seek, max_bytes=room)
         if video is None or not self._keep(file, video):
-            self._say_full(path)
+            self._decline(file, path)
             return None
         return _StoredVideo.of(file)  # the whole video is let go of
 
@@ -101,7 +103,12 @@ class DiskCache:
                 partial.replace(file)
                 (self.folder / _TOTAL).write_text(str(used))
         except OSError as error:
-            logger.warning("the disk cache %s cannot be written: %s", self.folder, error.strerror)
+            self._is_writable = False
+            logger.warning(
+                "the disk cache %s cannot be written: %s; what it does not hold is decoded at every use",
+                self.folder,
+                error.strerror,
+            )
             return False
         finally:
             with contextlib.suppress(OSError):
@@ -115,17 +122,17 @@ class DiskCache:
         except (OSError, ValueError):
             return self._scan() + more
 
-    def _say_full(self, path: str | Packed) -> None:
+    def _decline(self, file: Path, path: str | Packed) -> None:
         with self._lock:
-            if not self.full:
-                self.full = True
+            if self._is_writable and not self._too_large:
                 logger.warning(
-                    "the disk cache %s is full (no room for %s within %.1f GB): further videos are decoded at every"
-                    " use; raise data.cache_gigabytes or empty that folder",
+                    "the disk cache %s has no room for %s within %.1f GB: what does not fit is decoded at every use;"
+                    " raise data.cache_gigabytes or empty that folder",
                     self.folder,
                     path,
                     self.max_bytes / 1e9,
                 )
+            self._too_large.add(file)
 
     def _scan(self) -> int:
         """Bytes of the videos in the folder; removes what killed processes left half written."""

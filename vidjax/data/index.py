@@ -73,7 +73,7 @@ def indexed(
     parts: Sequence[str] = ("train", "validation", "test"),
     *,
     progress: Progress = lambda records, total: records,
-    advice: str = ", or go without inspection (data.check=False)",
+    certain: bool = False,
 ) -> Source:
     """The source with what is known of its files: `info` and `refused` of each video.
 
@@ -83,10 +83,10 @@ def indexed(
       source: its videos.
       parts: of the source that are going to be read.
       progress: as in `known`.
-      advice: what else may be done where a video could not be inspected, beside repairing it.
+      certain: raise where a video could not be inspected, though that may be the machine's fault.
 
     Raises:
-      DataError: for a video that could not be inspected, though that may be the machine's fault.
+      DataError: in the case of `certain`.
     """
     asked = [video for part in parts for video in getattr(source, part) if _is_asked(video)]
     records = known([video.path for video in asked], progress=progress)
@@ -96,8 +96,6 @@ def indexed(
             return video
         record = records[video.path]
         if record.verdict == "refused":
-            if not record.lasting:  # else the data would depend on how busy the machine was
-                raise DataError(f"{VideoError(video.path, record.reason)}; try again, repair or remove it{advice}")
             return dataclasses.replace(video, refused=record.reason)
         identity_then = (record.size, record.mtime_ns)
         info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, identity_then)
@@ -105,6 +103,15 @@ def indexed(
 
     shortened = [records[video.path] for video in asked if records[video.path].warning]
     notes = list(source.notes)
+    uncertain = [records[video.path] for video in asked if _is_uncertain(records[video.path])]
+    if uncertain:
+        first = uncertain[0]
+        if certain:
+            raise DataError(f"{VideoError(first.path, first.reason)}; try again, repair or remove it")
+        notes.append(
+            f"{len(uncertain)} videos are taken for unreadable this time, for which the machine may be the cause, "
+            f"e.g. {VideoError(first.path, first.reason)}"
+        )
     if shortened:
         first = shortened[0]
         notes.append(f"{len(shortened)} videos are not whole, e.g. {first.path}: {first.warning}")
@@ -115,6 +122,10 @@ def indexed(
         test=tuple(map(with_record, source.test)),
         notes=tuple(notes),
     )
+
+
+def _is_uncertain(record: FileRecord) -> bool:
+    return record.verdict == "refused" and not record.lasting
 
 
 def _is_asked(video: Video) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import av
 
-from vidjax.data.decoding import displayed_size, quarter_turns
+from vidjax.data.decoding import displayed_size, orientation
 from vidjax.data.opening import identity, in_order
 from vidjax.data.seeking import LostTheWayError, Places, SeekTable, pack, seek
 from vidjax.errors import VideoError
@@ -41,7 +41,7 @@ class FileRecord:
       stated_frames: how many its header promises; None where it does not say.
       fps: frames per second, None where it states none.
       height, width: of a frame as displayed.
-      rotation: counter-clockwise, in degrees, that the display matrix asks for.
+      rotation: counter-clockwise, in degrees, that the display matrix asks for; 0 where it also mirrors.
       codec, container: FFmpeg's names.
       seek: text of its `SeekTable`; "" where there is none.
       lasting: False where a busy machine, or a crash, may have decided: it is found out anew the next time.
@@ -85,7 +85,7 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         yield from walk.run()
         record = walk.record(size, mtime_ns)
     except VideoError as error:
-        yield FileRecord(path, *_identity_or_zero(path), "refused", error.reason)
+        yield FileRecord(path, *_identity_or_zero(path), "refused", error.reason, lasting=_is_lasting(error.__cause__))
         return
     against = walk.against_seeking()
     if against is not None:
@@ -104,6 +104,11 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         yield dataclasses.replace(record, reason=reason)
     else:
         yield dataclasses.replace(record, verdict="ok", reason="", seek=pack(places))
+
+
+def _is_lasting(error: BaseException | None) -> bool:
+    """Whether a file will fail again: what the system would not give us now, it may give the next time."""
+    return not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
 
 
 def _identity_or_zero(path: str) -> tuple[int, int]:
@@ -140,7 +145,7 @@ class _Walk:
             for frame in video:
                 if not self.pts:
                     height, width = displayed_size(frame)
-                    self._about = {"height": height, "width": width, "rotation": 90 * quarter_turns(frame)}
+                    self._about = {"height": height, "width": width, "rotation": orientation(frame).rotation}
                 if frame.key_frame:
                     self.keys.append(len(self.pts))
                 self.checksums.append(_checksum(frame))
@@ -148,6 +153,7 @@ class _Walk:
                 self._sizes.add((frame.height, frame.width))
                 yield None
             self._about |= {
+                "lasting": _is_lasting(video.error),
                 "warning": video.damage or video.early_end() or "",
                 "ends_early": video.early_end() is not None,
                 "frames": video.count,
@@ -206,4 +212,6 @@ def _checksum(frame: Any) -> int:
         pixels = frame.to_ndarray()
     except (ValueError, AssertionError):  # a format, or an odd size, for which PyAV has no array
         pixels = frame.to_ndarray(format="rgb24")
+    if isinstance(pixels, tuple):  # numbers of colours, and the colours
+        return zlib.crc32(b"".join(part.tobytes() for part in pixels))
     return zlib.crc32(pixels.tobytes())

@@ -25,7 +25,8 @@ _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", "
 MAX_PIXELS = 8192 * 4320
 _BUFFER = 1 << 16  # bytes that are taken at once of a file in memory
 _FEWEST_LOST = 3  # frames; a file that ends a little before its header says so is no sign of damage
-_LOST_SHARE = 0.02
+_LOST_SHARE = 0.02  # of its frames,
+_LOST_SECONDS = 1.0  # but no longer than this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +61,19 @@ class InOrder:
       container, stream: PyAV's; None for a folder of images.
       count: frames that were yielded so far.
       damage: why the walk ended before the end of the data, in one line; None as long as it has not.
+      error: what the damage was told by; None where it was no exception.
     """
 
-    def __init__(self, path: str, frames: Iterator[Any], container: Any = None, stream: Any = None):
+    def __init__(
+        self, path: str, frames: Iterator[Any], container: Any = None, stream: Any = None, others: "_Ends | None" = None
+    ):
         self.container = container
         self.stream = stream
         self.count = 0
         self.damage: str | None = None
+        self.error: BaseException | None = None
         self._path = path
+        self._others = others
         self._frames = frames
         self._last_pts: int | None = None
 
@@ -92,8 +98,9 @@ class InOrder:
         unseen = self.stream.frames - self.count
         if unseen >= _FEWEST_LOST and reached > 2 * stated:
             return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
-        lost = (stated - reached) * fps
-        if lost < max(_FEWEST_LOST, _LOST_SHARE * stated * fps):
+        # Where only the whole file states a duration, it may be that of the sound.
+        covered = max(reached, self._others.seconds) if self._others and not self.stream.duration else reached
+        if (stated - covered) * fps < max(_FEWEST_LOST, min(_LOST_SHARE * stated, _LOST_SECONDS) * fps):
             return None
         return f"ends early: {self.count} frames, {reached:.2f} s of the {stated:.2f} s that its header states"
 
@@ -109,7 +116,7 @@ class InOrder:
             except StopIteration:
                 break
             except (av.FFmpegError, ValueError, RuntimeError, OSError) as error:
-                self.damage = f"frame {self.count} cannot be decoded: {one_line(error)}"
+                self.damage, self.error = f"frame {self.count} cannot be decoded: {one_line(error)}", error
                 break
             if frame.is_corrupt:
                 self.damage = f"frame {self.count} is damaged"
@@ -119,16 +126,14 @@ class InOrder:
             self.count += 1
             yield frame
         if not self.count:
-            raise VideoError(self._path, self.damage or "holds no frame that decodes")
+            raise VideoError(self._path, self.damage or "holds no frame that decodes") from self.error
 
     def _stated_seconds(self) -> float | None:
         if self.stream is None:
             return None
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
-        if len(self.container.streams) == 1 and self.container.duration:  # else it may be that of the sound
-            return self.container.duration / 1e6
-        return None
+        return self.container.duration / 1e6 if self.container.duration else None
 
 
 @contextlib.contextmanager
@@ -155,15 +160,46 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
             context: Any = stream.codec_context if stream is not None else None
             if context is None:
                 raise VideoError(path, "has no video stream that can be decoded")
+            if stream.disposition & av.stream.Disposition.attached_pic:
+                raise VideoError(path, "has no video, only a cover picture")
             context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
             context.options = {"max_pixels": str(MAX_PIXELS)}
             check_pixels(path, context.height, context.width)
-            yield InOrder(path, container.decode(stream), container, stream)
+            others = _Ends()
+            yield InOrder(path, decoded(container, stream, others), container, stream, others)
     # av's errors do not all pickle, and must never leave a worker process.
     except MemoryError as error:
         raise VideoError(path, "needs more memory than there is") from error
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         raise VideoError(path, f"cannot be decoded: {one_line(error)}") from error
+
+
+class _Ends:
+    """Where the streams other than the video end, as far as they were read.
+
+    Attributes:
+      seconds: of the last one.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def note(self, packet: Any) -> None:
+        """Takes a packet of such a stream."""
+        if packet.pts is not None and packet.time_base:
+            end = packet.pts + (packet.duration or 0) - (packet.stream.start_time or 0)
+            self.seconds = max(self.seconds, float(end * packet.time_base))
+
+
+def decoded(container: Any, stream: Any, others: _Ends | None = None) -> Iterator[Any]:
+    """Yields the frames of a stream from where the container stands."""
+    for packet in container.demux() if others else container.demux(stream):
+        if packet.stream is not stream and packet.stream.index != stream.index:
+            assert others is not None
+            others.note(packet)
+        elif packet.size or not packet.buffer_ptr:
+            # An empty packet in the middle (Theora) repeats a frame; the decoder takes it for the end.
+            yield from packet.decode()
 
 
 def _container(file: VideoFile, *, as_it_lies: bool) -> Any:
@@ -280,10 +316,24 @@ def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
         try:
             with Image.open(file) as image:
                 check_pixels(os.path.join(str(folder), name), image.height, image.width)
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                pixels = _rgb(ImageOps.exif_transpose(image))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VideoError(folder, f"{name} is no image that can be read: {one_line(error)}") from error
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
+def _rgb(image: Any) -> np.ndarray:
+    """The pixels of a Pillow image, uint8 [H, W, 3]; those of more than 8 bits by their upper ones.
+
+    Raises:
+      ValueError: for numbers of which nobody knows the range.
+    """
+    if image.mode.startswith("I;16"):  # which Pillow itself cuts off at 255
+        upper = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(upper[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits: save it with 8 or 16")
+    return np.asarray(image.convert("RGB"))
 
 
 def one_line(error: BaseException) -> str:

@@ -71,7 +71,7 @@ def pack(
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
         asked[part] = tuple(dataclasses.replace(video, exact_seek=False) for video in videos)
-    source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting, advice="")
+    source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting, certain=True)
     todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
     done = {part: PackedPart() for part in _PARTS}
     rows: dict[str, list[list[Any]]] = {part: [] for part in _PARTS}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
-from vidjax.data.opening import InOrder
+from vidjax.data.opening import InOrder, decoded
 
 
 class Places(NamedTuple):
@@ -74,7 +74,7 @@ def seek(video: InOrder, number: int, places: Places) -> Iterator[av.VideoFrame]
     """
     try:
         video.container.seek(places.pts[number], stream=video.stream, backward=True, any_frame=False)
-        for frame in video.container.decode(video.stream):
+        for frame in decoded(video.container, video.stream):
             if number >= len(places.pts) or frame.pts != places.pts[number] or frame.is_corrupt:
                 raise LostTheWayError
             yield frame

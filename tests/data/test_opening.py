@@ -1,0 +1,192 @@
+"""What files claim, hide and leave out: found by walking through them in order."""
+
+import itertools
+import struct
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidjax.data import opening
+from vidjax.data.decoding import Orientation, read_frames, read_video
+from vidjax.data.inspection import inspect
+from vidjax.errors import VideoError
+
+
+def record_of(path):
+    *_, record = inspect(str(path))
+    return record
+
+
+def with_sound(path, seconds=8):
+    """A video at 25 frames per second, with sound beside it."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mjpeg", rate=25)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuvj420p"
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        for number in range(25 * seconds):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), format="rgb24")
+            container.mux(video.encode(frame))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 320 * number
+            container.mux(sound.encode(samples))
+        container.mux(video.encode())
+        container.mux(sound.encode())
+    return path
+
+
+def test_a_cut_file_with_sound_is_told_of(tmp_path):
+    path = with_sound(tmp_path / "whole.mkv")
+    whole = record_of(path)
+    assert (whole.verdict, whole.frames, whole.warning) == ("ok", 200, "")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    cut = record_of(path)
+    assert 80 < cut.frames < 120 and cut.ends_early and "of the 8.00 s" in cut.warning
+
+
+def test_a_second_is_missed_of_a_long_video(write, tmp_path):
+    path = write(tmp_path / "long.mkv", frames=3000, size=(16, 16))
+    assert record_of(path).warning == ""
+    with av.open(str(path)) as container:
+        positions = [packet.pos for packet in container.demux() if packet.size]
+    with path.open("r+b") as file:
+        file.truncate(positions[2950])
+    cut = record_of(path)
+    assert 2940 < cut.frames <= 2950 and cut.ends_early
+
+
+@pytest.mark.parametrize("scale", [0, 1, 2**32 - 1])
+def test_a_clock_that_hides_most_frames_is_told_of(write, tmp_path, scale):
+    path = write(tmp_path / "clock.mp4", frames=30)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"mdhd") + 16  # behind version, flags and two dates: ISO 14496-12, 8.4.2
+    data[place : place + 4] = scale.to_bytes(4, "big")
+    path.write_bytes(data)
+    record = record_of(path)
+    assert record.frames < 30 and record.ends_early and "clock is wrong" in record.warning
+
+
+ORIENTATIONS = {
+    (1, 0, 0, 1): lambda p: p,
+    (-1, 0, 0, 1): lambda p: p[:, ::-1],
+    (1, 0, 0, -1): lambda p: p[::-1],
+    (-1, 0, 0, -1): lambda p: p[::-1, ::-1],
+    (0, -1, 1, 0): lambda p: np.rot90(p),
+    (0, 1, -1, 0): lambda p: np.rot90(p, 3),
+    (0, 1, 1, 0): lambda p: p.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda p: np.rot90(p, 2).swapaxes(0, 1),
+}
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_the_display_matrix_turns_and_mirrors(write, tmp_path, matrix):
+    path = write(tmp_path / "plain.mp4", frames=3)
+    plain = read_frames(path, [2])[0]
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40  # version 0: ISO 14496-12, 8.3.2
+    across_x, down_x, across_y, down_y = (65536 * number for number in matrix)
+    data[place : place + 36] = struct.pack(">9i", across_x, down_x, 0, across_y, down_y, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    wanted = ORIENTATIONS[matrix](plain)
+    np.testing.assert_array_equal(read_frames(path, [2])[0], wanted)
+    record = record_of(path)
+    assert (record.height, record.width) == wanted.shape[:2]
+    assert read_frames(path, [2], table=record.table).shape[1:] == wanted.shape
+    quarters = [k for k in range(4) if np.array_equal(wanted, np.rot90(plain, k))]
+    assert record.rotation == 90 * sum(quarters)
+
+
+def test_a_plain_frame_has_no_orientation():
+    assert Orientation().rotation == 0 and not any(Orientation())
+
+
+def test_colours_by_number_are_read(tmp_path):
+    picture = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(2, 0).repeat(2, 1)).convert("P")
+    picture.save(tmp_path / "palette.png")
+    with av.open(str(tmp_path / "palette.mov"), "w") as container:
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "pal8"
+        for number in range(4):
+            packet = av.Packet((tmp_path / "palette.png").read_bytes())
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, number, number, True
+            packet.time_base = Fraction(1, 25)
+            container.mux(packet)
+    record = record_of(tmp_path / "palette.mov")
+    assert record.verdict != "refused" and record.frames == 4
+    wanted = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(read_frames(tmp_path / "palette.mov", [3])[0], wanted)
+
+
+@pytest.mark.parametrize("kind, top", [(np.uint8, 255), (np.uint16, 65535)])
+def test_images_of_more_bits_are_read_by_their_upper_ones(tmp_path, kind, top):
+    ramp = np.linspace(0, top, 32 * 16).reshape(16, 32).astype(kind)
+    Image.fromarray(ramp).save(tmp_path / "0.png")
+    frame = read_frames(tmp_path, [0])[0]
+    assert abs(frame[..., 1] - 255.0 * ramp / top).max() < 1.01
+
+
+def test_images_without_a_range_are_refused(tmp_path):
+    Image.fromarray(np.zeros((16, 16), np.float32)).save(tmp_path / "0.tiff")
+    with pytest.raises(VideoError, match="32 bits"):
+        read_frames(tmp_path, [0])
+
+
+def test_a_song_with_a_cover_is_no_video(tmp_path):
+    path = tmp_path / "song.mkv"
+    with_sound(path, seconds=1)
+    data = read_video(str(path))
+    assert len(data) == 25
+    stream = SimpleNamespace(disposition=av.stream.Disposition.attached_pic, codec_context=object())
+    container = SimpleNamespace(streams=SimpleNamespace(best=lambda kind: stream))
+    opened = pytest.MonkeyPatch()
+    with opened.context() as patched, pytest.raises(VideoError, match="only a cover picture"):
+        patched.setattr(opening.av, "open", lambda *args, **kwargs: _Context(container))
+        read_frames(path, [0])
+
+
+class _Context:
+    def __init__(self, value):
+        self._value = value
+
+    def __enter__(self):
+        return self._value
+
+    def __exit__(self, *exception):
+        pass
+
+
+def test_an_empty_packet_in_the_middle_does_not_end_the_video():
+    stream = SimpleNamespace(index=0)
+
+    def packet(size, pointer, frames):
+        return SimpleNamespace(stream=stream, size=size, buffer_ptr=pointer, decode=lambda: frames)
+
+    packets = [packet(9, 1, ["a"]), packet(0, 1, ["never"]), packet(9, 1, ["b"]), packet(0, 0, ["flushed"])]
+    container = SimpleNamespace(demux=lambda *streams: iter(packets))
+    assert list(opening.decoded(container, stream)) == ["a", "b", "flushed"]
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_what_the_system_refuses_is_asked_for_again(write, tmp_path, monkeypatch, frames):
+    path = write(tmp_path / "v.mp4", frames=5)
+    real = opening.decoded
+
+    def failing(*args):
+        yield from itertools.islice(real(*args), frames)
+        raise av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(opening, "decoded", failing)
+    record = record_of(path)
+    assert record.frames == frames and not record.lasting
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes()[:100])
+    assert record_of(path).verdict == "refused" and record_of(path).lasting
+
+
+def test_a_reason_is_one_line():
+    error = VideoError("a\nb.avi", "x\ny\x1b[31m.jpg is no image")
+    assert len(str(error).splitlines()) == 1 and "\x1b" not in str(error)
