@@ -51,6 +51,10 @@ GRID = {
     "2d dilated and strided": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, kernel_dilation=2),
     "2d asymmetric padding": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, padding=((2, 0), (0, 3))),
     "2d transposed": dict(shape=(2, 5, 4, 5), kernel_size=(3, 3), input_dilation=2, padding=1),
+    "2d of large images": dict(shape=(3, 100, 90, 12), kernel_size=(3, 3)),
+    "2d of large images, strided and dilated": dict(
+        shape=(3, 120, 110, 10), kernel_size=(3, 3), strides=2, kernel_dilation=2, padding=((1, 2), (0, 3))
+    ),
     "1d": dict(shape=(3, 9, 5), kernel_size=(4,), strides=2),
     "1d causal": dict(shape=(3, 9, 5), kernel_size=(3,), padding="CAUSAL"),
     "circular": dict(shape=(2, 6, 6, 5), kernel_size=(3, 3), padding="CIRCULAR"),
