@@ -1,8 +1,8 @@
 r"""C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions.
 
 python launch.py --config=configs/c3d.py
-    The embedded data set `motion`, an eighth of the paper's width, batch normalisation, 16 frames at stride 1. 28
-    minutes on one CPU core (XLA's 3D convolutions are slow there). Gave 52% video top-1 (one run; chance 12.5%).
+    The embedded data set `motion`, an eighth of the paper's width, batch normalisation, 16 frames at stride 1. 8
+    minutes on one CPU core. Gave 99.7% video top-1 (one run, seed 0, 304 videos, 3 views; chance 12.5%).
 
 python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]

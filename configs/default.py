@@ -358,7 +358,7 @@ def video_network_on_motion(config: ConfigDict) -> None:
     """What 3D networks change in the presets of motion: 16 frames, fewer clips; no fusion network's options."""
     config.data.stride = 4 if config.data.level == "hard" else 1
     config.train.batch_size = 16
-    config.train.steps = 2000
+    config.train.steps = 1500
     config.model.normalization = None
     config.model.width_multiplier = None
 
