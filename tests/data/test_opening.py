@@ -21,17 +21,18 @@ def record_of(path):
     return record
 
 
-def with_sound(path, seconds=8):
-    """A video at 25 frames per second, with sound beside it."""
+def with_sound(path, seconds=8, video_late=0, sound_late=0):
+    """A video at 25 frames per second, with sound beside it; either may begin later."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("mjpeg", rate=25)
         video.width, video.height, video.pix_fmt = 32, 32, "yuvj420p"
         sound = container.add_stream("pcm_s16le", rate=8000)
         for number in range(25 * seconds):
             frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number + 25 * video_late, Fraction(1, 25)
             container.mux(video.encode(frame))
             samples = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 8000, 320 * number
+            samples.sample_rate, samples.pts = 8000, 320 * number + 8000 * sound_late
             container.mux(sound.encode(samples))
         container.mux(video.encode())
         container.mux(sound.encode())
@@ -46,6 +47,13 @@ def test_a_cut_file_with_sound_is_told_of(tmp_path):
     path.write_bytes(data[: len(data) // 2])
     cut = record_of(path)
     assert 80 < cut.frames < 120 and cut.ends_early and "of the 8.00 s" in cut.warning
+
+
+@pytest.mark.parametrize("late", [{}, {"video_late": 3}, {"sound_late": 3}])
+@pytest.mark.parametrize("suffix", ["mkv", "mov", "avi"])
+def test_streams_that_begin_late_are_no_loss(tmp_path, suffix, late):
+    record = record_of(with_sound(tmp_path / f"late.{suffix}", **late))
+    assert (record.frames, record.warning) == (200, "")
 
 
 def test_a_second_is_missed_of_a_long_video(write, tmp_path):

@@ -98,8 +98,11 @@ class InOrder:
         unseen = self.stream.frames - self.count
         if unseen >= _FEWEST_LOST and reached > 2 * stated:
             return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
-        # Where only the whole file states a duration, it may be that of the sound.
-        covered = max(reached, self._others.seconds) if self._others and not self.stream.duration else reached
+        covered = reached
+        if self._others and not self.stream.duration:
+            # Only the whole file states a duration, from time 0 on; it may be that of the sound.
+            began = (self.stream.start_time or 0) * float(self.stream.time_base)
+            covered = max(reached + began, self._others.seconds)
         if (stated - covered) * fps < max(_FEWEST_LOST, min(_LOST_SHARE * stated, _LOST_SECONDS) * fps):
             return None
         return f"ends early: {self.count} frames, {reached:.2f} s of the {stated:.2f} s that its header states"
@@ -187,8 +190,7 @@ class _Ends:
     def note(self, packet: Any) -> None:
         """Takes a packet of such a stream."""
         if packet.pts is not None and packet.time_base:
-            end = packet.pts + (packet.duration or 0) - (packet.stream.start_time or 0)
-            self.seconds = max(self.seconds, float(end * packet.time_base))
+            self.seconds = max(self.seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
 
 def decoded(container: Any, stream: Any, others: _Ends | None = None) -> Iterator[Any]:
