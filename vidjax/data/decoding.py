@@ -300,31 +300,38 @@ def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
 
 
 class Converter:
-    """Turns decoded frames into RGB arrays of one size, chosen by `choose(height, width)` at the first."""
+    """Turns decoded frames into RGB arrays, shown as the first of them asks for.
+
+    Their size is chosen by `choose(height, width)` at the first.
+    """
 
     def __init__(self, choose: Callable[[int, int], Size]):
         self._choose = choose
         self._size: Size | None = None
+        self._shown = Orientation()
+        # PyAV frees a frame whose side data were asked for at some later time only. What a damaged picture shows is left
+        # over in the buffers that come free, so that it must not depend on when: this one does not while it is read.
+        self._first: Any = None
         self._reformatter = VideoReformatter()  # one scaler for all frames; making it costs as much as using it
 
     def choose_size(self, frame: Any) -> Size:
         """The (height, width) of all results, decided by the first frame that is seen."""
         if self._size is None:
+            self._first, self._shown = frame, orientation(frame)
             self._size = self._choose(*displayed_size(frame))
         return self._size
 
     def __call__(self, frame: Any) -> np.ndarray:
         height, width = self.choose_size(frame)
-        shown = orientation(frame)
-        if shown.transposed:
+        if self._shown.transposed:
             height, width = width, height
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=_INTERPOLATION, threads=1
         )
         pixels: np.ndarray = rgb.to_ndarray()
-        if shown.transposed:
+        if self._shown.transposed:
             pixels = pixels.swapaxes(0, 1)
-        return pixels[:: -1 if shown.upended else 1, :: -1 if shown.mirrored else 1]
+        return pixels[:: -1 if self._shown.upended else 1, :: -1 if self._shown.mirrored else 1]
 
 
 class Orientation(NamedTuple):

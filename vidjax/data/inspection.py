@@ -132,6 +132,7 @@ class _Walk:
         self.checksums: list[int] = []
         self.pts: list[Any] = []
         self.keys: list[int] = []
+        self._first: Any = None  # see `decoding.Converter`
         self._sizes: set[tuple[int, int]] = set()
         self._about: dict[str, Any] = {}
 
@@ -144,6 +145,7 @@ class _Walk:
         with in_order(self.path) as video:
             for frame in video:
                 if not self.pts:
+                    self._first = frame
                     height, width = displayed_size(frame)
                     self._about = {"height": height, "width": width, "rotation": orientation(frame).rotation}
                 if frame.key_frame:
