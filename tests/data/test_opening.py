@@ -185,7 +185,7 @@ def test_what_the_system_refuses_is_asked_for_again(write, tmp_path, monkeypatch
 
     def failing(*args):
         yield from itertools.islice(real(*args), frames)
-        raise av.error.OSError(5, "Input/output error")
+        raise av.error.PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(opening, "decoded", failing)
     record = record_of(path)

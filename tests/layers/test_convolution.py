@@ -64,6 +64,7 @@ GRID = {
     "3x3x3 of few channels": dict(shape=(2, 5, 6, 7, 3), kernel_size=(3, 3, 3)),
     "3x3x3 strided": dict(shape=(2, 5, 6, 7, 40), kernel_size=(3, 3, 3), strides=2),
     "3x3x3 of one frame": dict(shape=(2, 1, 6, 7, 40), kernel_size=(3, 3, 3)),
+    "taps on padding alone": dict(shape=(1, 1, 6, 6, 40), kernel_size=(2, 3, 3), kernel_dilation=(2, 1, 1), padding=1),
     "3x3x3 dilated": dict(shape=(2, 7, 6, 7, 40), kernel_size=(3, 3, 3), kernel_dilation=2),
     "5x7x7 stem": dict(shape=(1, 6, 14, 14, 3), kernel_size=(5, 7, 7), strides=(1, 2, 2), padding=(2, 3, 3)),
     "1x3x3 strided": dict(shape=(2, 4, 7, 7, 5), kernel_size=(1, 3, 3), strides=(1, 2, 2)),
@@ -109,7 +110,8 @@ def test_random_shapes(data):
         spatial = [max(1, span - sum(pair)) for span, pair in zip(spans, padding)]
     groups = data.draw(st.sampled_from([1, 1, 2, 6]), label="groups")
     options = dict(kernel_size=kernel, kernel_dilation=dilation, strides=strides, padding=padding)
-    assert compare((2, *spatial, 6), features=12, feature_group_count=groups, **options) < 1e-5
+    channels = data.draw(st.sampled_from([6, 66]), label="channels")
+    assert compare((2, *spatial, channels), features=12, feature_group_count=groups, **options) < 1e-5
 
 
 @pytest.mark.parametrize("case", ["3x3x3 of many channels", "5x7x7 stem", "depthwise 3d", "2d strided"])

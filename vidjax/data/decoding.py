@@ -309,8 +309,8 @@ class Converter:
         self._choose = choose
         self._size: Size | None = None
         self._shown = Orientation()
-        # PyAV frees a frame whose side data were asked for at some later time only. What a damaged picture shows is left
-        # over in the buffers that come free, so that it must not depend on when: this one does not while it is read.
+        # PyAV frees a frame whose side data were asked for at some later time only, and what a damaged picture shows is
+        # left over in buffers that come free: this one does not while the video is read.
         self._first: Any = None
         self._reformatter = VideoReformatter()  # one scaler for all frames; making it costs as much as using it
 
@@ -358,7 +358,9 @@ def orientation(frame: Any) -> Orientation:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()
-    across_x, down_x, _, across_y, down_y, *_ = struct.unpack("=9i", bytes(matrix))
+    numbers = np.array(struct.unpack("=9i", bytes(matrix)))
+    plane = numbers[[0, 1, 3, 4]]
+    across_x, down_x, across_y, down_y = np.where(abs(plane) * 100 < abs(plane).max(), 0, plane).tolist()  # rounding
     if across_x and down_y and not (down_x or across_y):
         return Orientation(False, across_x < 0, down_y < 0)
     if down_x and across_y and not (across_x or down_y):

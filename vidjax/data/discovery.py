@@ -20,12 +20,9 @@ def is_video_name(path: Path) -> bool:
 
 def is_image_sequence(path: Path) -> bool:
     """Whether this is a folder of images and nothing that is a video or a folder itself."""
-    try:
-        if not path.is_dir() or not image_files(str(path)):
-            return False
-        return not any(entry.is_dir() or is_video_name(entry) for entry in path.iterdir())
-    except (VideoError, OSError):  # a folder that cannot be listed
+    if not path.is_dir() or not image_files(str(path)):
         return False
+    return not any(entry.is_dir() or is_video_name(entry) for entry in path.iterdir())
 
 
 def videos_below(path: Path) -> tuple[list[str], int]:
@@ -41,7 +38,7 @@ def videos_below(path: Path) -> tuple[list[str], int]:
       The paths in order, and how many other files were passed over.
 
     Raises:
-      DataError: if there is no such path, or a folder cannot be listed.
+      DataError: if there is no such path, or it cannot be listed itself.
     """
     if not os.path.lexists(path):
         raise DataError(f"{path}: no such file or folder")
@@ -50,7 +47,7 @@ def videos_below(path: Path) -> tuple[list[str], int]:
     _entries(path)
     found, others = [], 0
     for entry in _walk(path, set()):
-        if is_video_name(entry) or not entry.suffix or entry.is_dir():
+        if is_video_name(entry) or not entry.suffix or os.path.isdir(entry):
             found.append(str(entry))
         else:
             others += 1
@@ -70,7 +67,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if os.path.isdir(entry) and not is_video_name(entry) and not is_image_sequence(entry):
+        if os.path.isdir(entry) and not is_video_name(entry) and not _is_sequence(entry):
             yield from _walk(entry, visited)
         else:
             yield entry
@@ -81,3 +78,10 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+
+
+def _is_sequence(folder: Path) -> bool:
+    try:
+        return is_image_sequence(folder)
+    except (VideoError, OSError):  # it cannot be listed
+        return False

@@ -53,6 +53,7 @@ class DiskCache:
         self.folder = folder
         self.max_bytes = int(max_bytes)
         self._is_writable = True
+        self._seen_bytes: int | None = None  # in the folder; `_keep` counts what other processes add
         self._too_large: set[Path] = set()
         self._lock = threading.Lock()
         with contextlib.suppress(OSError):  # counted anew by each run, since files may have been removed
@@ -73,7 +74,9 @@ class DiskCache:
         held = _StoredVideo.of(file)
         if held is not None or file in self._too_large or not self._is_writable:
             return held
-        room = self.max_bytes - self._total(_HEADER.size)
+        if self._seen_bytes is None:
+            self._seen_bytes = self._scan()
+        room = self.max_bytes - self._seen_bytes - _HEADER.size
         video = read_video(path, resize, exact_seek=exact_seek, max_bytes=room)
         if video is None or not self._keep(file, video):
             self._decline(file, path)
@@ -102,6 +105,7 @@ class DiskCache:
                     stream.write(np.ascontiguousarray(video.frames).data)
                 partial.replace(file)
                 (self.folder / _TOTAL).write_text(str(used))
+                self._seen_bytes = used
         except OSError as error:
             self._is_writable = False
             logger.warning(
@@ -143,7 +147,7 @@ class DiskCache:
                 if file.suffix == ".partial" and time.time() - status.st_mtime > _LEFT_BEHIND:
                     file.unlink()
                     continue
-            except FileNotFoundError:  # another process has just finished it
+            except OSError:  # another process has just finished it, or it may not be removed
                 continue
             total += status.st_size
         return total

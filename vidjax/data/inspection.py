@@ -8,6 +8,7 @@ Files come from strangers: run this in a process that may be killed (`vidjax.dat
 """
 
 import dataclasses
+import errno
 import itertools
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from vidjax.data.decoding import displayed_size, orientation
 from vidjax.data.opening import identity, in_order
 from vidjax.data.seeking import LostTheWayError, Places, SeekTable, pack, seek
 from vidjax.errors import VideoError
+
+# Not an input/output error: FFmpeg calls many a damaged file so.
+_OF_THE_MACHINE = {errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 
 Verdict = Literal["ok", "slow", "refused"]
 
@@ -108,7 +112,7 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
 
 def _is_lasting(error: BaseException | None) -> bool:
     """Whether a file will fail again: what the system would not give us now, it may give the next time."""
-    return not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
+    return not (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
 
 
 def _identity_or_zero(path: str) -> tuple[int, int]:

@@ -76,6 +76,7 @@ class InOrder:
         self._others = others
         self._frames = frames
         self._last_pts: int | None = None
+        self._last_duration = 0
 
     @property
     def fps(self) -> float | None:
@@ -94,14 +95,16 @@ class InOrder:
         stated, fps = self._stated_seconds(), self.fps
         if stated is None or fps is None or self._last_pts is None:
             return None
-        reached = (self._last_pts - (self.stream.start_time or 0)) * float(self.stream.time_base) + 1 / fps
+        tick = float(self.stream.time_base)
+        shown = max(1 / fps, self._last_duration * tick)  # a frame may be shown for long
+        reached = (self._last_pts - (self.stream.start_time or 0)) * tick + shown
         unseen = self.stream.frames - self.count
         if unseen >= _FEWEST_LOST and reached > 2 * stated:
             return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
         covered = reached
         if self._others and not self.stream.duration:
             # Only the whole file states a duration, from time 0 on; it may be that of the sound.
-            began = (self.stream.start_time or 0) * float(self.stream.time_base)
+            began = (self.stream.start_time or 0) * tick
             covered = max(reached + began, self._others.seconds)
         if (stated - covered) * fps < max(_FEWEST_LOST, min(_LOST_SHARE * stated, _LOST_SECONDS) * fps):
             return None
@@ -125,7 +128,8 @@ class InOrder:
                 self.damage = f"frame {self.count} is damaged"
                 break
             check_pixels(self._path, frame.height, frame.width)
-            self._last_pts = frame.pts if frame.pts is not None else self._last_pts
+            if frame.pts is not None:
+                self._last_pts, self._last_duration = frame.pts, frame.duration or 0
             self.count += 1
             yield frame
         if not self.count:
@@ -178,19 +182,26 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
 
 
 class _Ends:
-    """Where the streams other than the video end, as far as they were read.
-
-    Attributes:
-      seconds: of the last one.
-    """
+    """Where the streams other than the video end, as far as they were read."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._ticks: dict[int, int] = {}
+        self._units: dict[int, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Of the last one; 0 where there is none."""
+        return max((ticks * self._units[index] for index, ticks in self._ticks.items()), default=0.0)
 
     def note(self, packet: Any) -> None:
         """Takes a packet of such a stream."""
-        if packet.pts is not None and packet.time_base:
-            self.seconds = max(self.seconds, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.pts is None or not packet.time_base:
+            return
+        index, end = packet.stream_index, packet.pts + (packet.duration or 0)
+        if index not in self._ticks:
+            self._ticks[index], self._units[index] = end, float(packet.time_base)
+        elif end > self._ticks[index]:
+            self._ticks[index] = end
 
 
 def decoded(container: Any, stream: Any, others: _Ends | None = None) -> Iterator[Any]:

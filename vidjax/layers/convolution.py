@@ -1,7 +1,7 @@
 """`Conv`: flax's convolution, which a CPU computes in forms that it can bear.
 
 XLA's CPU back end computes 3D, strided, grouped and depthwise convolutions and their gradients many times slower than
-the same arithmetic in other forms (`vidjax.layers.cpu_convolution`; measured by `python -m benchmarks.train_step`).
+the same arithmetic in other forms (`vidjax.layers.cpu_convolution`).
 Which form is taken is decided when a function is compiled, by the platform that it is compiled for: on others, in an
 export for TPU, say, there is nothing but the native operation.
 """

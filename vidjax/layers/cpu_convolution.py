@@ -70,6 +70,10 @@ def covers(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
         and all(min(pair) >= 0 for pair in geometry.padding)
         and (groups <= _SPLIT or groups == x.shape[-1])
         and math.prod(x.shape) * math.prod(kernel.shape) > 0
+        and all(
+            length + sum(pair) > step * (extent - 1)
+            for length, pair, step, extent in zip(x.shape[1:], geometry.padding, geometry.dilation, kernel.shape)
+        )
     )
 
 
@@ -165,15 +169,23 @@ def _dense(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
         return in_space(x, kernel[0])
     if extent * c <= _STACKED:
         x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0), (0, 0)))
-        unpadded = dataclasses.replace(geometry, padding=((0, 0), *geometry.padding[1:]))
-        frames = [_frames(x, tap) for tap in _temporal_taps(x, kernel, unpadded)]
+        unpadded = _without_time_padding(geometry)
+        frames = [_frames(x, tap) for tap in _temporal_taps(x, extent, unpadded)]
         stacked = jnp.moveaxis(kernel, 0, 2).reshape(*plane, extent * c, features)
         return in_space(jnp.concatenate(frames, -1), stacked)
+    taps = list(_temporal_taps(x, extent, geometry))
+    if not taps:  # all lie on padding
+        x, geometry = jnp.pad(x, ((0, 0), geometry.padding[0], *3 * [(0, 0)])), _without_time_padding(geometry)
+        taps = list(_temporal_taps(x, extent, geometry))
     y: Any = 0
-    for tap in _temporal_taps(x, kernel, geometry):
+    for tap in taps:
         part = in_space(_frames(x, tap), kernel[tap.number])
         y += jnp.pad(part, ((0, 0), (tap.first, tap.count - tap.end), (0, 0), (0, 0), (0, 0)))
     return y
+
+
+def _without_time_padding(geometry: Geometry) -> Geometry:
+    return dataclasses.replace(geometry, padding=((0, 0), *geometry.padding[1:]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,12 +207,12 @@ class _Tap:
     step: int
 
 
-def _temporal_taps(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> Iterator[_Tap]:
+def _temporal_taps(x: jax.Array, extent: int, geometry: Geometry) -> Iterator[_Tap]:
     step, dilation = geometry.strides[0], geometry.dilation[0]
     before, after = geometry.padding[0]
     length = x.shape[1]
-    count = (length + before + after - dilation * (kernel.shape[0] - 1) - 1) // step + 1
-    for number in range(kernel.shape[0]):
+    count = (length + before + after - dilation * (extent - 1) - 1) // step + 1
+    for number in range(extent):
         offset = number * dilation - before
         first = max(0, -(offset // step))
         end = min(count, (length - 1 - offset) // step + 1)

@@ -31,11 +31,13 @@ def max_pool(
       float [N, *spatial', C].
     """
     window, strides = tuple(window), tuple(strides or (1,) * len(window))
+    if is_native_only() or x.ndim != len(window) + 2:
+        return nn.max_pool(x, window, strides, padding)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
     pads = tuple((int(before), int(after)) for before, after in padding)
-    if is_native_only() or x.ndim != len(window) + 2:
-        return nn.max_pool(x, window, strides, pads)
+    if any(length + sum(pair) < k for length, pair, k in zip(x.shape[1:], pads, window)):
+        return nn.max_pool(x, window, strides, pads)  # whose result is empty
     return _max_pool(window, strides, pads, x)
 
 
