@@ -1,8 +1,7 @@
 r"""3D residual networks of 18 layers (Tran et al. 2018): R3D, and R(2+1)D with each convolution split into two.
 
 python launch.py --config=configs/conv3d.py
-    The embedded data set `motion`, R3D at an eighth of the paper's width, 16 frames. Not
-    yet run to its end.
+    The embedded data set `motion`, R3D at an eighth of the paper's width, 16 frames. Not yet run to its end.
 
 python launch.py --config=configs/conv3d.py:ucf101_small,variant=r2plus1d_18 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
