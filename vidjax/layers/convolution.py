@@ -17,7 +17,7 @@ import jax
 from jax import lax
 
 from vidjax.layers import cpu_convolution
-from vidjax.layers.cpu_convolution import Geometry, channels_last
+from vidjax.layers.cpu_plane import Geometry, channels_last
 
 _native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
 
@@ -106,13 +106,13 @@ def _backward(
     of_input = lax.platform_dependent(
         gradient,
         kernel,
-        cpu=functools.partial(cpu_convolution.input_gradient, shape=x.shape, geometry=geometry),
+        cpu=functools.partial(cpu_convolution.gradient_of_input, shape=x.shape, geometry=geometry),
         default=lambda g, w: _transposed(lambda x: _native(x, w, geometry=geometry), x, g),
     )
     of_kernel = lax.platform_dependent(
         x,
         gradient,
-        cpu=functools.partial(cpu_convolution.kernel_gradient, shape=kernel.shape, geometry=geometry),
+        cpu=functools.partial(cpu_convolution.gradient_of_kernel, shape=kernel.shape, geometry=geometry),
         default=lambda x, g: _transposed(lambda w: _native(x, w, geometry=geometry), kernel, g),
     )
     return of_input, of_kernel

@@ -1,64 +1,41 @@
 """Convolutions and their gradients in forms that XLA's CPU back end computes fast.
 
 Every convolution has three spatial axes here, [N, T, H, W, C]; missing ones have length 1. It is taken apart until only
-matrix products and 2D convolutions are left, which XLA hands to libraries:
+matrix products and 2D convolutions are left (`vidjax.layers.cpu_plane`), which XLA hands to libraries:
 
 - a kernel of extent 1: a matrix product of channels;
 - along time alone: a 2D convolution of [N, T, H * W, C];
 - in space alone: a 2D convolution, with time folded into the batch;
-- in both: for each temporal tap one in space, added up, or, where there are few channels, one in space of the taps'
-  frames stacked on channels;
-- depthwise: for each tap a shift, a multiplication and an addition, which XLA fuses;
-- the gradient of the input of a strided one: a matrix product for all taps, whose parts are spread over the strides
-  and added up, never a convolution of a dilated array;
-- the gradient of the kernel, of large images: one after the other, a matrix product of what all taps see and the
-  gradient.
+- in both: for each temporal tap one in space, added up; where there are few channels, one in space of the taps' frames
+  stacked on channels; where there are hardly any, one in space to the taps' results, which are then added up;
+- depthwise: for each tap a shift, a multiplication and an addition, which XLA fuses.
 
 The rules, and what each gains, were measured on x86-64 (AVX-512) against XLA's native operations and oneDNN.
 """
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vidjax.layers.cpu_plane import (
+    Geometry,
+    is_large,
+    kernel_gradient,
+    kernel_gradient_by_images,
+    plane,
+    taps,
+)
+
 # Channels, of all temporal taps together, up to which these are stacked rather than added up.
 _STACKED = 64
-# Bytes of an image and its gradient above which kernel gradients are computed image after image: below it, XLA's own
-# is as fast and compiles faster; above it, what it gathers no longer stays in the processor's second-level cache.
-_LARGE_IMAGE = 1 << 19
+# Channels, and features of all temporal taps together, up to which each frame gives the results of all taps.
+_HARDLY_ANY, _FEATURES_OF_TAPS = 4, 32
 _SPLIT = 8  # groups up to which each is convolved by itself
-
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """How a kernel moves over its input; one number for each spatial axis.
-
-    Attributes:
-      strides: steps between two windows.
-      padding: zeros before and after.
-      dilation: steps between two taps of the kernel.
-      groups: of channels.
-      precision: of the products, as `jax.lax` takes it.
-    """
-
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    groups: int = 1
-    precision: Any = None
-
-
-def channels_last(rank: int) -> lax.ConvDimensionNumbers:
-    """Dimension numbers of [N, *spatial, C] and kernels [*spatial, C, features]."""
-    data = (0, rank + 1, *range(1, rank + 1))
-    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
 
 
 def covers(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
@@ -102,7 +79,9 @@ def forward(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array
     return y.reshape(y.shape[0], *y.shape[1 + missing :]).astype(x.dtype)
 
 
-def input_gradient(gradient: jax.Array, kernel: jax.Array, *, shape: tuple[int, ...], geometry: Geometry) -> jax.Array:
+def gradient_of_input(
+    gradient: jax.Array, kernel: jax.Array, *, shape: tuple[int, ...], geometry: Geometry
+) -> jax.Array:
     """The gradient of `forward` in its input, which has this shape."""
     # What is computed forward of the zeros is not used, and falls away.
     _, transposed = jax.vjp(lambda x: forward(x, kernel, geometry=geometry), jnp.zeros(shape, gradient.dtype))
@@ -110,7 +89,7 @@ def input_gradient(gradient: jax.Array, kernel: jax.Array, *, shape: tuple[int, 
     return result
 
 
-def kernel_gradient(x: jax.Array, gradient: jax.Array, *, shape: tuple[int, ...], geometry: Geometry) -> jax.Array:
+def gradient_of_kernel(x: jax.Array, gradient: jax.Array, *, shape: tuple[int, ...], geometry: Geometry) -> jax.Array:
     """The gradient of `forward` in its kernel, which has this shape."""
     _, transposed = jax.vjp(lambda kernel: forward(x, kernel, geometry=geometry), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)
@@ -146,46 +125,85 @@ def _without_idle_axes(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> t
 
 
 def _dense(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    n, t, h, w, c = x.shape
-    extent, *plane, _, features = kernel.shape
-    if extent > 1 and plane == [1, 1]:
+    n, _, h, w, c = x.shape
+    extent, *space, _, features = kernel.shape
+    if extent > 1 and space == [1, 1]:
         along = dataclasses.replace(
             geometry,
             strides=(geometry.strides[0], 1),
             padding=(geometry.padding[0], (0, 0)),
             dilation=(geometry.dilation[0], 1),
         )
-        return _plane(along, x.reshape(n, t, h * w, c), kernel[:, 0]).reshape(n, -1, h, w, features)
-    space = dataclasses.replace(
+        return plane(along, x.reshape(n, -1, h * w, c), kernel[:, 0]).reshape(n, -1, h, w, features)
+    if extent == 1:
+        return _in_space(geometry, x, kernel[0])
+    if not list(_temporal_taps(x, extent, geometry)):  # all lie on padding
+        x, geometry = _padded_in_time(x, geometry)
+    if extent * c <= _STACKED:
+        return _stacked(geometry, x, kernel)
+    parts = [
+        (tap, _in_space(geometry, _frames(x, tap), kernel[tap.number])) for tap in _temporal_taps(x, extent, geometry)
+    ]
+    return _sum(parts)
+
+
+def _in_space(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[N, t, H, W, c] by [kh, kw, c, features]."""
+    y = plane(_of_space(geometry), x.reshape(-1, *x.shape[2:]), kernel)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _of_space(geometry: Geometry) -> Geometry:
+    return dataclasses.replace(
         geometry, strides=geometry.strides[1:], padding=geometry.padding[1:], dilation=geometry.dilation[1:]
     )
 
-    def in_space(frames: jax.Array, taps: jax.Array) -> jax.Array:
-        """[N, t, H, W, c] by [kh, kw, c, features]."""
-        y = _plane(space, frames.reshape(-1, h, w, frames.shape[-1]), taps)
-        return y.reshape(n, -1, *y.shape[1:])
 
-    if extent == 1:
-        return in_space(x, kernel[0])
-    if extent * c <= _STACKED:
-        x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0), (0, 0)))
-        unpadded = _without_time_padding(geometry)
-        frames = [_frames(x, tap) for tap in _temporal_taps(x, extent, unpadded)]
-        stacked = jnp.moveaxis(kernel, 0, 2).reshape(*plane, extent * c, features)
-        return in_space(jnp.concatenate(frames, -1), stacked)
-    taps = list(_temporal_taps(x, extent, geometry))
-    if not taps:  # all lie on padding
-        x, geometry = jnp.pad(x, ((0, 0), geometry.padding[0], *3 * [(0, 0)])), _without_time_padding(geometry)
-        taps = list(_temporal_taps(x, extent, geometry))
-    y: Any = 0
-    for tap in taps:
-        part = in_space(_frames(x, tap), kernel[tap.number])
-        y += jnp.pad(part, ((0, 0), (tap.first, tap.count - tap.end), (0, 0), (0, 0), (0, 0)))
-    return y
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _stacked(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution [N, T, H, W, C] by [kt, kh, kw, C, features] with few channels, as a single one in space."""
+    return _stacked_forward(geometry, x, kernel)
 
 
-def _without_time_padding(geometry: Geometry) -> Geometry:
-    return dataclasses.replace(geometry, padding=((0, 0), *geometry.padding[1:]))
+def _stacked_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    extent, *space, c, features = kernel.shape
+    if c <= _HARDLY_ANY and extent * features <= _FEATURES_OF_TAPS:
+        of_taps = _in_space(geometry, x, jnp.moveaxis(kernel, 0, 3).reshape(*space, c, extent * features))
+        shares = jnp.split(of_taps, extent, -1)
+        return _sum([(tap, _frames(shares[tap.number], tap)) for tap in _temporal_taps(x, extent, geometry)])
+    return _in_space(geometry, _stacked_frames(geometry, x, extent), _stacked_taps(kernel))
+
+
+def _stacked_frames(geometry: Geometry, x: jax.Array, extent: int) -> jax.Array:
+    """Of each output frame those that its taps see, [N, t, H, W, extent * C]."""
+    x, geometry = _padded_in_time(x, geometry)
+    return jnp.concatenate([_frames(x, tap) for tap in _temporal_taps(x, extent, geometry)], -1)
+
+
+def _stacked_taps(kernel: jax.Array) -> jax.Array:
+    extent, *space, c, features = kernel.shape
+    return jnp.moveaxis(kernel, 0, 2).reshape(*space, extent * c, features)
+
+
+def _stacked_backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    _, transposed = jax.vjp(lambda x: _stacked_forward(geometry, x, kernel), x)
+    (of_input,) = transposed(gradient)
+    extent, *space, c, features = kernel.shape
+    if geometry.strides[0] == 1 and is_large(x[0, :extent], gradient[0, 0]):
+        return of_input, kernel_gradient_by_images(geometry, x, gradient, kernel.shape)
+    frames = _stacked_frames(geometry, x, extent)
+    images, gradients = (array.reshape(-1, *array.shape[2:]) for array in (frames, gradient))
+    of_taps = kernel_gradient(_of_space(geometry), images, gradients, _stacked_taps(kernel))
+    return of_input, jnp.moveaxis(of_taps.reshape(*space, extent, c, features), 2, 0)
+
+
+_stacked.defvjp(lambda geometry, *both: (_stacked(geometry, *both), both), _stacked_backward)
+
+
+def _padded_in_time(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
+    x = jnp.pad(x, ((0, 0), geometry.padding[0], (0, 0), (0, 0), (0, 0)))
+    return x, dataclasses.replace(geometry, padding=((0, 0), *geometry.padding[1:]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,89 +242,11 @@ def _frames(x: jax.Array, tap: _Tap) -> jax.Array:
     return lax.slice_in_dim(x, tap.start, tap.start + (tap.end - tap.first - 1) * tap.step + 1, tap.step, axis=1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _plane(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution [N, H, W, C] by [kh, kw, C, features]."""
-    if kernel.shape[:2] == (1, 1):
-        return _product(x, kernel[0, 0], geometry)
-    return _native_plane(geometry, x, kernel)
-
-
-def _native_plane(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        geometry.strides,
-        geometry.padding,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=channels_last(2),
-        precision=geometry.precision,
-    )
-
-
-def _plane_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple:
-    return _plane(geometry, x, kernel), (x, kernel)
-
-
-def _plane_backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    return _plane_input(geometry, gradient, kernel, x), _plane_kernel(geometry, x, gradient, kernel)
-
-
-_plane.defvjp(_plane_forward, _plane_backward)
-
-
-def _plane_input(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
-    if kernel.shape[:2] == (1, 1):
-        return _product(gradient, kernel[0, 0].T, geometry)
-    if geometry.strides == (1, 1):
-        (result,) = jax.linear_transpose(lambda x: _native_plane(geometry, x, kernel), x)(gradient)
-        return result
-
-    def seen(x: jax.Array) -> list[jax.Array]:
-        padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
-        return [tap for _, tap in _taps(geometry, padded, kernel.shape[:2])]
-
-    columns = _product(gradient, kernel.reshape(-1, kernel.shape[-1]).T, geometry)
-    shares = jnp.split(columns, math.prod(kernel.shape[:2]), -1)
-    (result,) = jax.linear_transpose(seen, x)(shares)
-    return result
-
-
-def _plane_kernel(geometry: Geometry, x: jax.Array, gradient: jax.Array, kernel: jax.Array) -> jax.Array:
-    rows, columns, channels, features = kernel.shape
-
-    def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        """One image at a time: what its product needs stays in the processor's cache."""
-        image, of_image = pair
-        taps = [tap for _, tap in _taps(geometry, image, kernel.shape[:2])]
-        seen = jnp.concatenate(taps, -1).reshape(-1, rows * columns * channels)
-        return total + _product(of_image.reshape(-1, features).T, seen, geometry), None
-
-    if kernel.shape[:2] == (1, 1):
-        return _product(x.reshape(-1, channels).T, gradient.reshape(-1, features), geometry)[None, None]
-    if (x[0].size + gradient[0].size) * x.dtype.itemsize < _LARGE_IMAGE:
-        (result,) = jax.linear_transpose(lambda kernel: _native_plane(geometry, x, kernel), kernel)(gradient)
-        return result
-    padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
-    total = jnp.zeros((features, rows * columns * channels), x.dtype)
-    total, _ = lax.scan(add, total, (padded, gradient))
-    return total.T.reshape(kernel.shape)
-
-
-def _taps(geometry: Geometry, x: jax.Array, extent: Sequence[int]) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
-    """Place of each tap of a kernel, and what it sees of x [..., *padded spatial, C]: [..., *spatial', C]."""
-    leading = x.ndim - 1 - len(extent)
-    spans = [step * (k - 1) for step, k in zip(geometry.dilation, extent)]
-    for place in itertools.product(*map(range, extent)):
-        starts = [step * k for step, k in zip(geometry.dilation, place)]
-        ends = [start + length - span for start, length, span in zip(starts, x.shape[leading:-1], spans)]
-        windows = tuple(slice(*each) for each in zip(starts, ends, geometry.strides))
-        yield place, x[(slice(None),) * leading + windows]
-
-
-def _product(left: jax.Array, right: jax.Array, geometry: Geometry) -> jax.Array:
-    return jnp.matmul(left, right, precision=geometry.precision)
+def _sum(parts: Sequence[tuple["_Tap", jax.Array]]) -> jax.Array:
+    """Adds up what the temporal taps give, [N, frames of the tap, H, W, features], where they belong."""
+    around = ((tap.first, tap.count - tap.end) for tap, _ in parts)
+    padded = [jnp.pad(part, ((0, 0), pair, (0, 0), (0, 0), (0, 0))) for (_, part), pair in zip(parts, around)]
+    return functools.reduce(jnp.add, padded)
 
 
 def _depthwise(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -315,5 +255,5 @@ def _depthwise(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array
     x = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
     if multiplier > 1:
         x = jnp.repeat(x, multiplier, axis=-1)
-    products = [tap * kernel[place][0] for place, tap in _taps(geometry, x, kernel.shape[:3])]
+    products = [tap * kernel[place][0] for place, tap in taps(geometry, x, kernel.shape[:3])]
     return functools.reduce(jnp.add, products)

@@ -1,0 +1,259 @@
+"""Convolutions in a plane, [N, H, W, C] by [kh, kw, C, features], and their gradients, as a CPU computes them fast.
+
+- a kernel of extent 1: a matrix product of channels;
+- to few features: neighbouring columns count as channels, so that a vector register is filled;
+- the gradient of the input of a strided one: a matrix product for all taps, whose parts are added up and interleaved,
+  never a convolution of a dilated array;
+- the gradient of the kernel, of large images: one image after the other, a matrix product of the gradient and what all
+  taps see, so that what is gathered stays in the processor's cache.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# Bytes of an image and its gradient above which kernel gradients are computed image after image: below it, XLA's own
+# is as fast and compiles faster; above it, what it gathers no longer stays in the processor's second-level cache.
+LARGE_IMAGE = 3 << 17
+_GATHERED = 1 << 22  # bytes that are gathered of one image at once
+_LANES = 16  # float32 numbers in the widest vector register
+_HARDLY_ANY = 4  # channels, with which XLA's own convolution is slow whatever the features
+_MOST_COLUMNS = 4  # more cost more additional arithmetic than they save
+_MANY_PIXELS = 1 << 15  # of a batch, from which filling the registers pays for the longer compilation
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """How a kernel moves over its input; one number for each spatial axis.
+
+    Attributes:
+      strides: steps between two windows.
+      padding: zeros before and after.
+      dilation: steps between two taps of the kernel.
+      groups: of channels.
+      precision: of the products, as `jax.lax` takes it.
+    """
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    precision: Any = None
+
+
+def channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    """Dimension numbers of [N, *spatial, C] and kernels [*spatial, C, features]."""
+    data = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def plane(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution [N, H, W, C] by [kh, kw, C, features] in one group; both of one type, float32 or wider."""
+    if kernel.shape[:2] == (1, 1):
+        return product(x, kernel[0, 0], geometry)
+    return _filled(geometry, x, kernel)
+
+
+def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple:
+    return plane(geometry, x, kernel), (x, kernel)
+
+
+def _backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    return _input_gradient(geometry, gradient, kernel, x), kernel_gradient(geometry, x, gradient, kernel)
+
+
+plane.defvjp(_forward, _backward)
+
+
+def _filled(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution; neighbouring columns count as channels where there are few features (or hardly any channels)."""
+    rows, columns, channels, features = kernel.shape
+    length, (before, after), stride = x.shape[2], geometry.padding[1], geometry.strides[1]
+    width = (length + before + after - columns) // stride + 1
+    together = min(_MOST_COLUMNS, max(_LANES // features, 2 if channels <= _HARDLY_ANY else 1))
+    pixels = x.shape[0] * x.shape[1] * length // math.prod(geometry.strides)
+    if together == 1 or pixels < _MANY_PIXELS or geometry.dilation[1] != 1 or width < together:
+        return _native(geometry, x, kernel)
+    block = stride * together  # columns of the input that are one column of blocks
+    blocks = -(-width // together)
+    seen = -(-(block - stride + columns) // block)  # blocks that one of the output sees
+    total = block * (blocks + seen - 1)
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (0, 0, 0), (before, total - length - before, 0), (0, 0, 0)))
+    shifts = (stride * number for number in range(together))
+    shifted = [jnp.pad(kernel, ((0, 0), (s, seen * block - s - columns), (0, 0), (0, 0))) for s in shifts]
+    wide = jnp.stack(shifted, axis=3).reshape(rows, seen, block * channels, together * features)
+    over_blocks = dataclasses.replace(geometry, strides=(geometry.strides[0], 1), padding=(geometry.padding[0], (0, 0)))
+    y = _native(over_blocks, x.reshape(*x.shape[:2], blocks + seen - 1, block * channels), wide)
+    return y.reshape(*y.shape[:2], blocks * together, features)[:, :, :width]
+
+
+def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        geometry.strides,
+        geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=channels_last(2),
+        precision=geometry.precision,
+    )
+
+
+def _input_gradient(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
+    if kernel.shape[:2] == (1, 1):
+        return product(gradient, kernel[0, 0].T, geometry)
+    if geometry.strides == (1, 1):
+        spans = [step * (extent - 1) for step, extent in zip(geometry.dilation, kernel.shape)]
+        mirrored = tuple((span - before, span - after) for span, (before, after) in zip(spans, geometry.padding))
+        kernel = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        return _filled(dataclasses.replace(geometry, padding=mirrored), gradient, kernel)
+    return _interleaved(geometry, gradient, kernel, x.shape)
+
+
+def _interleaved(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The gradient in the input [N, H, W, C] of a strided convolution.
+
+    Of each stride's phases (the rows, or columns, 0, s, 2s..., those 1, s + 1, 2s + 1... and so on) the shares of all
+    taps that lie on it are added up.
+    """
+    n, *sizes, channels = shape
+    outputs = gradient.shape[1:3]
+    columns = product(gradient, kernel.reshape(-1, kernel.shape[-1]).T, geometry)
+    lengths = [-(-(size + sum(pair)) // step) for size, pair, step in zip(sizes, geometry.padding, geometry.strides)]
+    phases: dict[tuple[int, ...], jax.Array] = {}
+    for number, place in enumerate(itertools.product(*map(range, kernel.shape[:2]))):
+        offsets = [tap * step for tap, step in zip(place, geometry.dilation)]
+        phase = tuple(offset % step for offset, step in zip(offsets, geometry.strides))
+        firsts = [offset // step for offset, step in zip(offsets, geometry.strides)]
+        around = [(first, length - first - out) for first, length, out in zip(firsts, lengths, outputs)]
+        share = jnp.pad(columns[..., number * channels :][..., :channels], ((0, 0), *around, (0, 0)))
+        phases[phase] = phases[phase] + share if phase in phases else share
+    nothing = jnp.zeros((n, *lengths, channels), gradient.dtype)
+    every = [phases.get(phase, nothing) for phase in itertools.product(*map(range, geometry.strides))]
+    down, across = geometry.strides
+    apart = jnp.stack(every, axis=3).reshape(n, *lengths, down, across, channels)
+    whole = apart.transpose(0, 1, 3, 2, 4, 5).reshape(n, lengths[0] * down, lengths[1] * across, channels)
+    starts = [before for before, _ in geometry.padding]
+    # What lies behind the last window has no gradient.
+    missing = [max(0, start + size - full) for start, size, full in zip(starts, sizes, whole.shape[1:3])]
+    whole = jnp.pad(whole, ((0, 0), *((0, count) for count in missing), (0, 0)))
+    (top, left), (height, width) = starts, sizes
+    return whole[:, top : top + height, left : left + width]
+
+
+def kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The gradient of `plane` in its kernel."""
+    if kernel.shape[:2] == (1, 1):
+        channels, features = kernel.shape[2:]
+        return product(x.reshape(-1, channels).T, gradient.reshape(-1, features), geometry)[None, None]
+    if not is_large(x[0], gradient[0]):
+        (result,) = jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)
+        return result
+    in_time = dataclasses.replace(
+        geometry,
+        strides=(1, *geometry.strides),
+        padding=((0, 0), *geometry.padding),
+        dilation=(1, *geometry.dilation),
+    )
+    return kernel_gradient_by_images(in_time, x[:, None], gradient[:, None], (1, *kernel.shape))[0]
+
+
+def is_large(image: jax.Array, gradient: jax.Array) -> bool:
+    """Whether gradients of a kernel are better computed image after image."""
+    return (image.size + gradient.size) * image.dtype.itemsize >= LARGE_IMAGE
+
+
+def kernel_gradient_by_images(
+    geometry: Geometry, x: jax.Array, gradient: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """The gradient in the kernel of a convolution in time and space, which goes through time in steps of one.
+
+    Args:
+      geometry: with stride 1 in time.
+      x: [N, T, H, W, C].
+      gradient: [N, T', H', W', features].
+      shape: of the kernel, (kt, kh, kw, C, features).
+
+    Returns:
+      Of that shape.
+    """
+    n, frames, height, width, channels = x.shape
+    extent, rows, columns, _, features = shape
+    down, across = geometry.strides[1:]
+    out_height, out_width = gradient.shape[2:4]
+    together = _MOST_COLUMNS if 2 * features <= _LANES and geometry.dilation[2] == 1 else 1
+    blocks = -(-out_width // together)
+    wide = across * (together - 1) + columns if together > 1 else columns  # columns that a block sees
+    if blocks * together > out_width:
+        gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, blocks * together - out_width), (0, 0)))
+    gradient = gradient.reshape(n, -1, out_height * blocks, together * features)
+
+    def gathered(image: jax.Array) -> Iterator[jax.Array]:
+        """What the taps see of an image: all of it at once, or row after row of the kernel, [H' * blocks, taps * C]."""
+        image = jnp.pad(image, (*geometry.padding[1:], (0, 0)))
+        if together > 1:
+            block = across * together
+            seen = -(-wide // block)
+            image = lax.pad(
+                image,
+                jnp.zeros((), image.dtype),
+                ((0, 0, 0), (0, block * (blocks + seen - 1) - image.shape[1], 0), (0, 0, 0)),
+            )
+            image = image.reshape(image.shape[0], -1, block * channels)
+            image = jnp.concatenate([image[:, shift : shift + blocks] for shift in range(seen)], -1)
+            image = image[..., : wide * channels]
+        else:
+            steps = (geometry.dilation[2] * tap for tap in range(columns))
+            reach = across * (out_width - 1) + 1
+            image = jnp.concatenate([image[:, step : step + reach : across] for step in steps], -1)
+        below = down * (out_height - 1) + 1
+        steps = (geometry.dilation[1] * tap for tap in range(rows))
+        by_row = [image[step : step + below : down].reshape(out_height * blocks, -1) for step in steps]
+        if rows * by_row[0].size * image.dtype.itemsize <= _GATHERED:
+            by_row = [jnp.concatenate(by_row, -1)]
+        yield from by_row
+
+    def add(total: jax.Array, item: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        number, image = item
+        clip, frame = number // frames, number % frames
+        of_taps, counts = [], []
+        for tap in range(extent):
+            output = frame + geometry.padding[0][0] - geometry.dilation[0] * tap
+            of_taps.append(lax.dynamic_slice(gradient, (clip, output, 0, 0), (1, 1, *gradient.shape[2:]))[0, 0])
+            counts.append((output >= 0) & (output < gradient.shape[1]))
+        parts = [jnp.stack([product(of_tap.T, seen, geometry) for of_tap in of_taps]) for seen in gathered(image)]
+        part = jnp.concatenate(parts, -1)
+        if extent > 1:  # a slice out of bounds is moved into them
+            part = jnp.where(jnp.stack(counts)[:, None, None], part, 0)
+        return total + part, None
+
+    total = jnp.zeros((extent, together * features, rows * wide * channels), x.dtype)
+    total, _ = lax.scan(add, total, (jnp.arange(n * frames), x.reshape(-1, height, width, channels)))
+    apart = total.reshape(extent, together, features, rows, wide, channels)
+    kernel = sum(apart[:, number, :, :, across * number :][:, :, :, :columns] for number in range(together))
+    return jnp.moveaxis(jnp.asarray(kernel), 1, -1)
+
+
+def taps(geometry: Geometry, x: jax.Array, extent: Sequence[int]) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
+    """Place of each tap of a kernel, and what it sees of x [..., *padded spatial, C]: [..., *spatial', C]."""
+    leading = x.ndim - 1 - len(extent)
+    spans = [step * (k - 1) for step, k in zip(geometry.dilation, extent)]
+    for place in itertools.product(*map(range, extent)):
+        starts = [step * k for step, k in zip(geometry.dilation, place)]
+        ends = [start + length - span for start, length, span in zip(starts, x.shape[leading:-1], spans)]
+        windows = tuple(slice(*each) for each in zip(starts, ends, geometry.strides))
+        yield place, x[(slice(None),) * leading + windows]
+
+
+def product(left: jax.Array, right: jax.Array, geometry: Geometry) -> jax.Array:
+    """The matrix product, in the geometry's precision."""
+    return jnp.matmul(left, right, precision=geometry.precision)
