@@ -137,6 +137,24 @@ def test_failures_are_not_kept(tmp_path):
     assert not list((tmp_path / "cache").glob("*/*"))
 
 
+def test_two_writers_of_a_video_count_it_once(path, tmp_path, monkeypatch):
+    one = 14 * 24 * 29 * 3 + disk_cache._HEADER.size
+    caches = [DiskCache(tmp_path, 10**7) for _ in range(2)]
+
+    def slow(*args, **kwargs):
+        video = read_video(*args, **kwargs)
+        monkeypatch.setattr(disk_cache, "read_video", read_video)
+        assert caches[1].video(path, SMALL), "the other one was faster"
+        return video
+
+    monkeypatch.setattr(disk_cache, "read_video", slow)
+    assert caches[0].video(path, SMALL)
+    assert int((tmp_path / "bytes").read_text()) == one == caches[0].used_bytes
+    (file,) = tmp_path.glob("*/*.frames")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert caches[0].video(path, SMALL) and int((tmp_path / "bytes").read_text()) == one
+
+
 def test_processes_may_fill_it_together(toy_folder, tmp_path):
     videos = [str(toy_folder / "bright" / f"bright{number}.avi") for number in range(8)]
     program = (
