@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from vidjax import files
-from vidjax.data.cache import HeldVideo
+from vidjax.data.cache import HeldVideo, gigabytes
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.opening import identity
 from vidjax.data.packed import Packed
@@ -135,11 +135,11 @@ class DiskCache:
         with self._lock:
             if self._is_writable and not self._too_large:
                 logger.warning(
-                    "the disk cache %s has no room for %s within %.1f GB: what does not fit is decoded at every use;"
+                    "the disk cache %s has no room for %s within %s: what does not fit is decoded at every use;"
                     " raise data.cache_gigabytes or empty that folder",
                     self.folder,
                     path,
-                    self.max_bytes / 1e9,
+                    gigabytes(self.max_bytes),
                 )
             self._too_large.add(file)
 
