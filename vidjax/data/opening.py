@@ -13,11 +13,12 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
+from vidjax.data.kinds import gif_loss, why_not
 from vidjax.data.packets import PacketLog
 from vidjax.errors import VideoError
 
@@ -65,6 +66,7 @@ class InOrder:
       count: frames that were yielded so far.
       damage: why the walk ended before the end of the data, in one line; None as long as it has not.
       error: what the damage was told by; None where it was no exception.
+      loss: known before the walk: how many frames are whole, and what is wrong behind them; None where nothing is.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class InOrder:
         self.count = 0
         self.damage: str | None = None
         self.error: BaseException | None = None
+        self.loss: tuple[int, str] | None = None
         self._path = path
         self._log = log
         self._frames = frames
@@ -122,6 +125,9 @@ class InOrder:
           VideoError: if no frame is sound, or frames are too large.
         """
         while self.damage is None:
+            if self.loss is not None and self.count >= self.loss[0]:
+                self.damage = self.loss[1]
+                break
             try:
                 frame = next(self._frames)
             except StopIteration:
@@ -195,19 +201,29 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
             stream = container.streams.best("video")
             context: Any = stream.codec_context if stream is not None else None
             if context is None:
-                raise VideoError(path, "has no video stream that can be decoded")
+                if container.streams.audio and not container.streams.video:
+                    raise VideoError(path, "has no video, only sound")
+                why = _why_not(file)
+                raise VideoError(
+                    path, f"cannot be decoded: {why}" if why else "has no video stream that can be decoded"
+                )
             if stream.disposition & av.stream.Disposition.attached_pic:
                 raise VideoError(path, "has no video, only a cover picture")
             context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
             context.options = {"max_pixels": str(MAX_PIXELS)}
             check_pixels(path, context.height, context.width)
             log = PacketLog(container.format.name)
-            yield InOrder(path, decoded(container, stream, log), container, stream, log)
+            video = InOrder(path, decoded(container, stream, log), container, stream, log)
+            if container.format.name == "gif":
+                with _bytes_of(file) as content:
+                    video.loss = gif_loss(content.read())
+            yield video
     # av's errors do not all pickle, and must never leave a worker process.
     except MemoryError as error:
         raise VideoError(path, "needs more memory than there is") from error
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-        raise VideoError(path, f"cannot be decoded: {one_line(error)}") from error
+        why = _why_not(file) if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError) else None
+        raise VideoError(path, f"cannot be decoded: {why or one_line(error)}") from error
 
 
 def decoded(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
@@ -257,12 +273,21 @@ class _Stream(io.BytesIO):
 
 
 def _is_avi(file: VideoFile) -> bool:
-    if isinstance(file, Encoded):
-        start = file.files[0][1][:12]
-    else:
-        with open(file, "rb") as stream:
-            start = stream.read(12)
+    with _bytes_of(file) as stream:
+        start = stream.read(12)
     return start[:4] == b"RIFF" and start[8:11] == b"AVI"
+
+
+def _bytes_of(file: VideoFile) -> BinaryIO:
+    return io.BytesIO(file.files[0][1]) if isinstance(file, Encoded) else open(file, "rb")
+
+
+def _why_not(file: VideoFile) -> str | None:
+    try:
+        with _bytes_of(file) as stream:
+            return why_not(stream)
+    except OSError:
+        return None
 
 
 def check_pixels(path: str, height: int, width: int) -> None:
@@ -311,11 +336,15 @@ def identity(path: VideoFile) -> tuple[int, int]:
 
 
 def image_files(folder: str) -> list[Path]:
-    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg."""
+    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg.
+
+    Hidden ones are left out: macOS leaves its own notes beside them (._1.jpg).
+    """
     try:
         entries = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in _IMAGES and entry.is_file()]
     except OSError as error:
         raise VideoError(folder, error.strerror or one_line(error)) from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
     return sorted(entries, key=lambda entry: (_with_numbers(entry.stem), entry.name))
 
 
@@ -333,7 +362,7 @@ def _with_numbers(text: str) -> list[tuple[int, int, str]]:
 
 
 def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
-    from PIL import Image, ImageOps  # takes a while to import, and only this needs it
+    from PIL import Image, ImageOps, UnidentifiedImageError  # takes a while to import, and only this needs it
 
     files: Sequence[tuple[str, Any]]
     if isinstance(folder, Encoded):
@@ -347,6 +376,8 @@ def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
             with Image.open(file) as image:
                 check_pixels(os.path.join(str(folder), name), image.height, image.width)
                 pixels = _rgb(ImageOps.exif_transpose(image))
+        except UnidentifiedImageError as error:  # whose message is the path
+            raise VideoError(folder, f"{name} is no image that can be read: of no known format") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VideoError(folder, f"{name} is no image that can be read: {one_line(error)}") from error
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
