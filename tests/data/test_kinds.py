@@ -26,7 +26,7 @@ def box(kind, content=b""):
 
 
 OTHERS = {
-    b"#EXTM3U\n#EXTINF:4,\nfirst.ts\n": "playlist (m3u8)",
+    b"#EXTM3U\n#EXTINF:4,\nfirst.ts\n": "playlist (HLS)",
     b"ffconcat version 1.0\nfile base.mp4\n": "playlist (ffconcat)",
     b'<?xml version="1.0"?><MPD type="static"><Period/></MPD>': "playlist (DASH)",
     b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5000 RTP/AVP 96\n": "(SDP)",
@@ -36,7 +36,7 @@ OTHERS = {
     gzip.compress(b"video" * 100): "compressed (gzip)",
     b"PK\3\4" + bytes(100): "archive (zip)",
     b"\xff\xd8\xff\xe0" + bytes(100): "picture (JPEG)",
-    b"ID3\3" + bytes(100): "only sound (MP3)",
+    b"ID3\3" + bytes(100): "only sound (MPEG audio)",
     b"RIFF\x24\0\0\0WAVEfmt " + bytes(24): "only sound (WAVE)",
     box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500)): "its index (moov) is missing",
     box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500))[:300]: "its index (moov) is missing",

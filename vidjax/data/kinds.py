@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 _START = 4096  # bytes that are looked at
 _MARKS = (
-    (b"#EXTM3U", "it is a playlist (m3u8), which names other files"),
+    (b"#EXTM3U", "it is a playlist (HLS), which names other files"),
     (b"ffconcat version", "it is a playlist (ffconcat), which names other files"),
     (b"v=0\r\n", "it is a description of a stream (SDP)"),
     (b"v=0\n", "it is a description of a stream (SDP)"),
@@ -18,7 +18,7 @@ _MARKS = (
     (b"7z\xbc\xaf", "it is an archive (7z): unpack it"),
     (b"\xff\xd8\xff", "it is a picture (JPEG)"),
     (b"\x89PNG", "it is a picture (PNG)"),
-    (b"ID3", "it has no video, only sound (MP3)"),
+    (b"ID3", "it has no video, only sound (MPEG audio)"),
     (b"fLaC", "it has no video, only sound (FLAC)"),
     (b"\x00\x05\x16\x07", "it is what macOS keeps beside a file of that name (AppleDouble)"),
 )
@@ -45,7 +45,7 @@ def why_not(stream: BinaryIO) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] in _RIFF:
         return _RIFF[start[8:12]]
     if start[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
-        return "it has no video, only sound (MP3)"
+        return "it has no video, only sound (MPEG audio)"
     if start[4:8] in _BOXES:
         return _without_moov(stream)
     if set(start) <= _TEXT:
