@@ -111,11 +111,25 @@ def test_the_number_of_missing_frames_is_said(tmp_path):
     assert lost > 0 and record.warning.startswith(f"{lost} frame") and record.warning.endswith("missing after frame 29")
 
 
+STILL = [number + 40 * (number >= 20) + 3 * (number >= 40) for number in range(60)]
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "ts", "nut", "flv"])
 def test_a_picture_that_stays_for_long_is_no_loss(tmp_path, suffix):
     codec = {"webm": "libvpx", "ts": "mpeg2video", "flv": "flv"}.get(suffix, "mpeg4")
-    times = [number + 40 * (number >= 20) + 3 * (number >= 40) for number in range(60)]
-    record = record_of(write_noisy(tmp_path / f"still.{suffix}", codec, times=times))
+    record = record_of(write_noisy(tmp_path / f"still.{suffix}", codec, times=STILL))
+    assert (record.frames, record.warning) == (60, "")
+
+
+def test_packets_that_hold_nothing_are_no_loss(tmp_path):
+    """A transport stream of a constant rate is full of them where a picture stays for long."""
+    path = write_noisy(tmp_path / "still.ts", "mpeg2video", times=STILL)
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        place = [packet.pos for packet in container.demux() if packet.size][20]
+    empty = b"\x47\x1f\xff\x10" + b"\xff" * 184
+    path.write_bytes(content[:place] + 500 * empty + content[place:])
+    record = record_of(path)
     assert (record.frames, record.warning) == (60, "")
 
 

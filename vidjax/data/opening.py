@@ -7,6 +7,7 @@ do frames that are missing in the middle (`vidjax.data.packets`).
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -212,7 +213,7 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
             context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
             context.options = {"max_pixels": str(MAX_PIXELS)}
             check_pixels(path, context.height, context.width)
-            log = PacketLog(container.format.name)
+            log = PacketLog(container.format.name, functools.partial(_part_of, file))
             video = InOrder(path, decoded(container, stream, log), container, stream, log)
             if container.format.name == "gif":
                 with _bytes_of(file) as content:
@@ -280,6 +281,12 @@ def _is_avi(file: VideoFile) -> bool:
 
 def _bytes_of(file: VideoFile) -> BinaryIO:
     return io.BytesIO(file.files[0][1]) if isinstance(file, Encoded) else open(file, "rb")
+
+
+def _part_of(file: VideoFile, place: int, size: int) -> bytes:
+    with _bytes_of(file) as stream:
+        stream.seek(place)
+        return stream.read(size)
 
 
 def _why_not(file: VideoFile) -> str | None:

@@ -6,6 +6,7 @@ between packets before, and enough for the frames that are missing. Neither alon
 for long, with nothing left out of the file, and headers and padding take bytes without a jump in time.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 # That are read from front to back; of others the places of packets say nothing.
@@ -13,6 +14,9 @@ _AS_IT_LIES = frozenset({"asf", "flv", "matroska,webm", "mpeg", "mpegts", "nut",
 _ALPHA = "matroska_block_additional"
 # These call also whole packets corrupt: the last one in front of a place where two files were joined.
 _MARKS_MORE = frozenset({"mpeg", "mpegts"})
+# A transport stream is filled up to a constant rate with packets of this beginning: ISO 13818-1, 2.4.3.
+_STUFFING, _STUFFING_SIZE = b"\x47\x1f\xff", 188
+_MOST_READ = 1 << 24  # bytes of a hole, to find these
 _LEAST_HOLE = 300  # bytes; the header of a page of Ogg takes 282
 _UNUSUAL = 2  # times as large as any hole before,
 _LEAST_SHARE = 1 / 16  # and as so much of the bytes that frames took so far: missing ones may be of the smaller kind
@@ -32,6 +36,7 @@ class PacketLog:
 
     Args:
       container_name: FFmpeg's name of its format.
+      read: bytes of the file, from a place and so many.
 
     Attributes:
       is_cut: the last packet of the video is not whole: the file ends within it.
@@ -39,11 +44,13 @@ class PacketLog:
       damaged_from: when the first frame is shown that lost a part of its bytes; None where none is known to have.
     """
 
-    def __init__(self, container_name: str):
+    def __init__(self, container_name: str, read: Callable[[int, int], bytes]):
         self.is_cut = False
         self.has_lost = False
         self.damaged_from: int | None = None
         self._tells_cuts = container_name not in _MARKS_MORE
+        self._is_stuffed = container_name == "mpegts"
+        self._read = read
         self._ticks: dict[int, int] = {}
         self._units: dict[int, float] = {}
         self._has_places = container_name in _AS_IT_LIES
@@ -79,7 +86,7 @@ class PacketLog:
         place, size, pts = packet.pos, packet.size, packet.pts
         if place is not None and place != self._place:  # Ogg gives all packets of a page the place of the page
             if self._place is not None and place > self._place:
-                self._note_hole(place - self._place - self._since, pts)
+                self._note_hole(place, place - self._place - self._since, pts)
             self._place, self._since = place, 0
         self._since += size
         self._video_bytes += size
@@ -103,11 +110,16 @@ class PacketLog:
                 return count
         return 0
 
-    def _note_hole(self, size: int, pts: int | None) -> None:
+    def _note_hole(self, place: int, size: int, pts: int | None) -> None:
         is_unusual = size > max(_LEAST_HOLE, _UNUSUAL * self._usual)
         self._usual = max(self._usual, size)
         if not is_unusual or pts is None or self._pts is None:
             return
+        if self._is_stuffed:
+            start = self._place or 0
+            size -= self._read(start, min(place - start, _MOST_READ)).count(_STUFFING) * _STUFFING_SIZE
+            if size < _LEAST_HOLE:
+                return
         self.has_lost = True
         if self._last.is_corrupt and self.damaged_from is None:
             self.damaged_from = self._last.pts
