@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from vidjax import checks, configuration, evaluate, files, same_run
+from vidjax.data.cache import gigabytes
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
@@ -294,7 +295,7 @@ def _show(run: Run, workdir: Path) -> None:
     if need is not None:
         bound = run.config.data.cache_gigabytes
         terminal.say(
-            f"  cache: {need / 1e9:.2f} GB {'on disk' if run.config.data.cache == 'disk' else 'in memory'} hold all"
+            f"  cache: {gigabytes(need)} {'on disk' if run.config.data.cache == 'disk' else 'in memory'} hold all"
             f" videos at their size for clips (data.cache_gigabytes={bound:g})"
         )
         if need > bound * 1e9:

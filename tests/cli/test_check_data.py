@@ -31,7 +31,7 @@ def test_a_folder_with_broken_files(mixed, tmp_path, capsys):
     table = tmp_path / "out" / "index.csv"
     assert main(["check-data", str(mixed), "--out", str(table), "--jobs", "2"]) == 1
     printed = capsys.readouterr().out
-    assert f"refused: {mixed}/text.mp4: cannot be decoded" in printed
+    assert f"refused: {mixed}/text.mp4: cannot be decoded: it is text" in printed
     assert f"refused: {mixed}/pipe.avi: is not a regular file" in printed
     assert "1 other files were passed over" in printed
     lines = [line.split() for line in printed.splitlines()]
@@ -80,10 +80,13 @@ def test_a_folder_that_cannot_be_listed_does_not_end_the_check(mixed, monkeypatc
         (["empty"], "no video below"),
         (["videos", "--jobs", "0"], "--jobs 0: give at least 1"),
         (["videos", "--out", "videos/text.mp4/index.csv"], "cannot be written"),
+        (["videos", "--out", "empty"], "--out empty is a folder; give the CSV file"),
     ],
 )
 def test_errors(mixed, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert main(["check-data", *arguments]) == 1
-    assert message in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "is a folder" not in message or "checking" not in captured.out + captured.err

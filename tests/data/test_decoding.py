@@ -182,3 +182,13 @@ def test_arguments_that_make_no_sense_are_named(toy_folder):
     with pytest.raises(TypeError, match="float"):
         read_frames(path, [0.5])
     assert probe(path) == probe(str(path))
+
+
+def test_a_loss_is_told_once(write, tmp_path, caplog):
+    path = write(tmp_path / "cut.avi", frames=30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for _ in range(2):
+        count = probe(path).frames
+        assert len(read_video(str(path))) == count
+        read_video(str(path), Resize(20))
+    assert len(caplog.records) == 1 and f"its first {count} frames are used" in caplog.text

@@ -116,6 +116,7 @@ def test_it_keeps_within_its_bound_and_says_so_once(toy_folder, tmp_path, caplog
     assert [video is not None for video in held] == [True, True, False, False, False], "the third finds it full"
     assert sum(file.stat().st_size for file in tmp_path.glob("*/*")) <= cache.max_bytes
     assert len(caplog.records) == 1 and "raise data.cache_gigabytes or empty that folder" in caplog.text
+    assert "within 0.0731 MB" in caplog.text
     assert DiskCache(tmp_path, int(2.5 * one)).video(videos[0], SMALL) is not None
 
 
@@ -135,6 +136,24 @@ def test_failures_are_not_kept(tmp_path):
         with pytest.raises(VideoError, match="cannot be decoded"):
             cache.video(str(tmp_path / "noise.avi"), SMALL)
     assert not list((tmp_path / "cache").glob("*/*"))
+
+
+def test_two_writers_of_a_video_count_it_once(path, tmp_path, monkeypatch):
+    one = 14 * 24 * 29 * 3 + disk_cache._HEADER.size
+    caches = [DiskCache(tmp_path, 10**7) for _ in range(2)]
+
+    def slow(*args, **kwargs):
+        video = read_video(*args, **kwargs)
+        monkeypatch.setattr(disk_cache, "read_video", read_video)
+        assert caches[1].video(path, SMALL), "the other one was faster"
+        return video
+
+    monkeypatch.setattr(disk_cache, "read_video", slow)
+    assert caches[0].video(path, SMALL)
+    assert int((tmp_path / "bytes").read_text()) == one == caches[0].used_bytes
+    (file,) = tmp_path.glob("*/*.frames")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert caches[0].video(path, SMALL) and int((tmp_path / "bytes").read_text()) == one
 
 
 def test_processes_may_fill_it_together(toy_folder, tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vidjax.data import opening
 from vidjax.data.decoding import read_frames
+from vidjax.data.discovery import is_image_sequence
 from vidjax.data.inspection import inspect
 from vidjax.errors import VideoError
 
@@ -182,3 +183,17 @@ def test_what_the_system_refuses_is_asked_for_again(write, tmp_path, monkeypatch
 def test_a_reason_is_one_line():
     error = VideoError("a\nb.avi", "x\ny\x1b[31m.jpg is no image")
     assert len(str(error).splitlines()) == 1 and "\x1b" not in str(error)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (32, 24), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    (tmp_path / "._0.jpg").write_bytes(b"\0\5\x16\7" + bytes(80))
+    (tmp_path / "._v.mp4").write_bytes(b"\0\5\x16\7" + bytes(80))
+    (tmp_path / ".thumbnails").mkdir()
+    assert record_of(tmp_path).frames == 3 and is_image_sequence(tmp_path)
+
+
+def test_the_reason_of_a_broken_image_does_not_repeat_the_path(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    assert record_of(tmp_path).reason == "1.png is no image that can be read: of no known format"

@@ -154,7 +154,7 @@ def test_what_no_decoder_should_be_asked_about(folder, tmp_path):
         "dangling.mp4": "No such file",
         "pipe.mp4": "not a regular file",
         "missing.mp4": "No such file",
-        "playlist.avi": "cannot be decoded",
+        "playlist.avi": "it is a playlist",
     }
     paths = [*(str(tmp_path / name) for name in (*sound, *refused)), os.fsdecode(invalid)]
     found = index.known(paths)

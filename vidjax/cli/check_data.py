@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError("check-data takes no --config.key")
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ConfigError(f"--jobs {arguments.jobs}: give at least 1")
+    if arguments.out and arguments.out.is_dir():
+        raise ConfigError(f"--out {arguments.out} is a folder; give the CSV file")
     if any((path / DATASET).is_file() for path in arguments.paths):
         if len(arguments.paths) > 1 or arguments.out:
             raise ConfigError("check-data takes a packed data set alone, and without --out")

@@ -16,6 +16,11 @@ from vidjax.data.resizing import Resize
 logger = logging.getLogger(__name__)
 
 
+def gigabytes(count: float) -> str:
+    """A number of bytes for people, in GB or, where it is a small one, in MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
 class HeldVideo(Protocol):
     """A decoded video, somewhere."""
 
@@ -92,10 +97,9 @@ class MemoryCache:
                 return video
             if not self._too_large:
                 logger.warning(
-                    "the memory cache holds %.0f of %.0f MB and has no room for %s: "
-                    "what does not fit is decoded at every use",
-                    self.used_bytes / 1e6,
-                    self.max_bytes / 1e6,
+                    "the memory cache holds %s of %s and has no room for %s: what does not fit is decoded at every use",
+                    gigabytes(self.used_bytes),
+                    gigabytes(self.max_bytes),
                     key[0],
                 )
             self._too_large.add(key)

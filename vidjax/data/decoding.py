@@ -34,6 +34,7 @@ Size = tuple[int, int]  # (height, width)
 # swscale's bilinear, widened when it reduces (so it does not alias); decord's scaler is the same one.
 _INTERPOLATION = "BILINEAR"
 _FIRST_ROOM = 64  # frames of a whole video for which room is made at first
+_told: set[tuple[str, str]] = set()  # the losses, by path, that this process has warned of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +188,10 @@ def _probe(path: str, exact_seek: bool, size: int, mtime_ns: int) -> VideoInfo:
 
 
 def _warn_of_loss(path: str | Packed, video: InOrder) -> None:
-    """Says once that a video is shorter than it was meant to be."""
+    """Says once in a process that a video is shorter than it was meant to be."""
     loss = video.damage or video.early_end()
-    if loss:
+    if loss and (str(path), loss) not in _told:
+        _told.add((str(path), loss))
         logger.warning("%s: %s; its first %d frames are used", path, loss, video.count)
 
 

@@ -19,10 +19,11 @@ def is_video_name(path: Path) -> bool:
 
 
 def is_image_sequence(path: Path) -> bool:
-    """Whether this is a folder of images and nothing that is a video or a folder itself."""
+    """Whether this is a folder of images and nothing, unless it is hidden, that is a video or a folder itself."""
     if not path.is_dir() or not image_files(str(path)):
         return False
-    return not any(entry.is_dir() or is_video_name(entry) for entry in path.iterdir())
+    shown = (entry for entry in path.iterdir() if not entry.name.startswith("."))
+    return not any(entry.is_dir() or is_video_name(entry) for entry in shown)
 
 
 def videos_below(path: Path) -> tuple[list[str], int]:

@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from vidjax import files
-from vidjax.data.cache import HeldVideo
+from vidjax.data.cache import HeldVideo, gigabytes
 from vidjax.data.decoding import DecodedVideo, read_video
 from vidjax.data.opening import identity
 from vidjax.data.packed import Packed
@@ -90,13 +90,18 @@ class DiskCache:
         return self.folder / key[:2] / f"{key[2:40]}.frames"
 
     def _keep(self, file: Path, video: DecodedVideo) -> bool:
-        """Writes a video; False where the disk has no room for it."""
+        """Writes a video, unless another process has done so meanwhile; False where the disk has no room for it."""
         partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             # One writer at a time, of all processes, so that none oversteps the bound that another has reached.
             with self._lock, files.locked(self.folder / ".lock"):
-                used = self._total(video.frames.nbytes + _HEADER.size)
+                if _StoredVideo.of(file) is not None:
+                    return True
+                if file.exists():  # but not whole: it is replaced, and nobody knows for how much it was counted
+                    file.unlink()
+                    (self.folder / _TOTAL).unlink(missing_ok=True)
+                used = self._total() + video.frames.nbytes + _HEADER.size
                 if used > self.max_bytes:
                     return False
                 with partial.open("wb") as stream:
@@ -119,22 +124,22 @@ class DiskCache:
                 partial.unlink(missing_ok=True)
         return True
 
-    def _total(self, more: int) -> int:
-        """Bytes in the folder with so many more, as all processes together have counted them."""
+    def _total(self) -> int:
+        """Bytes in the folder, as all processes together have counted them."""
         try:
-            return int((self.folder / _TOTAL).read_text()) + more
+            return int((self.folder / _TOTAL).read_text())
         except (OSError, ValueError):
-            return self._scan() + more
+            return self._scan()
 
     def _decline(self, file: Path, path: str | Packed) -> None:
         with self._lock:
             if self._is_writable and not self._too_large:
                 logger.warning(
-                    "the disk cache %s has no room for %s within %.1f GB: what does not fit is decoded at every use;"
+                    "the disk cache %s has no room for %s within %s: what does not fit is decoded at every use;"
                     " raise data.cache_gigabytes or empty that folder",
                     self.folder,
                     path,
-                    self.max_bytes / 1e9,
+                    gigabytes(self.max_bytes),
                 )
             self._too_large.add(file)
 

@@ -27,7 +27,7 @@ _OF_THE_MACHINE = {errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno
 Verdict = Literal["ok", "slow", "refused"]
 
 # Of what an inspection finds; raise the number with every change of its rules, and files are inspected again.
-VERSION = f"4-av{av.__version__}"
+VERSION = f"5-av{av.__version__}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,26 @@
 """Opening video files with PyAV and walking through their frames in order, as far as these can be trusted.
 
 The order is that of display. Edit lists are honoured as FFmpeg honours them, and with it most players: what they hide
-is not shown. A frame that the decoder reports as damaged ends the video: later ones may be predicted from it.
+is not shown. A frame that the decoder reports as damaged ends the video: later ones may be predicted from it; and so
+do frames that are missing in the middle (`vidjax.data.packets`).
 """
 
 import contextlib
 import dataclasses
+import functools
 import io
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
+from vidjax.data.kinds import gif_loss, why_not
+from vidjax.data.packets import PacketLog
 from vidjax.errors import VideoError
 
 # Demuxers that may open a file. Playlists (HLS, ffconcat) are left out: they read the files that they name.
@@ -62,21 +67,24 @@ class InOrder:
       count: frames that were yielded so far.
       damage: why the walk ended before the end of the data, in one line; None as long as it has not.
       error: what the damage was told by; None where it was no exception.
+      loss: known before the walk: how many frames are whole, and what is wrong behind them; None where nothing is.
     """
 
     def __init__(
-        self, path: str, frames: Iterator[Any], container: Any = None, stream: Any = None, others: "_Ends | None" = None
+        self, path: str, frames: Iterator[Any], container: Any = None, stream: Any = None, log: PacketLog | None = None
     ):
         self.container = container
         self.stream = stream
         self.count = 0
         self.damage: str | None = None
         self.error: BaseException | None = None
+        self.loss: tuple[int, str] | None = None
         self._path = path
-        self._others = others
+        self._log = log
         self._frames = frames
         self._last_pts: int | None = None
         self._last_duration = 0
+        self._latest = (0, 0)  # time and duration of another one, where files were joined and the clock went back
 
     @property
     def fps(self) -> float | None:
@@ -96,16 +104,17 @@ class InOrder:
         if stated is None or fps is None or self._last_pts is None:
             return None
         tick = float(self.stream.time_base)
-        shown = max(1 / fps, self._last_duration * tick)  # a frame may be shown for long
-        reached = (self._last_pts - (self.stream.start_time or 0)) * tick + shown
+        latest, duration = self._latest
+        shown = max(1 / fps, duration * tick)  # a frame may be shown for long
+        reached = (latest - (self.stream.start_time or 0)) * tick + shown
         unseen = self.stream.frames - self.count
         if unseen >= _FEWEST_LOST and reached > 2 * stated:
             return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
         covered = reached
-        if self._others and not self.stream.duration:
+        if self._log and not self.stream.duration:
             # Only the whole file states a duration, from time 0 on; it may be that of the sound.
             began = (self.stream.start_time or 0) * tick
-            covered = max(reached + began, self._others.seconds)
+            covered = max(reached + began, self._log.others_end)
         if (stated - covered) * fps < max(_FEWEST_LOST, min(_LOST_SHARE * stated, _LOST_SECONDS) * fps):
             return None
         return f"ends early: {self.count} frames, {reached:.2f} s of the {stated:.2f} s that its header states"
@@ -117,27 +126,54 @@ class InOrder:
           VideoError: if no frame is sound, or frames are too large.
         """
         while self.damage is None:
+            if self.loss is not None and self.count >= self.loss[0]:
+                self.damage = self.loss[1]
+                break
             try:
                 frame = next(self._frames)
             except StopIteration:
+                if self._log is not None and self._log.is_cut:
+                    self.damage = f"the file ends within frame {self.count}"
                 break
             except (av.FFmpegError, ValueError, RuntimeError, OSError) as error:
                 self.damage, self.error = f"frame {self.count} cannot be decoded: {one_line(error)}", error
                 break
-            if frame.is_corrupt:
+            has_lost = self._log is not None and self._log.has_lost
+            if frame.is_corrupt or (has_lost and self._is_known_to_be_damaged(frame)):
                 self.damage = f"frame {self.count} is damaged"
                 break
+            missing = has_lost and self._missing_before(frame)
+            if missing:
+                self.damage = f"{missing} frame{'s are' if missing > 1 else ' is'} missing after frame {self.count - 1}"
+                break
             check_pixels(self._path, frame.height, frame.width)
-            if frame.pts is not None:
-                self._last_pts, self._last_duration = frame.pts, frame.duration or 0
+            pts = frame.pts
+            if pts is not None:
+                self._last_pts, self._last_duration = pts, frame.duration or 0
+                if not self.count or pts > self._latest[0]:
+                    self._latest = pts, self._last_duration
             self.count += 1
             yield frame
         if not self.count:
             raise VideoError(self._path, self.damage or "holds no frame that decodes") from self.error
 
+    def _is_known_to_be_damaged(self, frame: Any) -> bool:
+        start = self._log.damaged_from if self._log is not None else None
+        return start is not None and frame.pts is not None and frame.pts >= start
+
+    def _missing_before(self, frame: Any) -> int:
+        """How many frames the file has lost before this one, as far as that is seen (`packets`)."""
+        if self._log is None or self._last_pts is None or frame.pts is None or not self.fps:
+            return 0
+        period = max(self._last_duration, 1 / (self.fps * float(self.stream.time_base)))
+        return self._log.missing(self._last_pts, frame.pts, period)
+
     def _stated_seconds(self) -> float | None:
         if self.stream is None:
             return None
+        if self.container.format.name == "avi" and self.stream.frames:
+            # FFmpeg cuts the duration down to the size of the file.
+            return float(self.stream.frames * self.stream.time_base)
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
         return self.container.duration / 1e6 if self.container.duration else None
@@ -166,53 +202,51 @@ def in_order(file: VideoFile, *, seekable: bool = False) -> Iterator[InOrder]:
             stream = container.streams.best("video")
             context: Any = stream.codec_context if stream is not None else None
             if context is None:
-                raise VideoError(path, "has no video stream that can be decoded")
+                if container.streams.audio and not container.streams.video:
+                    raise VideoError(path, "has no video, only sound")
+                why = _why_not(file)
+                raise VideoError(
+                    path, f"cannot be decoded: {why}" if why else "has no video stream that can be decoded"
+                )
             if stream.disposition & av.stream.Disposition.attached_pic:
                 raise VideoError(path, "has no video, only a cover picture")
             context.thread_count = 1  # clips run in parallel; with more, damaged files read differently
             context.options = {"max_pixels": str(MAX_PIXELS)}
             check_pixels(path, context.height, context.width)
-            others = _Ends()
-            yield InOrder(path, decoded(container, stream, others), container, stream, others)
+            log = PacketLog(container.format.name, functools.partial(_part_of, file))
+            video = InOrder(path, decoded(container, stream, log), container, stream, log)
+            if container.format.name == "gif":
+                with _bytes_of(file) as content:
+                    video.loss = gif_loss(content.read())
+            yield video
     # av's errors do not all pickle, and must never leave a worker process.
     except MemoryError as error:
         raise VideoError(path, "needs more memory than there is") from error
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-        raise VideoError(path, f"cannot be decoded: {one_line(error)}") from error
+        why = _why_not(file) if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError) else None
+        raise VideoError(path, f"cannot be decoded: {why or one_line(error)}") from error
 
 
-class _Ends:
-    """Where the streams other than the video end, as far as they were read."""
-
-    def __init__(self) -> None:
-        self._ticks: dict[int, int] = {}
-        self._units: dict[int, float] = {}
-
-    @property
-    def seconds(self) -> float:
-        """Of the last one; 0 where there is none."""
-        return max((ticks * self._units[index] for index, ticks in self._ticks.items()), default=0.0)
-
-    def note(self, packet: Any) -> None:
-        """Takes a packet of such a stream."""
-        if packet.pts is None or not packet.time_base:
-            return
-        index, end = packet.stream_index, packet.pts + (packet.duration or 0)
-        if index not in self._ticks:
-            self._ticks[index], self._units[index] = end, float(packet.time_base)
-        elif end > self._ticks[index]:
-            self._ticks[index] = end
-
-
-def decoded(container: Any, stream: Any, others: _Ends | None = None) -> Iterator[Any]:
-    """Yields the frames of a stream from where the container stands."""
-    for packet in container.demux() if others else container.demux(stream):
+def decoded(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
+    """Yields the frames of a stream from where the container stands; with a log, tells it of all packets."""
+    for packet in container.demux() if log else container.demux(stream):
         if packet.stream is not stream and packet.stream.index != stream.index:
-            assert others is not None
-            others.note(packet)
-        elif packet.size or not packet.buffer_ptr:
+            assert log is not None
+            log.note_other(packet)
+            continue
+        if log is not None:
+            log.note_video(packet)
+            if log.is_cut:  # what is left of its picture may look sound to the decoder
+                whole = stream.codec_context.decode(None)
+                yield from itertools.takewhile(lambda frame: _is_before(frame, packet), whole)  # noqa: B023
+                return
+        if packet.size or not packet.buffer_ptr:
             # An empty packet in the middle (Theora) repeats a frame; the decoder takes it for the end.
             yield from packet.decode()
+
+
+def _is_before(frame: Any, packet: Any) -> bool:
+    return None in (frame.pts, packet.pts) or frame.pts < packet.pts
 
 
 def _container(file: VideoFile, *, as_it_lies: bool) -> Any:
@@ -240,12 +274,27 @@ class _Stream(io.BytesIO):
 
 
 def _is_avi(file: VideoFile) -> bool:
-    if isinstance(file, Encoded):
-        start = file.files[0][1][:12]
-    else:
-        with open(file, "rb") as stream:
-            start = stream.read(12)
+    with _bytes_of(file) as stream:
+        start = stream.read(12)
     return start[:4] == b"RIFF" and start[8:11] == b"AVI"
+
+
+def _bytes_of(file: VideoFile) -> BinaryIO:
+    return io.BytesIO(file.files[0][1]) if isinstance(file, Encoded) else open(file, "rb")
+
+
+def _part_of(file: VideoFile, place: int, size: int) -> bytes:
+    with _bytes_of(file) as stream:
+        stream.seek(place)
+        return stream.read(size)
+
+
+def _why_not(file: VideoFile) -> str | None:
+    try:
+        with _bytes_of(file) as stream:
+            return why_not(stream)
+    except OSError:
+        return None
 
 
 def check_pixels(path: str, height: int, width: int) -> None:
@@ -294,11 +343,15 @@ def identity(path: VideoFile) -> tuple[int, int]:
 
 
 def image_files(folder: str) -> list[Path]:
-    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg."""
+    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg.
+
+    Hidden ones are left out: macOS leaves its own notes beside them (._1.jpg).
+    """
     try:
         entries = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in _IMAGES and entry.is_file()]
     except OSError as error:
         raise VideoError(folder, error.strerror or one_line(error)) from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
     return sorted(entries, key=lambda entry: (_with_numbers(entry.stem), entry.name))
 
 
@@ -316,7 +369,7 @@ def _with_numbers(text: str) -> list[tuple[int, int, str]]:
 
 
 def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
-    from PIL import Image, ImageOps  # takes a while to import, and only this needs it
+    from PIL import Image, ImageOps, UnidentifiedImageError  # takes a while to import, and only this needs it
 
     files: Sequence[tuple[str, Any]]
     if isinstance(folder, Encoded):
@@ -330,6 +383,8 @@ def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
             with Image.open(file) as image:
                 check_pixels(os.path.join(str(folder), name), image.height, image.width)
                 pixels = _rgb(ImageOps.exif_transpose(image))
+        except UnidentifiedImageError as error:  # whose message is the path
+            raise VideoError(folder, f"{name} is no image that can be read: of no known format") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VideoError(folder, f"{name} is no image that can be read: {one_line(error)}") from error
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")

@@ -1,7 +1,11 @@
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from vidjax.data import index
 from vidjax.data.records import Video
 from vidjax.data.sources import SOURCES, csv_list
 from vidjax.data.sources.listed import validation_groups
@@ -103,6 +107,24 @@ def test_classes_that_share_all_their_groups_keep_one():
         for group in groups
     ]
     assert validation_groups(train, 0.5) == {"c"}
+
+
+def test_folders_of_images_are_clips(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
+    path = write(tmp_path, *ROWS)
+    for number in range(3):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 24), (number, 0, 0)).save(tmp_path / "frames" / f"{number}.png")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    path.write_text(path.read_text() + "frames,walk,train\npipe.mp4,run,train\n")
+    source = load(path)
+    assert ids(source.train)[2:] == ["frames", "pipe.mp4"] and source.absent == 0
+    found = {video.id: video for video in index.indexed(source).train}
+    assert found["frames"].info.frames == 3 and found["pipe.mp4"].refused == "is not a regular file"
+    (tmp_path / "frames").rename(tmp_path / "gone")
+    (tmp_path / "frames").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"frames is missing \(1 of 7"):
+        load(path)
 
 
 def test_missing_clips_are_named_or_counted(tmp_path):

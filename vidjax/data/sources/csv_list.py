@@ -30,6 +30,8 @@ def load(
         path,label,split,group
         archery/a.mp4,archery,train,monday
 
+    A path is that of a video, or of a folder of images.
+
     `split` is train, validation (or val) or test. Classes are in alphabetical order, or in that of the numbers
     where all labels are whole numbers. Clips with the same `group` are near-duplicates (one recording, say) and
     must be in one part; without one, a clip is a group of its own. Quotes follow RFC 4180; a byte order mark,
@@ -99,7 +101,8 @@ def _read_row(path: Path, row: Row, folder: Path) -> tuple[str, ListedClip]:
     identity = _identity(folder, Path(row.fields["path"]))
     place = Path(os.path.normpath(folder / row.fields["path"]))  # an absolute path stays as it is
     group = row.fields.get("group") or identity
-    return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, os.path.isfile(place))
+    # Whatever is there: a folder of images is a clip, too, and of anything else its inspection says what it is.
+    return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, os.path.exists(place))
 
 
 def _identity(folder: Path, path: Path) -> str:

@@ -18,7 +18,7 @@ class ListedClip(NamedTuple):
       path: where it is, or should be.
       class_name: its label.
       group: as in `Video`.
-      present: whether the file is there.
+      present: whether there is such a file or folder.
     """
 
     id: str
