@@ -21,7 +21,7 @@ from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics, predictions
 from vidjax.layers.convolution import native_operations
-from vidjax.reporting import pictures, report, tables, terminal
+from vidjax.reporting import pictures, tables, terminal
 from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
@@ -153,6 +153,8 @@ def evaluate_test_part(
     Returns:
       The content of `result.json`.
     """
+    from vidjax.reporting import report  # its libraries take a second to import
+
     started = time.monotonic()
     views = configuration.test_views(run.config)
     show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
@@ -182,7 +184,7 @@ def unreadable(part: str, scored: dict[str, Any]) -> str:
 
 def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result row and what one needs to trust it."""
-    config, counts = run.config, run.summary()
+    config, counts = run.config, run.summary
     resolution = "x".join(str(side) for side in run.view_shape[:3])
     return {
         "model": config.model.factory or config.model.name,

@@ -31,7 +31,7 @@ from vidjax.preprocessing.warp import Warp
 from vidjax.reporting import terminal
 from vidjax.training import batch_statistics, losses, monitor, parallel, recipe, schedules
 from vidjax.training.durations import to_steps
-from vidjax.training.state import TrainState, init_state
+from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
 
 
@@ -85,8 +85,17 @@ class Run:
 
     def new_state(self) -> TrainState:
         """A state initialised from the seed."""
+        return self._initial_state()
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """A state of shapes and dtypes alone."""
+        return jax.eval_shape(self._initial_state)
+
+    @functools.cached_property
+    def _initial_state(self) -> Callable[[], TrainState]:
         inputs = {"rgb": jax.ShapeDtypeStruct((1, *self.input_shape), self.preprocessing.dtype)}
-        return init_state(
+        return make_init(
             self.model,
             self.optimizer,
             inputs,
@@ -145,6 +154,7 @@ class Run:
         step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name)
         return self.form.compile_eval(step)
 
+    @functools.cached_property
     def summary(self) -> models.Summary:
         """Parameters and multiply-accumulates for one view."""
         return models.summary(self.model, rgb=(1, *self.view_shape))

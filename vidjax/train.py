@@ -15,7 +15,7 @@ from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.layers.convolution import native_operations
-from vidjax.reporting import report, tables, terminal
+from vidjax.reporting import tables, terminal
 from vidjax.run import Run, prepare, refused
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
@@ -270,6 +270,8 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         same_run.check_data_card(config, configuration.source(config), workdir)
     page = workdir / "report.html"
     if not page.exists():
+        from vidjax.reporting import report  # its libraries take a second to import
+
         report.write(workdir)
     terminal.table(tables.result_row(result))
     terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
@@ -283,7 +285,7 @@ def _show(run: Run, workdir: Path) -> None:
     for key, value in configuration.flatten(run.config).items():
         if value is not None:
             terminal.say(f"  {key} = {value}")
-    terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary().layers])
+    terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary.layers])
     terminal.say(
         f"{source.name}, split {source.split}: {len(source.classes)} classes, {len(source.train)} training,"
         f" {len(source.validation)} validation, {len(source.test)} test videos"

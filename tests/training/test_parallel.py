@@ -14,7 +14,7 @@ from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
 from vidjax.training.losses import cross_entropy
-from vidjax.training.state import init_state
+from vidjax.training.state import make_init
 from vidjax.training.step import make_eval_step, make_train_step
 
 CLASSES, BATCH, SIDE = 4, 16, 36
@@ -55,7 +55,7 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
         dtype=dtype,
     )
     spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), dtype)}
-    state = form.put_state(init_state(model, optimizer, spec, seed=0, ema=True))
+    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
     step = form.compile_train(
         make_train_step(
             model,
@@ -138,7 +138,7 @@ def test_a_different_example_number_draws_differently():
     model = create("early_fusion", CLASSES, width_multiplier=0.05, dropout=0.5)
     optimizer = optimizers.create("sgd", 0.0)
     preprocessing = Preprocessing(crop=SIDE)
-    state = init_state(model, optimizer, {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}, 0)
+    state = make_init(model, optimizer, {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}, 0)()
     step = jax.jit(make_train_step(model, optimizer, cross_entropy, preprocessing, seed=0))
     batch = batch_of(0)
     first, again, other = (
