@@ -1,5 +1,6 @@
 """Evaluation: from a state to predictions, one result row and a report."""
 
+import collections
 import datetime
 import functools
 import importlib.metadata
@@ -126,11 +127,21 @@ def predict(
         threads=config.data.threads,
         workers=config.data.workers,
     ) as batches:
+        under_way: collections.deque[Any] = collections.deque()
         for batch in progress(batches, total):
-            scored = jax.device_get(eval_step(state, run.form.put_batch(batch)))
-            collected.add(scored.index, scored.mask, scored.scores, scored.loss)
+            under_way.append(eval_step(state, run.form.put_batch(batch)))
+            if len(under_way) > min(1, run.form.steps_ahead):  # more would hold more batches in memory
+                collected.add(*_fetched(under_way.popleft()))
+        while under_way:
+            collected.add(*_fetched(under_way.popleft()))
         failed = dict(batches.failed)
     return collected.records(run.source, part, config.evaluate.average, failed), collected.mean_loss()
+
+
+def _fetched(scored: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `ViewScores.add` takes; waits for it."""
+    scored = jax.device_get(scored)
+    return scored.index, scored.mask, scored.scores, scored.loss
 
 
 def evaluate_test_part(

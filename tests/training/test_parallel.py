@@ -1,5 +1,6 @@
 """One device, pmap and sharded jit give the same numbers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import mean_probabilities
-from vidjax.models import create
+from vidjax.models import Output, create
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
@@ -80,6 +81,38 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
     scored = jax.device_get(evaluate(state, form.put_batch(batch_of(99))))
     order = np.argsort(scored.index)
     return jax.device_get(state), np.array(losses), scored.scores[order], scored.index[order]
+
+
+@pytest.mark.parametrize("form_name", ["jit", "pmap", "sharded"])
+def test_a_step_takes_over_the_buffers_of_its_state(form_name):
+    form = parallel.choose(form_name, jax.devices()[: 1 if form_name == "jit" else 2])
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb, train=False):
+            x = nn.BatchNorm(use_running_average=not train, axis_name=form.axis_name)(rgb.mean(axis=(1, 2, 3)))
+            return Output(nn.Dense(CLASSES)(x)[:, None])
+
+    model = Net()
+    optimizer = optimizers.create("adam", 1e-3)
+    spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}
+    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
+    step = form.compile_train(
+        make_train_step(
+            model,
+            optimizer,
+            cross_entropy,
+            Preprocessing(crop=SIDE),
+            seed=0,
+            axis_name=form.axis_name,
+            ema_decay=0.9,
+        )
+    )
+    for number in range(2):
+        before = state
+        state, _ = step(state, form.put_batch(batch_of(number)))
+        left = [path for path, leaf in jax.tree.leaves_with_path(before) if not leaf.is_deleted()]
+        assert not left
 
 
 def relative(a, b):

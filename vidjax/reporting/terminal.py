@@ -83,7 +83,7 @@ class Progress:
 
     def __init__(self, total_steps: int, first_step: int = 0):
         self._total = total_steps
-        self._first = first_step
+        self._first = self._shown = first_step
         self._console = _console()
         self._bar: rich_progress.Progress | None = None
         self._started = time.monotonic()
@@ -136,7 +136,8 @@ class Progress:
         given = {name: value for name, value in values.items() if value is not None}
         self._values |= given
         if self._bar:
-            self._bar.update(self._task, completed=step, description=_describe(self._values))
+            self._shown = max(self._shown, step)  # the values of a step may come a little later
+            self._bar.update(self._task, completed=self._shown, description=_describe(self._values))
             return
         now = time.monotonic()
         silence = now - self._logged

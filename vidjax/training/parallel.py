@@ -17,6 +17,7 @@ from vidjax.training.state import TrainState
 from vidjax.training.step import EvalStep, TrainStep
 
 _AXIS = "devices"
+_STEPS_AHEAD = 2
 
 
 class Form(abc.ABC):
@@ -33,6 +34,14 @@ class Form(abc.ABC):
 
     def __init__(self, devices: list[jax.Device]):
         self.devices = devices
+
+    @property
+    def steps_ahead(self) -> int:
+        """Steps that may be under way while the host prepares the next.
+
+        None on virtual CPU devices, whose collectives deadlock when steps overlap.
+        """
+        return 0 if len(self.devices) > 1 and self.devices[0].platform == "cpu" else _STEPS_AHEAD
 
     @abc.abstractmethod
     def put_state(self, state: TrainState) -> TrainState:
