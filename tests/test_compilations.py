@@ -1,9 +1,11 @@
 """Nothing is traced or compiled anew once every kind of step has been taken."""
 
+import flax.linen as nn
 import jax
 import pytest
 
 from vidjax import configuration, train
+from vidjax.models import Output
 from vidjax.run import prepare
 from vidjax.training.checkpoints import Checkpoints
 
@@ -22,6 +24,18 @@ TOY = {
     "train.ema": 0.9,
 }
 STEPS = ("jit(train_step)", "jit(eval_step)", "jit(_fun)")  # the last is JAX's name for both under pmap
+
+
+class Net(nn.Module):
+    """With statistics, which pmap averages, and quick to compile."""
+
+    classes: int
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, rgb, train=False):
+        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(rgb.mean(axis=(1, 2, 3)))
+        return Output(nn.Dense(self.classes)(x)[:, None])
 
 
 @pytest.mark.parametrize("parallel, schedule", [("jit", "plateau"), ("pmap", "cosine")])
@@ -45,6 +59,7 @@ def test_each_step_is_traced_and_compiled_once(parallel, schedule, toy_folder, t
             saved.append(step)
 
     monkeypatch.setattr(Checkpoints, "save", note_save)
+    monkeypatch.setattr("vidjax.run._model", lambda config, classes, form: Net(classes, form.axis_name))
     run = prepare(configuration.load("configs/single_frame.py:folder", overrides))
     jax.monitoring.register_event_duration_secs_listener(note)
     try:

@@ -79,7 +79,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
     same_run.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
+        state, notes = checkpoints.restore(run.form.like(run.abstract_state))
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
     state, about = weights.choose(config.evaluate.weights, weights.Trained(state, watched, notes["seconds"]), workdir)

@@ -64,18 +64,20 @@ def train(run: Run, workdir: Path) -> weights.Trained:
     config, form, watched = run.config, run.form, run.new_monitor()
     replaced = refused(run.source)
     train_step, eval_step = run.train_step(), run.eval_step()
-    state, first_step, seconds_before = form.put_state(run.new_state()), 0, 0.0
+    first_step, seconds_before = 0, 0.0
     with (
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         weights.BestWeights(workdir, checkpoints) as best,
     ):
         if checkpoints.latest_step() is not None:
-            state, notes = checkpoints.restore(state)
+            state, notes = checkpoints.restore(form.like(run.abstract_state))
             first_step, seconds_before = int(state.step), notes["seconds"]
             watched.recall(notes.get("monitor"))
             replaced.update(notes.get("replaced", {}))
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
-        best.resume(first_step, watched.best_step)
+        else:
+            state = form.put_state(run.new_state())
+        best.resume(state, watched.best_step)
         started = time.monotonic()
         calendar = Calendar.of(config, run.total_steps, has_validation=bool(run.source.validation))
         with (
@@ -110,7 +112,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                     loop.restart_clock()
                 if calendar.saves(step) or watched.stops:
                     log.flush()
-                    best.before_checkpoint(watched.best_step)
+                    best.before_checkpoint(step, watched.best_step)
                     seconds = seconds_before + time.monotonic() - started
                     checkpoints.save(state, step, seconds=seconds, monitor=watched.notes(), replaced=replaced)
                 if calendar.pauses(step):
