@@ -20,6 +20,9 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=FILE --help                    the values of all keys in that config
 
+Compiled programs are kept in the user's cache folder ($VIDJAX_CACHE, else ~/.cache/vidjax), at most 2 GB;
+JAX_ENABLE_COMPILATION_CACHE=false turns that off, and a JAX_COMPILATION_CACHE_DIR of your own is taken instead.
+
 Other commands: python -m vidjax --help
 """
 
@@ -43,10 +46,11 @@ _ONLY = flags.DEFINE_string("only", None, "With --experiment: pattern of the nam
 
 def main(argv):
     logging.set_verbosity(logging.ERROR)  # Orbax tells dozens of lines about each checkpoint
-    from vidjax import evaluate, experiment, train  # after the flags: they take seconds to import
+    from vidjax import compilation_cache, evaluate, experiment, train  # after the flags: they take seconds to import
     from vidjax.reporting import terminal
 
     terminal.show_warnings()
+    compilation_cache.enable()
 
     if _EXPERIMENT.value:
         if _CONFIG.value is not None or _MODE.value != "train":

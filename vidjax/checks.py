@@ -162,7 +162,7 @@ def check_input(run: "Run") -> None:
         raise ConfigError(f"evaluate.crop={view} is larger than data.crop={host_crop}, which it is cut from")
     name = run.config.model.factory or run.config.model.name
     try:
-        counts = run.summary()
+        counts = run.summary
         _check_output(run, name)
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
@@ -172,13 +172,13 @@ def check_input(run: "Run") -> None:
             f"model {name!r} cannot be applied to rgb {run.input_shape}: {str(reason).splitlines()[0]}"
         ) from error
     ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
-    if ignores_devices and jax.eval_shape(run.new_state).model_state:
+    if ignores_devices and run.abstract_state.model_state:
         raise ConfigError(
             f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
             " would differ between devices: take parallel=sharded"
         )
     if run.config.optimizer.multipliers or run.config.optimizer.freeze:
-        recipe.check_groups(run.config, jax.eval_shape(run.new_state).params)
+        recipe.check_groups(run.config, run.abstract_state.params)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
 
@@ -187,7 +187,7 @@ def _check_output(run: "Run", name: str) -> None:
     """Refuses a model whose result a loss would misread in silence."""
     batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
     clips = jax.ShapeDtypeStruct((batch, *run.input_shape), run.preprocessing.dtype)
-    state = jax.eval_shape(run.new_state)
+    state = run.abstract_state
     output = jax.eval_shape(
         lambda state, rgb: run.model.apply({"params": state.params, **state.model_state}, rgb=rgb, train=False),
         state,

@@ -1,5 +1,6 @@
 """Evaluation: from a state to predictions, one result row and a report."""
 
+import collections
 import datetime
 import functools
 import importlib.metadata
@@ -21,7 +22,7 @@ from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
 from vidjax.evaluation import metrics, predictions
 from vidjax.layers.convolution import native_operations
-from vidjax.reporting import pictures, report, tables, terminal
+from vidjax.reporting import pictures, tables, terminal
 from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
@@ -78,7 +79,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
     same_run.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        state, notes = checkpoints.restore(run.form.put_state(run.new_state()))
+        state, notes = checkpoints.restore(run.form.like(run.abstract_state))
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
     state, about = weights.choose(config.evaluate.weights, weights.Trained(state, watched, notes["seconds"]), workdir)
@@ -126,11 +127,21 @@ def predict(
         threads=config.data.threads,
         workers=config.data.workers,
     ) as batches:
+        under_way: collections.deque[Any] = collections.deque()
         for batch in progress(batches, total):
-            scored = jax.device_get(eval_step(state, run.form.put_batch(batch)))
-            collected.add(scored.index, scored.mask, scored.scores, scored.loss)
+            under_way.append(eval_step(state, run.form.put_batch(batch)))
+            if len(under_way) > min(1, run.form.steps_ahead):  # more would hold more batches in memory
+                collected.add(*_fetched(under_way.popleft()))
+        while under_way:
+            collected.add(*_fetched(under_way.popleft()))
         failed = dict(batches.failed)
     return collected.records(run.source, part, config.evaluate.average, failed), collected.mean_loss()
+
+
+def _fetched(scored: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `ViewScores.add` takes; waits for it."""
+    scored = jax.device_get(scored)
+    return scored.index, scored.mask, scored.scores, scored.loss
 
 
 def evaluate_test_part(
@@ -153,6 +164,8 @@ def evaluate_test_part(
     Returns:
       The content of `result.json`.
     """
+    from vidjax.reporting import report  # its libraries take a second to import
+
     started = time.monotonic()
     views = configuration.test_views(run.config)
     show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
@@ -182,7 +195,7 @@ def unreadable(part: str, scored: dict[str, Any]) -> str:
 
 def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result row and what one needs to trust it."""
-    config, counts = run.config, run.summary()
+    config, counts = run.config, run.summary
     resolution = "x".join(str(side) for side in run.view_shape[:3])
     return {
         "model": config.model.factory or config.model.name,

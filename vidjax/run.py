@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +18,7 @@ from vidjax.data import index
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.disk_cache import DiskCache
+from vidjax.data.iteration import BatchIterator
 from vidjax.data.pipeline import training_batches
 from vidjax.data.records import Batch, Source
 from vidjax.errors import ConfigError
@@ -31,7 +32,7 @@ from vidjax.preprocessing.warp import Warp
 from vidjax.reporting import terminal
 from vidjax.training import batch_statistics, losses, monitor, parallel, recipe, schedules
 from vidjax.training.durations import to_steps
-from vidjax.training.state import TrainState, init_state
+from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
 
 
@@ -85,8 +86,17 @@ class Run:
 
     def new_state(self) -> TrainState:
         """A state initialised from the seed."""
+        return self._initial_state()
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """A state of shapes and dtypes alone."""
+        return jax.eval_shape(self._initial_state)
+
+    @functools.cached_property
+    def _initial_state(self) -> Callable[[], TrainState]:
         inputs = {"rgb": jax.ShapeDtypeStruct((1, *self.input_shape), self.preprocessing.dtype)}
-        return init_state(
+        return make_init(
             self.model,
             self.optimizer,
             inputs,
@@ -95,17 +105,27 @@ class Run:
             plateau=self.plateau,
         )
 
-    def learning_rate(self, step: int, state: TrainState) -> float:
-        """The rate of step number `step`, counted from 1."""
+    def learning_rates(self, steps: Iterable[int], state: TrainState) -> dict[int, float]:
+        """The rates of steps, by their number from 1 on, where `state` is the last that a validation may have changed.
+
+        To be called while nothing is under way: they are computed on the device, behind any step.
+        """
         factor = float(state.plateau.scale) if state.plateau is not None else 1.0
-        return float(self.schedule(step - 1)) * factor
+        return {step: float(self.schedule(step - 1)) * factor for step in steps}
 
     def after_validation(self, state: TrainState, loss: float) -> TrainState:
         """The state with the rate that a validation of that loss leaves."""
         if self.plateau is None:
             return state
-        _, plateau = self.plateau.update({}, state.plateau, value=loss)
+        plateau = self._plateau_update(state.plateau, loss)
         return self.form.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def _plateau_update(self) -> Callable[[Any, float], Any]:
+        """Compiled, since what is in it would otherwise be compiled anew at every validation."""
+        controller = self.plateau
+        assert controller is not None
+        return jax.jit(lambda plateau, loss: controller.update({}, plateau, value=loss)[1])
 
     def cache_need(self) -> int | None:
         """Bytes of all videos as a cache holds them; None where not all of them are known."""
@@ -123,6 +143,21 @@ class Run:
         """Follows the validations; before the first one."""
         section = self.config.train
         return monitor.Monitor(section.monitor or "video_top1", section.stop_after)
+
+    def training_batches(self, start_step: int) -> BatchIterator:
+        """The training batches, this process's parts of them, from step `start_step`, counted from 0; to be closed."""
+        return training_batches(
+            self.source.train,
+            self.clip,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            cache=self.cache,
+            threads=self.config.data.threads,
+            workers=self.config.data.workers,
+        )
 
     def train_step(self) -> Callable[[TrainState, Batch], Any]:
         """The compiled training step."""
@@ -145,6 +180,7 @@ class Run:
         step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name)
         return self.form.compile_eval(step)
 
+    @functools.cached_property
     def summary(self) -> models.Summary:
         """Parameters and multiply-accumulates for one view."""
         return models.summary(self.model, rgb=(1, *self.view_shape))
@@ -165,18 +201,7 @@ class Run:
             return state
         if "batch_stats" not in state.model_state:
             raise ConfigError(f"batch_norm.precise_batches={count}: the model keeps no batch statistics")
-        with training_batches(
-            self.source.train,
-            self.clip,
-            batch_size=self.config.train.batch_size,
-            seed=self.config.seed,
-            start_step=int(state.step),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            cache=self.cache,
-            threads=self.config.data.threads,
-            workers=self.config.data.workers,
-        ) as batches:
+        with self.training_batches(int(state.step)) as batches:
             shown = terminal.track(range(count), count, "statistics of batch normalisation", "batches")
             # Fetched one by one: steps must not overlap on virtual devices.
             moments = [jax.device_get(self._moments_step(state, self.form.put_batch(next(batches)))) for _ in shown]

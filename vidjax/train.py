@@ -7,25 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from vidjax import checks, configuration, evaluate, files, same_run
 from vidjax.data.cache import gigabytes
-from vidjax.data.pipeline import training_batches
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
+from vidjax.errors import ConfigError, DataError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.layers.convolution import native_operations
-from vidjax.reporting import report, tables, terminal
+from vidjax.reporting import tables, terminal
 from vidjax.run import Run, prepare, refused
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
+from vidjax.training.loop import Calendar, Loop
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState
 
-# Steps that may be under way on the device while the host prepares the next; none on virtual CPU devices, whose
-# collectives deadlock when steps overlap.
-_STEPS_AHEAD = 2
 _NAMED = 10  # training videos that could not be read are told by name
 
 
@@ -69,71 +65,59 @@ def train(run: Run, workdir: Path) -> weights.Trained:
     config, form, watched = run.config, run.form, run.new_monitor()
     replaced = refused(run.source)
     train_step, eval_step = run.train_step(), run.eval_step()
-    state, first_step, seconds_before = form.put_state(run.new_state()), 0, 0.0
+    first_step, seconds_before = 0, 0.0
     with (
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         weights.BestWeights(workdir, checkpoints) as best,
     ):
         if checkpoints.latest_step() is not None:
-            state, notes = checkpoints.restore(state)
+            state, notes = checkpoints.restore(form.like(run.abstract_state))
             first_step, seconds_before = int(state.step), notes["seconds"]
             watched.recall(notes.get("monitor"))
             replaced.update(notes.get("replaced", {}))
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
-        best.resume(first_step, watched.best_step)
+        else:
+            state = form.put_state(run.new_state())
+        best.resume(state, watched.best_step)
         started = time.monotonic()
+        calendar = Calendar.of(config, run.total_steps, has_validation=bool(run.source.validation))
         with (
             MetricsLog(workdir, first_step) as log,
             terminal.Progress(run.total_steps, first_step) as progress,
-            training_batches(
-                run.source.train,
-                run.clip,
-                batch_size=config.train.batch_size,
-                seed=config.seed,
-                start_step=first_step,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                cache=run.cache,
-                threads=config.data.threads,
-                workers=config.data.workers,
-            ) as batches,
+            run.training_batches(first_step) as batches,
         ):
-            ahead = 0 if len(form.devices) > 1 and form.devices[0].platform == "cpu" else _STEPS_AHEAD
-            window = _Window(config.train.batch_size, ahead)
+            loop = Loop(form, train_step, batches, config.train.batch_size)
+            rates = run.learning_rates(calendar.logged_before_pause(first_step), state)
             for step in range(first_step + 1, run.total_steps + 1):
                 if watched.stops:  # also when resumed after that
                     break
-                state, metrics = train_step(state, form.put_batch(window.wait_for(batches)))
+                state = loop.step(state)
                 if batches.failed.keys() - replaced.keys():
                     replaced.update(batches.failed)
                     checks.check_readable(config, run.source, replaced)
-                window.add(metrics)
-                last = step == run.total_steps
-                every = config.train.validate_every
-                check = run.source.validation and (last or (every and step % every == 0))
-                may_stop = check and config.train.stop_after is not None
-                save = last or step % config.checkpoint.every == 0
-                # Also before a checkpoint, so that no mean straddles one and a resumed run logs the same.
-                if save or may_stop or step % config.train.log_every == 0:
-                    values = window.means()
-                    log.write(step, "train", {**values, "learning_rate": run.learning_rate(step, state)})
-                    progress.update(step, **values, **window.speed())
-                    window = _Window(config.train.batch_size, ahead)
-                else:
+                if calendar.logs(step):
+                    loop.close_window(step)
+                lines = loop.lines(wait=calendar.pauses(step))
+                for line in lines:
+                    log.write(line.step, "train", {**line.means, "learning_rate": rates[line.step]})
+                    progress.update(line.step, **line.means, **line.speed)
+                if not lines:
                     progress.update(step)
-                if check:
+                if calendar.validates(step):
                     values = validate(run, run.with_precise_statistics(weights.validated(state)), eval_step)
                     log.write(step, "validation", values)
                     progress.note(_validation_line(step, values))
                     if watched.add(step, values):
                         best.save(weights.validated(state).weights, step)
                     state = run.after_validation(state, values["loss"])
-                    window.restart_clock()
-                if save or watched.stops:
+                    loop.restart_clock()
+                if calendar.saves(step) or watched.stops:
                     log.flush()
-                    best.before_checkpoint(watched.best_step)
+                    best.before_checkpoint(step, watched.best_step)
                     seconds = seconds_before + time.monotonic() - started
                     checkpoints.save(state, step, seconds=seconds, monitor=watched.notes(), replaced=replaced)
+                if calendar.pauses(step):
+                    rates = run.learning_rates(calendar.logged_before_pause(step), state)
         best.tidy()
     if watched.stops:
         terminal.say(
@@ -157,56 +141,6 @@ def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
     summary = video_metrics.summarise(scored)
     values = {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
     return {**values, "failed_videos": float(summary["failed_videos"])} if summary["failed_videos"] else values
-
-
-class _Window:
-    """Sums metrics and times between two log lines, without waiting for the device at every step."""
-
-    def __init__(self, batch_size: int, steps_ahead: int):
-        self._batch_size = batch_size
-        self._steps_ahead = steps_ahead
-        self._metrics: list[Any] = []
-        self.restart_clock()
-
-    def wait_for(self, batches: Any) -> Any:
-        """Returns the next batch, counting the time that it took."""
-        before = time.monotonic()
-        try:
-            batch = next(batches)
-        except VideoError as error:
-            raise VidjaxError(f"{error} - repair it or take it out of the data, then give the command again") from error
-        self._waited += time.monotonic() - before
-        return batch
-
-    def add(self, metrics: Any) -> None:
-        """Adds the metrics of a step; waits only so that the host does not run far ahead of the device."""
-        self._metrics.append(metrics)
-        if len(self._metrics) > self._steps_ahead:
-            jax.block_until_ready(self._metrics[-1 - self._steps_ahead])
-
-    def means(self) -> dict[str, float]:
-        """Name -> sum / count over the steps of this window."""
-        fetched = jax.device_get(self._metrics)
-        totals = {name: [sum(pair[i] for pair in pairs) for i in range(2)] for name, pairs in _by_name(fetched)}
-        return {name: float(total / count) for name, (total, count) in totals.items()}
-
-    def speed(self) -> dict[str, float]:
-        """Clips per second, and the share of time spent waiting for data."""
-        elapsed = max(time.monotonic() - self._started, 1e-9)
-        return {
-            "clips_per_second": (len(self._metrics) - self._steps_before) * self._batch_size / elapsed,
-            "data_wait": self._waited / elapsed,
-        }
-
-    def restart_clock(self) -> None:
-        """Leaves out what was not training (a validation)."""
-        self._started = time.monotonic()
-        self._steps_before = len(self._metrics)
-        self._waited = 0.0
-
-
-def _by_name(steps: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
-    return [(name, [metrics[name] for metrics in steps]) for name in steps[0]]
 
 
 def _validation_line(step: int, values: dict[str, float]) -> str:
@@ -271,6 +205,8 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         same_run.check_data_card(config, configuration.source(config), workdir)
     page = workdir / "report.html"
     if not page.exists():
+        from vidjax.reporting import report  # its libraries take a second to import
+
         report.write(workdir)
     terminal.table(tables.result_row(result))
     terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
@@ -284,7 +220,7 @@ def _show(run: Run, workdir: Path) -> None:
     for key, value in configuration.flatten(run.config).items():
         if value is not None:
             terminal.say(f"  {key} = {value}")
-    terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary().layers])
+    terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary.layers])
     terminal.say(
         f"{source.name}, split {source.split}: {len(source.classes)} classes, {len(source.train)} training,"
         f" {len(source.validation)} validation, {len(source.test)} test videos"

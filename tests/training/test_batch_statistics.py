@@ -10,7 +10,7 @@ from vidjax.layers.normalization import BatchNorm
 from vidjax.models import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training.batch_statistics import make_moments_step, with_moments
-from vidjax.training.state import init_state
+from vidjax.training.state import make_init
 
 
 class Net(nn.Module):
@@ -33,7 +33,7 @@ def batches(count):
 
 
 def state_of(model):
-    return init_state(model, optax.sgd(0.1), {"rgb": jax.ShapeDtypeStruct((1, 2, 3, 3, 3), jnp.float32)}, 0)
+    return make_init(model, optax.sgd(0.1), {"rgb": jax.ShapeDtypeStruct((1, 2, 3, 3, 3), jnp.float32)}, 0)()
 
 
 def test_statistics_are_those_of_all_examples_together():

@@ -1,5 +1,6 @@
 """One device, pmap and sharded jit give the same numbers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +9,13 @@ import pytest
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import mean_probabilities
-from vidjax.models import create
+from vidjax.models import Output, create
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
 from vidjax.training.losses import cross_entropy
-from vidjax.training.state import init_state
+from vidjax.training.state import make_init
 from vidjax.training.step import make_eval_step, make_train_step
 
 CLASSES, BATCH, SIDE = 4, 16, 36
@@ -55,7 +56,7 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
         dtype=dtype,
     )
     spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), dtype)}
-    state = form.put_state(init_state(model, optimizer, spec, seed=0, ema=True))
+    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
     step = form.compile_train(
         make_train_step(
             model,
@@ -80,6 +81,38 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
     scored = jax.device_get(evaluate(state, form.put_batch(batch_of(99))))
     order = np.argsort(scored.index)
     return jax.device_get(state), np.array(losses), scored.scores[order], scored.index[order]
+
+
+@pytest.mark.parametrize("form_name", ["jit", "pmap", "sharded"])
+def test_a_step_takes_over_the_buffers_of_its_state(form_name):
+    form = parallel.choose(form_name, jax.devices()[: 1 if form_name == "jit" else 2])
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, rgb, train=False):
+            x = nn.BatchNorm(use_running_average=not train, axis_name=form.axis_name)(rgb.mean(axis=(1, 2, 3)))
+            return Output(nn.Dense(CLASSES)(x)[:, None])
+
+    model = Net()
+    optimizer = optimizers.create("adam", 1e-3)
+    spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}
+    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
+    step = form.compile_train(
+        make_train_step(
+            model,
+            optimizer,
+            cross_entropy,
+            Preprocessing(crop=SIDE),
+            seed=0,
+            axis_name=form.axis_name,
+            ema_decay=0.9,
+        )
+    )
+    for number in range(2):
+        before = state
+        state, _ = step(state, form.put_batch(batch_of(number)))
+        left = [path for path, leaf in jax.tree.leaves_with_path(before) if not leaf.is_deleted()]
+        assert not left
 
 
 def relative(a, b):
@@ -138,7 +171,7 @@ def test_a_different_example_number_draws_differently():
     model = create("early_fusion", CLASSES, width_multiplier=0.05, dropout=0.5)
     optimizer = optimizers.create("sgd", 0.0)
     preprocessing = Preprocessing(crop=SIDE)
-    state = init_state(model, optimizer, {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}, 0)
+    state = make_init(model, optimizer, {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}, 0)()
     step = jax.jit(make_train_step(model, optimizer, cross_entropy, preprocessing, seed=0))
     batch = batch_of(0)
     first, again, other = (

@@ -13,7 +13,7 @@ from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, recipe, schedules
 from vidjax.training.losses import cross_entropy
-from vidjax.training.state import init_state
+from vidjax.training.state import make_init
 from vidjax.training.step import make_train_step
 
 
@@ -40,7 +40,7 @@ def states(steps, *, plateau=None, scale=1.0, ema=None, freeze=(), rate=0.1):
     """The state before and after each step."""
     optimizer = optimizers.create("momentum", rate, freeze=freeze)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
-    state = init_state(Brightness(), optimizer, spec, 0, ema=ema is not None, plateau=plateau)
+    state = make_init(Brightness(), optimizer, spec, 0, ema=ema is not None, plateau=plateau)()
     if plateau is not None:
         state = state.replace(plateau=state.plateau._replace(scale=jnp.asarray(scale, jnp.float32)))
     preprocessing = Preprocessing(mean=117.0, std=58.0)

@@ -17,6 +17,7 @@ from vidjax.termination import terminate_as_exit
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
     "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
+    "benchmark": "how fast a config trains on this machine, and what the time goes to",
     "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
     "ensemble": "average the test scores of several finished runs",

@@ -36,13 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the predictions; exit status 1 if a video cannot be read."""
-    from vidjax import pretrained
+    from vidjax import compilation_cache, pretrained
     from vidjax.pretrained.whole_video import VideoClassifier, inspected
 
     if overrides:
         raise ConfigError("predict takes no --config.KEY=VALUE")
     if arguments.top < 1:
         raise ConfigError(f"--top={arguments.top}: give at least 1")
+    compilation_cache.enable()
     network = pretrained.load(arguments.pretrained)
     classify, videos = VideoClassifier(network), inspected(arguments.videos)
     done, is_any_bad = [], False

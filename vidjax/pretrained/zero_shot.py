@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vidjax import files, pretrained
+from vidjax import compilation_cache, files, pretrained
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.statistics import bootstrap_interval
@@ -204,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=64, help="consecutive frames of each clip (64)")
     parser.add_argument("--pretrained", default="i3d-kinetics400", metavar="NAME", help="weights (i3d-kinetics400)")
     arguments = parser.parse_args(argv)
+    compilation_cache.enable()
     try:
         if arguments.frames < 1:
             raise ConfigError(f"--frames {arguments.frames}: give at least 1")

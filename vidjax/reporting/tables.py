@@ -1,9 +1,10 @@
 """Result tables: one row for one run, and how a table becomes Markdown or CSV."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import: only where a table is made
 
 
 def percent(fraction: float) -> str:
@@ -35,7 +36,7 @@ def video_count(result: Mapping[str, Any]) -> str:
     return f"{result['videos']} ({failed} failed)" if failed else str(result["videos"])
 
 
-def result_row(result: Mapping[str, Any]) -> pd.DataFrame:
+def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
     """The paper-style table row of one run.
 
     Args:
@@ -44,6 +45,8 @@ def result_row(result: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
       A table of one row, all cells text; accuracies in percent with one decimal, wall time "m:ss".
     """
+    import pandas as pd
+
     row = {
         "model": result["model"],
         "inputs": result["inputs"],
@@ -67,7 +70,7 @@ def _markdown_cell(cell: Any) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def to_markdown(table: pd.DataFrame) -> str:
+def to_markdown(table: "pd.DataFrame") -> str:
     """The table as GitHub Markdown, without the index, ending in a newline.
 
     Columns whose cells all begin with a digit, a dash or nothing are aligned to the right.
@@ -79,6 +82,6 @@ def to_markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def to_csv(table: pd.DataFrame) -> str:
+def to_csv(table: "pd.DataFrame") -> str:
     """The table as CSV, without the index."""
     return table.to_csv(index=False, lineterminator="\n")

@@ -8,9 +8,8 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import pandas as pd
 from rich import progress as rich_progress
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +17,9 @@ from rich.table import Column
 from rich.text import Text
 
 from vidjax.reporting.tables import duration
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import: whoever has a table has imported it
 
 Item = TypeVar("Item")
 
@@ -81,7 +83,7 @@ class Progress:
 
     def __init__(self, total_steps: int, first_step: int = 0):
         self._total = total_steps
-        self._first = first_step
+        self._first = self._shown = first_step
         self._console = _console()
         self._bar: rich_progress.Progress | None = None
         self._started = time.monotonic()
@@ -134,7 +136,8 @@ class Progress:
         given = {name: value for name, value in values.items() if value is not None}
         self._values |= given
         if self._bar:
-            self._bar.update(self._task, completed=step, description=_describe(self._values))
+            self._shown = max(self._shown, step)  # the values of a step may come a little later
+            self._bar.update(self._task, completed=self._shown, description=_describe(self._values))
             return
         now = time.monotonic()
         silence = now - self._logged
@@ -189,7 +192,7 @@ def track(iterable: Iterable[Item], total: int | None, description: str, unit: s
     console.print(f"{description}: {count}{behind} done in {duration(time.monotonic() - started)}", soft_wrap=True)
 
 
-def table(frame: pd.DataFrame, title: str | None = None) -> None:
+def table(frame: "pd.DataFrame", title: str | None = None) -> None:
     """Prints a table so that no cell is broken over lines.
 
     What is wider than the terminal (or than `LOG_WIDTH` columns in a log) is shown transposed where it has

@@ -68,7 +68,7 @@ class Checkpoints:
         """Restores a checkpoint.
 
         Args:
-          like: a state of the same structure, shapes, dtypes and placement.
+          like: a state of the same structure, shapes, dtypes and placement; it may have no values (`Form.like`).
           step: steps done in it; None: the newest.
 
         Returns:

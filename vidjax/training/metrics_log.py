@@ -3,9 +3,9 @@
 import json
 import math
 import os
+import sys
 from pathlib import Path
-
-from tensorboardX import SummaryWriter
+from typing import Any
 
 from vidjax import files
 from vidjax.errors import VidjaxError
@@ -26,7 +26,7 @@ class MetricsLog:
         path = workdir / "metrics.jsonl"
         _keep_until(path, first_step)
         self._file = path.open("a", buffering=1)
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
+        self._events = _summary_writer()(str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -54,6 +54,19 @@ class MetricsLog:
         """Puts every line on disk: to be called before a checkpoint that follows them."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _summary_writer() -> Any:
+    """The writer of tensorboardX, without PyTorch: it would import that where it is installed, for seconds."""
+    is_hidden = "torch" not in sys.modules
+    if is_hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if is_hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
@@ -17,6 +17,7 @@ from vidjax.training.state import TrainState
 from vidjax.training.step import EvalStep, TrainStep
 
 _AXIS = "devices"
+_STEPS_AHEAD = 2
 
 
 class Form(abc.ABC):
@@ -34,9 +35,26 @@ class Form(abc.ABC):
     def __init__(self, devices: list[jax.Device]):
         self.devices = devices
 
+    @property
+    def steps_ahead(self) -> int:
+        """Steps that may be under way while the host prepares the next.
+
+        None on virtual CPU devices, whose collectives deadlock when steps overlap.
+        """
+        return 0 if len(self.devices) > 1 and self.devices[0].platform == "cpu" else _STEPS_AHEAD
+
+    @property
     @abc.abstractmethod
+    def placement(self) -> Sharding:
+        """Of the state, on the devices."""
+
     def put_state(self, state: TrainState) -> TrainState:
         """Places a state on the devices."""
+        return jax.device_put(state, self.placement)
+
+    def like(self, state: TrainState) -> TrainState:
+        """The shapes, dtypes and placement of a state that is given by shapes and dtypes: what is to be restored."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.placement), state)
 
     @abc.abstractmethod
     def put_batch(self, batch: Batch) -> Batch:
@@ -70,8 +88,9 @@ class Jit(Form):
 
     name = "jit"
 
-    def put_state(self, state: TrainState) -> TrainState:
-        return jax.device_put(state, self.devices[0])
+    @property
+    def placement(self) -> Sharding:
+        return SingleDeviceSharding(self.devices[0])
 
     def put_batch(self, batch: Batch) -> Batch:
         return jax.device_put(batch, self.devices[0])
@@ -89,9 +108,10 @@ class Pmap(Form):
     name = "pmap"
     axis_name = _AXIS
 
-    def put_state(self, state: TrainState) -> TrainState:
+    @property
+    def placement(self) -> Sharding:
         # As `pmap` itself returns it with `out_axes=None`, so that the second step is not compiled again.
-        return jax.device_put(state, _replicated(self.devices))
+        return _replicated(self.devices)
 
     def put_batch(self, batch: Batch) -> Batch:
         local = [device for device in self.devices if device.process_index == jax.process_index()]
@@ -120,8 +140,9 @@ class Sharded(Form):
         self._replicated = _replicated(devices)
         self._split = NamedSharding(self._replicated.mesh, PartitionSpec(_AXIS))
 
-    def put_state(self, state: TrainState) -> TrainState:
-        return jax.device_put(state, self._replicated)
+    @property
+    def placement(self) -> Sharding:
+        return self._replicated
 
     def put_batch(self, batch: Batch) -> Batch:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._split, x), batch)

@@ -50,20 +50,27 @@ class BestWeights:
     def __exit__(self, *exception: object) -> None:
         self._best.__exit__(*exception)
 
-    def resume(self, step: int, best_step: int | None) -> None:
-        """Forgets what came after the checkpoint of `step` steps, which knows the best of `best_step`."""
+    def resume(self, state: TrainState, best_step: int | None) -> None:
+        """Forgets what came after the checkpoint that was restored to `state` and knows the best of `best_step`.
+
+        Its own weights are saved again where they are that best and a kill came before they were on disk.
+        """
+        step, saved = int(state.step), self._best.steps()
         self._known = best_step
-        for later in [each for each in self._best.steps() if each > step]:
+        for later in [each for each in saved if each > step]:
             self._best.delete(later)
+        if best_step == step and step not in saved:
+            self._best.save(validated(state).weights, step)
 
     def save(self, weights: Weights, step: int) -> None:
         """Saves the weights of a new best validation."""
         self.tidy()
         self._best.save(weights, step)
 
-    def before_checkpoint(self, best_step: int | None) -> None:
-        """Makes sure that what a checkpoint is about to note as the best is on disk."""
-        self._best.wait()
+    def before_checkpoint(self, step: int, best_step: int | None) -> None:
+        """Makes sure that what the checkpoint of a step is about to note as the best is on disk, or is its own."""
+        if best_step != step:
+            self._best.wait()
         self._known = best_step
 
     def tidy(self) -> None:
@@ -102,6 +109,8 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
             raise VidjaxError("evaluate.weights=ema: the run keeps no averaged weights; train with train.ema")
         return validated(state), about
     if name == "best":
+        if monitor.best_step is not None and monitor.best_step == int(state.step):
+            return validated(state), about
         if monitor.best_step is None or not _folder(workdir).is_dir():
             raise VidjaxError(f"{workdir}: evaluate.weights=best, but there was no validation so far")
         with Checkpoints(_folder(workdir), read_only=True) as checkpoints:

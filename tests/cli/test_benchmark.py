@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from vidjax import benchmark, cli, configuration, models
+from vidjax.run import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = {
+    "data.frames": 3,
+    "data.short_side": 40,
+    "data.crop": 40,
+    "preprocessing.crop": 36,
+    "evaluate.crop": 40,
+    "model.width_multiplier": 0.05,
+    "train.batch_size": 8,
+    "train.log_every": 2,
+}
+
+
+def words(root, *more, **overrides):
+    keys = {**TOY, "data.root": root, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    given = [f"--config.{key}={value}" for key, value in keys.items()]
+    return ["benchmark", f"--config={ROOT / 'configs' / 'early_fusion.py'}:folder", *given, *more]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """In an empty folder, with a short measurement of the peak."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "_PEAK_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_the_numbers_fit_each_other(parallel, toy_folder, tmp_path, capsys):
+    assert cli.main(words(toy_folder, "--steps=5", "--json", parallel=parallel)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["steps"] == 5 and found["parallel"] == parallel
+    assert found["devices"] == {"jit": 1, "pmap": 8}[parallel]
+    assert sum(found["loop"].values()) == pytest.approx(found["seconds"] / 5)
+    assert 0 <= found["loop"]["other"] < found["seconds"] / 5
+    assert found["steps_per_second"] == pytest.approx(5 / found["seconds"])
+    assert found["clips_per_second"] == pytest.approx(8 * found["steps_per_second"])
+    assert min(found["parts"].values()) >= 0 and found["parts"]["step"] > 0
+    first = found["first_step"]
+    assert 0 < first["trace"] + first["lower"] + first["compile"] <= first["total"]
+    # Counted at the size that training sees, not at that of the views.
+    config = configuration.load(f"{ROOT}/configs/early_fusion.py:folder", {**TOY, "data.root": str(toy_folder)})
+    macs = models.summary(prepare(config, ("train",)).model, rgb=(1, 3, 36, 36, 3)).macs
+    assert found["flops_per_step"] == 3 * 2 * macs * 8
+    assert found["mfu"] == pytest.approx(found["flops_per_step"] * found["steps_per_second"] / found["peak"]["float32"])
+    assert found["memory"] == {"bytes": found["memory"]["bytes"], "of": "process"}
+    assert 1e8 < found["memory"]["bytes"] < 1e11
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_and_a_profile(toy_folder, tmp_path, capsys):
+    assert cli.main(words(toy_folder, "--steps=2", "--profile=shown", parallel="jit")) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        "clips/s",
+        "waiting for data",
+        "host to device",
+        "first step",
+        "peak memory",
+        "MFU",
+        "1 device(s) (CPU",
+    ):
+        assert part in printed
+    assert "https://ui.perfetto.dev" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["shown"]
+    assert list(tmp_path.glob("shown/plugins/profile/*/perfetto_trace.json.gz"))
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--steps=0"], "--steps=0: give at least 1"),
+        (["--config.train.batch_size=0"], "train.batch_size=0: give at least 1"),
+        (["--config.train.bach_size=8"], "unknown config key 'train.bach_size'"),
+        (["--profile=file/in"], "--profile=file/in is no folder that can be written"),
+    ],
+)
+def test_errors_are_one_line(more, message, toy_folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(words(toy_folder, *more)) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith(f"error: {message}")

@@ -1,0 +1,24 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_starting_imports_neither_reports_nor_pytorch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise RuntimeError('imported')")
+    program = """
+import sys
+from pathlib import Path
+import vidjax.train
+from vidjax.training.metrics_log import MetricsLog
+with MetricsLog(Path(sys.argv[1])) as log:
+    log.write(1, "train", {"loss": 0.5})
+print({"pandas", "matplotlib", "jinja2", "torch"} & sys.modules.keys())
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr
+    assert list(tmp_path.glob("tensorboard/events*"))
