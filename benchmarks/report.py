@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,23 @@ def write(
         "samples": samples,
     }
     files.write_json(path, content)
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The median, and from the smallest to the largest, as "12.3 (11.9 to 12.8)"; "-" of nothing.
+
+    Args:
+      values: one for each round.
+      digits: that are significant.
+    """
+    return between(statistics.median(values), min(values), max(values), digits) if values else "-"
+
+
+def between(middle: float, low: float, high: float, digits: int = 3) -> str:
+    """Three numbers as "12.3 (11.9 to 12.8)", all with the decimals that the first needs for its digits."""
+    decimals = max(0, digits - len(f"{abs(middle):.0f}")) if abs(middle) >= 1 else digits - 1
+    middle, low, high = (f"{value:,.{decimals}f}" for value in (middle, low, high))  # type: ignore[assignment]
+    return f"{middle} ({low} to {high})"
 
 
 def _version(package: str) -> str | None:

@@ -19,6 +19,8 @@ def conv(inputs, outputs, kernel, stride=(1, 1, 1)):
 
 
 class Stem(nn.Module):
+    """Convolution, batch normalisation, ReLU and pool."""
+
     def __init__(self, width, kernel):
         super().__init__()
         self.conv = conv(3, width, (kernel, 7, 7), (1, 2, 2))
@@ -31,6 +33,8 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
+    """Three convolutions."""
+
     def __init__(self, inputs, inner, outputs, kernel, stride):
         super().__init__()
         self.a, self.a_bn = conv(inputs, inner, (kernel, 1, 1)), nn.BatchNorm3d(inner)
@@ -44,6 +48,8 @@ class Bottleneck(nn.Module):
 
 
 class Basic(nn.Module):
+    """Two convolutions."""
+
     def __init__(self, inputs, inner, outputs, kernel, stride):
         super().__init__()
         self.a, self.a_bn = conv(inputs, outputs, (kernel, 3, 3), (1, stride, stride)), nn.BatchNorm3d(outputs)
@@ -54,6 +60,8 @@ class Basic(nn.Module):
 
 
 class Block(nn.Module):
+    """A residual block."""
+
     def __init__(self, transform, inputs, outputs, kernel, stride):
         super().__init__()
         if inputs != outputs or stride != 1:
@@ -80,6 +88,8 @@ class Fuse(nn.Module):
 
 
 class Head(nn.Module):
+    """Average over all time and each window in space, and the classifier."""
+
     def __init__(self, inputs, num_classes, window):
         super().__init__()
         self.window = window
