@@ -31,7 +31,7 @@ class LSTMClassifier(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Output:
         """Maps float [B, T, D] to logits [B, 1, K]."""
-        layer = nn.RNN(nn.OptimizedLSTMCell(self.features)) if self.native else LSTM(self.features, name="lstm")
+        layer: Any = nn.RNN(nn.OptimizedLSTMCell(self.features)) if self.native else LSTM(self.features, name="lstm")
         return Output(nn.Dense(CLASSES, name="classes")(layer(x)[:, -1:]))
 
 
@@ -39,7 +39,7 @@ def build(network: Network, native: bool) -> nn.Module:
     """The network, without dropout."""
     match network.name:
         case "early_fusion":
-            options = {"normalization": "batch", "width_multiplier": network.width, "dropout": 0.0}
+            options: dict[str, Any] = {"normalization": "batch", "width_multiplier": network.width, "dropout": 0.0}
             return create(network.name, CLASSES, **options)
         case "mobilenet_v2":
             return MobileNetV2(CLASSES)

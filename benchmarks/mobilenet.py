@@ -4,6 +4,8 @@ Each block expands the channels by 1x1, convolves every channel by itself, and p
 non-linearity (table 1); where neither size nor channels change, its input is added.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 
@@ -36,7 +38,7 @@ class _Layer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         pad, kernel = self.extent // 2, (self.extent, self.extent)
-        options = {"padding": [(pad, pad)] * 2, "feature_group_count": self.groups, "use_bias": False}
+        options: dict[str, Any] = {"padding": [(pad, pad)] * 2, "feature_group_count": self.groups, "use_bias": False}
         x = Conv(self.features, kernel, self.stride, name="conv", **options)(x)
         x = BatchNorm(name="norm")(x, train=train)
         return nn.relu6(x) if self.relu else x

@@ -1,11 +1,10 @@
 """Training steps in PyTorch, with channels last in memory, eager or by `torch.compile`."""
 
-import os
 from collections.abc import Callable
 
 import torch
 
-from benchmarks import networks
+from benchmarks import child, networks
 from benchmarks.networks import CLASSES, Network
 from benchmarks.torch_models import c3d, early_fusion, mobilenet, recurrent, slowfast
 
@@ -33,7 +32,7 @@ def build(network: Network) -> torch.nn.Module:
 
 def use_threads() -> None:
     """As many threads as there are cores for this process."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(child.threads())
 
 
 def prepare(network: Network, compiled: bool, model: torch.nn.Module | None = None) -> Callable[[], float]:

@@ -17,7 +17,6 @@ first step is than a later one. "peak memory" is that of a cold process, without
 """
 
 import argparse
-import importlib.util
 import random
 import statistics
 import tempfile
@@ -28,7 +27,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import networks, processes, report
-from benchmarks.processes import Mark, Task
+from benchmarks.child import threads
+from benchmarks.processes import Task
+from benchmarks.step_process import TORCH
 from vidjax.reporting import terminal
 
 # Name in commands -> in tables.
@@ -38,36 +39,6 @@ IMPLEMENTATIONS = {
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
 }
-TORCH = ("torch_eager", "torch_compile")
-_LATER_STEPS = 5  # at least, after those that warm up
-
-
-def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Takes training steps; in a process of its own.
-
-    Args:
-      mark: called after the first step.
-      model: of `networks`.
-      implementation: of `IMPLEMENTATIONS`.
-      seconds: how long steps are measured; 0: only two after the first.
-      tiny: the network at its smallest.
-    """
-    # Each framework alone: the imports of one are no part of the other's first step.
-    network = (networks.TINY if tiny else networks.NETWORKS)[model]
-    if implementation in TORCH:
-        from benchmarks import torch_step
-
-        torch_step.use_threads()
-        take = torch_step.prepare(network, compiled=implementation == "torch_compile")
-    else:
-        from benchmarks import jax_step
-
-        take = jax_step.prepare(network, native=implementation == "jax_native")
-    first = processes.timed_once(take)
-    mark("first_step_s")
-    later = processes.timed(take, seconds, at_least=_LATER_STEPS if seconds else 1)
-    compile_s = first - statistics.median(later["wall_ms"]) / 1000
-    return {**later, "compile_s": round(compile_s, 3), "peak_mb": round(processes.peak_megabytes(), 1)}
 
 
 def plan(
@@ -94,7 +65,7 @@ def plan(
             "TORCHINDUCTOR_CACHE_DIR": cache,
         }
         return Task(
-            "benchmarks.train_step:measure",
+            "benchmarks.step_process:measure",
             {
                 "model": model,
                 "implementation": implementation,
@@ -141,25 +112,13 @@ def medians(processes_of_rounds: Sequence[Mapping[str, Any]], key: str) -> list[
     return [statistics.median(value) if isinstance(value, list) else value for value in found]
 
 
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The ratio of medians, and the range of the ratios of all rounds."""
-    if not ours or not theirs:
-        return "-"
-    by_round = [a / b for a, b in zip(ours, theirs)]
-    return report.between(statistics.median(ours) / statistics.median(theirs), min(by_round), max(by_round))
-
-
-def _better(candidates: Sequence[Sequence[float]]) -> Sequence[float]:
-    return min(filter(None, candidates), key=statistics.median, default=[])
-
-
 def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
     """A row for each model and implementation: a step."""
     rows = []
     for model, implementations in samples.items():
         network = (networks.TINY if tiny else networks.NETWORKS)[model]
         walls = {name: medians(of_this["cold"], "wall_ms") for name, of_this in implementations.items()}
-        torch = _better([walls.get(name, []) for name in TORCH])
+        torch = report.better([walls.get(name, []) for name in TORCH])
         for name in (name for name in IMPLEMENTATIONS if name in implementations):
             cold = implementations[name]["cold"]
             steps = [ms for process in cold for ms in process["wall_ms"]]
@@ -168,9 +127,10 @@ def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
                 rows.append((*head, f"failed: {implementations[name]['failed'][0]['error']}", "-", "-", "-"))
                 continue
             low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
-            ratios = (_ratio(walls[name], torch), _ratio(walls[name], walls.get("jax_native", [])))
+            ratios = (report.ratio(walls[name], torch), report.ratio(walls[name], walls.get("jax_native", [])))
             cpu = statistics.median(medians(cold, "cpu_ms"))
-            rows.append((*head, report.between(middle, low, high), *ratios, f"{cpu:,.0f}"))
+            shown = f"{cpu:,.0f}" if cpu >= 100 else f"{cpu:.1f}"
+            rows.append((*head, report.between(middle, low, high), *ratios, shown))
     heads = ["network, batch", "implementation", "ms/step (quartiles)", "over the better torch (range)"]
     return pd.DataFrame(rows, columns=[*heads, "over JAX native (range)", "CPU ms/step"])
 
@@ -192,31 +152,10 @@ def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*heads, "compile s, cold", "compile s, warm", "peak memory MB"])
 
 
-def available(implementations: Sequence[str]) -> list[str]:
-    """Those whose framework is installed; says how to get what is not."""
-    if importlib.util.find_spec("torch") is not None or not set(implementations) & set(TORCH):
-        return list(implementations)
-    terminal.say("left out: torch eager and torch.compile; for them: pip install -r requirements-bench.txt")
-    return [name for name in implementations if name not in TORCH]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    choice = {"nargs": "+", "metavar": "NAME"}
-    parser.add_argument(
-        "--models",
-        choices=networks.NETWORKS,
-        default=list(networks.NETWORKS),
-        help=f"of {', '.join(networks.NETWORKS)} (all)",
-        **choice,
-    )
-    parser.add_argument(
-        "--implementations",
-        choices=IMPLEMENTATIONS,
-        default=list(IMPLEMENTATIONS),
-        help=f"of {', '.join(IMPLEMENTATIONS)} (all)",
-        **choice,
-    )
+    report.add_choice(parser, "--models", networks.NETWORKS)
+    report.add_choice(parser, "--implementations", IMPLEMENTATIONS)
     parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
     parser.add_argument("--seconds", type=float, default=5.0, help="for which steps are measured in a process (5)")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the program: the times mean nothing")
@@ -224,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or arguments.seconds <= 0:
         parser.error("--rounds and --seconds must be above 0")
-    implementations = available(arguments.implementations)
+    implementations = report.without_missing_torch(arguments.implementations, IMPLEMENTATIONS, TORCH)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tasks = list(
             plan(arguments.models, implementations, arguments.rounds, arguments.seconds, Path(folder), arguments.tiny)
@@ -237,9 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for title, frame in tables.items():
         terminal.table(frame, title)
     if arguments.out:
-        about = (
-            f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {processes.threads()} threads"
-        )
+        about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
         packages = ("jax", "jaxlib", "flax", "optax", "torch")
         report.write(arguments.out, tables, {"train_step": samples}, about=about, packages=packages)
 

@@ -9,7 +9,8 @@ class LSTMClassifier(nn.Module):
     def __init__(self, num_classes: int, inputs: int, features: int):
         super().__init__()
         self.lstm = nn.LSTM(inputs, features, batch_first=True)
-        nn.init.zeros_(self.lstm.bias_ih_l0).requires_grad_(False)
+        bias = self.lstm.get_parameter("bias_ih_l0")
+        nn.init.zeros_(bias).requires_grad_(False)
         self.classes = nn.Linear(features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 Parameters have the names of PySlowFast's checkpoints. Clips are [B, 3, T, H, W], logits [B, N, K].
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 DEPTH = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 # Temporal kernels of the stem, then of each block of res2 to res5, at depth 50.
-SLOW = (1, [1] * 3, [1] * 4, [3] * 6, [3] * 3)
-FAST = (5, [3] * 3, [3] * 4, [3] * 6, [3] * 3)
-I3D = (5, [3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1])
-C2D = (1, [1] * 3, [1] * 4, [1] * 6, [1] * 3)
+SLOW: tuple[Any, ...] = (1, [1] * 3, [1] * 4, [3] * 6, [3] * 3)
+FAST: tuple[Any, ...] = (5, [3] * 3, [3] * 4, [3] * 6, [3] * 3)
+I3D: tuple[Any, ...] = (5, [3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1])
+C2D: tuple[Any, ...] = (1, [1] * 3, [1] * 4, [1] * 6, [1] * 3)
 
 
 def conv(inputs, outputs, kernel, stride=(1, 1, 1)):
@@ -101,7 +103,7 @@ class Head(nn.Module):
         return self.projection(x).flatten(1, 3)
 
 
-def add_stage(model, number, pathway, transform, inputs, outputs, kernels):
+def add_stage(model: Any, number, pathway, transform, inputs, outputs, kernels):
     """Puts the blocks of a stage of one pathway into `model.s{number}`."""
     if not hasattr(model, f"s{number}"):
         setattr(model, f"s{number}", nn.Module())
@@ -126,7 +128,7 @@ class SlowFast(nn.Module):
         self.alpha = alpha
         transform, expansion = (Bottleneck, 4) if depth == 50 else (Basic, 1)
         fast_width = width // beta_inverse
-        self.s1 = nn.Module()
+        self.s1: Any = nn.Module()
         self.s1.pathway0_stem, self.s1.pathway1_stem = Stem(width, SLOW[0]), Stem(fast_width, FAST[0])
         self.s1_fuse = Fuse(fast_width, lateral_kernel, alpha)
         inputs = (width, fast_width)
@@ -160,7 +162,7 @@ class SinglePathway(nn.Module):
 
     def __init__(self, num_classes, kernels=SLOW, pool_time=False, *, width=64, window=7):
         super().__init__()
-        self.s1 = nn.Module()
+        self.s1: Any = nn.Module()
         self.s1.pathway0_stem = Stem(width, kernels[0])
         inputs = width
         for number in range(2, 6):
