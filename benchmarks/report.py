@@ -1,9 +1,12 @@
-"""What a benchmark leaves: its tables, the measurements behind them, and on what they were made."""
+"""What a benchmark leaves: its tables, the measurements behind them, and on what they were made; and options."""
 
+import argparse
 import datetime
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from vidjax import files, provenance
+from vidjax.reporting import terminal
 
 
 def write(
@@ -39,6 +43,57 @@ def write(
         "samples": samples,
     }
     files.write_json(path, content)
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The median, and from the smallest to the largest, as "12.3 (11.9 to 12.8)"; "-" of nothing.
+
+    Args:
+      values: one for each round.
+      digits: that are significant.
+    """
+    return between(statistics.median(values), min(values), max(values), digits) if values else "-"
+
+
+def between(middle: float, low: float, high: float, digits: int = 3) -> str:
+    """Three numbers as "12.3 (11.9 to 12.8)", all with the decimals that the first needs for its digits."""
+    decimals = max(0, digits - len(f"{abs(middle):.0f}")) if abs(middle) >= 1 else digits - 1
+    middle, low, high = (f"{value:,.{decimals}f}" for value in (middle, low, high))  # type: ignore[assignment]
+    return f"{middle} ({low} to {high})"
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """The ratio of the medians of rounds, and the range of the ratios of all rounds; "-" where there is none."""
+    if not ours or not theirs:
+        return "-"
+    by_round = [a / b for a, b in zip(ours, theirs)]
+    return between(statistics.median(ours) / statistics.median(theirs), min(by_round), max(by_round))
+
+
+def better(candidates: Sequence[Sequence[float]]) -> Sequence[float]:
+    """The one with the smallest median of those that are not empty; else ()."""
+    return min(filter(None, candidates), key=statistics.median, default=())
+
+
+def add_choice(parser: argparse.ArgumentParser, flag: str, names: Mapping[str, Any]) -> None:
+    """An option that takes some of these names, by default all."""
+    help_ = f"of {', '.join(names)} (all)"
+    parser.add_argument(flag, nargs="+", choices=list(names), default=list(names), metavar="NAME", help=help_)
+
+
+def without_missing_torch(names: Sequence[str], titles: Mapping[str, str], of_torch: Sequence[str]) -> list[str]:
+    """The names without PyTorch's where it is not installed; then it says how to get it.
+
+    Raises:
+      SystemExit: if none is left.
+    """
+    missing = [name for name in names if name in of_torch] if importlib.util.find_spec("torch") is None else []
+    if missing:
+        left_out = " and ".join(titles[name] for name in missing)
+        terminal.say(f"left out: {left_out}; for them: pip install -r requirements-bench.txt")
+    if len(missing) == len(names):
+        raise SystemExit(1)
+    return [name for name in names if name not in missing]
 
 
 def _version(package: str) -> str | None:

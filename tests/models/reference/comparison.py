@@ -20,13 +20,13 @@ def randomize(model, seed=0):
 
     with torch.no_grad():
         for layer in model.modules():
-            if isinstance(layer, torch.nn.Conv3d | torch.nn.Linear):
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Linear):
                 normal(layer.weight, 0.0, (2 / layer.weight[0].numel()) ** 0.5)
-            if isinstance(layer, torch.nn.BatchNorm3d):
+            if isinstance(layer, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
                 normal(layer.weight, 1.0, 0.2)
                 normal(layer.running_mean, 0.0, 0.3)
                 layer.running_var.copy_(torch.rand(layer.running_var.shape, generator=generator) + 0.5)
-            if getattr(layer, "bias", None) is not None:
+            if isinstance(getattr(layer, "bias", None), torch.Tensor):
                 normal(layer.bias, 0.0, 0.2)
     return model.eval()
 

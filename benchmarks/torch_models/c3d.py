@@ -1,5 +1,7 @@
 """C3D in PyTorch, from the paper (Tran et al. 2015, section 3.3). Clips are [B, 3, T, H, W], logits [B, 1, K]."""
 
+from typing import Any
+
 import numpy as np
 from torch import nn
 
@@ -33,13 +35,15 @@ class C3D(nn.Module):
 
     def variables(self):
         """The variables of vidjax's C3D: the flattened clip has channels last there."""
-        params, stats = {}, {}
+        params: dict[str, Any] = {}
+        stats: dict[str, Any] = {}
         for name, layer in self.named_children():
-            weights = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+            weights: dict[str, Any] = {key: value.detach().numpy() for key, value in layer.named_parameters()}
             if isinstance(layer, nn.Conv3d):
                 kernel = {"kernel": weights.pop("weight").transpose(2, 3, 4, 1, 0)}
                 params[name] = kernel | weights
             elif isinstance(layer, nn.BatchNorm3d):
+                assert layer.running_mean is not None and layer.running_var is not None
                 params[name] = {"batch": {"scale": weights["weight"], "bias": weights["bias"]}}
                 stats[name] = {"batch": {"mean": layer.running_mean.numpy(), "var": layer.running_var.numpy()}}
             elif isinstance(layer, nn.Linear):

@@ -3,15 +3,17 @@
 Parameters have the names of PySlowFast's checkpoints. Clips are [B, 3, T, H, W], logits [B, N, K].
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 DEPTH = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 # Temporal kernels of the stem, then of each block of res2 to res5, at depth 50.
-SLOW = (1, [1] * 3, [1] * 4, [3] * 6, [3] * 3)
-FAST = (5, [3] * 3, [3] * 4, [3] * 6, [3] * 3)
-I3D = (5, [3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1])
-C2D = (1, [1] * 3, [1] * 4, [1] * 6, [1] * 3)
+SLOW: tuple[Any, ...] = (1, [1] * 3, [1] * 4, [3] * 6, [3] * 3)
+FAST: tuple[Any, ...] = (5, [3] * 3, [3] * 4, [3] * 6, [3] * 3)
+I3D: tuple[Any, ...] = (5, [3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1])
+C2D: tuple[Any, ...] = (1, [1] * 3, [1] * 4, [1] * 6, [1] * 3)
 
 
 def conv(inputs, outputs, kernel, stride=(1, 1, 1)):
@@ -19,6 +21,8 @@ def conv(inputs, outputs, kernel, stride=(1, 1, 1)):
 
 
 class Stem(nn.Module):
+    """Convolution, batch normalisation, ReLU and pool."""
+
     def __init__(self, width, kernel):
         super().__init__()
         self.conv = conv(3, width, (kernel, 7, 7), (1, 2, 2))
@@ -31,6 +35,8 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
+    """Three convolutions."""
+
     def __init__(self, inputs, inner, outputs, kernel, stride):
         super().__init__()
         self.a, self.a_bn = conv(inputs, inner, (kernel, 1, 1)), nn.BatchNorm3d(inner)
@@ -44,6 +50,8 @@ class Bottleneck(nn.Module):
 
 
 class Basic(nn.Module):
+    """Two convolutions."""
+
     def __init__(self, inputs, inner, outputs, kernel, stride):
         super().__init__()
         self.a, self.a_bn = conv(inputs, outputs, (kernel, 3, 3), (1, stride, stride)), nn.BatchNorm3d(outputs)
@@ -54,6 +62,8 @@ class Basic(nn.Module):
 
 
 class Block(nn.Module):
+    """A residual block."""
+
     def __init__(self, transform, inputs, outputs, kernel, stride):
         super().__init__()
         if inputs != outputs or stride != 1:
@@ -80,6 +90,8 @@ class Fuse(nn.Module):
 
 
 class Head(nn.Module):
+    """Average over all time and each window in space, and the classifier."""
+
     def __init__(self, inputs, num_classes, window):
         super().__init__()
         self.window = window
@@ -91,7 +103,7 @@ class Head(nn.Module):
         return self.projection(x).flatten(1, 3)
 
 
-def add_stage(model, number, pathway, transform, inputs, outputs, kernels):
+def add_stage(model: Any, number, pathway, transform, inputs, outputs, kernels):
     """Puts the blocks of a stage of one pathway into `model.s{number}`."""
     if not hasattr(model, f"s{number}"):
         setattr(model, f"s{number}", nn.Module())
@@ -116,7 +128,7 @@ class SlowFast(nn.Module):
         self.alpha = alpha
         transform, expansion = (Bottleneck, 4) if depth == 50 else (Basic, 1)
         fast_width = width // beta_inverse
-        self.s1 = nn.Module()
+        self.s1: Any = nn.Module()
         self.s1.pathway0_stem, self.s1.pathway1_stem = Stem(width, SLOW[0]), Stem(fast_width, FAST[0])
         self.s1_fuse = Fuse(fast_width, lateral_kernel, alpha)
         inputs = (width, fast_width)
@@ -150,7 +162,7 @@ class SinglePathway(nn.Module):
 
     def __init__(self, num_classes, kernels=SLOW, pool_time=False, *, width=64, window=7):
         super().__init__()
-        self.s1 = nn.Module()
+        self.s1: Any = nn.Module()
         self.s1.pathway0_stem = Stem(width, kernels[0])
         inputs = width
         for number in range(2, 6):

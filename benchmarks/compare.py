@@ -1,0 +1,220 @@
+"""What changed beyond noise between two runs of a benchmark.
+
+  python -m benchmarks.compare OLD.json NEW.json
+
+The files are what `--out` of benchmarks.input, benchmarks.train_step and benchmarks.convolutions wrote. Of each
+quantity that both measured: its medians, their ratio, and whether it changed. It changed if the ratio is further from 1
+than 3% and the ranges do not overlap: from the lowest to the highest round, or, where single clips were timed rather
+than rounds, the interval that holds the median with 95% confidence, from the order of the measurements alone.
+
+Exit status: 0; 2 if the files cannot be compared; with --fail-slower 1 if something of vidjax takes longer, or handles
+fewer clips in a second, beyond noise. What is not vidjax's has no part in that: if it changed, the machine did, too.
+"""
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmarks.train_step import medians
+from vidjax import files
+from vidjax.errors import DataError
+from vidjax.reporting import terminal
+
+THRESHOLD = 0.03
+
+
+class Quantity(NamedTuple):
+    """A quantity that was measured.
+
+    Attributes:
+      unit: "ms", "s", "MB" or "clips/s"; of the last, more is better.
+      median: of all.
+      low, high: where it lies but for noise.
+      is_ours: a change of vidjax may have changed it.
+    """
+
+    unit: str
+    median: float
+    low: float
+    high: float
+    is_ours: bool
+
+
+Quantities = dict[tuple[str, ...], Quantity]
+
+
+def of_rounds(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
+    """Of one value for each round."""
+    return Quantity(unit, statistics.median(values), min(values), max(values), is_ours)
+
+
+def of_singles(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
+    """Of single measurements: the median lies between these of them with 95% confidence (Conover 1999, 3.2)."""
+    ordered, count = sorted(values), len(values)
+    rank = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
+    return Quantity(unit, statistics.median(ordered), ordered[rank], ordered[-1 - rank], is_ours)
+
+
+def _input(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
+    for pattern, readers in samples["readers"].items():
+        for reader, values in readers.items():
+            if found := [value for value in values if value == value]:
+                yield (f"{pattern} frames", reader, "CPU"), of_singles("ms", found, reader.startswith("vidjax"))
+    for setting in samples["pipeline"]:
+        how = f"cache {setting['cache']}, {setting['threads']} threads, {setting['processes']} processes"
+        through = [rate for rate, _ in setting["rates"]]
+        yield (how, "vidjax", "through Grain"), of_rounds("clips/s", through, True)
+        if bare := [rate for _, rate in setting["rates"] if rate is not None]:
+            yield (how, "vidjax", "bare reader"), of_rounds("clips/s", bare, True)
+
+
+_OF_STEP = (
+    ("cold", "wall_ms", "step", "ms"),
+    ("cold", "cpu_ms", "step, CPU", "ms"),
+    ("cold", "first_step_s", "first step, cold", "s"),
+    ("warm", "first_step_s", "first step, warm", "s"),
+    ("cold", "compile_s", "compile, cold", "s"),
+    ("warm", "compile_s", "compile, warm", "s"),
+    ("cold", "peak_mb", "peak memory", "MB"),
+)
+
+
+def _train_step(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
+    for model, implementations in samples["train_step"].items():
+        for name, of_this in implementations.items():
+            for start, key, title, unit in _OF_STEP:
+                if of_this[start] and "failed" not in of_this:
+                    yield (model, name, title), of_rounds(unit, medians(of_this[start], key), name == "vidjax")
+
+
+def _convolutions(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
+    for operation, implementations in samples["convolutions"].items():
+        for name, outcomes in implementations.items():
+            if "error" in outcomes[0]:
+                continue
+            for kind in outcomes[0]:
+                for key, title in (("wall_ms", kind), ("cpu_ms", f"{kind}, CPU")):
+                    values = medians([outcome[kind] for outcome in outcomes], key)
+                    yield (operation, name, title), of_rounds("ms", values, name == "vidjax")
+
+
+# What a benchmark's samples are under, and how they are read.
+_BENCHMARKS = {"readers": _input, "train_step": _train_step, "convolutions": _convolutions}
+
+
+class Result(NamedTuple):
+    """What a file of a benchmark says.
+
+    Attributes:
+      benchmark: its name.
+      circumstances: hardware, what was measured, and the versions of packages, by name.
+      quantities: what was measured.
+    """
+
+    benchmark: str
+    circumstances: dict[str, str]
+    quantities: Quantities
+
+
+def read(path: Path) -> Result:
+    """Reads a result.
+
+    Raises:
+      DataError: if the file is none of a benchmark.
+    """
+    content = files.read_json(path)
+    if content is None:
+        raise DataError(f"{path}: no such file, or no JSON")
+    samples = content.get("samples") if isinstance(content, dict) else None
+    for key, quantities in _BENCHMARKS.items():
+        if isinstance(samples, dict) and key in samples:
+            try:
+                versions = {**content["versions"], "python": content["python"]}
+                circumstances = {"hardware": content["hardware"], "measured": content["about"], **versions}
+                return Result("input" if key == "readers" else key, circumstances, dict(quantities(samples)))
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise DataError(f"{path}: is no whole result of a benchmark ({error!r})") from error
+    raise DataError(f"{path}: is no result of a benchmark; write one with --out")
+
+
+def verdict(old: Quantity, new: Quantity) -> str:
+    """The change, in a word ("faster", "slower", "more", "less"); "" where noise explains it."""
+    if abs(new.median / old.median - 1) <= THRESHOLD or (new.low <= old.high and old.low <= new.high):
+        return ""
+    is_more = new.median > old.median
+    if old.unit == "MB":
+        return "more" if is_more else "less"
+    return "slower" if is_more != (old.unit == "clips/s") else "faster"
+
+
+def comparison(old: Quantities, new: Quantities) -> pd.DataFrame:
+    """A row for each quantity of both."""
+    rows = []
+    for key in (key for key in old if key in new):
+        before, after = old[key], new[key]
+        cells = (f"{q.median:.4g} ({q.low:.4g} to {q.high:.4g})" for q in (before, after))
+        rows.append((*key, before.unit, *cells, f"{after.median / before.median:.3f}", verdict(before, after) or "-"))
+    heads = ["of", "implementation", "quantity", "unit", "old (noise)", "new (noise)", "new / old", "change"]
+    return pd.DataFrame(rows, columns=heads)
+
+
+def compare(old: Result, new: Result, show_all: bool = False) -> bool:
+    """Prints what changed.
+
+    Args:
+      old, new: of the same benchmark.
+      show_all: also what did not.
+
+    Returns:
+      Whether something of vidjax is slower.
+
+    Raises:
+      DataError: if they have nothing in common.
+    """
+    if old.benchmark != new.benchmark:
+        raise DataError(f"these are results of two benchmarks: {old.benchmark} and {new.benchmark}")
+    both = [key for key in old.quantities if key in new.quantities]
+    if not both:
+        raise DataError("these results have no quantity in common")
+    for name in old.circumstances.keys() | new.circumstances.keys():
+        before, after = old.circumstances.get(name), new.circumstances.get(name)
+        if before != after:
+            terminal.say(f"not the same {name}: {before or '-'}, then {after or '-'}")
+    frame = comparison(old.quantities, new.quantities)
+    changed = frame[frame["change"] != "-"]
+    if len(frame if show_all else changed):
+        terminal.table(frame if show_all else changed, f"Changed beyond noise: {len(changed)} of {len(frame)}")
+    else:
+        terminal.say(f"none of {len(frame)} quantities changed beyond noise")
+    for name, one, other in (("old", old, new), ("new", new, old)):
+        if only := [key for key in one.quantities if key not in other.quantities]:
+            terminal.say(f"only in the {name} one: {len(only)} quantities, {', '.join(only[0])} for instance")
+    verdicts = {key: verdict(old.quantities[key], new.quantities[key]) for key in both}
+    if foreign := [key for key, word in verdicts.items() if word and not old.quantities[key].is_ours]:
+        terminal.say(f"{len(foreign)} of these are not vidjax's: the machine or the packages changed, too")
+    return any(word == "slower" and old.quantities[key].is_ours for key, word in verdicts.items())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path, metavar="OLD.json")
+    parser.add_argument("new", type=Path, metavar="NEW.json")
+    parser.add_argument("--all", action="store_true", help="also show what did not change")
+    parser.add_argument("--fail-slower", action="store_true", help="exit status 1 if something of vidjax got slower")
+    arguments = parser.parse_args(argv)
+    try:
+        is_slower = compare(read(arguments.old), read(arguments.new), arguments.all)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return int(is_slower and arguments.fail_slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

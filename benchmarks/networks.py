@@ -1,0 +1,57 @@
+"""The networks that `benchmarks.train_step` trains; imports neither JAX nor PyTorch, so that each starts alone."""
+
+import dataclasses
+
+import numpy as np
+
+CLASSES = 101
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network and the batch that it sees.
+
+    Attributes:
+      name: in commands.
+      title: in tables.
+      shape: of a batch: clips [B, T, H, W, 3], images [B, H, W, 3] or sequences [B, T, D].
+      width: of AlexNet's layers, a multiplier; hidden units of the LSTM; the others have one width.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, ...]
+    width: float = 1.0
+
+    @property
+    def size(self) -> str:
+        """Of the batch, in words."""
+        batch, *rest = self.shape
+        return f"{batch} x {'x'.join(map(str, rest if len(self.shape) == 3 else rest[:-1]))}"
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("early_fusion", "AlexNet-like early fusion", (16, 10, 112, 112, 3)),
+        Network("c3d_small", "C3D small", (4, 16, 112, 112, 3)),
+        Network("slowfast_r18_small", "SlowFast small", (2, 32, 112, 112, 3)),
+        Network("mobilenet_v2", "MobileNetV2", (16, 112, 112, 3)),
+        Network("lstm", "LSTM", (32, 16, 512), 512),
+    )
+}
+# To try the program with: the smallest that each network takes.
+TINY = {
+    "early_fusion": Network("early_fusion", "early fusion, tiny", (4, 2, 47, 47, 3), 0.125),
+    "c3d_small": Network("c3d_small", "C3D small, tiny", (2, 8, 32, 32, 3)),
+    "slowfast_r18_small": Network("slowfast_r18_small", "SlowFast small, tiny", (2, 8, 64, 64, 3)),
+    "mobilenet_v2": Network("mobilenet_v2", "MobileNetV2, tiny", (4, 64, 64, 3)),
+    "lstm": Network("lstm", "LSTM, tiny", (4, 5, 8), 16),
+}
+
+
+def batch(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """The same batch each time: float32 of the network's shape, and int64 labels [B]."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal(network.shape, np.float32), rng.integers(0, CLASSES, network.shape[0])

@@ -1,0 +1,185 @@
+"""Whole training steps, beside PyTorch: forward, backward, SGD with momentum, in float32 on a CPU.
+
+  pip install -r requirements-bench.txt
+  python -m benchmarks.train_step                                       all networks, all implementations
+  python -m benchmarks.train_step --models lstm --implementations vidjax torch_eager
+  python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the README
+
+Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's; "torch
+eager" and "torch.compile" have channels last in memory and fused SGD. All train the same networks (a test carries
+weights over) on the same batch, without dropout, with as many threads as there are cores for the process.
+
+Each is measured in a fresh process, in rounds in which all take turns, so that a slow drift of the machine hits all
+alike. A step is timed from its call until all is computed. "first step" is what a user waits for: from the start of the
+process, with imports and initialisation; cold without a compilation cache, warm with one on disk that an earlier
+process has filled (JAX: its persistent compilation cache; torch.compile: Inductor's). "compile" is how much longer the
+first step is than a later one. "peak memory" is that of a cold process, without the compilers that it starts.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import networks, processes, report
+from benchmarks.child import threads
+from benchmarks.processes import Task
+from benchmarks.step_process import TORCH
+from vidjax.reporting import terminal
+
+# Name in commands -> in tables.
+IMPLEMENTATIONS = {
+    "jax_native": "JAX native",
+    "vidjax": "vidjax",
+    "torch_eager": "torch eager",
+    "torch_compile": "torch.compile",
+}
+
+
+def plan(
+    models: Sequence[str], implementations: Sequence[str], rounds: int, seconds: float, folder: Path, tiny: bool = False
+) -> Iterator[Task]:
+    """The processes of all rounds; those that fill a cache come first, and their measurements do not count.
+
+    Args:
+      models: of `networks`.
+      implementations: of `IMPLEMENTATIONS`.
+      rounds: in which each takes its turns, in an order that changes.
+      seconds: for which steps are measured.
+      folder: for the caches.
+      tiny: the networks at their smallest.
+    """
+
+    def task(number: int, model: str, implementation: str, start: str) -> Task:
+        cold = folder / f"{model}-{implementation}-{number}"
+        filled = folder / f"{model}-{implementation}"
+        cache = str(cold if start == "cold" else filled)
+        environment = {
+            "JAX_COMPILATION_CACHE_DIR": None if start == "cold" else cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "TORCHINDUCTOR_CACHE_DIR": cache,
+        }
+        return Task(
+            "benchmarks.step_process:measure",
+            {
+                "model": model,
+                "implementation": implementation,
+                "seconds": seconds if start == "cold" else 0,
+                "tiny": tiny,
+            },
+            f"{model}, {IMPLEMENTATIONS[implementation]}, {start}",
+            f"{model}, {implementation}",
+            environment,
+        )
+
+    cached = [name for name in implementations if name != "torch_eager"]
+    for model in models:
+        yield from (task(0, model, implementation, "filling the cache") for implementation in cached)
+    rng = random.Random(0)
+    for number in range(1, rounds + 1):
+        for model in models:
+            for implementation in rng.sample(implementations, len(implementations)):
+                yield task(number, model, implementation, "cold")
+                if implementation in cached:
+                    yield task(number, model, implementation, "warm")
+
+
+Samples = dict[str, dict[str, dict[str, list[dict[str, Any]]]]]
+
+
+def gather(outcomes: Iterator[tuple[Task, dict[str, Any]]]) -> Samples:
+    """Model -> implementation -> "cold" or "warm" -> what each round gave; a failure is there once, as "failed"."""
+    samples: Samples = {}
+    for task, outcome in outcomes:
+        start = task.kind.rpartition(", ")[2]
+        of_model = samples.setdefault(task.arguments["model"], {})
+        of_this = of_model.setdefault(task.arguments["implementation"], {"cold": [], "warm": []})
+        if "error" in outcome:
+            of_this["failed"] = [outcome]
+        elif start in of_this:
+            of_this[start].append(outcome)
+    return samples
+
+
+def medians(processes_of_rounds: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """One number for each round: the value, or the median of the values."""
+    found = [outcome[key] for outcome in processes_of_rounds]
+    return [statistics.median(value) if isinstance(value, list) else value for value in found]
+
+
+def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
+    """A row for each model and implementation: a step."""
+    rows = []
+    for model, implementations in samples.items():
+        network = (networks.TINY if tiny else networks.NETWORKS)[model]
+        walls = {name: medians(of_this["cold"], "wall_ms") for name, of_this in implementations.items()}
+        torch = report.better([walls.get(name, []) for name in TORCH])
+        for name in (name for name in IMPLEMENTATIONS if name in implementations):
+            cold = implementations[name]["cold"]
+            steps = [ms for process in cold for ms in process["wall_ms"]]
+            head = (f"{network.title}, {network.size}", IMPLEMENTATIONS[name])
+            if not steps or "failed" in implementations[name]:
+                rows.append((*head, f"failed: {implementations[name]['failed'][0]['error']}", "-", "-", "-"))
+                continue
+            low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
+            ratios = (report.ratio(walls[name], torch), report.ratio(walls[name], walls.get("jax_native", [])))
+            cpu = statistics.median(medians(cold, "cpu_ms"))
+            shown = f"{cpu:,.0f}" if cpu >= 100 else f"{cpu:.1f}"
+            rows.append((*head, report.between(middle, low, high), *ratios, shown))
+    heads = ["network, batch", "implementation", "ms/step (quartiles)", "over the better torch (range)"]
+    return pd.DataFrame(rows, columns=[*heads, "over JAX native (range)", "CPU ms/step"])
+
+
+def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
+    """A row for each model and implementation: the first step, and memory."""
+    rows = []
+    for model, implementations in samples.items():
+        title = (networks.TINY if tiny else networks.NETWORKS)[model].title
+        for name in (name for name in IMPLEMENTATIONS if name in implementations):
+            cold, warm = (implementations[name][start] for start in ("cold", "warm"))
+            if "failed" in implementations[name]:
+                continue
+            times = [report.spread(medians(of, "first_step_s")) for of in (cold, warm)]
+            times += [report.spread(medians(of, "compile_s")) for of in (cold, warm)]
+            peak = statistics.median(medians(cold, "peak_mb"))
+            rows.append((title, IMPLEMENTATIONS[name], *times, f"{peak:,.0f}"))
+    heads = ["network", "implementation", "first step s, cold (range)", "first step s, warm"]
+    return pd.DataFrame(rows, columns=[*heads, "compile s, cold", "compile s, warm", "peak memory MB"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    report.add_choice(parser, "--models", networks.NETWORKS)
+    report.add_choice(parser, "--implementations", IMPLEMENTATIONS)
+    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for which steps are measured in a process (5)")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the program: the times mean nothing")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1 or arguments.seconds <= 0:
+        parser.error("--rounds and --seconds must be above 0")
+    implementations = report.without_missing_torch(arguments.implementations, IMPLEMENTATIONS, TORCH)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        tasks = list(
+            plan(arguments.models, implementations, arguments.rounds, arguments.seconds, Path(folder), arguments.tiny)
+        )
+        samples = gather(processes.run_all(tasks))
+    tables = {
+        "Training steps on a CPU, float32": step_table(samples, arguments.tiny),
+        "From the start of a process to the end of its first training step": start_table(samples, arguments.tiny),
+    }
+    for title, frame in tables.items():
+        terminal.table(frame, title)
+    if arguments.out:
+        about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
+        packages = ("jax", "jaxlib", "flax", "optax", "torch")
+        report.write(arguments.out, tables, {"train_step": samples}, about=about, packages=packages)
+
+
+if __name__ == "__main__":
+    main()

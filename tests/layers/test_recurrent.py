@@ -1,0 +1,66 @@
+"""The LSTM layer is flax's: same parameters, same values, same gradients."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax.layers.recurrent import LSTM
+
+
+def pair(batch=3, times=5, inputs=4, features=6, **options):
+    """Our layer and flax's, parameters of both (random biases), and an input."""
+    layer, cell = LSTM(features, **options), nn.OptimizedLSTMCell(features, **options)
+    x = jax.random.normal(jax.random.key(0), (batch, times, inputs))
+    carry = (jnp.zeros((batch, features)),) * 2
+    ours, theirs = jax.jit(lambda key: (layer.init(key, x), cell.init(key, carry, x[:, 0])))(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    params = ours["params"]
+    for number, gate in enumerate("ifgo"):
+        params[f"h{gate}"]["bias"] = jax.random.normal(jax.random.key(number), (features,))
+    return layer, nn.RNN(cell), params, x
+
+
+@pytest.mark.parametrize("options", [{}, {"times": 1}, {"batch": 1, "features": 1}])
+def test_values_and_gradients_are_those_of_flax(options):
+    layer, theirs, params, x = pair(**options)
+    weights = jax.random.normal(jax.random.key(2), (*x.shape[:2], layer.features))
+
+    @jax.jit
+    def outcome(params, x):
+        got, transposed = jax.vjp(lambda p, x: layer.apply({"params": p}, x), params, x)
+        wanted, their_transposed = jax.vjp(lambda p, x: theirs.apply({"params": {"cell": p}}, x), params, x)
+        return (got, *transposed(weights)), (wanted, *their_transposed(weights))
+
+    got, wanted = outcome(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
+
+
+def test_one_unit_by_hand():
+    """All weights 1, all biases 0: of x = 1 the gates are sigmoid(1), c = sigmoid(1) tanh(1), and so on."""
+    layer = LSTM(1)
+    x = jnp.ones((1, 2, 1))
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda p: np.full(p.shape, float(p.ndim == 2), np.float32), shapes)
+    h = c = 0.0
+    for got in jax.jit(layer.apply)(variables, x)[0, :, 0]:
+        gate = 1 / (1 + np.exp(-(1 + h)))
+        c = gate * c + gate * np.tanh(1 + h)
+        h = gate * np.tanh(c)
+        np.testing.assert_allclose(got, h, rtol=1e-6)
+
+
+def test_types():
+    layer, _, params, x = pair(dtype=jnp.bfloat16)
+    assert layer.apply({"params": params}, x).dtype == jnp.bfloat16
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+def test_there_is_one_product_of_the_inputs():
+    layer, _, params, x = pair(times=7)
+    jaxpr = jax.make_jaxpr(lambda x: layer.apply({"params": params}, x))(x)
+    outside = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general"]
+    (scan,) = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan")
+    inside = [eqn for eqn in scan.params["jaxpr"].eqns if eqn.primitive.name == "dot_general"]
+    assert len(outside) == len(inside) == 1

@@ -1,0 +1,78 @@
+"""Recurrent layers."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+_GATES = "ifgo"
+
+
+class _Product(nn.Module):
+    """The parameters of a dense layer, as flax's `OptimizedLSTMCell` names them."""
+
+    features: int
+    use_bias: bool
+    kernel_init: Any
+    bias_init: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, inputs: int) -> tuple[jax.Array, jax.Array | None]:
+        kernel = self.param("kernel", self.kernel_init, (inputs, self.features), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        return kernel, bias
+
+
+class LSTM(nn.Module):
+    """A layer of LSTM cells over time.
+
+    i, f, o = sigmoid(W_i* x + W_h* h + b_h*),  g = tanh(W_ig x + W_hg h + b_hg),
+    c' = f * c + i * g,  h' = o * tanh(c'), from h = c = 0.
+
+    Parameters, their initialisation and values are those of `nn.RNN(nn.OptimizedLSTMCell(features))`, but what the
+    inputs contribute is one matrix product for all times, before the scan.
+
+    Attributes:
+      features: hidden units.
+      kernel_init: of the kernels of the inputs.
+      recurrent_kernel_init: of the kernels of the hidden state.
+      bias_init: of the biases.
+      dtype, param_dtype: of the computation and of the parameters.
+
+    References:
+      Hochreiter & Schmidhuber 1997; with forget gates, Gers et al. 2000.
+    """
+
+    features: int
+    kernel_init: Any = nn.initializers.lecun_normal()
+    recurrent_kernel_init: Any = nn.initializers.orthogonal()
+    bias_init: Any = nn.initializers.zeros_init()
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, T, D] to the hidden states of all times, [B, T, features]."""
+        of_input = [self._product(f"i{gate}", False, self.kernel_init)(x.shape[-1]) for gate in _GATES]
+        of_state = [self._product(f"h{gate}", True, self.recurrent_kernel_init)(self.features) for gate in _GATES]
+        kernel = jnp.concatenate([kernel for kernel, _ in of_input], -1)
+        recurrent = jnp.concatenate([kernel for kernel, _ in of_state], -1)
+        bias = jnp.concatenate([bias for _, bias in of_state if bias is not None])
+        x, kernel, recurrent, bias = promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
+
+        def step(carry: tuple[jax.Array, jax.Array], contribution: jax.Array) -> tuple[tuple, jax.Array]:
+            c, h = carry
+            i, f, g, o = jnp.split(contribution + h @ recurrent, 4, -1)
+            c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+            h = nn.sigmoid(o) * jnp.tanh(c)
+            return (c, h), h
+
+        zeros = jnp.zeros((x.shape[0], self.features), x.dtype)
+        _, hidden = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1) @ kernel + bias)
+        return jnp.swapaxes(hidden, 0, 1)
+
+    def _product(self, name: str, use_bias: bool, kernel_init: Any) -> _Product:
+        return _Product(self.features, use_bias, kernel_init, self.bias_init, self.param_dtype, name=name)
