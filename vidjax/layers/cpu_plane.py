@@ -195,7 +195,6 @@ def kernel_gradient_by_images(
     wide = across * (together - 1) + columns if together > 1 else columns  # columns that a block sees
     if blocks * together > out_width:
         gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, blocks * together - out_width), (0, 0)))
-    gradient = gradient.reshape(n, -1, out_height * blocks, together * features)
 
     def gathered(image: jax.Array) -> Iterator[jax.Array]:
         """What the taps see of an image: all of it at once, or row after row of the kernel, [H' * blocks, taps * C]."""
@@ -228,7 +227,9 @@ def kernel_gradient_by_images(
         of_taps, counts = [], []
         for tap in range(extent):
             output = frame + geometry.padding[0][0] - geometry.dilation[0] * tap
-            of_taps.append(lax.dynamic_slice(gradient, (clip, output, 0, 0), (1, 1, *gradient.shape[2:]))[0, 0])
+            # Columns become channels here, not before the loop: XLA would compute the gradient in that form, slowly.
+            of_tap = lax.dynamic_slice(gradient, (clip, output, 0, 0, 0), (1, 1, *gradient.shape[2:]))
+            of_taps.append(of_tap.reshape(out_height * blocks, together * features))
             counts.append((output >= 0) & (output < gradient.shape[1]))
         parts = [jnp.stack([product(of_tap.T, seen, geometry) for of_tap in of_taps]) for seen in gathered(image)]
         part = jnp.concatenate(parts, -1)
