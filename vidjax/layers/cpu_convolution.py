@@ -34,7 +34,7 @@ from vidjax.layers.cpu_plane import (
 # Channels, of all temporal taps together, up to which these are stacked rather than added up.
 _STACKED = 64
 # Channels, and features of all temporal taps together, up to which each frame gives the results of all taps.
-_HARDLY_ANY, _FEATURES_OF_TAPS = 4, 32
+_HARDLY_ANY, _FEATURES_OF_TAPS = 4, 20
 _SPLIT = 8  # groups up to which each is convolved by itself
 
 
