@@ -15,6 +15,7 @@ from vidjax.layers.convolution import native_operations
 from vidjax.layers.recurrent import LSTM
 from vidjax.models import create
 from vidjax.models.output import Output
+from vidjax.training.parallel import CPU_OPTIONS
 
 
 class LSTMClassifier(nn.Module):
@@ -65,7 +66,7 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
 
     def start(variables: Any) -> tuple[Any, Any, Any]:
         with native_operations(native):
-            model_state = dict(variables or model.init(jax.random.key(0), clip))
+            model_state = dict(variables or model.lazy_init(jax.random.key(0), clip))
         params = model_state.pop("params")
         return params, model_state, optimizer.init(params)
 
@@ -84,8 +85,9 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), model_state, opt_state), loss
 
-    state = jax.jit(start)(variables)
-    compiled = jax.jit(step, donate_argnums=0)
+    # Both begin as training does; what XLA does by default belongs to the native step.
+    state = jax.jit(start, compiler_options={"xla_backend_optimization_level": 1})(variables)
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=None if native else CPU_OPTIONS)
 
     def take() -> float:
         nonlocal state

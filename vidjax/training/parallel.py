@@ -19,7 +19,7 @@ from vidjax.training.step import EvalStep, TrainStep
 _AXIS = "devices"
 # XLA's newer way to write loops for CPUs, and all of LLVM's optimisation, double the time to compile a step of a 3D
 # network and do not make it faster.
-_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 _STEPS_AHEAD = 2
 
 
@@ -37,7 +37,7 @@ class Form(abc.ABC):
 
     def __init__(self, devices: list[jax.Device]):
         self.devices = devices
-        self._options = _CPU_OPTIONS if devices[0].platform == "cpu" else None
+        self._options = CPU_OPTIONS if devices[0].platform == "cpu" else None
 
     @property
     def steps_ahead(self) -> int:
