@@ -20,7 +20,8 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=FILE --help                    the values of all keys in that config
 
-Compiled programs are kept in the user's cache folder ($VIDJAX_CACHE, else ~/.cache/vidjax), at most 2 GB;
+Compiled programs are kept in the user's cache folder ($VIDJAX_CACHE, else ~/.cache/vidjax), at most 2 GB
+for each kind of machine;
 JAX_ENABLE_COMPILATION_CACHE=false turns that off, and a JAX_COMPILATION_CACHE_DIR of your own is taken instead.
 
 Other commands: python -m vidjax --help

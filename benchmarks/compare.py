@@ -145,7 +145,8 @@ def read(path: Path) -> Result:
 
 def verdict(old: Quantity, new: Quantity) -> str:
     """The change, in a word ("faster", "slower", "more", "less"); "" where noise explains it."""
-    if abs(new.median / old.median - 1) <= THRESHOLD or (new.low <= old.high and old.low <= new.high):
+    overlap = new.low <= old.high and old.low <= new.high
+    if overlap or min(old.median, new.median) <= 0 or abs(new.median / old.median - 1) <= THRESHOLD:
         return ""
     is_more = new.median > old.median
     if old.unit == "MB":
@@ -159,7 +160,8 @@ def comparison(old: Quantities, new: Quantities) -> pd.DataFrame:
     for key in (key for key in old if key in new):
         before, after = old[key], new[key]
         cells = (f"{q.median:.4g} ({q.low:.4g} to {q.high:.4g})" for q in (before, after))
-        rows.append((*key, before.unit, *cells, f"{after.median / before.median:.3f}", verdict(before, after) or "-"))
+        ratio = f"{after.median / before.median:.3f}" if before.median > 0 else "-"
+        rows.append((*key, before.unit, *cells, ratio, verdict(before, after) or "-"))
     heads = ["of", "implementation", "quantity", "unit", "old (noise)", "new (noise)", "new / old", "change"]
     return pd.DataFrame(rows, columns=heads)
 

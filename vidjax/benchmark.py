@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from vidjax import models
+from vidjax.data.iteration import READY
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
 from vidjax.run import Run, device_description, prepare
@@ -74,7 +75,9 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
                 before = time.monotonic()
                 state = jax.block_until_ready(loop.step(state))
                 first = time.monotonic() - before - loop.seconds["data"]
-            state, _, _ = _run(loop, state, _WARM_UP, config.train.log_every)
+            # What was read while the step was compiled has cost no time: it is used up first.
+            ahead = (config.data.threads + READY + 1) * max(1, config.data.workers)
+            state, _, _ = _run(loop, state, _WARM_UP + ahead, config.train.log_every)
             state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
             by_parts = Loop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
             state, _, parts = _run(by_parts, state, -(-steps // 3), 1)

@@ -101,7 +101,8 @@ def _open(folder: Path) -> None:
     os.utime(folder)
     try:
         with filelock.FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
-            _remove_halves(folder)
+            if os.environ.get("JAX_COMPILATION_CACHE_MAX_SIZE") != "-1":  # without a bound JAX writes no second file
+                _remove_halves(folder)
     except filelock.Timeout:
         pass  # others are busy there: next time
     except NotImplementedError as error:  # a file system without locks

@@ -109,3 +109,11 @@ def test_a_gif_with_zeros_in_it_ends_in_front_of_them(tmp_path):
     record = record_of(tmp_path / "zeros.gif")
     assert 2 < record.frames < 5 and record.warning == f"frame {record.frames} is damaged"
     np.testing.assert_array_equal(read_frames(tmp_path / "zeros.gif", range(record.frames)), frames[: record.frames])
+
+
+@pytest.mark.parametrize("size", [6, 9, 10, 13])
+def test_a_gif_that_ends_in_its_header_is_refused(tmp_path, size):
+    path = tmp_path / "short.gif"
+    path.write_bytes(b"GIF89a\x10\x00\x10\x00\x80\x00\x00"[:size])
+    with pytest.raises(VideoError):
+        read_frames(str(path), [0])

@@ -133,6 +133,25 @@ def test_packets_that_hold_nothing_are_no_loss(tmp_path):
     assert (record.frames, record.warning) == (60, "")
 
 
+def test_headers_of_a_large_picture_are_no_loss(tmp_path):
+    """A scene changes in a transport stream, and its first, large picture stays for a while."""
+    path = tmp_path / "scene.ts"
+    plain, rich = (
+        np.full((240, 320, 3), 90, np.uint8),
+        np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8),
+    )
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 4_000_000
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(plain if number < 30 else rich, format="rgb24")
+            frame.pts, frame.time_base = number + (6 if number > 30 else 0), Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    record = record_of(path)
+    assert (record.frames, record.warning) == (60, "")
+
+
 def test_files_that_were_joined_are_whole(tmp_path):
     for suffix, codec in (("mkv", "mpeg4"), ("ts", "mpeg2video")):
         first = write_noisy(tmp_path / f"first.{suffix}", codec, 20)

@@ -363,7 +363,7 @@ def test_a_full_disk_is_said_in_one_line(source, tmp_path, monkeypatch):
 
 def test_the_list_is_one_record_of_json(packed_folder):
     content = json.loads(ArrayRecordReader(str(packed_folder / DATASET)).read([0])[0])
-    assert content["format"] == 1 and len(content["train"][0]) == len(content["columns"])
+    assert content["format"] == 2 and len(content["train"][0]) == len(content["columns"])
 
 
 def test_the_rule_for_mirror_images_can_be_given(packed_folder):

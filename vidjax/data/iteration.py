@@ -10,7 +10,7 @@ import numpy as np
 from vidjax.data.records import Batch
 
 # Batches that may wait for the step, in each process, beyond those that its threads are making.
-_READY = 2
+READY = 2
 
 
 class BatchWithFailures(NamedTuple):
@@ -41,7 +41,7 @@ class BatchIterator:
         self._video_ids = video_ids
         self._workers = workers
         self._error: BaseException | None = None
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + _READY if threads else 0)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + READY if threads else 0)
         batches = dataset.to_iter_dataset(options)
         if workers:
             _mark_flags_as_parsed()

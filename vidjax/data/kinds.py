@@ -91,6 +91,7 @@ def gif_loss(content: bytes) -> tuple[int, str] | None:
       How many of its pictures are whole, and what is wrong behind them; None if it ends as it should.
     """
     pictures, place = 0, 13
+    kind = 0
     try:
         if content[10] & 0x80:  # a table of colours
             place += 3 << (content[10] & 7) + 1

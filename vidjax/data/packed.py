@@ -31,7 +31,7 @@ from vidjax.data.seeking import SeekTable
 from vidjax.errors import DataError, VideoError
 
 DATASET = "dataset.arrayrecord"
-FORMAT = 1
+FORMAT = 2  # 1: of videos that lost frames, those behind the loss were counted too
 _LENGTH = struct.Struct("<I")
 # Of the files that a process may have open: 1024 as a rule, 256 on macOS.
 _OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)

@@ -86,7 +86,9 @@ class PacketLog:
         place, size, pts = packet.pos, packet.size, packet.pts
         if place is not None and place != self._place:  # Ogg gives all packets of a page the place of the page
             if self._place is not None and place > self._place:
-                self._note_hole(place, place - self._place - self._since, pts)
+                # In a transport stream the headers grow with the picture; twice what they take, and tables between.
+                headers = self._since * 8 // 184 + 4 * _STUFFING_SIZE if self._is_stuffed else 0
+                self._note_hole(place, place - self._place - self._since - headers, pts)
             self._place, self._since = place, 0
         self._since += size
         self._video_bytes += size
