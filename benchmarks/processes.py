@@ -87,13 +87,31 @@ def _listen(process: subprocess.Popen, started: float, timeout: float) -> dict[s
     threading.Thread(target=read, daemon=True).start()
     marks: dict[str, float] = {}
     while True:
-        seconds, line = lines.get(timeout=timeout)
+        seconds, line = _next(lines, process, timeout)
         if not line:
             return None
         said = json.loads(line)
         if "result" in said:
             return said["result"] | marks
         marks[said["mark"]] = round(seconds, 3)
+
+
+def _next(lines: queue.Queue, process: subprocess.Popen, timeout: float) -> tuple[float, str]:
+    """The next line; an empty one at the end, also where something that the process started still holds its output.
+
+    Raises:
+      queue.Empty: if none comes in time.
+    """
+    until = time.monotonic() + timeout
+    while True:
+        has_ended = process.poll() is not None
+        try:
+            return lines.get(timeout=min(1.0, timeout))
+        except queue.Empty:
+            if has_ended:
+                return 0.0, ""
+            if time.monotonic() >= until:
+                raise
 
 
 def _reason(status: int, errors: Any) -> str:

@@ -8,7 +8,7 @@
 and slow, as in the last row of the paper's table 1.
 """
 
-from vidjax.plan import Experiment, Setting
+from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 _FOUR = ("single frame", "early fusion", "late fusion", "slow fusion")
 
@@ -34,16 +34,5 @@ def get_experiment():
         },
         ensembles={"average of the four": _FOUR},
         seeds=range(3),
-        columns=(
-            "inputs",
-            "parameters",
-            "gmacs",
-            "views",
-            "videos",
-            "clip_top1",
-            "video_top1",
-            "video_top1_interval",
-            "video_top5",
-            "seconds",
-        ),
+        columns=(*INTERVAL_COLUMNS, "video_top5", "seconds"),
     )

@@ -4,10 +4,10 @@
   python -m vidjax collect runs/experiments/networks_3d && python -m vidjax readme
 
 18 runs, in as many sittings as one likes: the same command goes on, and --only='*-seed0' takes a part of them. On one
-core a minute (single frame) to twenty minutes (SlowFast) each.
+core a minute (single frame) to twenty minutes (SlowFast) each. Not yet run to its end.
 """
 
-from vidjax.plan import Experiment, Setting
+from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def get_experiment():
@@ -25,15 +25,5 @@ def get_experiment():
             }
         },
         seeds=range(3),
-        columns=(
-            "inputs",
-            "parameters",
-            "gmacs",
-            "views",
-            "videos",
-            "clip_top1",
-            "video_top1",
-            "video_top1_interval",
-            "seconds",
-        ),
+        columns=(*INTERVAL_COLUMNS, "seconds"),
     )

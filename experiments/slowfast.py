@@ -8,7 +8,7 @@ paper has 72.6% with the slow pathway alone, 73.5% without a connection, 74.5% w
 time-strided sampling and 75.6% with the time-strided convolution.
 """
 
-from vidjax.plan import Experiment, Setting
+from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def _lateral(name):
@@ -30,15 +30,5 @@ def get_experiment():
             }
         },
         seeds=range(3),
-        columns=(
-            "inputs",
-            "parameters",
-            "gmacs",
-            "views",
-            "videos",
-            "clip_top1",
-            "video_top1",
-            "video_top1_interval",
-            "seconds",
-        ),
+        columns=(*INTERVAL_COLUMNS, "seconds"),
     )

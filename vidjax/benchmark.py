@@ -54,6 +54,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       flops_per_step: 3 x 2 x MACs x clips.
       peak: dtype -> FLOP/s of a large matrix product, over all devices.
       mfu: flops_per_step x steps_per_second / peak of the config's dtype.
+      first_epoch: whether the measured steps began in it; steps_per_epoch: its length.
       profile: folder, or None.
 
     Raises:
@@ -77,7 +78,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
                 first = time.monotonic() - before - loop.seconds["data"]
             # What was read while the step was compiled has cost no time: it is used up first.
             ahead = (config.data.threads + READY + 1) * max(1, config.data.workers)
-            state, _, _ = _run(loop, state, _WARM_UP + ahead, config.train.log_every)
+            unmeasured = _WARM_UP + ahead
+            state, _, _ = _run(loop, state, unmeasured, config.train.log_every)
             state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
             by_parts = Loop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
             state, _, parts = _run(by_parts, state, -(-steps // 3), 1)
@@ -109,7 +111,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "flops_per_step": flops,
         "peak": peak,
         "mfu": flops * steps / seconds / peak[config.dtype],
-        "epoch_share": steps / run.steps_per_epoch,
+        "first_epoch": 1 + unmeasured < run.steps_per_epoch,
+        "steps_per_epoch": run.steps_per_epoch,
         "profile": str(profile) if profile is not None else None,
     }
 

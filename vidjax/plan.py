@@ -25,18 +25,9 @@ from vidjax.reporting import comparison
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DEFAULT_COLUMNS = (
-    "inputs",
-    "parameters",
-    "gmacs",
-    "views",
-    "videos",
-    "clip_top1",
-    "video_top1",
-    "video_top5",
-    "mean_class_accuracy",
-    "seconds",
-)
+_COLUMNS = ("inputs", "parameters", "gmacs", "views", "videos", "clip_top1", "video_top1")
+DEFAULT_COLUMNS = (*_COLUMNS, "video_top5", "mean_class_accuracy", "seconds")
+INTERVAL_COLUMNS = (*_COLUMNS, "video_top1_interval")  # to which an experiment adds what it compares besides
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,10 +110,10 @@ def _show(config: Any, measured: Mapping[str, Any]) -> None:
         f"MFU: {measured['mfu']:.1%} of the measured peak of {measured['dtype']}"
         f" ({measured['flops_per_step'] / 1e9:,.1f} GFLOPs a step; matrix products: {peaks})"
     )
-    if config.data.cache != "none" and measured["epoch_share"] < 1:
+    if config.data.cache != "none" and measured["first_epoch"]:
         terminal.say(
-            "note: these steps are of the first epoch, which decodes its videos; later ones read data.cache="
-            f"{config.data.cache} ({1 / measured['epoch_share'] * measured['steps']:.0f} steps are an epoch)"
+            "note: these steps are of the first epoch, which decodes what the cache does not hold yet; later ones read"
+            f" data.cache={config.data.cache} ({measured['steps_per_epoch']:.0f} steps are an epoch)"
         )
     if measured["profile"]:
         terminal.say(
