@@ -8,7 +8,7 @@ matrix products and 2D convolutions are left (`vidjax.layers.cpu_plane`), which 
 - in space alone: a 2D convolution, with time folded into the batch;
 - in both: for each temporal tap one in space, added up; where there are few channels, one in space of the taps' frames
   stacked on channels; where there are hardly any, one in space to the taps' results, which are then added up;
-- depthwise: for each tap a shift, a multiplication and an addition, which XLA fuses.
+- depthwise: for each tap a shift, a multiplication and an addition (`vidjax.layers.cpu_depthwise`).
 
 The rules, and what each gains, were measured on x86-64 (AVX-512) against XLA's native operations and oneDNN.
 """
@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vidjax.layers.cpu_depthwise import depthwise
 from vidjax.layers.cpu_plane import (
     Geometry,
     is_large,
     kernel_gradient,
     kernel_gradient_by_images,
     plane,
-    taps,
 )
 
 # Channels, of all temporal taps together, up to which these are stacked rather than added up.
@@ -101,7 +101,7 @@ def _grouped(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     if geometry.groups == 1:
         return _dense(x, kernel, geometry)
     if geometry.groups == x.shape[-1]:
-        return _depthwise(geometry, x, kernel)
+        return depthwise(geometry, x, kernel)
     inputs, kernels = jnp.split(x, geometry.groups, -1), jnp.split(kernel, geometry.groups, -1)
     return jnp.concatenate([_dense(*pair, geometry) for pair in zip(inputs, kernels)], -1)
 
@@ -247,13 +247,3 @@ def _sum(parts: Sequence[tuple["_Tap", jax.Array]]) -> jax.Array:
     around = ((tap.first, tap.count - tap.end) for tap, _ in parts)
     padded = [jnp.pad(part, ((0, 0), pair, (0, 0), (0, 0), (0, 0))) for (_, part), pair in zip(parts, around)]
     return functools.reduce(jnp.add, padded)
-
-
-def _depthwise(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each channel by itself, [N, T, H, W, C] by [kt, kh, kw, 1, C * multiplier]."""
-    multiplier = kernel.shape[-1] // x.shape[-1]
-    x = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
-    if multiplier > 1:
-        x = jnp.repeat(x, multiplier, axis=-1)
-    products = [tap * kernel[place][0] for place, tap in taps(geometry, x, kernel.shape[:3])]
-    return functools.reduce(jnp.add, products)

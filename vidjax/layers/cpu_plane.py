@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -242,17 +242,6 @@ def kernel_gradient_by_images(
     apart = total.reshape(extent, together, features, rows, wide, channels)
     kernel = sum(apart[:, number, :, :, across * number :][:, :, :, :columns] for number in range(together))
     return jnp.moveaxis(jnp.asarray(kernel), 1, -1)
-
-
-def taps(geometry: Geometry, x: jax.Array, extent: Sequence[int]) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
-    """Place of each tap of a kernel, and what it sees of x [..., *padded spatial, C]: [..., *spatial', C]."""
-    leading = x.ndim - 1 - len(extent)
-    spans = [step * (k - 1) for step, k in zip(geometry.dilation, extent)]
-    for place in itertools.product(*map(range, extent)):
-        starts = [step * k for step, k in zip(geometry.dilation, place)]
-        ends = [start + length - span for start, length, span in zip(starts, x.shape[leading:-1], spans)]
-        windows = tuple(slice(*each) for each in zip(starts, ends, geometry.strides))
-        yield place, x[(slice(None),) * leading + windows]
 
 
 def product(left: jax.Array, right: jax.Array, geometry: Geometry) -> jax.Array:
