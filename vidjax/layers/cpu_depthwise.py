@@ -1,12 +1,12 @@
 """Depthwise convolutions and their gradients, [N, T, H, W, C] by [kt, kh, kw, 1, C], as a CPU computes them fast.
 
-For each tap of the kernel the input is shifted, multiplied and added up. Shifts are paddings, by negative widths too:
-XLA computes them within the sum of a kernel in space, where it would write a padded input to memory first.
+For each tap of the kernel the input is shifted, multiplied and added up, all of which XLA fuses. The gradient of the
+input is such a sum too, of the gradient with the strides' zeros between its pixels.
 """
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -25,34 +25,31 @@ def depthwise(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _each(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _forward(geometry, x, kernel)
+    padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
+    return _sum_of_taps(padded, kernel, geometry.dilation, geometry.strides)
 
 
-def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    products = [seen * kernel[place][0] for place, seen in _taps(geometry, x, kernel.shape[:3])]
+def _sum_of_taps(padded: jax.Array, kernel: jax.Array, dilation: Sequence[int], strides: Sequence[int]) -> jax.Array:
+    spans = [step * (extent - 1) for step, extent in zip(dilation, kernel.shape)]
+    products = []
+    for place in itertools.product(*map(range, kernel.shape[:3])):
+        starts = [step * tap for step, tap in zip(dilation, place)]
+        ends = [start + length - span for start, length, span in zip(starts, padded.shape[1:], spans)]
+        windows = [slice(*each) for each in zip(starts, ends, strides)]
+        products.append(padded[:, *windows] * kernel[place][0])
     return functools.reduce(jnp.add, products)
-
-
-def _taps(geometry: Geometry, x: jax.Array, extent: Sequence[int]) -> Iterator[tuple[tuple[int, ...], jax.Array]]:
-    """Place of each tap, and what it sees of x, [N, T', H', W', C]."""
-    padding = geometry.padding
-    if extent[0] > 1:  # the sum of so many paddings is slow
-        x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0))), ((0, 0),) * 3
-    spans = [step * (k - 1) for step, k in zip(geometry.dilation, extent)]
-    for place in itertools.product(*map(range, extent)):
-        offsets = [step * k for step, k in zip(geometry.dilation, place)]
-        around = [
-            (before - offset, after - span + offset, 0)
-            for (before, after), offset, span in zip(padding, offsets, spans)
-        ]
-        shifted = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *around, (0, 0, 0)))
-        yield place, lax.slice(shifted, (0,) * 5, shifted.shape, (1, *geometry.strides, 1))
 
 
 def _backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    _, transposed = jax.vjp(lambda x: _forward(geometry, x, kernel), x)
-    return *transposed(gradient), _kernel_gradient(geometry, x, gradient, kernel.shape)
+    around = [(0, 0, 0)]
+    for axis, (before, _) in enumerate(geometry.padding):
+        stride, span = geometry.strides[axis], geometry.dilation[axis] * (kernel.shape[axis] - 1)
+        reach = (gradient.shape[1 + axis] - 1) * stride + 1
+        around.append((span - before, x.shape[1 + axis] + before - reach, stride - 1))
+    apart = lax.pad(gradient, jnp.zeros((), gradient.dtype), (*around, (0, 0, 0)))
+    of_input = _sum_of_taps(apart, jnp.flip(kernel, (0, 1, 2)), geometry.dilation, (1, 1, 1))
+    return of_input, _kernel_gradient(geometry, x, gradient, kernel.shape)
 
 
 _each.defvjp(lambda geometry, *both: (_each(geometry, *both), both), _backward)
