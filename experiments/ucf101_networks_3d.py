@@ -6,7 +6,8 @@ Where only a part of UCF101 is on the disk:
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
 
 Splits and intervals as in ucf101_fusion.py. Published numbers are the mean over all three splits of all 101 classes,
-mostly of pretrained networks: do not compare those with these. 36 runs; not yet run to its end.
+mostly of pretrained networks: do not compare those with these. 36 runs
+of half a minute to a quarter of an hour on one core; the README's table says how many were run.
 """
 
 from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
