@@ -36,6 +36,7 @@ from ml_collections import config_flags
 
 from vidjax import configuration
 from vidjax.errors import ConfigError, VidjaxError
+from vidjax.termination import keep_interrupts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
@@ -74,6 +75,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    keep_interrupts()
     try:
         if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv):
             print(__doc__ + "\n" + configuration.help_on_keys(sys.argv))

@@ -1,8 +1,10 @@
 """Ending a program that is told to stop."""
 
 import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,3 +25,23 @@ def terminate_as_exit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def keep_interrupts() -> None:
+    """From now on, an interruption that Python would lose comes again.
+
+    One that falls into a callback of the garbage collector (JAX has one) or a finalizer is reported and forgotten
+    there, and the program would go on.
+    """
+    report = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            # A little later: at once it would fall into this function, and be lost as well.
+            again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            report(lost)
+
+    sys.unraisablehook = hook
