@@ -399,6 +399,8 @@ def test_interrupted_while_it_starts_it_ends_at_once_and_says_so(toy_folder, tmp
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # What a shell starts in the background ignores interruptions, and so would what it starts in turn.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         next(line for line in process.stdout if "config" in line)  # it has come as far as preparing the run
         time.sleep(wait)
