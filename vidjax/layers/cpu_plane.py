@@ -97,15 +97,30 @@ def _filled(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
+    """XLA's own, spared what it is bad at.
+
+    With padding of less than nothing before and of more than nothing behind it reads memory that nobody wrote. Where
+    nothing is padded it takes up to three times as long; then a window more is computed than is needed.
+    """
+    around = ((0, 0), *geometry.padding, (0, 0))
+    x = x[tuple(slice(max(0, -before), length - max(0, -after)) for (before, after), length in zip(around, x.shape))]
+    padding = [(max(0, before), max(0, after)) for before, after in geometry.padding]
+    lengths = [length + sum(pair) for length, pair in zip(x.shape[1:], padding)]
+    spans = [step * (extent - 1) + 1 for step, extent in zip(geometry.dilation, kernel.shape)]
+    outputs = [(length - span) // step + 1 for length, span, step in zip(lengths, spans, geometry.strides)]
+    if not any(map(any, padding)):
+        longer = outputs.index(max(outputs))
+        padding[longer] = (0, geometry.strides[longer])
+    y = lax.conv_general_dilated(
         x,
         kernel,
         geometry.strides,
-        geometry.padding,
+        padding,
         rhs_dilation=geometry.dilation,
         dimension_numbers=channels_last(2),
         precision=geometry.precision,
     )
+    return y[:, : outputs[0], : outputs[1]]
 
 
 def _input_gradient(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
