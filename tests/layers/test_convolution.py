@@ -65,9 +65,9 @@ GRID = {
     "2d dilated and strided": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, kernel_dilation=2),
     "2d asymmetric padding": dict(shape=(2, 9, 8, 5), kernel_size=(3, 3), strides=2, padding=((2, 0), (0, 3))),
     "2d transposed": dict(shape=(2, 5, 4, 5), kernel_size=(3, 3), input_dilation=2, padding=1),
-    "2d of large images": dict(shape=(3, 100, 90, 12), kernel_size=(3, 3)),
+    "2d of large images": dict(shape=(6, 100, 90, 12), kernel_size=(3, 3)),
     "2d of large images, strided and dilated": dict(
-        shape=(3, 120, 110, 10), kernel_size=(3, 3), strides=2, kernel_dilation=2, padding=((1, 2), (0, 3))
+        shape=(6, 120, 110, 10), kernel_size=(3, 3), strides=2, kernel_dilation=2, padding=((1, 2), (0, 3))
     ),
     "1d": dict(shape=(3, 9, 5), kernel_size=(4,), strides=2),
     "1d causal": dict(shape=(3, 9, 5), kernel_size=(3,), padding="CAUSAL"),
@@ -76,6 +76,14 @@ GRID = {
     "1x1 strided, padded": dict(shape=(2, 9, 8, 5), kernel_size=(1, 1), strides=2, padding=1),
     "3x3x3 of many channels": dict(shape=(2, 5, 6, 7, 40), kernel_size=(3, 3, 3)),
     "3x3x3 of few channels": dict(shape=(2, 5, 6, 7, 3), kernel_size=(3, 3, 3)),
+    "3x3x3 of large images": dict(shape=(2, 8, 48, 46, 8), kernel_size=(3, 3, 3)),
+    "2x3x3 of large images, dilated": dict(
+        shape=(2, 8, 40, 38, 6),
+        features=20,
+        kernel_size=(2, 3, 3),
+        kernel_dilation=(3, 1, 1),
+        padding=((3, 1), 1, (0, 2)),
+    ),
     "3x3x3 strided": dict(shape=(2, 5, 6, 7, 40), kernel_size=(3, 3, 3), strides=2),
     "3x3x3 of one frame": dict(shape=(2, 1, 6, 7, 40), kernel_size=(3, 3, 3)),
     "taps on padding alone": dict(shape=(1, 1, 6, 6, 40), kernel_size=(2, 3, 3), kernel_dilation=(2, 1, 1), padding=1),

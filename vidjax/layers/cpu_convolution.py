@@ -190,7 +190,8 @@ def _stacked_backward(geometry: Geometry, residuals: tuple, gradient: jax.Array)
     _, transposed = jax.vjp(lambda x: _stacked_forward(geometry, x, kernel), x)
     (of_input,) = transposed(gradient)
     extent, *space, c, features = kernel.shape
-    if geometry.strides[0] == 1 and is_large(x[0, :extent], gradient[0, 0]):
+    images, seen = math.prod(gradient.shape[:2]), x.size // math.prod(x.shape[:2]) * min(extent, x.shape[1])
+    if geometry.strides[0] == 1 and is_large(images, seen + gradient.size // images, x.dtype):
         return of_input, kernel_gradient_by_images(geometry, x, gradient, kernel.shape)
     frames = _stacked_frames(geometry, x, extent)
     images, gradients = (array.reshape(-1, *array.shape[2:]) for array in (frames, gradient))

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Bytes of an image and its gradient above which kernel gradients are computed image after image: below it, XLA's own
-# is as fast and compiles faster; above it, what it gathers no longer stays in the processor's second-level cache.
-LARGE_IMAGE = 3 << 17
+# Bytes of an image and its gradient, and of all of them, from which kernel gradients are computed image after image:
+# below these XLA's own is as fast and compiles faster; above, what it gathers no longer stays in the processor's caches.
+_LARGE_IMAGE, _LARGE_BATCH = 1 << 16, 3 << 20
 _GATHERED = 1 << 22  # bytes that are gathered of one image at once
 _LANES = 16  # float32 numbers in the widest vector register
 _HARDLY_ANY = 4  # channels, with which XLA's own convolution is slow whatever the features
@@ -170,7 +170,8 @@ def kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, kerne
     if kernel.shape[:2] == (1, 1):
         channels, features = kernel.shape[2:]
         return product(x.reshape(-1, channels).T, gradient.reshape(-1, features), geometry)[None, None]
-    if not is_large(x[0], gradient[0]):
+    images = x.shape[0]
+    if not is_large(images, (x.size + gradient.size) // images, x.dtype):
         (result,) = jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)
         return result
     in_time = dataclasses.replace(
@@ -182,9 +183,10 @@ def kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, kerne
     return kernel_gradient_by_images(in_time, x[:, None], gradient[:, None], (1, *kernel.shape))[0]
 
 
-def is_large(image: jax.Array, gradient: jax.Array) -> bool:
-    """Whether gradients of a kernel are better computed image after image."""
-    return (image.size + gradient.size) * image.dtype.itemsize >= LARGE_IMAGE
+def is_large(images: int, size: int, dtype: jnp.dtype) -> bool:
+    """Whether gradients of a kernel are better computed image after image, of so many numbers with their gradients."""
+    size *= dtype.itemsize
+    return size >= _LARGE_IMAGE and images * size >= _LARGE_BATCH
 
 
 def kernel_gradient_by_images(
