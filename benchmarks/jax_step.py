@@ -65,8 +65,8 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
     clip, label = (jnp.asarray(array) for array in networks.batch(network))
 
     def start(variables: Any) -> tuple[Any, Any, Any]:
-        with native_operations(native):
-            model_state = dict(variables or model.lazy_init(jax.random.key(0), clip))
+        with native_operations():
+            model_state = dict(variables or model.lazy_init(jax.random.key(0), jax.eval_shape(lambda: clip)))
         params = model_state.pop("params")
         return params, model_state, optimizer.init(params)
 

@@ -57,10 +57,9 @@ def test_types():
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
-def test_there_is_one_product_of_the_inputs():
+def test_only_the_state_is_multiplied_time_after_time():
     layer, _, params, x = pair(times=7)
-    jaxpr = jax.make_jaxpr(lambda x: layer.apply({"params": params}, x))(x)
-    outside = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general"]
-    (scan,) = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan")
-    inside = [eqn for eqn in scan.params["jaxpr"].eqns if eqn.primitive.name == "dot_general"]
-    assert len(outside) == len(inside) == 1
+    jaxpr = jax.make_jaxpr(jax.grad(lambda params: layer.apply({"params": params}, x).sum()))(params)
+    scans = [eqn.params["jaxpr"] for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    products = [[eqn for eqn in scan.eqns if eqn.primitive.name == "dot_general"] for scan in scans]
+    assert [len(inside) for inside in products] == [1, 1]  # forward and backward

@@ -33,7 +33,7 @@ class LSTM(nn.Module):
     c' = f * c + i * g,  h' = o * tanh(c'), from h = c = 0.
 
     Parameters, their initialisation and values are those of `nn.RNN(nn.OptimizedLSTMCell(features))`, but what the
-    inputs contribute is one matrix product for all times, before the scan.
+    inputs contribute is one matrix product for all times, before the scan. Gradients in reverse mode only.
 
     Attributes:
       features: hidden units.
@@ -62,17 +62,41 @@ class LSTM(nn.Module):
         recurrent = jnp.concatenate([kernel for kernel, _ in of_state], -1)
         bias = jnp.concatenate([bias for _, bias in of_state if bias is not None])
         x, kernel, recurrent, bias = promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
-
-        def step(carry: tuple[jax.Array, jax.Array], contribution: jax.Array) -> tuple[tuple, jax.Array]:
-            c, h = carry
-            i, f, g, o = jnp.split(contribution + h @ recurrent, 4, -1)
-            c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-            h = nn.sigmoid(o) * jnp.tanh(c)
-            return (c, h), h
-
-        zeros = jnp.zeros((x.shape[0], self.features), x.dtype)
-        _, hidden = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1) @ kernel + bias)
-        return jnp.swapaxes(hidden, 0, 1)
+        return jnp.swapaxes(_hidden_states(jnp.swapaxes(x @ kernel + bias, 0, 1), recurrent), 0, 1)
 
     def _product(self, name: str, use_bias: bool, kernel_init: Any) -> _Product:
         return _Product(self.features, use_bias, kernel_init, self.bias_init, self.param_dtype, name=name)
+
+
+def _cells(contributions: jax.Array, recurrent: jax.Array) -> jax.Array:
+    """The hidden states [T, B, features] after contributions [T, B, 4 * features] of inputs and biases."""
+
+    def step(carry: tuple[jax.Array, jax.Array], contribution: jax.Array) -> tuple[tuple, jax.Array]:
+        c, h = carry
+        i, f, g, o = jnp.split(contribution + h @ recurrent, 4, -1)
+        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        h = nn.sigmoid(o) * jnp.tanh(c)
+        return (c, h), h
+
+    zeros = jnp.zeros((contributions.shape[1], recurrent.shape[0]), contributions.dtype)
+    _, hidden = jax.lax.scan(step, (zeros, zeros), contributions)
+    return hidden
+
+
+# As `_cells`, but the gradient of the recurrent kernel is one matrix product for all times, not a sum of one for each.
+_hidden_states = jax.custom_vjp(_cells)
+
+
+def _forward(contributions: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
+    hidden, transposed = jax.vjp(lambda contributions: _cells(contributions, recurrent), contributions)
+    return hidden, (hidden, transposed)
+
+
+def _backward(residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    hidden, transposed = residuals
+    (of_contributions,) = transposed(gradient)
+    before = jnp.pad(hidden[:-1], ((1, 0), (0, 0), (0, 0)))
+    return of_contributions, jnp.einsum("tbf,tbg->fg", before, of_contributions)
+
+
+_hidden_states.defvjp(_forward, _backward)

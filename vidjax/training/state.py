@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from flax.errors import LazyInitError
 
+from vidjax.layers.convolution import native_operations
+
 
 @flax.struct.dataclass
 class Weights:
@@ -94,7 +96,8 @@ def make_init(
 def _initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct], seed: int) -> Any:
     arguments: Any = inputs
     try:
-        return model.lazy_init(jax.random.key(seed), **arguments)  # without the operations of a forward pass
+        with native_operations():  # which are traced fastest; none of them is computed
+            return model.lazy_init(jax.random.key(seed), **arguments)
     except LazyInitError:  # a model whose variables depend on the values of its input
         zeros: Any = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
         return model.init(jax.random.key(seed), **zeros)
