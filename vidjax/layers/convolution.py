@@ -9,7 +9,7 @@ export for TPU, say, there is nothing but the native operation.
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +17,7 @@ import jax
 from jax import lax
 
 from vidjax.layers import cpu_convolution
+from vidjax.layers.bilinear import bilinear
 from vidjax.layers.cpu_plane import Geometry, channels_last
 
 _native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
@@ -87,46 +88,32 @@ def convolution(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gradient_of_input(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+    def native(kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        x = jax.ShapeDtypeStruct(shape, gradient.dtype)
+        return jax.linear_transpose(lambda x: _native(geometry, x, kernel), x)(gradient)[0]
+
+    cpu = functools.partial(cpu_convolution.gradient_of_input, geometry, shape)
+    return lax.platform_dependent(kernel, gradient, cpu=cpu, default=native)
+
+
+def _gradient_of_kernel(geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array) -> jax.Array:
+    def native(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        kernel = jax.ShapeDtypeStruct(shape, gradient.dtype)
+        return jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)[0]
+
+    cpu = functools.partial(cpu_convolution.gradient_of_kernel, geometry, shape)
+    return lax.platform_dependent(x, gradient, cpu=cpu, default=native)
+
+
+@bilinear(_gradient_of_input, _gradient_of_kernel)
 def _convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    cpu = functools.partial(cpu_convolution.forward, geometry=geometry)
-    native = functools.partial(_native, geometry=geometry)
+    cpu = functools.partial(cpu_convolution.forward, geometry)
+    native = functools.partial(_native, geometry)
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
-def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolution(geometry, x, kernel), (x, kernel)
-
-
-def _backward(
-    geometry: Geometry, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    # Each in a conditional of its own: of a first layer, the gradient of the input is not wanted and falls away.
-    x, kernel = residuals
-    of_input = lax.platform_dependent(
-        gradient,
-        kernel,
-        cpu=functools.partial(cpu_convolution.gradient_of_input, shape=x.shape, geometry=geometry),
-        default=lambda g, w: _transposed(lambda x: _native(x, w, geometry=geometry), x, g),
-    )
-    of_kernel = lax.platform_dependent(
-        x,
-        gradient,
-        cpu=functools.partial(cpu_convolution.gradient_of_kernel, shape=kernel.shape, geometry=geometry),
-        default=lambda x, g: _transposed(lambda w: _native(x, w, geometry=geometry), kernel, g),
-    )
-    return of_input, of_kernel
-
-
-_convolution.defvjp(_forward, _backward)
-
-
-def _transposed(linear: Callable[[jax.Array], jax.Array], like: jax.Array, gradient: jax.Array) -> jax.Array:
-    (transposed,) = jax.linear_transpose(linear, jax.ShapeDtypeStruct(like.shape, like.dtype))(gradient)
-    return transposed
-
-
-def _native(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         kernel,

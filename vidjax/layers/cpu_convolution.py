@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vidjax.layers.bilinear import bilinear
 from vidjax.layers.cpu_depthwise import depthwise
 from vidjax.layers.cpu_plane import (
     Geometry,
@@ -54,13 +55,13 @@ def covers(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
     )
 
 
-def forward(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array:
+def forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution.
 
     Args:
+      geometry: as `covers` takes it.
       x: float [N, *spatial, C], with one to three spatial axes.
       kernel: float [*extent, C / groups, features].
-      geometry: as `covers` takes it.
 
     Returns:
       float [N, *spatial', features], of the type of x; narrow types are added up in float32.
@@ -79,19 +80,17 @@ def forward(x: jax.Array, kernel: jax.Array, *, geometry: Geometry) -> jax.Array
     return y.reshape(y.shape[0], *y.shape[1 + missing :]).astype(x.dtype)
 
 
-def gradient_of_input(
-    gradient: jax.Array, kernel: jax.Array, *, shape: tuple[int, ...], geometry: Geometry
-) -> jax.Array:
+def gradient_of_input(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
     """The gradient of `forward` in its input, which has this shape."""
     # What is computed forward of the zeros is not used, and falls away.
-    _, transposed = jax.vjp(lambda x: forward(x, kernel, geometry=geometry), jnp.zeros(shape, gradient.dtype))
+    _, transposed = jax.vjp(lambda x: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)
     return result
 
 
-def gradient_of_kernel(x: jax.Array, gradient: jax.Array, *, shape: tuple[int, ...], geometry: Geometry) -> jax.Array:
+def gradient_of_kernel(geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array) -> jax.Array:
     """The gradient of `forward` in its kernel, which has this shape."""
-    _, transposed = jax.vjp(lambda kernel: forward(x, kernel, geometry=geometry), jnp.zeros(shape, gradient.dtype))
+    _, transposed = jax.vjp(lambda kernel: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)
     return result
 
@@ -159,12 +158,6 @@ def _of_space(geometry: Geometry) -> Geometry:
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _stacked(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution [N, T, H, W, C] by [kt, kh, kw, C, features] with few channels, as a single one in space."""
-    return _stacked_forward(geometry, x, kernel)
-
-
 def _stacked_forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     extent, *space, c, features = kernel.shape
     if c <= _HARDLY_ANY and extent * features <= _FEATURES_OF_TAPS:
@@ -185,21 +178,32 @@ def _stacked_taps(kernel: jax.Array) -> jax.Array:
     return jnp.moveaxis(kernel, 0, 2).reshape(*space, extent * c, features)
 
 
-def _stacked_backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    _, transposed = jax.vjp(lambda x: _stacked_forward(geometry, x, kernel), x)
+def _stacked_input_gradient(
+    geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
+) -> jax.Array:
+    zeros = jnp.zeros(shape, gradient.dtype)  # what is computed of them is not used, and falls away
+    _, transposed = jax.vjp(lambda x: _stacked_forward(geometry, x, kernel), zeros)
     (of_input,) = transposed(gradient)
-    extent, *space, c, features = kernel.shape
-    images, seen = math.prod(gradient.shape[:2]), x.size // math.prod(x.shape[:2]) * min(extent, x.shape[1])
-    if geometry.strides[0] == 1 and is_large(images, seen + gradient.size // images, x.dtype):
-        return of_input, kernel_gradient_by_images(geometry, x, gradient, kernel.shape)
+    return of_input
+
+
+def _stacked_kernel_gradient(
+    geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
+) -> jax.Array:
+    extent, *space, c, features = shape
+    count, seen = math.prod(gradient.shape[:2]), x.size // math.prod(x.shape[:2]) * min(extent, x.shape[1])
+    if geometry.strides[0] == 1 and is_large(count, seen + gradient.size // count, x.dtype):
+        return kernel_gradient_by_images(geometry, shape, x, gradient)
     frames = _stacked_frames(geometry, x, extent)
     images, gradients = (array.reshape(-1, *array.shape[2:]) for array in (frames, gradient))
-    of_taps = kernel_gradient(_of_space(geometry), images, gradients, _stacked_taps(kernel))
-    return of_input, jnp.moveaxis(of_taps.reshape(*space, extent, c, features), 2, 0)
+    of_taps = kernel_gradient(_of_space(geometry), (*space, extent * c, features), images, gradients)
+    return jnp.moveaxis(of_taps.reshape(*space, extent, c, features), 2, 0)
 
 
-_stacked.defvjp(lambda geometry, *both: (_stacked(geometry, *both), both), _stacked_backward)
+@bilinear(_stacked_input_gradient, _stacked_kernel_gradient)
+def _stacked(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution [N, T, H, W, C] by [kt, kh, kw, C, features] with few channels, as a single one in space."""
+    return _stacked_forward(geometry, x, kernel)
 
 
 def _padded_in_time(x: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vidjax.layers.bilinear import bilinear
 from vidjax.layers.cpu_plane import Geometry
 
 _ROWS = 14  # of a gradient at once: more compile longer and leave the processor's second-level cache
@@ -21,12 +22,6 @@ def depthwise(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Each channel by itself, [N, T, H, W, C] by [kt, kh, kw, 1, C * multiplier]; both of one type."""
     multiplier = kernel.shape[-1] // x.shape[-1]
     return _each(geometry, jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, kernel)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _each(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
-    return _sum_of_taps(padded, kernel, geometry.dilation, geometry.strides)
 
 
 def _sum_of_taps(padded: jax.Array, kernel: jax.Array, dilation: Sequence[int], strides: Sequence[int]) -> jax.Array:
@@ -40,22 +35,17 @@ def _sum_of_taps(padded: jax.Array, kernel: jax.Array, dilation: Sequence[int], 
     return functools.reduce(jnp.add, products)
 
 
-def _backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
+def _input_gradient(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
     around = [(0, 0, 0)]
     for axis, (before, _) in enumerate(geometry.padding):
         stride, span = geometry.strides[axis], geometry.dilation[axis] * (kernel.shape[axis] - 1)
         reach = (gradient.shape[1 + axis] - 1) * stride + 1
-        around.append((span - before, x.shape[1 + axis] + before - reach, stride - 1))
+        around.append((span - before, shape[1 + axis] + before - reach, stride - 1))
     apart = lax.pad(gradient, jnp.zeros((), gradient.dtype), (*around, (0, 0, 0)))
-    of_input = _sum_of_taps(apart, jnp.flip(kernel, (0, 1, 2)), geometry.dilation, (1, 1, 1))
-    return of_input, _kernel_gradient(geometry, x, gradient, kernel.shape)
+    return _sum_of_taps(apart, jnp.flip(kernel, (0, 1, 2)), geometry.dilation, (1, 1, 1))
 
 
-_each.defvjp(lambda geometry, *both: (_each(geometry, *both), both), _backward)
-
-
-def _kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _kernel_gradient(geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array) -> jax.Array:
     """For some rows of a frame at once, so that they stay in the cache, the sum over these rows; then over the rest."""
     n, frames, height, width, channels = gradient.shape
     # As even as they can be: what fills up the last block is computed for nothing.
@@ -75,13 +65,27 @@ def _kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, shap
         clip, frame, block = number // blocks // frames, number // blocks % frames, number % blocks
         start = (clip, frame * stride_in_time, block * rows * down, 0, 0)
         seen = lax.dynamic_slice(x, start, (1, seen_frames, seen_rows, *x.shape[3:]))[0]
+        outputs = [of_output[row] for row in range(rows)]
+
+        # The operations of `lax`, since there are hundreds, which jnp's take three times as long to trace.
+        @functools.cache
+        def window(tap_in_time: int, row: int, tap_across: int) -> jax.Array:
+            frame_seen, first = dilation_in_time * tap_in_time, dilation_across * tap_across
+            ends = (frame_seen + 1, row + 1, first + (width - 1) * across + 1, channels)
+            return lax.squeeze(lax.slice(seen, (frame_seen, row, first, 0), ends, (1, 1, across, 1)), (0, 1))
+
         sums = []
         for tap_in_time, tap_down, tap_across in itertools.product(*map(range, shape[:3])):
-            first = dilation_across * tap_across
-            columns = slice(first, first + (width - 1) * across + 1, across)
-            window = seen[dilation_in_time * tap_in_time, dilation_down * tap_down :, columns]
-            sums.append(functools.reduce(jnp.add, (window[row * down] * of_output[row] for row in range(rows))))
+            numbers = (dilation_down * tap_down + row * down for row in range(rows))
+            windows = (window(tap_in_time, number, tap_across) for number in numbers)
+            sums.append(functools.reduce(lax.add, map(lax.mul, windows, outputs)))
         return tuple(sums)
 
     items = (jnp.arange(n * frames * blocks), gradient.reshape(-1, rows, width, channels))
     return jnp.stack([of_tap.sum((0, 1)) for of_tap in lax.map(of_block, items)]).reshape(shape)
+
+
+@bilinear(_input_gradient, _kernel_gradient)
+def _each(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
+    return _sum_of_taps(padded, kernel, geometry.dilation, geometry.strides)

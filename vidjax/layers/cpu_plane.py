@@ -9,7 +9,6 @@
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -19,8 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from vidjax.layers.bilinear import bilinear
+
 # Bytes of an image and its gradient, and of all of them, from which kernel gradients are computed image after image:
-# below these XLA's own is as fast and compiles faster; above, what it gathers no longer stays in the processor's caches.
+# below these XLA's own is as fast and compiles faster; above, what it gathers does not stay in the processor's caches.
 _LARGE_IMAGE, _LARGE_BATCH = 1 << 16, 3 << 20
 _GATHERED = 1 << 22  # bytes that are gathered of one image at once
 _LANES = 16  # float32 numbers in the widest vector register
@@ -52,26 +53,6 @@ def channels_last(rank: int) -> lax.ConvDimensionNumbers:
     """Dimension numbers of [N, *spatial, C] and kernels [*spatial, C, features]."""
     data = (0, rank + 1, *range(1, rank + 1))
     return lax.ConvDimensionNumbers(data, (rank + 1, rank, *range(rank)), data)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def plane(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution [N, H, W, C] by [kh, kw, C, features] in one group; both of one type, float32 or wider."""
-    if kernel.shape[:2] == (1, 1):
-        return product(x, kernel[0, 0], geometry)
-    return _filled(geometry, x, kernel)
-
-
-def _forward(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> tuple:
-    return plane(geometry, x, kernel), (x, kernel)
-
-
-def _backward(geometry: Geometry, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    return _input_gradient(geometry, gradient, kernel, x), kernel_gradient(geometry, x, gradient, kernel)
-
-
-plane.defvjp(_forward, _backward)
 
 
 def _filled(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -123,7 +104,7 @@ def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y[:, : outputs[0], : outputs[1]]
 
 
-def _input_gradient(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
+def _input_gradient(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
     if kernel.shape[:2] == (1, 1):
         return product(gradient, kernel[0, 0].T, geometry)
     if geometry.strides == (1, 1):
@@ -131,10 +112,10 @@ def _input_gradient(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, 
         mirrored = tuple((span - before, span - after) for span, (before, after) in zip(spans, geometry.padding))
         kernel = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
         return _filled(dataclasses.replace(geometry, padding=mirrored), gradient, kernel)
-    return _interleaved(geometry, gradient, kernel, x.shape)
+    return _interleaved(geometry, shape, kernel, gradient)
 
 
-def _interleaved(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _interleaved(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
     """The gradient in the input [N, H, W, C] of a strided convolution.
 
     Of each stride's phases (the rows, or columns, 0, s, 2s..., those 1, s + 1, 2s + 1... and so on) the shares of all
@@ -165,13 +146,14 @@ def _interleaved(geometry: Geometry, gradient: jax.Array, kernel: jax.Array, sha
     return whole[:, top : top + height, left : left + width]
 
 
-def kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The gradient of `plane` in its kernel."""
-    if kernel.shape[:2] == (1, 1):
-        channels, features = kernel.shape[2:]
+def kernel_gradient(geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient of `plane` in its kernel, which has this shape."""
+    if shape[:2] == (1, 1):
+        channels, features = shape[2:]
         return product(x.reshape(-1, channels).T, gradient.reshape(-1, features), geometry)[None, None]
     images = x.shape[0]
     if not is_large(images, (x.size + gradient.size) // images, x.dtype):
+        kernel = jax.ShapeDtypeStruct(shape, x.dtype)
         (result,) = jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)
         return result
     in_time = dataclasses.replace(
@@ -180,7 +162,7 @@ def kernel_gradient(geometry: Geometry, x: jax.Array, gradient: jax.Array, kerne
         padding=((0, 0), *geometry.padding),
         dilation=(1, *geometry.dilation),
     )
-    return kernel_gradient_by_images(in_time, x[:, None], gradient[:, None], (1, *kernel.shape))[0]
+    return kernel_gradient_by_images(in_time, (1, *shape), x[:, None], gradient[:, None])[0]
 
 
 def is_large(images: int, size: int, dtype: jnp.dtype) -> bool:
@@ -190,15 +172,15 @@ def is_large(images: int, size: int, dtype: jnp.dtype) -> bool:
 
 
 def kernel_gradient_by_images(
-    geometry: Geometry, x: jax.Array, gradient: jax.Array, shape: tuple[int, ...]
+    geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
 ) -> jax.Array:
     """The gradient in the kernel of a convolution in time and space, which goes through time in steps of one.
 
     Args:
       geometry: with stride 1 in time.
+      shape: of the kernel, (kt, kh, kw, C, features).
       x: [N, T, H, W, C].
       gradient: [N, T', H', W', features].
-      shape: of the kernel, (kt, kh, kw, C, features).
 
     Returns:
       Of that shape.
@@ -259,6 +241,14 @@ def kernel_gradient_by_images(
     apart = total.reshape(extent, together, features, rows, wide, channels)
     kernel = sum(apart[:, number, :, :, across * number :][:, :, :, :columns] for number in range(together))
     return jnp.moveaxis(jnp.asarray(kernel), 1, -1)
+
+
+@bilinear(_input_gradient, kernel_gradient)
+def plane(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution [N, H, W, C] by [kh, kw, C, features] in one group; both of one type, float32 or wider."""
+    if kernel.shape[:2] == (1, 1):
+        return product(x, kernel[0, 0], geometry)
+    return _filled(geometry, x, kernel)
 
 
 def product(left: jax.Array, right: jax.Array, geometry: Geometry) -> jax.Array:
