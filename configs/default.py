@@ -48,6 +48,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
         "ucf101_small": _ucf101_small,
         "folder": _folder,
         "kinetics": _kinetics,
+        "mnist": _mnist,
     }[preset or "motion"](config)
     return config
 
@@ -82,7 +83,16 @@ def _model() -> ConfigDict:
     model.lateral_kernel = placeholder(int)  # slowfast: frames that this convolution spans
     model.alpha = placeholder(int)  # slowfast: frames of the fast pathway for each of the slow one
     model.beta_inverse = placeholder(int)  # slowfast: channels of the slow pathway for each of the fast one
-    model.width = placeholder(int)  # slowfast and its kin: channels of the (slow) stem
+    model.width = placeholder(int)  # slowfast and its kin: channels of the (slow) stem; capsnet: of the convolution
+    model.channels = placeholder(int)  # capsnet and its baseline: 1 for grey pictures, 3 for colour
+    model.decoder = placeholder(bool)  # capsnet: whether each class capsule also draws a picture
+    model.types = placeholder(int)  # capsnet, capsule_video: capsules at each position
+    model.primary_dimension = placeholder(int)  # capsnet: of the poses of the primary capsules
+    model.iterations = placeholder(int)  # capsnet, capsule_video: of the routing
+    model.inverse_temperature = placeholder(float)  # capsule_video: of EM routing, in its last iteration
+    model.pool = placeholder(bool)  # capsule_video: average the capsules of a type in a window before they vote
+    model.vote_megabytes = placeholder(float)  # capsule_video: so many votes at once, and anew for gradients; None: all
+    model.remat = placeholder(bool)  # capsnet: compute the routing anew for its gradient
     return model
 
 
@@ -150,8 +160,14 @@ def _preprocessing() -> ConfigDict:
 
 def _loss() -> ConfigDict:
     loss = ConfigDict()
-    loss.name = "cross_entropy"  # cross_entropy
-    loss.label_smoothing = 0.0  # share of the target that is spread over all classes
+    loss.name = "cross_entropy"  # cross_entropy | margin (capsule lengths) | spread (capsule activations)
+    loss.label_smoothing = placeholder(float)  # cross_entropy: share of the target that is spread over all classes
+    loss.reconstruction = placeholder(float)  # margin: weight of the squared error of the label's reconstruction
+    loss.margin_start = placeholder(float)  # spread: by how much the label's activation is to exceed others, at first
+    loss.margin_end = placeholder(float)  # spread: in the end
+    loss.margin_steps = placeholder(int)  # spread: in how many steps it grows
+    loss.margin_epochs = placeholder(float)  # spread: the same in epochs
+    loss.margin_fraction = placeholder(float)  # spread: the same as a fraction of the run
     return loss
 
 
@@ -238,7 +254,7 @@ def _evaluate() -> ConfigDict:
     evaluate.crops = "centre"  # centre | three (along the long side) | ten (corners and centre, each also mirrored)
     evaluate.crop = placeholder(int)  # pixels: side of a view; None: preprocessing.crop
     evaluate.flip = False  # each view mirrored, too
-    evaluate.average = "probabilities"  # what is averaged over positions and views: probabilities | logits
+    evaluate.average = "probabilities"  # over positions and views: probabilities | logits | lengths (capsules)
     evaluate.batch_size = 32  # views per step, over all devices and processes
     evaluate.validation_clips = 1  # clips per video in validation
     evaluate.weights = placeholder(str)  # last | ema | best (by validation); None: ema if train.ema, else last
@@ -352,6 +368,25 @@ def _kinetics(config: ConfigDict) -> None:
     config.evaluate.crops = "three"
     config.evaluate.crop = 256
     config.checkpoint.every = 2000
+
+
+def _mnist(config: ConfigDict) -> None:
+    """28 x 28 pixels in 0..1, shifts of up to 2 of them, Adam, 128 a step: for networks on digits, not for videos."""
+    config.data.name = "mnist"
+    config.data.frames = 1
+    config.data.short_side = 28
+    config.data.crop = 28
+    config.preprocessing.crop = None
+    config.preprocessing.mean = 0.0
+    config.preprocessing.std = 255.0
+    config.preprocessing.shift = 2 / 28
+    config.optimizer.name = "adam"
+    config.schedule.warmup_fraction = 0.02
+    config.train.batch_size = 128
+    config.train.epochs = 30.0
+    config.train.validate_every = 250
+    config.evaluate.clips = 1
+    config.evaluate.batch_size = 100
 
 
 def video_network_on_motion(config: ConfigDict) -> None:

@@ -31,7 +31,7 @@ from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
 from vidjax.preprocessing.warp import Warp
 from vidjax.reporting import terminal
 from vidjax.training import batch_statistics, losses, monitor, parallel, recipe, schedules
-from vidjax.training.durations import to_steps
+from vidjax.training.durations import UNITS, to_steps
 from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
 
@@ -258,7 +258,7 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
         form=form,
         model=_model(config, len(source.classes), form),
         preprocessing=_preprocessing(config, source),
-        loss=_loss(config),
+        loss=_loss(config, total_steps, steps_per_epoch),
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,
@@ -318,9 +318,15 @@ def _erasing(section: ConfigDict) -> Erasing:
     return erasing
 
 
-def _loss(config: ConfigDict) -> LossFunction:
-    function = options.resolve("loss", losses.LOSSES, config.loss.name)
-    given = {key: value for key, value in config.loss.items() if key != "name" and value is not None}
+def _loss(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
+    section = config.loss.to_dict()
+    function = options.resolve("loss", losses.LOSSES, section.pop("name"))
+    durations = {f"margin_{unit}": section.pop(f"margin_{unit}", None) for unit in UNITS}
+    given = {key: value for key, value in section.items() if value is not None}
+    if any(value is not None for value in durations.values()):
+        given["margin_steps"] = to_steps(
+            durations, "margin", path="loss", steps_per_epoch=steps_per_epoch, total_steps=total_steps
+        )
     options.check("loss", config.loss.name, function, given)
     return functools.partial(function, **given)
 

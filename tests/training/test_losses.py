@@ -1,9 +1,13 @@
+import functools
+
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from vidjax.errors import ConfigError
 from vidjax.models.output import Output
 from vidjax.preprocessing.mixing import MixedLabels
-from vidjax.training.losses import cross_entropy, per_example
+from vidjax.training.losses import at_step, cross_entropy, margin, per_example, spread
 
 
 def test_each_position_is_held_to_the_label():
@@ -28,3 +32,31 @@ def test_mixed_labels_weigh_each_loss_by_its_share():
     got = per_example(cross_entropy, Output(jnp.log(p)[:, None]), labels)
     targets = np.array([[0.8, 0.2, 0.0], [0.7, 0.0, 0.3]])
     np.testing.assert_allclose(got, -(targets * np.log(p)).sum(axis=1), rtol=1e-6)
+
+
+def test_margin_loss_is_equation_4_of_the_capsules():
+    lengths = np.array([[0.95, 0.3, 0.05], [0.2, 0.7, 0.4]])
+    wanted = [0.5 * 0.2**2, 0.7**2 + 0.5 * (0.6**2 + 0.3**2)]  # labels 0 and 0
+    got = margin(Output(jnp.asarray(lengths)[:, None]), jnp.array([0, 0]))
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+def test_margin_loss_counts_the_label_s_picture_alone():
+    drawn = jnp.stack([jnp.zeros((2, 1, 4)), jnp.full((2, 1, 4), 0.5)], axis=2)  # of class 0 and of class 1
+    output = Output(jnp.ones((2, 1, 2)), {"reconstruction": drawn, "target": jnp.full((2, 1, 4), 0.25)})
+    drawn_loss = margin(output, jnp.array([0, 1]), reconstruction=2.0) - margin(output, jnp.array([0, 1]))
+    np.testing.assert_allclose(drawn_loss, [2 * 4 * 0.25**2] * 2, rtol=1e-6)
+    with pytest.raises(ConfigError, match="loss.reconstruction=2: this model reconstructs nothing"):
+        margin(Output(jnp.ones((2, 1, 2))), jnp.array([0, 1]), reconstruction=2.0)
+
+
+@pytest.mark.parametrize("step, m", [(0, 0.2), (5, 0.55), (10, 0.9), (99, 0.9)])
+def test_spread_loss_grows_its_margin(step, m):
+    activations = np.array([0.6, 0.5, 0.1])
+    growing = functools.partial(spread, margin_start=0.2, margin_end=0.9, margin_steps=10)
+    got = at_step(growing, jnp.asarray(step))(Output(jnp.asarray(activations)[None, None]), jnp.array([0]))
+    np.testing.assert_allclose(got, [max(0, m - 0.1) ** 2 + max(0, m - 0.5) ** 2], rtol=1e-5)
+
+
+def test_a_loss_that_does_not_change_takes_no_step():
+    assert at_step(cross_entropy, jnp.asarray(3)) is cross_entropy

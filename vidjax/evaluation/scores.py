@@ -22,10 +22,16 @@ def mean_logits(logits: jax.Array) -> jax.Array:
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)).mean(axis=1)
 
 
+def mean_lengths(lengths: jax.Array) -> jax.Array:
+    """Mean over N of capsule lengths or activations [B, N, K], which are not negative, to [B, K]."""
+    return lengths.astype(jnp.promote_types(lengths.dtype, jnp.float32)).mean(axis=1)
+
+
 # Over the N positions, on the device, by the name that `config.evaluate.average` takes.
 AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "probabilities": mean_probabilities,
     "logits": mean_logits,
+    "lengths": mean_lengths,
 }
 
 
@@ -33,13 +39,13 @@ def average_views(scores: np.ndarray, average: str) -> np.ndarray:
     """Averages the scores of a video's views into probabilities.
 
     Args:
-      scores: float [V, K], as the rule `average` has them: probabilities or logits.
+      scores: float [V, K], as the rule `average` has them: probabilities, logits or lengths.
       average: a key of `AVERAGES`.
 
     Returns:
-      float64 [K], summing to 1.
+      float64 [K], summing to 1 (lengths are divided by their sum, so that their order stays).
     """
     mean = scores.astype(np.float64).mean(axis=0)
     if average == "logits":
         mean = np.exp(mean - mean.max())
-    return mean / mean.sum()
+    return mean / max(mean.sum(), np.finfo(np.float64).tiny)

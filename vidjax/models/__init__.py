@@ -10,7 +10,7 @@ from typing import Any
 import flax.linen as nn
 
 from vidjax import options as _options
-from vidjax.models import c3d, i3d, karpathy, resnet3d, slowfast
+from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
 from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
 
@@ -21,6 +21,8 @@ MODELS: dict[str, Any] = {
     **resnet3d.VARIANTS,
     "i3d": i3d.I3D,
     **slowfast.VARIANTS,
+    **capsnet.VARIANTS,
+    "capsule_video": capsule_video.CapsuleVideo,
 }
 
 

@@ -1,11 +1,15 @@
 """Losses: functions of a model's `Output` and the labels, one number per example."""
 
+import functools
+import inspect
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from vidjax.errors import ConfigError
 from vidjax.models.output import Output
 from vidjax.preprocessing.mixing import MixedLabels
 from vidjax.preprocessing.pipeline import Labels
@@ -27,6 +31,84 @@ def cross_entropy(output: Output, label: jax.Array, *, label_smoothing: float = 
     classes = logits.shape[-1]
     target = optax.smooth_labels(jax.nn.one_hot(label, classes, dtype=logits.dtype), label_smoothing)
     return optax.softmax_cross_entropy(logits, target[:, None, :]).mean(axis=1)
+
+
+def margin(
+    output: Output,
+    label: jax.Array,
+    *,
+    present: float = 0.9,
+    absent: float = 0.1,
+    down_weight: float = 0.5,
+    reconstruction: float = 0.0,
+) -> jax.Array:
+    """The margin loss of capsule lengths, with the squared error of a reconstruction (Sabour et al. 2017, 3 and 4.1).
+
+    max(0, present - |v|)^2 for the label, down_weight * max(0, |v| - absent)^2 for every other class, added up over
+    classes and averaged over the N positions.
+
+    Args:
+      output: lengths float [B, N, K] as logits; for a reconstruction in `aux` "reconstruction" float [B, N, K, P], the
+        picture that each class would draw, and "target" float [B, N, P].
+      label: int [B].
+      present, absent: m+ and m-.
+      down_weight: lambda.
+      reconstruction: weight of the squared error, added up over the P numbers of the label's picture; the paper's is
+        0.0005.
+
+    Returns:
+      float [B].
+
+    Raises:
+      ConfigError: for a reconstruction by a model that makes none.
+    """
+    lengths = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
+    is_label = jax.nn.one_hot(label, lengths.shape[-1], dtype=lengths.dtype)[:, None]
+    too_short, too_long = nn.relu(present - lengths), nn.relu(lengths - absent)
+    losses = is_label * jnp.square(too_short) + down_weight * (1 - is_label) * jnp.square(too_long)
+    result = losses.sum(-1).mean(axis=1)
+    if reconstruction:
+        if "reconstruction" not in output.aux:
+            raise ConfigError(f"loss.reconstruction={reconstruction:g}: this model reconstructs nothing; capsnet does")
+        drawn = jnp.take_along_axis(output.aux["reconstruction"], label[:, None, None, None], axis=2)[:, :, 0]
+        errors = jnp.square(drawn.astype(lengths.dtype) - output.aux["target"].astype(lengths.dtype))
+        result += reconstruction * errors.sum(-1).mean(axis=1)
+    return result
+
+
+def spread(
+    output: Output,
+    label: jax.Array,
+    *,
+    step: jax.Array,
+    margin_start: float = 0.2,
+    margin_end: float = 0.9,
+    margin_steps: int = 1,
+) -> jax.Array:
+    """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
+
+    Hinton et al. 2018, equation 3. Averaged over the N positions.
+
+    Args:
+      output: activations float [B, N, K] as logits.
+      label: int [B].
+      step: training steps before this one.
+      margin_start, margin_end: m, which grows linearly.
+      margin_steps: until it has grown.
+
+    Returns:
+      float [B].
+    """
+    activations = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
+    m = margin_start + (margin_end - margin_start) * jnp.clip(step / max(1, margin_steps), 0, 1)
+    is_label = jax.nn.one_hot(label, activations.shape[-1], dtype=activations.dtype)[:, None]
+    of_label = (activations * is_label).sum(-1, keepdims=True)
+    return ((1 - is_label) * jnp.square(nn.relu(m - (of_label - activations)))).sum(-1).mean(axis=1)
+
+
+def at_step(loss: Callable[..., jax.Array], step: jax.Array) -> Callable[[Output, jax.Array], jax.Array]:
+    """The loss as it is after so many steps, for one that changes with them; any other as it is."""
+    return functools.partial(loss, step=step) if "step" in inspect.signature(loss).parameters else loss
 
 
 def per_example(loss: Callable[[Output, jax.Array], jax.Array], output: Output, label: Labels) -> jax.Array:
@@ -52,4 +134,4 @@ def dominant_label(label: Labels) -> jax.Array:
     return label.dominant if isinstance(label, MixedLabels) else label
 
 
-LOSSES = {"cross_entropy": cross_entropy}
+LOSSES: dict[str, Callable[..., jax.Array]] = {"cross_entropy": cross_entropy, "margin": margin, "spread": spread}

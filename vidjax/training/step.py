@@ -1,5 +1,6 @@
 """The pure steps: `train_step(state, batch) -> (state, metrics)` and `eval_step(state, batch) -> predictions`."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from vidjax.evaluation.scores import probabilities
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import groups
-from vidjax.training.losses import dominant_label, per_example
+from vidjax.training.losses import at_step, dominant_label, per_example
 from vidjax.training.state import TrainState, Weights, averaged
 
 Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count), divided once, at the end
@@ -56,7 +57,7 @@ def make_train_step(
     Args:
       model: created with the same `axis_name`.
       optimizer: created with the same `freeze`.
-      loss: per-example loss.
+      loss: per-example loss; one that takes `step` is given the training steps before this one.
       preprocessing: what happens to a batch on the device.
       seed: keys augmentation and dropout, each folded with the global example number.
       axis_name: the device axis, where each device holds a part of the batch under `pmap`.
@@ -67,13 +68,13 @@ def make_train_step(
     """
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
 
-    def gradients_of(params: Any, model_state: Any, batch: Batch) -> tuple[Any, Any, Metrics]:
+    def gradients_of(step: jax.Array, params: Any, model_state: Any, batch: Batch) -> tuple[Any, Any, Metrics]:
         inputs, label = preprocessing.training(batch, augmentation_key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
             output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
-            losses = per_example(loss, output, label)
+            losses = per_example(at_step(loss, step), output, label)
             return losses.mean(), (output, changed, losses)
 
         gradients, (output, changed, losses) = jax.grad(objective, has_aux=True)(params)
@@ -82,7 +83,9 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         unit = 2 if preprocessing.mixing.active else 1  # mixing needs its pairs
-        gradients, model_state, metrics = _accumulated(gradients_of, state, batch, accumulate, unit)
+        gradients, model_state, metrics = _accumulated(
+            functools.partial(gradients_of, state.step), state, batch, accumulate, unit
+        )
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -156,7 +159,9 @@ def make_eval_step(
     def eval_step(state: TrainState, batch: Batch) -> Predictions:
         inputs = preprocessing.evaluation(batch)
         output = _apply(model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
-        predictions = Predictions(average(output.logits), loss(output, batch.label), batch.index, batch.mask)
+        predictions = Predictions(
+            average(output.logits), at_step(loss, state.step)(output, batch.label), batch.index, batch.mask
+        )
         if axis_name is not None:
             predictions = jax.lax.all_gather(predictions, axis_name, tiled=True)
         return predictions

@@ -1,0 +1,29 @@
+r"""CapsNet (Sabour et al. 2017) on handwritten digits: capsules with routing by agreement.
+
+python launch.py --config=configs/capsnet.py --config.model.width=64 --config.model.types=8
+    Without MNIST's files, scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them, enlarged to 28 x 28.
+
+python launch.py --config=configs/capsnet.py --config.data.root=mnist
+    The paper's network on the idx files in that folder, plain or gzipped; where t10k's alone are there, its 10,000
+    digits are cut into 8,000, 1,000 and 1,000.
+
+Margin loss with the reconstruction, shifts of up to 2 pixels (drawn from all in between, where the paper's are whole),
+Adam. The paper trains on all 60,000 digits until the error is 0.25% (3 iterations, reconstruction).
+
+Argument: variant=capsnet|capsnet_baseline (the paper's convolutional network, with cross-entropy).
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, ("mnist",), variant="capsnet")
+    config = default.get_config("mnist")
+    config.name = chosen.variant
+    config.model.name = chosen.variant
+    if chosen.variant == "capsnet":
+        config.loss.name = "margin"
+        config.loss.reconstruction = 5e-4
+        config.evaluate.average = "lengths"
+    return config

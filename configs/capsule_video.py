@@ -1,0 +1,33 @@
+r"""Capsules on clips, by EM routing (after VideoCapsuleNet, Duarte et al. 2018), for classification.
+
+python launch.py --config=configs/capsule_video.py
+    The embedded data set `motion`, 16 frames at stride 1.
+
+python launch.py --config=configs/capsule_video.py:ucf101_small --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    64 -> 56 pixels.
+
+Spread loss, whose margin grows from 0.2 to 0.9 in the first half of the run; AdamW.
+"""
+
+from configs import default
+from vidjax.configuration import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(argument, default.PRESETS)
+    config = default.get_config(chosen.preset)
+    config.name = default.name_of("capsule_video", chosen)
+    config.model.name = "capsule_video"
+    config.data.frames = 16
+    if chosen.preset in ("motion", "motion_hard"):
+        default.video_network_on_motion(config)
+    else:
+        default.small_video_network(config)
+    config.model.dropout = None
+    config.loss.name = "spread"
+    config.loss.margin_start = 0.2
+    config.loss.margin_end = 0.9
+    config.loss.margin_fraction = 0.5
+    config.evaluate.average = "lengths"
+    return config

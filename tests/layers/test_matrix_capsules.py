@@ -1,0 +1,184 @@
+"""Matrix capsules compute the papers' equations, written out here in NumPy."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidjax.layers.matrix_capsules import Capsules, ClassCaps, ConvCaps, PrimaryMatrixCaps, em_route
+
+INPUTS, J, H = 6, 3, 16
+TINY = 1e-6
+
+
+def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final):
+    """Procedure 1 of Hinton et al. 2018, for one group of capsules."""
+    share = np.full(votes.shape[:2], 1 / votes.shape[1])
+    for t in range(1, iterations + 1):
+        mean, variance, active = [], [], []
+        for j in range(votes.shape[1]):
+            r = share[:, j] * activations
+            total = r.sum() + TINY
+            mean.append((r[:, None] * votes[:, j]).sum(0) / total)
+            variance.append((r[:, None] * (votes[:, j] - mean[j]) ** 2).sum(0) / total + TINY)
+            cost = ((beta_use[j] + np.log(np.sqrt(variance[j]))) * total).sum()
+            active.append(1 / (1 + np.exp(-final * (1 - 0.95**t) * (beta_active[j] - cost))))
+        density = np.array(
+            [
+                [
+                    np.prod(
+                        np.exp(-((votes[i, j] - mean[j]) ** 2) / (2 * variance[j])) / np.sqrt(2 * np.pi * variance[j])
+                    )
+                    for j in range(votes.shape[1])
+                ]
+                for i in range(len(votes))
+            ]
+        )
+        share = active * density / (active * density).sum(1, keepdims=True)
+    return np.array(mean), np.array(active)
+
+
+def example(seed=0):
+    rng = np.random.default_rng(seed)
+    # Votes near each other, as those of capsules that agree: their densities can be computed without logarithms.
+    votes = rng.normal(size=(1, J, H)) + 0.5 * rng.normal(size=(INPUTS, J, H))
+    return votes, rng.uniform(size=INPUTS), rng.normal(size=J), rng.normal(size=J)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_em_routing_is_that_of_the_paper(iterations):
+    with jax.enable_x64(True):
+        got = jax.jit(em_route, static_argnums=(4, 5))(*example(), iterations, 0.5)
+    for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5)):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-9)
+
+
+def test_gradients_of_em_routing():
+    arrays = example(1)
+    rng = np.random.default_rng(2)
+    weights = rng.normal(size=(J, H)), rng.normal(size=J)
+
+    def weighted(route, *arrays):
+        return sum((w * result).sum() for w, result in zip(weights, route(*arrays, 2, 0.5)))
+
+    with jax.enable_x64(True):
+        got = jax.grad(lambda *arrays: weighted(em_route, *arrays), argnums=(0, 1, 2, 3))(*arrays)
+    for number, gradient in enumerate(got):
+        for place in itertools.islice(np.ndindex(*arrays[number].shape), 0, None, 17):
+            sides = []
+            for step in (1e-6, -1e-6):
+                moved = [array.copy() for array in arrays]
+                moved[number][place] += step
+                sides.append(weighted(em_in_numpy, *moved))
+            np.testing.assert_allclose(gradient[place], (sides[0] - sides[1]) / 2e-6, rtol=1e-4, atol=1e-8)
+
+
+def test_em_routing_is_finite_for_zeros_and_in_bfloat16():
+    zeros = jnp.zeros((INPUTS, J, H)), jnp.zeros(INPUTS), jnp.zeros(J), jnp.zeros(J)
+    narrow = tuple(jnp.asarray(array, jnp.bfloat16) for array in example())
+    for arrays in (zeros, narrow):
+        gradients = jax.grad(lambda *arrays: sum(x.astype(jnp.float32).sum() for x in em_route(*arrays)), (0, 1))(
+            *arrays
+        )
+        for array in (*em_route(*arrays), *gradients):
+            assert np.isfinite(np.asarray(array, np.float32)).all()
+            assert array.dtype == arrays[0].dtype
+
+
+def random_capsules(shape, types, seed=0):
+    rng = np.random.default_rng(seed)
+    return Capsules(
+        rng.normal(size=(*shape, types, 4, 4)),
+        rng.uniform(0.2, 0.8, size=(*shape, types)),
+    )
+
+
+def routed_in_numpy(votes, activations, params):
+    arrays = (
+        votes.reshape(-1, votes.shape[-3], 16),
+        activations.reshape(-1),
+        params["beta_use"],
+        params["beta_active"],
+    )
+    mean, active = em_in_numpy(*(np.asarray(array, np.float64) for array in arrays), 3, 0.01)
+    return mean.reshape(-1, 4, 4), active
+
+
+@pytest.fixture
+def double():
+    with jax.enable_x64(True):
+        yield {"param_dtype": jnp.float64}
+
+
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("shape, window, strides", [((2, 5, 6), (3, 3), (1, 2)), ((1, 3, 5, 5), (2, 3, 3), (1, 2, 2))])
+def test_convolutional_capsules_route_within_windows(shape, window, strides, pool, double):
+    capsules = random_capsules(shape, 2)
+    layer = ConvCaps(3, window, strides, pool=pool, **double)
+    variables = layer.init(jax.random.key(0), capsules)
+    got = layer.apply(variables, capsules)
+    params = variables["params"]["routing"]
+    kernel = np.asarray(params["kernel"], np.float64)
+    places = [range(0, size - extent + 1, step) for size, extent, step in zip(shape[1:], window, strides)]
+    assert got.poses.shape == (shape[0], *map(len, places), 3, 4, 4)
+    for n, *starts in itertools.product(range(shape[0]), *places):
+        inside = (n, *(slice(start, start + extent) for start, extent in zip(starts, window)))
+        poses = np.asarray(capsules.poses[inside], np.float64).reshape(-1, 2, 4, 4)
+        activations = np.asarray(capsules.activations[inside], np.float64).reshape(-1, 2)
+        if pool:
+            poses, activations = poses.mean(0), activations.mean(0)
+        votes = np.einsum("ixy,ijyz->ijxz", poses.reshape(-1, 4, 4), kernel)
+        mean, active = routed_in_numpy(votes, activations, params)
+        here = (n, *(start // step for start, step in zip(starts, strides)))
+        np.testing.assert_allclose(got.poses[here], mean, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(got.activations[here], active, rtol=1e-7)
+
+
+def test_class_capsules_add_coordinates_to_the_last_column(double):
+    capsules = random_capsules((2, 1, 2, 3), 2)
+    layer = ClassCaps(3, **double)
+    variables = layer.init(jax.random.key(0), capsules)
+    got = layer.apply(variables, capsules)
+    params = variables["params"]["routing"]
+    votes = np.einsum("nthwixy,ijyz->nthwijxz", capsules.poses, params["kernel"]).astype(np.float64)
+    votes[:, :, 0, :, :, :, 1, 3] -= 1  # rows -1 and 1
+    votes[:, :, 1, :, :, :, 1, 3] += 1
+    votes[:, :, :, 0, :, :, 2, 3] -= 1  # columns -1, 0 and 1
+    votes[:, :, :, 2, :, :, 2, 3] += 1
+    for n in range(2):
+        mean, active = routed_in_numpy(votes[n], np.asarray(capsules.activations[n]), params)
+        np.testing.assert_allclose(got.poses[n], mean, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(got.activations[n], active, rtol=1e-7)
+
+
+def test_bounded_votes_give_the_same_values_and_gradients(double):
+    capsules = random_capsules((2, 4, 5, 5), 2)
+    whole, bounded = (ConvCaps(8, (2, 3, 3), vote_megabytes=megabytes, **double) for megabytes in (None, 0.001))
+    variables = whole.init(jax.random.key(0), capsules)
+
+    def outcome(layer):
+        return jax.value_and_grad(lambda v, c: sum(x.sum() for x in layer.apply(v, c)), (0, 1))(variables, capsules)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7), outcome(bounded), outcome(whole))
+
+    def largest(layer):
+        def sizes(jaxpr):
+            for eqn in jaxpr.eqns:
+                yield from (v.aval.size for v in eqn.outvars)
+                for inner in jax.core.jaxprs_in_params(eqn.params):
+                    yield from sizes(inner)
+
+        return max(sizes(jax.make_jaxpr(lambda v: layer.apply(v, capsules).poses)(variables).jaxpr))
+
+    assert largest(bounded) < largest(whole)
+
+
+def test_primary_capsules():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 6, 3))
+    layer = PrimaryMatrixCaps(5, (3, 3, 3))
+    capsules = layer.apply(layer.init(jax.random.key(1), x), x)
+    assert capsules.poses.shape == (2, 2, 4, 4, 5, 4, 4)
+    assert capsules.activations.shape == (2, 2, 4, 4, 5)
+    assert ((capsules.activations > 0) & (capsules.activations < 1)).all()

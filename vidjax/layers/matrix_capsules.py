@@ -1,0 +1,286 @@
+"""Capsules with a 4 x 4 matrix as pose and an activation of its own, routed by expectation-maximisation.
+
+Hinton, Sabour and Frosst 2018, "Matrix capsules with EM routing" (ICLR); capsule pooling and three dimensions: Duarte,
+Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS).
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidjax.layers.convolution import Conv
+
+_SIDE = 4  # of a pose
+_SIZE = _SIDE * _SIDE
+_TINY = 1e-6  # added to variances and to shares that may be zero
+_MEGABYTE = 1 << 20
+
+
+class Capsules(NamedTuple):
+    """Capsules at each position.
+
+    Attributes:
+      poses: float [B, *spatial, types, 4, 4].
+      activations: in 0..1, float [B, *spatial, types].
+    """
+
+    poses: jax.Array
+    activations: jax.Array
+
+
+def em_route(
+    votes: jax.Array,
+    activations: jax.Array,
+    beta_use: jax.Array,
+    beta_active: jax.Array,
+    iterations: int = 3,
+    inverse_temperature: float = 0.01,
+) -> tuple[jax.Array, jax.Array]:
+    """EM routing (procedure 1) from I capsules to J, in at least float32.
+
+    The outputs are Gaussians that share out the votes. The inverse temperature of iteration t = 1, 2, ... is that of
+    the last one times 1 - 0.95^t, as in the authors' code. Gradients pass through all iterations.
+
+    Args:
+      votes: float [..., I, J, H].
+      activations: of the inputs, float [..., I].
+      beta_use: cost of an output's use for each input and dimension of the pose, [J].
+      beta_active: what it gains by being active, [J].
+      iterations: at least 1.
+      inverse_temperature: final lambda.
+
+    Returns:
+      The outputs' means [..., J, H] and activations [..., J], of the type of `votes`.
+    """
+    kind = votes.dtype
+    wide = jnp.promote_types(kind, jnp.float32)
+    votes, activations = votes.astype(wide), activations.astype(wide)
+    share = jnp.full(votes.shape[:-1], 1 / votes.shape[-2], wide)
+    for iteration in range(1, iterations + 1):
+        used = share * activations[..., None]  # [..., I, J]
+        total = used.sum(-2) + _TINY
+        mean = jnp.einsum("...ij,...ijh->...jh", used, votes) / total[..., None]
+        squared = jnp.square(votes - mean[..., None, :, :])
+        variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None] + _TINY
+        entropy = 0.5 * jnp.log(variance).sum(-1)
+        cost = (votes.shape[-1] * beta_use + entropy) * total
+        temperature = inverse_temperature * (1 - 0.95**iteration)
+        score = temperature * (beta_active - cost)
+        if iteration < iterations:
+            distance = 0.5 * jnp.einsum("...ijh,...jh->...ij", squared, 1 / variance)
+            likelihood = jax.nn.log_sigmoid(score) - entropy
+            share = jax.nn.softmax(likelihood[..., None, :] - distance, axis=-1)
+    return mean.astype(kind), jax.nn.sigmoid(score).astype(kind)
+
+
+class PrimaryMatrixCaps(nn.Module):
+    """Capsules from features: one convolution gives the poses, linear, and the activations, by a sigmoid.
+
+    Attributes:
+      types: capsules at each position.
+      kernel_size: of the convolution; its length says how many spatial axes there are.
+      strides, padding: of the convolution.
+      dtype, param_dtype: of the computation and of the parameters.
+    """
+
+    types: int
+    kernel_size: Sequence[int]
+    strides: int | Sequence[int] = 1
+    padding: Any = "VALID"
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Capsules:
+        """Maps float [B, *spatial, C] to capsules at [B, *spatial']."""
+        x = Conv(
+            self.types * (_SIZE + 1),
+            tuple(self.kernel_size),
+            strides=self.strides,
+            padding=self.padding,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="conv",
+        )(x)
+        poses, activations = jnp.split(x, [self.types * _SIZE], -1)
+        return Capsules(poses.reshape(*x.shape[:-1], self.types, _SIDE, _SIDE), nn.sigmoid(activations))
+
+
+class _Routed(nn.Module):
+    """Votes by a matrix for each pair of capsules, and their routing; for ever so many groups of I capsules."""
+
+    types: int
+    iterations: int
+    inverse_temperature: float
+    vote_megabytes: float | None
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, poses: jax.Array, activations: jax.Array, offsets: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps [M, R, I, 4, 4] and [M, R, I], of which all R share their matrices, to [M, J, 4, 4] and [M, J].
+
+        `offsets` [R, 4, 4] are added to the votes.
+        """
+        inputs = poses.shape[2]
+        kernel = self.param("kernel", _near_identity, (inputs, self.types, _SIDE, _SIDE), self.param_dtype)
+        beta_use = self.param("beta_use", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
+        beta_active = self.param("beta_active", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
+        kind = self.dtype or jnp.result_type(poses, kernel)
+        routing = functools.partial(em_route, iterations=self.iterations, inverse_temperature=self.inverse_temperature)
+
+        def of_group(group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            pose, activation = group
+            votes = jnp.einsum("rixy,ijyz->rijxz", pose.astype(kind), kernel.astype(kind))
+            if offsets is not None:
+                votes += offsets[:, None, None].astype(kind)
+            votes = votes.reshape(-1, self.types, _SIZE)
+            mean, active = routing(votes, activation.reshape(-1), beta_use, beta_active)
+            return mean.reshape(self.types, _SIDE, _SIDE), active
+
+        # In memory: votes, squared deviations and what their gradients add, of which the first is the measure.
+        group_bytes = math.prod(poses.shape[1:3]) * self.types * _SIZE * 4
+        together = poses.shape[0]
+        if self.vote_megabytes is not None:
+            together = max(1, int(self.vote_megabytes * _MEGABYTE / group_bytes))
+        if together >= poses.shape[0]:
+            return jax.vmap(of_group)((poses, activations))
+        return jax.lax.map(jax.checkpoint(of_group), (poses, activations), batch_size=together)
+
+
+class ConvCaps(nn.Module):
+    """Capsules each of which sees those below it in a window, by EM routing.
+
+    The votes [B, *spatial', I, types, 16] take B * positions * I * types * 64 bytes in float32, where I is the number
+    of types below, times the positions of a window unless these are pooled.
+
+    Attributes:
+      types: capsules at each position.
+      kernel_size: of the window; its length says how many spatial axes there are.
+      strides: of the window.
+      pool: average poses and activations of a type over the window, so that a type votes once (capsule pooling,
+        Duarte et al.); else every capsule of the window votes by a matrix of its own.
+      iterations: of the routing.
+      inverse_temperature: as in `em_route`.
+      vote_megabytes: compute so many votes at once and, for the gradient, anew; None: all, and keep them.
+      dtype, param_dtype: of the computation and of the parameters.
+    """
+
+    types: int
+    kernel_size: Sequence[int]
+    strides: int | Sequence[int] = 1
+    pool: bool = True
+    iterations: int = 3
+    inverse_temperature: float = 0.01
+    vote_megabytes: float | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, capsules: Capsules) -> Capsules:
+        """Maps capsules at [B, *spatial] to capsules at [B, *spatial'], without padding."""
+        window = tuple(self.kernel_size)
+        strides = (self.strides,) * len(window) if isinstance(self.strides, int) else tuple(self.strides)
+        batch, *_, types = capsules.activations.shape
+        flat = capsules.poses.reshape(*capsules.activations.shape[:-1], types * _SIZE)
+        together = jnp.concatenate([flat, capsules.activations.astype(flat.dtype)], -1)
+        if self.pool:
+            seen = _window_means(together, window, strides)[..., None, :]
+        else:
+            seen = jnp.stack(list(_windows(together, window, strides)), -2)
+        places = seen.shape[1:-2]
+        seen = seen.reshape(-1, 1, *seen.shape[-2:])
+        poses = seen[..., : types * _SIZE].reshape(len(seen), 1, -1, _SIDE, _SIDE)
+        activations = seen[..., types * _SIZE :].reshape(len(seen), 1, -1)
+        pose, activation = _Routed(
+            self.types,
+            self.iterations,
+            self.inverse_temperature,
+            self.vote_megabytes,
+            self.dtype,
+            self.param_dtype,
+            name="routing",
+        )(poses, activations)
+        return Capsules(
+            pose.reshape(batch, *places, self.types, _SIDE, _SIDE), activation.reshape(batch, *places, self.types)
+        )
+
+
+class ClassCaps(nn.Module):
+    """One capsule for each class, which sees all capsules below, by EM routing with coordinate addition.
+
+    A type has the same matrices at all positions. So that positions are not lost, their coordinates in -1..1 are added
+    to the first elements of a vote's last column: row and column (section 3), in three dimensions the time before them.
+
+    Attributes:
+      classes: K.
+      iterations, inverse_temperature, vote_megabytes, dtype, param_dtype: as in `ConvCaps`. The votes take
+        B * positions * types * K * 64 bytes in float32.
+    """
+
+    classes: int
+    iterations: int = 3
+    inverse_temperature: float = 0.01
+    vote_megabytes: float | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, capsules: Capsules) -> Capsules:
+        """Maps capsules at [B, *spatial] to poses [B, K, 4, 4] and activations [B, K]."""
+        batch, *places, types = capsules.activations.shape
+        pose, activation = _Routed(
+            self.classes,
+            self.iterations,
+            self.inverse_temperature,
+            self.vote_megabytes,
+            self.dtype,
+            self.param_dtype,
+            name="routing",
+        )(
+            capsules.poses.reshape(batch, -1, types, _SIDE, _SIDE),
+            capsules.activations.reshape(batch, -1, types),
+            _coordinates(places),
+        )
+        return Capsules(pose, activation)
+
+
+def _near_identity(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Maps that keep most of a pose, so that votes agree where poses do."""
+    return jnp.eye(_SIDE, dtype=dtype) + 0.1 * jax.random.normal(key, shape, dtype)
+
+
+def _coordinates(places: Sequence[int]) -> jax.Array:
+    """What is added to the votes from each position, [positions, 4, 4]."""
+    offsets = np.zeros((*places, _SIDE, _SIDE), np.float32)
+    for axis, grid in enumerate(
+        np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else [0.0] for n in places), indexing="ij")
+    ):
+        offsets[..., axis, -1] = grid
+    return jnp.asarray(offsets.reshape(-1, _SIDE, _SIDE))
+
+
+def _window_means(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> jax.Array:
+    """The mean of each window, [B, *spatial', C], one axis after the other."""
+    for axis, (extent, step) in enumerate(zip(window, strides), start=1):
+        reach = (x.shape[axis] - extent) // step * step + 1
+        slices = (jax.lax.slice_in_dim(x, start, start + reach, step, axis) for start in range(extent))
+        x = functools.reduce(jnp.add, slices) / extent
+    return x
+
+
+def _windows(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> Iterator[jax.Array]:
+    """For each place in the window, what all windows see there, [B, *spatial', C]."""
+    reaches = [(size - extent) // step * step + 1 for size, extent, step in zip(x.shape[1:-1], window, strides)]
+    for place in itertools.product(*map(range, window)):
+        ends = (start + reach for start, reach in zip(place, reaches))
+        yield x[:, *(slice(*bounds) for bounds in zip(place, ends, strides))]

@@ -1,0 +1,111 @@
+"""Sabour, Frosst and Hinton 2017, "Dynamic Routing Between Capsules" (NeurIPS): CapsNet and its baseline.
+
+For small pictures, frame by frame. Figure 1: Conv(256, 9 x 9) - PrimaryCaps(32 x 8D, 9 x 9, stride 2) -
+DigitCaps(K x 16D, 3 routing iterations); figure 2: a decoder of 512 - 1024 - pixels from one capsule.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vidjax.layers.capsules import DenseCaps, MaskedDecoder, PrimaryCaps, lengths
+from vidjax.layers.convolution import Conv
+from vidjax.layers.dropout import Dropout
+from vidjax.models.output import Output
+
+
+class CapsNet(nn.Module):
+    """CapsNet. With 28 x 28 grey pixels and K = 10 it has 8,215,568 parameters, 6,804,224 without the decoder.
+
+    Attributes:
+      num_classes: K.
+      channels: of the picture; 1 takes the first alone, since all three of a grey picture are equal.
+      iterations: of the routing.
+      decoder: whether each class capsule also draws a picture.
+      width: filters of the first convolution.
+      types: capsules at each position of the primary ones.
+      primary_dimension, dimension: of the poses of primary and of class capsules.
+      remat: as in `DenseCaps`.
+      dtype, param_dtype: of the computation and of the parameters.
+    """
+
+    num_classes: int
+    channels: int = 1
+    iterations: int = 3
+    decoder: bool = True
+    width: int = 256
+    types: int = 32
+    primary_dimension: int = 8
+    dimension: int = 16
+    remat: bool = False
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, train: bool = False) -> Output:
+        """Maps float [B, T, H, W, 3] to the lengths of the class capsules as logits [B, T, K].
+
+        In `aux`: "poses" [B, T, K, dimension]; with a decoder "reconstruction" [B, T, K, P], what each class would
+        draw, in 0..1, and "target" [B, T, P], the P = H * W * channels numbers of the frame.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        frames = rgb[..., : self.channels].reshape(-1, *rgb.shape[2:4], self.channels)
+        x = nn.relu(Conv(self.width, (9, 9), padding="VALID", name="conv1", **types)(frames))
+        primary = PrimaryCaps(self.types, self.primary_dimension, (9, 9), strides=2, name="primary_caps", **types)
+        of_classes = DenseCaps(
+            self.num_classes, self.dimension, self.iterations, self.remat, name="class_caps", **types
+        )
+        poses = of_classes(primary(x))
+
+        def by_frame(x: jax.Array) -> jax.Array:
+            return x.reshape(*rgb.shape[:2], *x.shape[1:])
+
+        aux = {"poses": by_frame(poses)}
+        if self.decoder:
+            drawn = MaskedDecoder(math.prod(frames.shape[1:]), name="decoder", **types)(poses)
+            aux |= {"reconstruction": by_frame(drawn), "target": by_frame(frames.reshape(frames.shape[0], -1))}
+        return Output(by_frame(lengths(poses)), aux)
+
+
+class CapsNetBaseline(nn.Module):
+    """The convolutional network of section 5 that CapsNet is measured against: 35.4 million parameters.
+
+    Three 5 x 5 convolutions, FC(328), FC(192), dropout, softmax. The count is that of convolutions which keep the size.
+
+    Attributes:
+      num_classes: K.
+      channels: as in `CapsNet`.
+      widths: filters of the convolutions.
+      hidden: units of the hidden layers.
+      dropout: of the last hidden layer.
+      dtype, param_dtype: of the computation and of the parameters.
+    """
+
+    num_classes: int
+    channels: int = 1
+    widths: Sequence[int] = (256, 256, 128)
+    hidden: Sequence[int] = (328, 192)
+    dropout: float = 0.5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+        """Maps float [B, T, H, W, 3] to logits [B, T, K]."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        batch, time = rgb.shape[:2]
+        x = rgb[..., : self.channels].reshape(-1, *rgb.shape[2:4], self.channels)
+        for number, width in enumerate(self.widths, start=1):
+            x = nn.relu(Conv(width, (5, 5), name=f"conv{number}", **types)(x))
+        x = x.reshape(batch, time, -1)
+        for number, width in enumerate(self.hidden, start=1):
+            x = nn.relu(nn.Dense(width, name=f"fc{number}", **types)(x))
+        x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
+        return Output(nn.Dense(self.num_classes, name="classes", **types)(x))
+
+
+VARIANTS: dict[str, Any] = {"capsnet": CapsNet, "capsnet_baseline": CapsNetBaseline}

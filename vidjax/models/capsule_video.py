@@ -1,0 +1,73 @@
+"""Capsules on clips, after Duarte, Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS), for classification alone.
+
+3D convolutions - 3D primary capsules - convolutional capsules with capsule pooling - class capsules with coordinate
+addition, by EM routing. Not its localisation network, and at widths for small machines.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vidjax.layers.conv_norm import ConvNorm
+from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, PrimaryMatrixCaps
+from vidjax.models.output import Output
+
+
+class CapsuleVideo(nn.Module):
+    """Capsule network on clips.
+
+    The paper's has six convolutions to 512 filters and 32 types of capsules, of which the first are seen through
+    3 x 9 x 9; here the convolutions are followed by batch normalisation.
+
+    Attributes:
+      num_classes: K.
+      widths: filters of the 3 x 3 x 3 convolutions; the first halves height and width, the second time, too.
+      types: capsules at each position, in both layers of them.
+      primary_kernel: of the primary capsules.
+      window, strides: of the convolutional capsules.
+      pool: as in `ConvCaps`.
+      iterations: of the routing.
+      inverse_temperature: as in `em_route`.
+      vote_megabytes: as in `ConvCaps`.
+      axis_name: as in `BatchNorm`.
+      dtype, param_dtype: of the computation and of the parameters.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (16, 32, 64)
+    types: int = 8
+    primary_kernel: Sequence[int] = (3, 3, 3)
+    window: Sequence[int] = (3, 5, 5)
+    strides: Sequence[int] = (1, 2, 2)
+    pool: bool = True
+    iterations: int = 3
+    inverse_temperature: float = 0.01
+    vote_megabytes: float | None = None
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, rgb: jax.Array, *, train: bool = False) -> Output:
+        """Maps float [B, T, H, W, 3] to the activations of the class capsules as logits [B, 1, K].
+
+        Their poses [B, K, 4, 4] are in `aux`.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        routing: dict[str, Any] = {
+            "iterations": self.iterations,
+            "inverse_temperature": self.inverse_temperature,
+            "vote_megabytes": self.vote_megabytes,
+        }
+        x = rgb
+        for number, width in enumerate(self.widths, start=1):
+            strides = {1: (1, 2, 2), 2: (2, 2, 2)}.get(number, (1, 1, 1))
+            norm = {"axis_name": self.axis_name}
+            x = ConvNorm(width, (3, 3, 3), strides, norm=norm, name=f"conv{number}", **types)(x, train=train)
+        capsules = PrimaryMatrixCaps(self.types, self.primary_kernel, name="primary_caps", **types)(x)
+        convolutional = ConvCaps(self.types, self.window, self.strides, self.pool, name="conv_caps", **routing, **types)
+        poses, activations = ClassCaps(self.num_classes, name="class_caps", **routing, **types)(convolutional(capsules))
+        return Output(activations[:, None], {"poses": poses})
