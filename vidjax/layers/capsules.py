@@ -3,6 +3,7 @@
 Sabour, Frosst and Hinton 2017, "Dynamic Routing Between Capsules" (NeurIPS).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from vidjax.layers.convolution import Conv
+
+_IN_CACHE = 1 << 20  # bytes of an array that a processor's cache holds beside others
 
 
 def lengths(poses: jax.Array) -> jax.Array:
@@ -30,41 +33,57 @@ def squash(vectors: jax.Array) -> jax.Array:
     return (vectors * (length / (1 + jnp.square(length)))).astype(vectors.dtype)
 
 
-def route(inputs: jax.Array, kernel: jax.Array, iterations: int) -> jax.Array:
+def route(
+    inputs: jax.Array, kernel: jax.Array, iterations: int, *, together: int | None = None, remat: bool = False
+) -> jax.Array:
     """Routing by agreement (procedure 1) from I capsules to J.
 
     A vote is a linear map of an input, so that sums of votes by coupling, and products of votes with an output, are
     matrix products of the inputs by coupling, and of the output, with the kernel. The votes [B, I, J, D] themselves
-    are never formed: the largest arrays have J * B * I * P numbers, of which each iteration makes two. Gradients pass
-    through all iterations. Logits begin at zero; they are no parameters.
+    are never formed: the largest arrays have B * J * P numbers for each input that is computed at once, of which an
+    iteration makes two. Gradients pass through all iterations. Logits begin at zero; they are no parameters.
 
     Args:
       inputs: float [B, I, P].
-      kernel: float [J, I, P, D], of the same type.
+      kernel: float [I, P, J, D], of the same type.
       iterations: at least 1; 1 is a sum of votes in equal shares.
+      together: inputs that are computed at once; None: all.
+      remat: compute these arrays anew for the gradient rather than keep them.
 
     Returns:
       float [B, J, D], squashed. Sums are in at least float32.
     """
-    outputs, count, size, dimension = kernel.shape
+    count, size, outputs, dimension = kernel.shape
     batch = inputs.shape[0]
+    together = min(together or count, count)
+    blocks = -(-count // together)
     wide = jnp.promote_types(inputs.dtype, jnp.float32)
-    flat = kernel.reshape(outputs, count * size, dimension)
+    # With equal shares, one matrix product to all outputs.
+    flat = kernel.reshape(count * size, outputs * dimension)
+    total = jnp.matmul(inputs.reshape(batch, -1), flat, preferred_element_type=wide) / outputs
+    pose = squash(total.reshape(batch, outputs, dimension).swapaxes(0, 1))  # [J, B, D]
 
-    def poses(weighted: jax.Array) -> jax.Array:
-        """[J or 1, B, I, P] to [J, B, D]."""
-        shape = (outputs, batch, count * size)
-        weighted = jnp.broadcast_to(weighted, (outputs, *inputs.shape)).reshape(shape)
-        return squash(jnp.matmul(weighted, flat, preferred_element_type=wide))
+    # Inputs that fill up the last block are zero, and so are their votes.
+    more = blocks * together - count
+    kernel = jnp.pad(kernel, ((0, more), (0, 0), (0, 0), (0, 0))).reshape(blocks, together, size, outputs, dimension)
+    kernel = kernel.transpose(0, 3, 2, 1, 4).reshape(blocks, outputs, size * together, dimension)
+    inputs = jnp.pad(inputs, ((0, 0), (0, more), (0, 0))).reshape(batch, blocks, together, size)
+    inputs = inputs.transpose(1, 0, 3, 2)
+    logits = jnp.zeros((blocks, outputs, batch, together), wide)
 
-    pose = poses(inputs[None] / outputs)
-    logits = jnp.zeros((outputs, batch, count), wide)
+    def of_block(pose: jax.Array, block: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        x, maps, logit = block  # [B, P, I], [J, P * I, D], [J, B, I]
+        # What the outputs ask of an input: the agreement of its vote is its product with that.
+        asked = jnp.matmul(pose.astype(x.dtype), maps.swapaxes(1, 2), preferred_element_type=wide)
+        logit += (asked.reshape(outputs, batch, size, together) * x).sum(2)
+        coupled = (jax.nn.softmax(logit, axis=0)[:, :, None] * x).astype(x.dtype)
+        return logit, jnp.matmul(coupled.reshape(outputs, batch, -1), maps, preferred_element_type=wide)
+
+    if remat:
+        of_block = jax.checkpoint(of_block)
     for _ in range(iterations - 1):
-        # What the outputs ask of each input: the agreement of a vote is its product with the input.
-        asked = jnp.matmul(pose.astype(inputs.dtype), flat.swapaxes(1, 2), preferred_element_type=wide)
-        logits += (asked.reshape(outputs, *inputs.shape) * inputs).sum(-1)
-        coupling = jax.nn.softmax(logits, axis=0)
-        pose = poses((coupling[..., None] * inputs).astype(inputs.dtype))
+        logits, sums = jax.lax.map(functools.partial(of_block, pose), (inputs, kernel, logits))
+        pose = squash(sums.sum(0))
     return pose.swapaxes(0, 1).astype(inputs.dtype)
 
 
@@ -113,8 +132,9 @@ class DenseCaps(nn.Module):
       capsules: J.
       dimension: D of their poses.
       iterations: of the routing.
-      remat: compute the routing anew for its gradient rather than keep what its iterations made.
-      kernel_init: of the maps, [J, I, P, D]; the paper's code draws from a normal distribution of deviation 0.1.
+      remat: as in `route`. A CPU does so in any case, and computes as many inputs at once as stay in its cache.
+      kernel_init: of the maps, [I, P, J, D]; the authors' code draws from a normal distribution of deviation 0.1, cut
+        off at twice that.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
@@ -132,11 +152,18 @@ class DenseCaps(nn.Module):
         if self.iterations < 1:
             raise ValueError(f"iterations={self.iterations}: routing takes at least 1")
         inputs = poses.reshape(poses.shape[0], -1, poses.shape[-1])
-        shape = (self.capsules, *inputs.shape[1:], self.dimension)
+        batch, _, size = inputs.shape
+        shape = (*inputs.shape[1:], self.capsules, self.dimension)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         inputs, kernel = promote_dtype(inputs, kernel, dtype=self.dtype)
-        routing = jax.checkpoint(route, static_argnums=2) if self.remat else route
-        return routing(inputs, kernel, self.iterations)
+        together = max(1, _IN_CACHE // (batch * self.capsules * size * inputs.dtype.itemsize))
+        routing = functools.partial(route, iterations=self.iterations)
+        return jax.lax.platform_dependent(
+            inputs,
+            kernel,
+            cpu=functools.partial(routing, together=together, remat=True),
+            default=functools.partial(routing, remat=self.remat),
+        )
 
 
 class MaskedDecoder(nn.Module):
