@@ -1,11 +1,11 @@
 r"""Capsules on clips, by EM routing (after VideoCapsuleNet, Duarte et al. 2018), for classification.
 
 python launch.py --config=configs/capsule_video.py
-    The embedded data set `motion`, 16 frames at stride 1.
+    The embedded data set `motion`, 16 frames at stride 1; a quarter of an hour on one CPU core. Not run to its end here.
 
 python launch.py --config=configs/capsule_video.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    64 -> 56 pixels.
+    64 -> 56 pixels. Not run here.
 
 Spread loss, whose margin grows from 0.2 to 0.9 in the first half of the run; AdamW.
 """
