@@ -5,6 +5,8 @@ _LOST = """
 import signal, time
 from vidjax.termination import keep_interrupts
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
+
 class Finalized:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
