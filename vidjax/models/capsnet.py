@@ -81,6 +81,7 @@ class CapsNetBaseline(nn.Module):
       channels: as in `CapsNet`.
       widths: filters of the convolutions.
       hidden: units of the hidden layers.
+      width_multiplier: scales filters and hidden units; 1 is the paper's.
       dropout: of the last hidden layer.
       dtype, param_dtype: of the computation and of the parameters.
     """
@@ -89,6 +90,7 @@ class CapsNetBaseline(nn.Module):
     channels: int = 1
     widths: Sequence[int] = (256, 256, 128)
     hidden: Sequence[int] = (328, 192)
+    width_multiplier: float = 1.0
     dropout: float = 0.5
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -100,10 +102,10 @@ class CapsNetBaseline(nn.Module):
         batch, time = rgb.shape[:2]
         x = rgb[..., : self.channels].reshape(-1, *rgb.shape[2:4], self.channels)
         for number, width in enumerate(self.widths, start=1):
-            x = nn.relu(Conv(width, (5, 5), name=f"conv{number}", **types)(x))
+            x = nn.relu(Conv(round(width * self.width_multiplier), (5, 5), name=f"conv{number}", **types)(x))
         x = x.reshape(batch, time, -1)
         for number, width in enumerate(self.hidden, start=1):
-            x = nn.relu(nn.Dense(width, name=f"fc{number}", **types)(x))
+            x = nn.relu(nn.Dense(round(width * self.width_multiplier), name=f"fc{number}", **types)(x))
         x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
         return Output(nn.Dense(self.num_classes, name="classes", **types)(x))
 
