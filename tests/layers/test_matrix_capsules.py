@@ -13,7 +13,7 @@ INPUTS, J, H = 6, 3, 16
 TINY = 1e-6
 
 
-def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final):
+def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final, relative=False):
     """Procedure 1 of Hinton et al. 2018, for one group of capsules."""
     share = np.full(votes.shape[:2], 1 / votes.shape[1])
     for t in range(1, iterations + 1):
@@ -24,6 +24,8 @@ def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final):
             mean.append((r[:, None] * votes[:, j]).sum(0) / total)
             variance.append((r[:, None] * (votes[:, j] - mean[j]) ** 2).sum(0) / total + TINY)
             cost = ((beta_use[j] + np.log(np.sqrt(variance[j]))) * total).sum()
+            if relative:
+                cost /= activations.sum() / votes.shape[1] + TINY
             active.append(1 / (1 + np.exp(-final * (1 - 0.95**t) * (beta_active[j] - cost))))
         density = np.array(
             [
@@ -47,12 +49,23 @@ def example(seed=0):
     return votes, rng.uniform(size=INPUTS), rng.normal(size=J), rng.normal(size=J)
 
 
+@pytest.mark.parametrize("relative_cost", [False, True])
 @pytest.mark.parametrize("iterations", [1, 3])
-def test_em_routing_is_that_of_the_paper(iterations):
+def test_em_routing_is_that_of_the_paper(iterations, relative_cost):
     with jax.enable_x64(True):
-        got = jax.jit(em_route, static_argnums=(4, 5))(*example(), iterations, 0.5)
-    for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5)):
+        got = jax.jit(em_route, static_argnums=(4, 5, 6))(*example(), iterations, 0.5, relative_cost)
+    for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5, relative_cost)):
         np.testing.assert_allclose(ours, wanted, rtol=1e-9)
+
+
+def test_a_relative_cost_does_not_grow_with_the_inputs():
+    votes, activations, *betas = example()
+    more = np.tile(votes, (20, 1, 1)), np.tile(activations, 20)
+    few, many = (em_route(*inputs, *betas, 3, 0.5, True) for inputs in ((votes, activations), more))
+    for ours, wanted in zip(many, few):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-4)
+    of_few, of_many = (em_route(*inputs, *betas, 3, 0.5)[1] for inputs in ((votes, activations), more))
+    assert abs(of_few - of_many).max() > 0.1
 
 
 def test_gradients_of_em_routing():

@@ -42,6 +42,7 @@ def em_route(
     beta_active: jax.Array,
     iterations: int = 3,
     inverse_temperature: float = 0.01,
+    relative_cost: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """EM routing (procedure 1) from I capsules to J, in at least float32.
 
@@ -55,6 +56,8 @@ def em_route(
       beta_active: what it gains by being active, [J].
       iterations: at least 1.
       inverse_temperature: final lambda.
+      relative_cost: divide an output's cost by an equal share of the inputs' activations. By the paper it grows with
+        the number of inputs, so that each layer needs another lambda.
 
     Returns:
       The outputs' means [..., J, H] and activations [..., J], of the type of `votes`.
@@ -71,6 +74,8 @@ def em_route(
         variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None] + _TINY
         entropy = 0.5 * jnp.log(variance).sum(-1)
         cost = (votes.shape[-1] * beta_use + entropy) * total
+        if relative_cost:
+            cost /= activations.sum(-1, keepdims=True) / votes.shape[-2] + _TINY
         temperature = inverse_temperature * (1 - 0.95**iteration)
         score = temperature * (beta_active - cost)
         if iteration < iterations:
@@ -119,6 +124,7 @@ class _Routed(nn.Module):
     types: int
     iterations: int
     inverse_temperature: float
+    relative_cost: bool
     vote_megabytes: float | None
     dtype: Any
     param_dtype: Any
@@ -136,7 +142,12 @@ class _Routed(nn.Module):
         beta_use = self.param("beta_use", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
         beta_active = self.param("beta_active", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
         kind = self.dtype or jnp.result_type(poses, kernel)
-        routing = functools.partial(em_route, iterations=self.iterations, inverse_temperature=self.inverse_temperature)
+        routing = functools.partial(
+            em_route,
+            iterations=self.iterations,
+            inverse_temperature=self.inverse_temperature,
+            relative_cost=self.relative_cost,
+        )
 
         def of_group(group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             pose, activation = group
@@ -170,7 +181,7 @@ class ConvCaps(nn.Module):
       pool: average poses and activations of a type over the window, so that a type votes once (capsule pooling,
         Duarte et al.); else every capsule of the window votes by a matrix of its own.
       iterations: of the routing.
-      inverse_temperature: as in `em_route`.
+      inverse_temperature, relative_cost: as in `em_route`.
       vote_megabytes: compute so many votes at once and, for the gradient, anew; None: all, and keep them.
       dtype, param_dtype: of the computation and of the parameters.
     """
@@ -181,6 +192,7 @@ class ConvCaps(nn.Module):
     pool: bool = True
     iterations: int = 3
     inverse_temperature: float = 0.01
+    relative_cost: bool = False
     vote_megabytes: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -205,6 +217,7 @@ class ConvCaps(nn.Module):
             self.types,
             self.iterations,
             self.inverse_temperature,
+            self.relative_cost,
             self.vote_megabytes,
             self.dtype,
             self.param_dtype,
@@ -223,13 +236,14 @@ class ClassCaps(nn.Module):
 
     Attributes:
       classes: K.
-      iterations, inverse_temperature, vote_megabytes, dtype, param_dtype: as in `ConvCaps`. The votes take
-        B * positions * types * K * 64 bytes in float32.
+      iterations, inverse_temperature, relative_cost, vote_megabytes, dtype, param_dtype: as in `ConvCaps`. The votes
+        take B * positions * types * K * 64 bytes in float32.
     """
 
     classes: int
     iterations: int = 3
     inverse_temperature: float = 0.01
+    relative_cost: bool = False
     vote_megabytes: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -242,6 +256,7 @@ class ClassCaps(nn.Module):
             self.classes,
             self.iterations,
             self.inverse_temperature,
+            self.relative_cost,
             self.vote_megabytes,
             self.dtype,
             self.param_dtype,

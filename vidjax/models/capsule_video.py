@@ -30,7 +30,7 @@ class CapsuleVideo(nn.Module):
       window, strides: of the convolutional capsules.
       pool: as in `ConvCaps`.
       iterations: of the routing.
-      inverse_temperature: as in `em_route`.
+      inverse_temperature, relative_cost: as in `em_route`.
       vote_megabytes: as in `ConvCaps`.
       axis_name: as in `BatchNorm`.
       dtype, param_dtype: of the computation and of the parameters.
@@ -44,7 +44,8 @@ class CapsuleVideo(nn.Module):
     strides: Sequence[int] = (1, 2, 2)
     pool: bool = True
     iterations: int = 3
-    inverse_temperature: float = 0.01
+    inverse_temperature: float = 1.0
+    relative_cost: bool = True
     vote_megabytes: float | None = None
     axis_name: str | None = None
     dtype: Any = None
@@ -60,6 +61,7 @@ class CapsuleVideo(nn.Module):
         routing: dict[str, Any] = {
             "iterations": self.iterations,
             "inverse_temperature": self.inverse_temperature,
+            "relative_cost": self.relative_cost,
             "vote_megabytes": self.vote_megabytes,
         }
         x = rgb
