@@ -5,7 +5,8 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist --config.data.split=1
-      The word behind the colon is the data preset: motion (default), motion_hard, ucf101, ucf101_small, folder.
+      The word behind the colon is the data preset: motion (default), motion_hard, ucf101, ucf101_small, folder
+      or kinetics.
 
   python launch.py --config=FILE --config.optimizer.learning_rate=3e-4 --config.train.steps=2000
       Any key of configs/default.py, which documents them all.
@@ -18,7 +19,7 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
       A table over models, seeds and splits; finished runs are not run again. --list shows its runs, --only='*-seed0'
       runs those whose names fit.
 
-  python launch.py --config=FILE --help                    the values of all keys in that config
+  python launch.py --config=FILE --help                    its own description, and the values of all its keys
 
 Compiled programs are kept in the user's cache folder ($VIDJAX_CACHE, else ~/.cache/vidjax), at most 2 GB
 for each kind of machine;
@@ -78,11 +79,15 @@ if __name__ == "__main__":
     keep_interrupts()
     try:
         if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv):
-            print(__doc__ + "\n" + configuration.help_on_keys(sys.argv))
+            about = configuration.help_on_files(sys.argv) or __doc__
+            print(f"{about}\n\n{configuration.help_on_keys(sys.argv)}", flush=True)
             sys.exit()
         app.run(main, flags_parser=configuration.parse_flags)
     except VidjaxError as error:
         sys.exit(f"launch.py: {error}")
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stdout.flush()
         print("launch.py: interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)

@@ -11,7 +11,8 @@ python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101
 python launch.py --config=configs/c3d.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
     The paper's network and recipe for UCF101: frames of 128 x 171, of which 112 x 112 are cut, batch 30, SGD at 0.003,
-    divided by 10 every 4 of 16 epochs (section 3.2). Wants a GPU. Not run here; from scratch Carreira & Zisserman 2017
+    divided by 10 every 4 of 16 epochs (section 3.2). Wants a GPU. Not run here. The preset kinetics has the same
+    recipe, which is none of the paper's for that data. From scratch Carreira & Zisserman 2017
     give a C3D-like network 51.6% (split 1, their table 2).
 
 Argument: variant=c3d|c3d_small (c3d for the preset ucf101 and kinetics, c3d_small for the others).
@@ -22,7 +23,7 @@ from vidjax.configuration import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, variant="")
+    chosen = parse_argument(argument, default.PRESETS, variant=("", "c3d", "c3d_small"))
     config = default.get_config(chosen.preset)
     config.name = default.name_of("c3d", chosen)
     large = chosen.preset in ("ucf101", "kinetics")
@@ -32,13 +33,23 @@ def get_config(argument=""):
         default.video_network_on_motion(config)
     elif not large:
         default.small_video_network(config)
-    elif chosen.preset == "ucf101":
-        config.data.short_side = 128
-        config.data.crop = 128
-        config.preprocessing.crop = 112
+    else:
         config.model.normalization = None
         config.model.width_multiplier = None
+        config.model.dropout = None
+        config.data.short_side = 128
+        config.data.short_side_max = None
+        config.data.crop = 128
+        config.data.crop_position = "random"
+        config.preprocessing.crop = 112
+        config.evaluate.crop = None
+        config.evaluate.crops = "centre"
+        config.optimizer.name = "momentum"
         config.optimizer.learning_rate = 3e-3
+        config.optimizer.scale_with_batch = None
+        config.optimizer.base_batch_size = None
+        config.schedule.warmup_epochs = None
+        config.schedule.warmup_from = None
         config.schedule.name = "step"
         config.schedule.decay_every_epochs = 4.0
         config.schedule.decay_rate = 0.1

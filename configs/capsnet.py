@@ -20,7 +20,7 @@ from vidjax.configuration import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, ("mnist",), variant="capsnet")
+    chosen = parse_argument(argument, ("mnist",), variant=("capsnet", "capsnet_baseline"))
     config = default.get_config("mnist")
     config.name = chosen.variant
     config.model.name = chosen.variant

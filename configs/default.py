@@ -163,6 +163,7 @@ def _loss() -> ConfigDict:
     loss = ConfigDict()
     loss.name = "cross_entropy"  # cross_entropy | margin (capsule lengths) | spread (capsule activations)
     loss.label_smoothing = placeholder(float)  # cross_entropy: share of the target that is spread over all classes
+    loss.average = placeholder(str)  # cross_entropy: over positions in time and space: loss (None) | logits
     loss.reconstruction = placeholder(float)  # margin: weight of the squared error of the label's reconstruction
     loss.margin_start = placeholder(float)  # spread: by how much the label's activation is to exceed others, at first
     loss.margin_end = placeholder(float)  # spread: in the end

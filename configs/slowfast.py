@@ -21,13 +21,14 @@ or slow_r18_small (slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfa
 
 from configs import default
 from vidjax.configuration import parse_argument
+from vidjax.models import slowfast
 
 # Networks that see 8 frames at stride 8; the others see 32 at stride 2.
-_EIGHT_FRAMES = ("slow_r50", "i3d_r50", "c2d_r50")
+_EIGHT_FRAMES = ("slow_r50", "slow_r18_small", "i3d_r50", "c2d_r50")
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, variant="")
+    chosen = parse_argument(argument, default.PRESETS, variant=("", *slowfast.VARIANTS))
     config = default.get_config(chosen.preset)
     config.name = default.name_of("slowfast", chosen)
     large = chosen.preset in ("ucf101", "kinetics")
@@ -35,14 +36,15 @@ def get_config(argument=""):
     config.model.normalization = None
     config.model.width_multiplier = None
     if not large:
-        # The slow pathway alone sees as many frames of the same span as within SlowFast.
-        config.data.frames = 4 if config.model.name == "slow_r18_small" else 16
+        config.data.frames = 16
         if chosen.preset in ("motion", "motion_hard"):
             default.video_network_on_motion(config)
             config.train.steps = 2500
-            config.data.stride *= 16 // config.data.frames
         else:
             default.small_video_network(config)
+        if config.model.name == "slow_r18_small":
+            # The frames that the slow pathway sees within SlowFast: the first of 16, the last, and two between.
+            config.data.frames, config.data.stride = 4, 5 * (config.data.stride or 1)
         return config
     config.model.dropout = None
     few = config.model.name in _EIGHT_FRAMES
@@ -51,6 +53,7 @@ def get_config(argument=""):
     config.batch_norm.precise_batches = 200
     if chosen.preset == "ucf101":
         config.data.short_side = config.data.crop = 256
+        config.data.crop_position = "random"
         config.preprocessing.crop = 224
         config.preprocessing.mean, config.preprocessing.std = 114.75, 57.375
         config.evaluate.clips = 10

@@ -1,8 +1,16 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from vidjax import configuration
+from vidjax import configuration, run
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError
+from vidjax.layers.convolution import native_operations
+from vidjax.models import create
+from vidjax.training import parallel, recipe
 
 EARLY = "configs/early_fusion.py"
 
@@ -20,11 +28,20 @@ def test_argument_grammar():
         ("foldr", "'foldr' is no data preset; did you mean 'folder'"),
         ("frame=3", "no key 'frame'; did you mean 'frames'"),
         ("frames=many", "'many' is no int"),
+        ("variant=i3d", r"no variant 'i3d'.* \(known: c3d, c3d_small\)"),
+        ("variant=c3d_smal", "no variant 'c3d_smal'; did you mean 'c3d_small'"),
     ],
 )
 def test_argument_errors(argument, message):
     with pytest.raises(ConfigError, match=message):
-        parse_argument(argument, ("motion", "folder"), frames=10)
+        parse_argument(argument, ("motion", "folder"), frames=10, variant=("", "c3d", "c3d_small"))
+
+
+def test_help_is_that_of_the_file():
+    assert configuration.help_on_files(["launch.py", "--help"]) == ""
+    for flag in ("--config=configs/c3d.py:ucf101", "--experiment=experiments/slowfast.py"):
+        path = flag.partition("=")[2].partition(":")[0]
+        assert configuration.help_on_files(["launch.py", flag, "--help"]).splitlines()[0] in Path(path).read_text()
 
 
 @pytest.mark.parametrize("preset", ["motion", "motion_hard", "ucf101", "ucf101_small", "folder"])
@@ -34,6 +51,44 @@ def test_every_preset_loads_and_names_its_own_directory(system, preset):
     assert config.model.name == system
     assert config.name == (system if preset == "motion" else f"{system}-{preset}")
     assert (config.train.steps is None) != (config.train.epochs is None)
+
+
+VIDEO_NETWORKS = (
+    "c3d",
+    "conv3d",
+    "conv3d:variant=r2plus1d_18",
+    "i3d",
+    "slowfast",
+    "slowfast:variant=slow_r50",
+    "slowfast:variant=slow_r18_small",
+    "capsule_video",
+)
+
+
+@pytest.mark.parametrize("preset", ["motion", "ucf101_small", "ucf101", "kinetics"])
+@pytest.mark.parametrize("system", VIDEO_NETWORKS)
+def test_every_preset_of_a_video_network_makes_a_run(system, preset):
+    """Its schedule, its optimizer, and a network whose weights fit the views of the evaluation."""
+    name, _, argument = system.partition(":")
+    if name == "capsule_video" and preset in ("ucf101", "kinetics"):
+        pytest.skip("for small presets")
+    config = load(f"configs/{name}.py:{','.join(filter(None, (preset, argument)))}")
+    recipe.optimizer(config, recipe.schedule(config, 100_000, 100_000 / (config.train.epochs or 50)))
+    model = run._model(config, 7, parallel.choose("jit"))
+    sides = config.preprocessing.crop, config.evaluate.crop or config.preprocessing.crop
+    clip, view = (jnp.zeros((1, config.data.frames, side, side, 3)) for side in sides)
+    with native_operations():
+        variables = jax.eval_shape(model.init, jax.random.key(0), clip)
+        logits = jax.eval_shape(model.apply, variables, view).logits
+    assert logits.shape[::2] == (1, 7)
+
+
+def test_the_slow_pathway_alone_sees_the_frames_that_it_sees_in_slowfast():
+    for preset in ("motion", "ucf101_small"):
+        both = load(f"configs/slowfast.py:{preset}")
+        alone = load(f"configs/slowfast.py:{preset},variant=slow_r18_small")
+        seen = create("slowfast_r18_small", 2)._slow_frames(both.data.frames) * (both.data.stride or 1)
+        assert (np.arange(alone.data.frames) * alone.data.stride).tolist() == seen.tolist()
 
 
 def test_every_argument_names_its_own_directory():

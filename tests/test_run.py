@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax import configuration
+from vidjax import checks, configuration
 from vidjax.data.records import Batch, Source, Video
 from vidjax.data.sources.partition import check_source
 from vidjax.errors import ConfigError, DataError
@@ -32,6 +32,30 @@ def prepared(root, **overrides):
     }
     given = {key: value for key, value in {**defaults, **overrides}.items() if value is not ...}
     return prepare(configuration.load("configs/early_fusion.py:folder", given))
+
+
+def test_statistics_of_groups_are_the_same_in_every_form(toy_folder):
+    """`batch_norm.*` from the config to the state that is evaluated."""
+    keys = {"model.factory": ..., "model.name": "c3d_small", "model.width_multiplier": 0.04, "preprocessing.crop": 32}
+    keys |= {"model.dropout": 0.0, "model.normalization": "batch", "train.batch_size": 8, "optimizer.freeze": "norm1a"}
+    keys |= {"batch_norm.group_size": 2, "batch_norm.precise_batches": 2}
+    stats = {}
+    for form in ("jit", "pmap"):
+        run = prepared(toy_folder, **keys, parallel=form)
+        assert run.model.group_size == 2
+        state = run.form.put_state(run.new_state())
+        state, _ = run.train_step()(state, run.form.put_batch(next(run.training_batches(0))))
+        before = jax.device_get(state.model_state["batch_stats"])
+        stats[form] = jax.device_get(run.with_precise_statistics(state).model_state["batch_stats"])
+        jax.tree.map(np.testing.assert_array_equal, stats[form]["norm1a"], before["norm1a"])
+        assert abs(stats[form]["norm2a"]["batch"]["mean"] - before["norm2a"]["batch"]["mean"]).max() > 0.01
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), stats["jit"], stats["pmap"])
+
+
+def test_views_that_the_weights_do_not_fit_are_refused(toy_folder):
+    keys = {"model.factory": ..., "model.name": "c3d_small", "model.width_multiplier": 0.04, "preprocessing.crop": 16}
+    with pytest.raises(ConfigError, match="other weights for the views of .* leave evaluate.crop out"):
+        checks.check_input(prepared(toy_folder, **keys, **{"evaluate.crop": 40, "model.normalization": "batch"}))
 
 
 # Of each key of config.preprocessing a value that no default has.

@@ -181,6 +181,9 @@ def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
     with pytest.raises(ConfigError, match="takes no option"):
         train.train_and_evaluate(toy_config(toy_folder, optimizer__momentum=0.9), tmp_path)
     assert not (tmp_path / "config.json").exists()
+    with pytest.raises(ConfigError, match="takes no option"):
+        train.train_and_evaluate(toy_config(toy_folder, optimizer__momentum=0.9), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_attempt_that_trained_nothing_leaves_the_directory_free(toy_folder, tmp_path):

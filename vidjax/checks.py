@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import flax
 import jax
 from ml_collections import ConfigDict
 
@@ -167,7 +168,7 @@ def check_input(run: "Run") -> None:
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
         by_zero = isinstance(error, ZeroDivisionError)
-        reason = "nothing is left of it, or model.width_multiplier leaves no filters" if by_zero else error
+        reason = "nothing is left of it, or its width leaves no filters" if by_zero else error
         raise ConfigError(
             f"model {name!r} cannot be applied to rgb {run.input_shape}: {str(reason).splitlines()[0]}"
         ) from error
@@ -179,6 +180,7 @@ def check_input(run: "Run") -> None:
         )
     if run.config.optimizer.multipliers or run.config.optimizer.freeze:
         recipe.check_groups(run.config, run.abstract_state.params)
+    _check_view(run, name)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
 
@@ -201,6 +203,22 @@ def _check_output(run: "Run", name: str) -> None:
             f"model {name!r} returns logits of the shape {shape} for a batch of {batch} clips and {classes} classes:"
             f" make it [batch, positions, classes], ({batch}, 1, {classes}) where there is one position"
         )
+
+
+def _check_view(run: "Run", name: str) -> None:
+    """Refuses views in evaluation that the weights of training do not fit."""
+    state, view = run.abstract_state, jax.ShapeDtypeStruct((1, *run.view_shape), run.preprocessing.dtype)
+    try:
+        jax.eval_shape(
+            lambda state, rgb: run.model.apply({"params": state.params, **state.model_state}, rgb=rgb, train=False),
+            state,
+            view,
+        )
+    except flax.errors.ScopeParamShapeError as error:
+        raise ConfigError(
+            f"model {name!r} has other weights for the views of {run.view_shape} (evaluate.crop) than for the"
+            f" {run.input_shape} that it is trained with: leave evaluate.crop out"
+        ) from error
 
 
 def check_crops(run: "Run") -> None:

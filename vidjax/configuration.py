@@ -5,6 +5,7 @@ A key whose default is None was not given: then what it is an option of has its 
 option that the chosen model, optimizer, schedule or data source does not take is an error.
 """
 
+import ast
 import dataclasses
 import importlib.util
 import inspect
@@ -39,7 +40,7 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
       argument: e.g. "ucf101_small,frames=5"; None and "" mean nothing was given.
       presets: the words that are accepted; the first is the default.
       **defaults: the keys that are accepted, with their defaults; a value is read with the type of its
-        default.
+        default. Of a tuple of words the first is the default, and no other words are accepted.
 
     Returns:
       A namespace with `preset`, every key, and `changed`: the keys whose values are not the defaults.
@@ -51,6 +52,8 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
       >>> parse_argument("folder,frames=5", ("motion", "folder"), frames=10)
       namespace(preset='folder', frames=5, changed=('frames',))
     """
+    choices = {key: default for key, default in defaults.items() if isinstance(default, tuple)}
+    defaults |= {key: words[0] for key, words in choices.items()}
     values: dict[str, Any] = {"preset": presets[0], **defaults}
     for part in filter(None, (argument or "").split(",")):
         key, equals, text = part.partition("=")
@@ -68,6 +71,12 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
             )
         else:
             values[key] = _read_as(type(defaults[key]), text, part)
+            if key in choices and text not in choices[key]:
+                words = [word for word in choices[key] if word]
+                raise ConfigError(
+                    f"config argument {part!r}: no {key} {text!r}{options.nearest(text, words)}"
+                    f" (known: {', '.join(words)})"
+                )
     changed = tuple(key for key, default in defaults.items() if values[key] != default)
     return SimpleNamespace(**values, changed=changed)
 
@@ -436,10 +445,22 @@ def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) ->
 
 def help_on_keys(argv: Sequence[str]) -> str:
     """The keys of the config on the command line with its values; without one, of the declared defaults."""
-    chosen = [arg.split("=", 1)[1] for arg in _joined(list(argv)) if arg.startswith(("--config=", "-config="))]
+    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
+    chosen = [value for flag, value in given if flag == "config"]
     if not chosen:
         return "Config keys, with their declared defaults (a preset sets some of them):\n" + documented_keys()
     return f"Config keys, with their values in {chosen[-1]}:\n" + documented_keys(_load_file(chosen[-1]))
+
+
+def help_on_files(argv: Sequence[str]) -> str:
+    """What the config or the experiment on the command line says about itself; "" where there is none."""
+    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
+    paths = [Path(value.partition(":")[0]) for flag, value in given if flag in ("config", "experiment")]
+    try:
+        texts = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.is_file()]
+    except SyntaxError as error:
+        raise ConfigError(f"{error.filename}: {error.msg}, line {error.lineno}") from error
+    return "\n\n".join(filter(None, texts))
 
 
 def default_workdir(config: ConfigDict) -> Path:

@@ -205,8 +205,9 @@ class Run:
             shown = terminal.track(range(count), count, "statistics of batch normalisation", "batches")
             # Fetched one by one: steps must not overlap on virtual devices.
             moments = [jax.device_get(self._moments_step(state, self.form.put_batch(next(batches)))) for _ in shown]
+        frozen = recipe.frozen(self.config)
         try:
-            return self.form.put_state(batch_statistics.with_moments(state, moments))
+            return self.form.put_state(batch_statistics.with_moments(state, moments, frozen))
         except ValueError as error:
             raise ConfigError(f"batch_norm.precise_batches={count}: {error}") from error
 

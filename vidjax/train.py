@@ -176,9 +176,12 @@ def _has_checkpoint(workdir: Path) -> bool:
 def _lock(workdir: Path) -> Iterator[None]:
     """Holds the run directory; the system lets go of it when the process ends, however it does.
 
+    A directory that was made for a run which is refused before it writes anything is taken away again.
+
     Raises:
       VidjaxError: if another process holds it.
     """
+    is_new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
@@ -189,7 +192,13 @@ def _lock(workdir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise VidjaxError(f"{workdir}: another process is training there; wait for it or stop it") from error
-        yield
+        try:
+            yield
+        except VidjaxError:
+            if is_new and [entry.name for entry in workdir.iterdir()] == [".lock"]:
+                (workdir / ".lock").unlink()
+                workdir.rmdir()
+            raise
 
 
 def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:

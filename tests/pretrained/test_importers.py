@@ -100,6 +100,21 @@ def test_bfloat16_is_widened(tmp_path):
     assert value.dtype == np.float32 and value.tolist() == [1.5, -2.0]
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2).to(torch.float8_e4m3fn),
+        torch.eye(2).to_sparse(),
+        torch.empty(2, device="meta"),
+    ],
+    ids=["float8", "sparse", "meta"],
+)
+def test_tensors_that_numpy_does_not_have_are_named(tmp_path, tensor):
+    torch.save({"conv.weight": tensor}, tmp_path / "model.pt")
+    with pytest.raises(DataError, match=r"model.pt: 'conv.weight' is a tensor of a kind that NumPy does not have"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
 class Intruder:
     """Makes a file when it is unpickled."""
 

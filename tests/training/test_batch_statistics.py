@@ -50,6 +50,14 @@ def test_statistics_are_those_of_all_examples_together():
     assert np.all(state.model_state["batch_stats"]["norm"]["mean"] == 0), "the state itself does not change"
 
 
+def test_frozen_statistics_stay():
+    state = state_of(Net())
+    step = make_moments_step(Net(), Preprocessing(std=255.0), seed=0)
+    moments = [step(state, batch) for batch in batches(2)]
+    new = with_moments(state, moments, frozen=("norm",))
+    jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
+
+
 def test_other_normalisations_are_refused():
     model = Net(nn.BatchNorm)
     state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)

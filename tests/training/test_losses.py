@@ -16,6 +16,14 @@ def test_each_position_is_held_to_the_label():
     np.testing.assert_allclose(got, [-(np.log(0.25) + np.log(0.7)) / 2], rtol=1e-6)
 
 
+def test_logits_can_be_averaged_before_the_loss():
+    output = Output(jnp.array([[[2.0, 0.0], [0.0, 4.0]]]))
+    loss = cross_entropy(output, jnp.array([0]), average="logits")
+    np.testing.assert_allclose(loss, [np.log1p(np.exp(2.0 - 1.0))], rtol=1e-6)
+    with pytest.raises(ConfigError, match="loss.average='logit' is not one of loss, logits; did you mean 'logits'"):
+        cross_entropy(output, jnp.array([0]), average="logit")
+
+
 def test_label_smoothing_spreads_over_all_classes():
     p = np.array([0.5, 0.3, 0.2])
     got = cross_entropy(Output(jnp.log(p)[None, None]), jnp.array([0]), label_smoothing=0.3)

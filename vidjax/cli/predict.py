@@ -17,11 +17,13 @@ What cannot be read is named on stderr and left out, the other videos are done, 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from vidjax import files
+from vidjax.data.opening import image_files
 from vidjax.errors import ConfigError, VideoError
 from vidjax.reporting import terminal
 
@@ -54,6 +56,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
             is_any_bad = True
             print(f"error: {error}", file=sys.stderr)
             continue
+        _note_folder(path)
         best = [
             (network.info.classes[label], float(scores.probabilities[label])) for label in scores.top(arguments.top)
         ]
@@ -65,6 +68,15 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if arguments.json:
         print(files.to_json(done), end="")
     return 1 if is_any_bad else 0
+
+
+def _note_folder(path: str) -> None:
+    """Says of a folder how many images in it are taken for the frames of a video, and how many files are not."""
+    folder = Path(path)
+    if folder.is_dir() and (images := len(image_files(path))):
+        others = sum(1 for entry in folder.iterdir()) - images
+        left_out = f"; {others} other files in it are left out" if others else ""
+        print(f"note: {path}: {images} images are the frames of one video{left_out}", file=sys.stderr)
 
 
 def _show(path: str, scores: Any, best: Sequence[tuple[str, float]]) -> None:

@@ -377,7 +377,7 @@ def _images(folder: VideoFile) -> Iterator[av.VideoFrame]:
     else:
         files = [(file.name, file) for file in image_files(folder)]
     if not files:
-        raise VideoError(folder, "is a folder without images")
+        raise VideoError(folder, "is a folder without images; of a folder of videos, give the files")
     for name, file in files:
         try:
             with Image.open(file) as image:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidjax.layers.convolution import Conv
+from vidjax.layers.pooling import avg_pool
 
 _SIDE = 4  # of a pose
 _SIZE = _SIDE * _SIDE
@@ -206,7 +207,7 @@ class ConvCaps(nn.Module):
         flat = capsules.poses.reshape(*capsules.activations.shape[:-1], types * _SIZE)
         together = jnp.concatenate([flat, capsules.activations.astype(flat.dtype)], -1)
         if self.pool:
-            seen = _window_means(together, window, strides)[..., None, :]
+            seen = avg_pool(together, window, strides)[..., None, :]
         else:
             seen = jnp.stack(list(_windows(together, window, strides)), -2)
         places = seen.shape[1:-2]
@@ -282,15 +283,6 @@ def _coordinates(places: Sequence[int]) -> jax.Array:
     ):
         offsets[..., axis, -1] = grid
     return jnp.asarray(offsets.reshape(-1, _SIDE, _SIDE))
-
-
-def _window_means(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> jax.Array:
-    """The mean of each window, [B, *spatial', C], one axis after the other."""
-    for axis, (extent, step) in enumerate(zip(window, strides), start=1):
-        reach = (x.shape[axis] - extent) // step * step + 1
-        slices = (jax.lax.slice_in_dim(x, start, start + reach, step, axis) for start in range(extent))
-        x = functools.reduce(jnp.add, slices) / extent
-    return x
 
 
 def _windows(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> Iterator[jax.Array]:

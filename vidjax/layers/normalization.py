@@ -135,12 +135,14 @@ class Normalization(nn.Module):
       kind: "lrn" (no parameters), "batch" (statistics over batch and space) or "none".
       axis_name: device axis that batch statistics are averaged over (under `pmap` only; under `jit`
         a sharded batch has global statistics by itself).
+      group_size: as in `BatchNorm`.
       momentum, epsilon: of batch normalisation.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
     kind: str
     axis_name: str | None = None
+    group_size: int | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = None
@@ -153,6 +155,7 @@ class Normalization(nn.Module):
             return local_response_normalization(x)
         if self.kind == "batch":
             return BatchNorm(
+                self.group_size,
                 momentum=self.momentum,
                 epsilon=self.epsilon,
                 axis_name=self.axis_name,

@@ -1,4 +1,4 @@
-"""Max pooling, by slices on a CPU: XLA's windowed reductions are slow there, and their gradients above all."""
+"""Pooling by slices: XLA's windowed reductions are slow on a CPU, and their gradients above all."""
 
 import functools
 from collections.abc import Sequence
@@ -11,6 +11,29 @@ from jax import lax
 from vidjax.layers.convolution import is_native_only
 
 Pairs = tuple[tuple[int, int], ...]
+
+
+def avg_pool(x: jax.Array, window: Sequence[int], strides: Sequence[int] | None = None) -> jax.Array:
+    """The mean of each window, without padding; summed in at least float32, along one axis after the other.
+
+    Args:
+      x: float [N, *spatial, C].
+      window: extent along each spatial axis.
+      strides: between windows; None for 1.
+
+    Returns:
+      float [N, *spatial', C].
+    """
+    kind = x.dtype
+    x = x.astype(jnp.promote_types(kind, jnp.float32))
+    for axis, (extent, step) in enumerate(zip(window, strides or (1,) * len(window), strict=True), start=1):
+        if extent == x.shape[axis]:
+            x = x.mean(axis, keepdims=True)
+            continue
+        reach = (x.shape[axis] - extent) // step * step + 1
+        slices = (lax.slice_in_dim(x, start, start + reach, step, axis) for start in range(extent))
+        x = functools.reduce(jnp.add, slices) / extent
+    return x.astype(kind)
 
 
 def max_pool(

@@ -28,13 +28,14 @@ class C3D(nn.Module):
       normalization: "none" (paper), "batch" or "lrn", after each convolution.
       width_multiplier: scales filters and hidden units; 1 is the paper's.
       dropout: of the two hidden layers; the paper's fine-tuning code has 0.5.
-      axis_name, dtype, param_dtype: as in `Normalization`.
+      group_size, axis_name, dtype, param_dtype: as in `Normalization`.
     """
 
     num_classes: int
     normalization: str = "none"
     width_multiplier: float = 1.0
     dropout: float = 0.5
+    group_size: int | None = None
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -54,7 +55,7 @@ class C3D(nn.Module):
                 filters = round(width * self.width_multiplier)
                 # Batch normalisation would take the bias away again.
                 x = Conv(filters, (3, 3, 3), use_bias=not batch, name=f"conv{name}", **types)(x)
-                norm = Normalization(self.normalization, self.axis_name, name=f"norm{name}", **types)
+                norm = Normalization(self.normalization, self.axis_name, self.group_size, name=f"norm{name}", **types)
                 x = nn.relu(norm(x, train=train)) if batch else norm(nn.relu(x), train=train)
             window = (1, 2, 2) if stage == 1 else (2, 2, 2)
             # What is left over at the end is pooled alone, as Caffe does: 7 x 7 -> 4 x 4.

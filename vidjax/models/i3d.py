@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
-from vidjax.layers.pooling import max_pool
+from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
 
 # Output channels of the branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pool then 1x1x1.
@@ -115,7 +115,7 @@ class I3D(nn.Module):
                 x = max_pool(x, *_POOLS[name], "SAME")
             x = _Mixed(branches, options, odd_name=name == "Mixed_5b", name=name)(x, train=train)
         window = tuple(min(size, extent) for size, extent in zip((2, 7, 7), x.shape[1:4], strict=True))
-        x = nn.avg_pool(x, window)
+        x = avg_pool(x, window)
         x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
         logits = Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x)
         return Output(logits.reshape(logits.shape[0], -1, self.num_classes))

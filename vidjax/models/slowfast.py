@@ -21,7 +21,7 @@ import numpy as np
 from vidjax.errors import ConfigError
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.dropout import Dropout
-from vidjax.layers.pooling import max_pool
+from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
 from vidjax.options import nearest
 
@@ -147,7 +147,7 @@ class _Network(nn.Module):
     def _pooled(self, x: jax.Array) -> jax.Array:
         """Averages over all time and each window in space (all, where it is smaller): [B, T, H, W, C] to [B, N, C]."""
         _, t, h, w, c = x.shape
-        x = nn.avg_pool(x, (t, min(self.head_window, h), min(self.head_window, w)))
+        x = avg_pool(x, (t, min(self.head_window, h), min(self.head_window, w)))
         return x.reshape(x.shape[0], -1, c)
 
     def _classify(self, x: jax.Array, example_ids: jax.Array | None, train: bool) -> Output:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -70,7 +71,8 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     modules: set[tuple[str, ...]] = set()
 
     def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        modules.update(context.module.path[:depth] for depth in range(1, len(context.module.path) + 1))
+        path = _parts(context.module.path)
+        modules.update(path[:depth] for depth in range(1, len(path) + 1))
         return call(*args, **kwargs)
 
     with native_operations():
@@ -82,7 +84,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     _walk(jaxpr.jaxpr, "", 1, _Counts(modules, {name for path in modules for name in path}, macs, outputs))
     parameters: dict[str, int] = {}
     for path, leaf in traverse_util.flatten_dict(variables.get("params", {})).items():
-        owner = path[:-1]
+        owner = _parts(path[:-1])
         # A module that only holds parameters (of an LSTM's gates, say) belongs to the one that multiplies by them.
         while owner in modules and "/".join(owner) not in outputs:
             owner = owner[:-1]
@@ -93,6 +95,11 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     names += [name for name in parameters if name not in outputs]
     layers = tuple(Layer(name, outputs.get(name, ()), parameters.get(name, 0), macs.get(name, 0)) for name in names)
     return Summary(layers, sum(parameters.values()), sum(macs.values()))
+
+
+def _parts(path: Iterable[str]) -> tuple[str, ...]:
+    """The path with names such as I3D's "Branch_0/Conv3d_0a_1x1" taken apart, as JAX's scopes are."""
+    return tuple("/".join(path).split("/"))
 
 
 class _Counts(NamedTuple):

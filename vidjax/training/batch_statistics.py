@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vidjax.data.records import Batch
 from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.training import groups
 from vidjax.training.state import TrainState
 from vidjax.training.step import apply_training
 
@@ -38,12 +39,13 @@ def make_moments_step(
     return moments_step
 
 
-def with_moments(state: TrainState, batches: Sequence[Moments]) -> TrainState:
+def with_moments(state: TrainState, batches: Sequence[Moments], frozen: Sequence[str] = ()) -> TrainState:
     """The state with the mean of the batches' means, and the variance of all their examples together.
 
     Args:
       state: its "batch_stats" are replaced.
       batches: of equal size.
+      frozen: as in `groups.keep_frozen`; these statistics stay.
 
     Raises:
       ValueError: if a normalisation of the model has no moments (it is none of vidjax's own).
@@ -64,4 +66,5 @@ def with_moments(state: TrainState, batches: Sequence[Moments]) -> TrainState:
         stats = replaced(state.model_state["batch_stats"], mean_of)
     except (KeyError, ValueError) as error:
         raise ValueError("the model has batch statistics that are not those of vidjax.layers.BatchNorm") from error
+    stats = groups.keep_frozen(frozen, state.params, state.model_state["batch_stats"], stats)
     return state.replace(model_state={**state.model_state, "batch_stats": stats})  # type: ignore[attr-defined]

@@ -11,23 +11,34 @@ import optax
 
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
+from vidjax.options import nearest
 from vidjax.preprocessing.mixing import MixedLabels
 from vidjax.preprocessing.pipeline import Labels
 
 
-def cross_entropy(output: Output, label: jax.Array, *, label_smoothing: float = 0.0) -> jax.Array:
-    """Softmax cross-entropy; each of the N positions is held to the label, then averaged.
+def cross_entropy(
+    output: Output, label: jax.Array, *, label_smoothing: float = 0.0, average: str = "loss"
+) -> jax.Array:
+    """Softmax cross-entropy.
 
     Args:
       output: logits float [B, N, K].
       label: int [B].
       label_smoothing: e; the target is 1 - e + e / K for the label and e / K elsewhere
         (Szegedy et al. 2016, section 7).
+      average: what is averaged over the N positions: "loss", so that each is held to the label, or "logits".
 
     Returns:
       float [B].
+
+    Raises:
+      ConfigError: for another `average`.
     """
+    if average not in ("loss", "logits"):
+        raise ConfigError(f"loss.average={average!r} is not one of loss, logits{nearest(average, ('loss', 'logits'))}")
     logits = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
+    if average == "logits":
+        logits = logits.mean(axis=1, keepdims=True)
     classes = logits.shape[-1]
     target = optax.smooth_labels(jax.nn.one_hot(label, classes, dtype=logits.dtype), label_smoothing)
     return optax.softmax_cross_entropy(logits, target[:, None, :]).mean(axis=1)

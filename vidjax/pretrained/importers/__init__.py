@@ -1,10 +1,11 @@
 """Weights of PyTorch models as variables of vidjax's modules: one file per layout of names.
 
     module = create("slowfast_r50_8x8", num_classes=400)
-    variables = from_pyslowfast(module, read_checkpoint("SLOWFAST_8x8_R50.pyth"))
+    variables = from_pytorchvideo(module, read_checkpoint("SLOWFAST_8x8_R50.pyth"))
 
 Importers are pure functions of a module and of a flat mapping, name -> array. Every name is used and every parameter
-filled, or a `DataError` names the one that does not fit.
+filled, or a `DataError` names the one that does not fit. What PySlowFast's model zoo offers as .pkl are files of
+Caffe2, which are not read; those of pytorchvideo's hub are the same networks.
 """
 
 from collections.abc import Callable

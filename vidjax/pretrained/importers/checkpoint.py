@@ -28,7 +28,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
     Raises:
       ConfigError: if torch is not installed, or older than 2.6: until then weights_only could be evaded
         (CVE-2025-32434).
-      DataError: names the file, if it cannot be read, holds other objects than tensors, or no parameters.
+      DataError: names the file, if it cannot be read, holds other objects than dense tensors, or no parameters.
     """
     torch = _torch()
     path = os.fspath(path)
@@ -47,7 +47,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise DataError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
-    return {name: _array(torch, value) for name, value in tensors.items()}
+    return {name: _array(torch, value, f"{path}: {name!r}") for name, value in tensors.items()}
 
 
 def _torch() -> Any:
@@ -65,5 +65,10 @@ def _has(content: Any, part: str) -> bool:
     return isinstance(content, Mapping) and isinstance(content.get(part), Mapping)
 
 
-def _array(torch: Any, value: Any) -> np.ndarray:
-    return (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+def _array(torch: Any, value: Any, name: str) -> np.ndarray:
+    try:
+        return (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, of eight bits, without content, ...
+        raise DataError(
+            f"{name} is a tensor of a kind that NumPy does not have ({value.dtype}, {value.layout})"
+        ) from error
