@@ -6,7 +6,8 @@ The files are what `--out` of benchmarks.input, benchmarks.train_step and benchm
 quantity that both measured: its medians, their ratio, and whether it changed. It changed if the ratio is further from 1
 than 3% and the ranges do not overlap: from the lowest to the highest round, or, where single clips were timed rather
 than rounds, the interval that holds the median with 95% confidence, from the order of the measurements alone. The
-ranges of 3 rounds miss each other by chance in 1 of 10 cases, those of 5 in 1 of 126: take 5 to be sure.
+ranges of 3 rounds miss each other by chance in 1 of 10 cases, those of 5 in 1 of 126: of the dozens of quantities of a
+file a few, and hardly one. Take 5 to be sure, and never 1, whose range is a point.
 
 Exit status: 0; 2 if the files cannot be compared; with --fail-slower 1 if something of vidjax takes longer, or handles
 fewer clips in a second, beyond noise. What is not vidjax's has no part in that: if it changed, the machine did, too.

@@ -6,7 +6,8 @@
   python -m benchmarks.convolutions --out results/benchmarks/convolutions.json   for the README
 
 Of each operation: the forward pass, the gradient of the input and that of the kernel. PyTorch is measured with channels
-last in memory and with channels first; the ratio is to the better of the two. Each operation of each implementation is
+last in memory and with channels first; the ratio is to the better of the two. vidjax is compiled as in training,
+JAX native as `jax.jit` does it by default. Each operation of each implementation is
 measured in a fresh process, in rounds in which all take turns.
 """
 
@@ -104,6 +105,7 @@ def _jax_passes(
     import jax
 
     from vidjax.layers import convolution
+    from vidjax.training.parallel import CPU_OPTIONS
 
     def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
         with convolution.native_operations(implementation == "jax_native"):
@@ -122,7 +124,7 @@ def _jax_passes(
     arrays = [jax.device_put(array) for array in (x, kernel, gradient)]
 
     def call(function: Callable[..., jax.Array], count: int) -> Callable[[], jax.Array]:
-        compiled = jax.jit(function)
+        compiled = jax.jit(function, compiler_options=None if implementation == "jax_native" else CPU_OPTIONS)
         return lambda: jax.block_until_ready(compiled(*arrays[:count]))
 
     return dict(zip(PASSES, (call(forward, 2), call(of_input, 3), call(of_kernel, 3))))

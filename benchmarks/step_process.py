@@ -29,7 +29,10 @@ def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny
         take = torch_step.prepare(network, compiled=implementation == "torch_compile")
     else:
         from benchmarks import jax_step
+        from vidjax import compilation_cache
 
+        if implementation == "vidjax":
+            compilation_cache.enable()
         take = jax_step.prepare(network, native=implementation == "jax_native")
     first = child.timed_once(take)
     mark("first_step_s")

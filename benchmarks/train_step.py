@@ -13,7 +13,8 @@ weights over) on the same batch, without dropout, with as many threads as there 
 Each is measured in a fresh process, in rounds in which all take turns, so that a slow drift of the machine hits all
 alike. A step is timed from its call until all is computed. "first step" is what a user waits for: from the start of the
 process, with imports and initialisation; cold without a compilation cache, warm with one on disk that an earlier
-process has filled (JAX: its persistent compilation cache; torch.compile: Inductor's). "compile" is how much longer the
+process has filled (vidjax: `vidjax.compilation_cache`, as in training; JAX native: JAX's own cache of every program;
+torch.compile: Inductor's). "compile" is how much longer the
 first step is than a later one. "peak memory" is that of a cold process, without the compilers that it starts.
 """
 
@@ -60,9 +61,11 @@ def plan(
         cold = folder / f"{model}-{implementation}-{number}"
         filled = folder / f"{model}-{implementation}"
         cache = str(cold if start == "cold" else filled)
+        is_product = implementation == "vidjax"
         environment = {
-            "JAX_COMPILATION_CACHE_DIR": None if start == "cold" else cache,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "VIDJAX_CACHE": cache,
+            "JAX_COMPILATION_CACHE_DIR": None if is_product or start == "cold" else cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": None if is_product else "0",
             "TORCHINDUCTOR_CACHE_DIR": cache,
         }
         return Task(

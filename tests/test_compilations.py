@@ -5,6 +5,9 @@ import jax
 import pytest
 
 from vidjax import configuration, train
+from vidjax.layers.convolution import Conv
+from vidjax.layers.pooling import max_pool
+from vidjax.layers.recurrent import LSTM
 from vidjax.models import Output
 from vidjax.run import prepare
 from vidjax.training.checkpoints import Checkpoints
@@ -34,7 +37,9 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, rgb, train=False):
-        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(rgb.mean(axis=(1, 2, 3)))
+        x = max_pool(Conv(4, (3, 3, 3), strides=(1, 4, 4))(rgb), (1, 2, 2), (1, 2, 2))
+        x = LSTM(4)(x.mean(axis=(2, 3)))[:, -1]
+        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
         return Output(nn.Dense(self.classes)(x)[:, None])
 
 

@@ -20,8 +20,9 @@ from vidjax.data.decoding import short_side_size
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
-from vidjax.evaluation import metrics, predictions
+from vidjax.evaluation import drawings, metrics, predictions
 from vidjax.layers.convolution import native_operations
+from vidjax.models.capsnet import CapsNet
 from vidjax.reporting import pictures, tables, terminal
 from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
@@ -30,6 +31,7 @@ from vidjax.training.state import TrainState
 
 # Beginnings of the keys in which an evaluation may differ from the training: they touch no weight.
 _EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:")
+_DRAWN, _DRAWN_WRONG = 10, 6  # pictures of which a network draws reconstructions: of one class each, and mistaken ones
 
 
 def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
@@ -176,7 +178,7 @@ def evaluate_test_part(
     if jax.process_index() != 0:
         return result
     files.write_json(workdir / "predictions" / "test.json", scored)
-    _write_samples(run, scored, workdir / "samples")
+    _write_samples(run, state, scored, workdir / "samples")
     result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
     files.write_json(workdir / "result.json", result)
     page = report.write(workdir)
@@ -230,8 +232,8 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about
     }
 
 
-def _write_samples(run: Run, scored: dict[str, Any], folder: Path) -> None:
-    """Writes pictures for the report: a strip of frames of every class, and some test clips that play."""
+def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: Path) -> None:
+    """Writes pictures for the report: frames of every class, some test clips that play, and what the network draws."""
     first_of_class: dict[int, Video] = {}
     for video in run.source.train:
         first_of_class.setdefault(video.label, video)
@@ -245,7 +247,27 @@ def _write_samples(run: Run, scored: dict[str, Any], folder: Path) -> None:
     shown += _spread(right, wanted - len(shown))
     chosen = {number: by_id[video_id] for number, video_id in enumerate(shown)}
     clips = [(chosen[number].id, frames, 8.0) for number, frames in _readable(chosen, run, 24)]
-    pictures.write_samples(folder, contact, clips)
+    pictures.write_samples(folder, contact, clips, _drawings(run, state, scored))
+
+
+def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Of a network that draws, reconstructions of a test picture of each class and of some that it took for another."""
+    if not (isinstance(run.model, CapsNet) and run.model.decoder):
+        return []
+    wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
+    first = {v["label"]: v["id"] for v in reversed(scored["videos"]) if v["id"] not in wrong}
+    shown = {*(first[label] for label in sorted(first)[:_DRAWN]), *_spread(wrong, _DRAWN_WRONG)}
+    videos = sorted((v for v in run.source.test if v.id in shown), key=lambda v: (v.id in wrong, v.label))
+    with evaluation_batches(
+        videos, run.clip, Views(), batch_size=len(videos), process_index=0, process_count=1, cache=run.cache
+    ) as batches:
+        batch = next(iter(batches))
+    # On this process alone, which has a whole copy of the weights.
+    params, model_state = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), (state.params, state.model_state))
+    arguments: dict[str, Any] = {**run.preprocessing.evaluation(batch), "train": False}
+    output: Any = run.model.apply({"params": params, **model_state}, **arguments)
+    labels = [int(label) for label in batch.label]
+    return drawings.of_examples(run.model, params, output, labels, run.source.classes)
 
 
 def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int, np.ndarray]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import re
 
 import flax.linen as nn
@@ -13,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidjax.layers import cpu_plane
 from vidjax.layers.convolution import Conv, convolution, native_operations
+from vidjax.models import create
 
 
 def difference(got, wanted):
@@ -69,6 +70,7 @@ GRID = {
     "2d of large images, strided and dilated": dict(
         shape=(6, 120, 110, 10), kernel_size=(3, 3), strides=2, kernel_dilation=2, padding=((1, 2), (0, 3))
     ),
+    "large strided stem": dict(shape=(5, 114, 116, 3), kernel_size=(7, 7), strides=2, padding=3),
     "1d": dict(shape=(3, 9, 5), kernel_size=(4,), strides=2),
     "1d causal": dict(shape=(3, 9, 5), kernel_size=(3,), padding="CAUSAL"),
     "circular": dict(shape=(2, 6, 6, 5), kernel_size=(3, 3), padding="CIRCULAR"),
@@ -116,8 +118,9 @@ def test_double_precision(case):
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_random_shapes(data):
+    """As small ones and, where XLA would have a choice of forms, in those of large ones."""
     rank = data.draw(st.integers(1, 3), label="rank")
     per_axis = functools.partial(st.lists, min_size=rank, max_size=rank)
     kernel = data.draw(per_axis(st.integers(1, 4)), label="kernel")
@@ -132,11 +135,16 @@ def test_random_shapes(data):
         spatial = [max(1, span - sum(pair)) for span, pair in zip(spans, padding)]
     groups = data.draw(st.sampled_from([1, 1, 2, 6]), label="groups")
     options = dict(kernel_size=kernel, kernel_dilation=dilation, strides=strides)
-    options |= dict(features=12, feature_group_count=groups)
-    channels = data.draw(st.sampled_from([6, 66]), label="channels")
+    options |= dict(features=4 if groups == 1 and data.draw(st.booleans(), label="few") else 12)
+    options |= dict(feature_group_count=groups)
+    channels = data.draw(st.sampled_from([3, 6, 66] if groups == 1 else [6, 66]), label="channels")
     # XLA's gradient of what is padded by more than the kernel reaches is not deterministic on a CPU, and wrong.
     theirs = None if isinstance(padding, str) else PaddedBeforehand(padding, options)
-    assert compare((2, *spatial, channels), theirs=theirs, padding=padding, **options) < 1e-5
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans(), label="large"):
+            for threshold in ("_MANY_PIXELS", "_LARGE_IMAGE", "_LARGE_BATCH"):
+                patch.setattr(cpu_plane, threshold, 0)
+        assert compare((2, *spatial, channels), theirs=theirs, padding=padding, **options) < 1e-5
 
 
 @pytest.mark.parametrize("padding", [(2, 0), (0, 2), (4, 1)])
@@ -234,10 +242,45 @@ def test_forward_mode_works_natively():
     np.testing.assert_allclose(tangent, module.apply(variables, x) - bias, atol=1e-5)
 
 
-def test_every_model_uses_it():
-    from vidjax import models
+@pytest.mark.parametrize(
+    "name", ["early_fusion", "c3d_small", "r2plus1d_18", "i3d", "slowfast_r18_small", "capsule_video"]
+)
+def test_every_model_uses_it(name):
+    """A CPU gets no convolution in 3D, none of groups, no windowed reduction."""
+    narrow = {"width_multiplier": 0.1} if name in ("early_fusion", "r2plus1d_18") else {}
+    model, clip = create(name, 5, **narrow), jax.ShapeDtypeStruct((1, 16, 64, 64, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), clip)
 
-    sources = [models.karpathy, models.c3d, models.i3d, models.resnet3d, models.slowfast]
-    for source, name in itertools.product(sources, ("nn.Conv(", "nn.max_pool(", "lax.conv")):
-        with open(source.__file__, encoding="utf-8") as file:
-            assert name not in file.read(), (source.__name__, name)
+    def loss(variables, clip):
+        return model.apply(variables, clip).logits.sum()
+
+    text = lowered(jax.grad(loss), variables, clip, platform="cpu")
+    results = re.findall(r"stablehlo\.convolution.*feature_group_count = (\d+).*-> tensor<(.*)xf32>", text)
+    assert results and {(groups, len(shape.split("x"))) for groups, shape in results} == {("1", 4)}
+    assert not re.findall(r"reduce_window|select_and_scatter", text)
+
+
+def test_a_symbolic_batch_is_exported_natively():
+    module = Conv(7, (3, 3, 3))
+    variables = module.init(jax.random.key(0), jnp.ones((1, 4, 6, 6, 5)))
+    batch = jax.export.symbolic_shape("b, 4, 6, 6, 5")
+    exported = jax.export.export(jax.jit(module.apply), platforms=["tpu", "cpu"])(
+        variables, jax.ShapeDtypeStruct(batch, jnp.float32)
+    )
+    assert exported.mlir_module().count("stablehlo.convolution") == 1
+
+
+def test_many_taps_are_left_to_xla():
+    """Written out, 31 x 31 of them take minutes to compile."""
+    module, x = Conv(8, (31, 31), feature_group_count=8), jnp.ones((1, 32, 32, 8))
+    text = lowered(module.apply, module.init(jax.random.key(0), x), x, platform="cpu")
+    assert text.count("stablehlo.convolution") == 1
+
+
+def test_other_dimension_numbers_are_obeyed():
+    x, kernel = jax.random.normal(jax.random.key(0), (2, 3, 6, 7)), jax.random.normal(jax.random.key(1), (4, 3, 3, 3))
+    numbers = ("NCHW", "OIHW", "NCHW")
+    got = convolution(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+    np.testing.assert_array_equal(
+        got, jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+    )

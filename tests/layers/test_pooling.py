@@ -44,7 +44,13 @@ def test_values_and_gradients(data):
     np.testing.assert_allclose(gradient, native, atol=1e-5)
 
 
-def test_whole_numbers_and_narrow_types():
+def test_negative_padding():
+    x = jnp.arange(24.0).reshape(1, 4, 6, 1)
+    options = dict(window=(2, 2), strides=(1, 1), padding=((-1, 0), (1, -2)))
+    np.testing.assert_array_equal(max_pool(x, **options), nn.max_pool(x, *options.values()))
+
+
+def test_narrow_types():
     x = jnp.arange(24, dtype=jnp.bfloat16).reshape(1, 2, 3, 4, 1)
     pooled = jax.jit(lambda x: max_pool(x, (2, 2, 2)))(x)
     assert pooled.dtype == jnp.bfloat16

@@ -47,11 +47,14 @@ def test_fps_must_be_positive():
 
 
 def test_write_samples(tmp_path):
-    pictures.write_samples(tmp_path / "samples", [("a/b", frames())], [("../x", frames(), 25.0), ("y", frames(1), 5.0)])
+    drawings = [("what is drawn", pictures.grid(np.ones((2, 3, 4, 4, 1))))]
+    clips = [("../x", frames(), 25.0), ("y", frames(1), 5.0)]
+    pictures.write_samples(tmp_path / "samples", [("a/b", frames())], clips, drawings)
     index = json.loads((tmp_path / "samples" / "index.json").read_text())
     assert index == {
         "contact": [{"label": "a/b", "file": "contact/0.png"}],
         "clips": [{"id": "../x", "file": "clips/0.webp"}, {"id": "y", "file": "clips/1.webp"}],
+        "drawings": [{"label": "what is drawn", "file": "drawing0.png"}],
     }
-    for entry in index["contact"] + index["clips"]:
+    for entry in index["contact"] + index["clips"] + index["drawings"]:
         Image.open(tmp_path / "samples" / entry["file"]).load()

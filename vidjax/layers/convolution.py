@@ -57,7 +57,8 @@ def convolution(
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated` of channels-last arrays, in a form that suits the platform.
 
-    Where it is not native, it has gradients of any order in reverse mode only; use `native_operations` for `jax.jvp`.
+    Where it is not native, it has gradients of any order in reverse mode only, and none within `jax.shard_map`; use
+    `native_operations` for these.
 
     Args:
       lhs: float [N, *spatial, C].
@@ -66,7 +67,7 @@ def convolution(
       padding: "SAME", "VALID" or (before, after) for each spatial axis.
       lhs_dilation: other than 1 is computed natively.
       rhs_dilation: of the kernel.
-      dimension_numbers: of flax: channels last.
+      dimension_numbers: others than those of channels last, which are the default, are computed natively.
       feature_group_count: groups.
       precision: of the products.
 
@@ -79,10 +80,10 @@ def convolution(
     pads = lax.padtype_to_pads(lhs.shape[1:-1], spans, window_strides, padding) if isinstance(padding, str) else padding
     pairs = tuple((int(before), int(after)) for before, after in pads)
     geometry = Geometry(tuple(window_strides), pairs, dilation, feature_group_count, precision)
-    is_plain = set(lhs_dilation or ()) <= {1} and lhs.dtype == rhs.dtype
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers or channels_last(rank))
+    is_plain = set(lhs_dilation or ()) <= {1} and lhs.dtype == rhs.dtype and numbers == channels_last(rank)
     if not is_native_only() and is_plain and cpu_convolution.covers(lhs, rhs, geometry):
         return _convolution(geometry, lhs, rhs)
-    numbers = dimension_numbers or channels_last(rank)
     return lax.conv_general_dilated(
         lhs, rhs, window_strides, padding, lhs_dilation, dilation, numbers, feature_group_count, precision=precision
     )

@@ -37,6 +37,7 @@ _STACKED = 64
 # Channels, and features of all temporal taps together, up to which each frame gives the results of all taps.
 _HARDLY_ANY, _FEATURES_OF_TAPS = 4, 20
 _SPLIT = 8  # groups up to which each is convolved by itself
+_MOST_TAPS = 64  # of a depthwise kernel: each is written out, and more take seconds to compile
 
 
 def covers(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
@@ -44,9 +45,10 @@ def covers(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
     rank, groups = x.ndim - 2, geometry.groups
     return (
         1 <= rank <= 3
+        and jax.core.is_constant_shape(x.shape)
         and jnp.issubdtype(x.dtype, jnp.floating)
         and all(min(pair) >= 0 for pair in geometry.padding)
-        and (groups <= _SPLIT or groups == x.shape[-1])
+        and (groups <= _SPLIT or (groups == x.shape[-1] and math.prod(kernel.shape[:-2]) <= _MOST_TAPS))
         and math.prod(x.shape) * math.prod(kernel.shape) > 0
         and all(
             length + sum(pair) > step * (extent - 1)

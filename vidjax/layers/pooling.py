@@ -44,6 +44,8 @@ def max_pool(
 ) -> jax.Array:
     """The largest value of each window, as `flax.linen.max_pool`: of equal ones, the first has the gradient.
 
+    Where it is not native, it has gradients in reverse mode only, and none for a window that holds NaN.
+
     Args:
       x: float [N, *spatial, C].
       window: extent along each spatial axis.
@@ -59,8 +61,9 @@ def max_pool(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
     pads = tuple((int(before), int(after)) for before, after in padding)
-    if any(length + sum(pair) < k for length, pair, k in zip(x.shape[1:], pads, window)):
-        return nn.max_pool(x, window, strides, pads)  # whose result is empty
+    is_empty = any(length + sum(pair) < k for length, pair, k in zip(x.shape[1:], pads, window))
+    if is_empty or min(map(min, pads)) < 0:
+        return nn.max_pool(x, window, strides, pads)
     return _max_pool(window, strides, pads, x)
 
 

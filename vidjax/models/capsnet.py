@@ -71,6 +71,28 @@ class CapsNet(nn.Module):
         return Output(by_frame(lengths(poses)), aux)
 
 
+def draw_perturbed(model: CapsNet, params: Any, poses: jax.Array, offsets: Sequence[float]) -> jax.Array:
+    """What the decoder draws of a capsule as each number of its pose is moved (section 5.1, figure 4).
+
+    Args:
+      model: with a decoder.
+      params: its parameters.
+      poses: of one example, [K, dimension].
+      offsets: added to one number at a time.
+
+    Returns:
+      float [K, dimension, offsets, P] in 0..1, of each class capsule by itself.
+    """
+    kernel = params["decoder"][f"fc{len(MaskedDecoder.hidden) + 1}"]["kernel"]
+    decoder = MaskedDecoder(kernel.shape[1], dtype=model.dtype, param_dtype=model.param_dtype)
+    dimension = poses.shape[1]
+    moved = (
+        jnp.eye(dimension)[:, None, None] * jnp.asarray(offsets)[:, None, None]
+    )  # [dimension, offsets, 1, dimension]
+    drawn: Any = decoder.apply({"params": params["decoder"]}, (poses + moved).reshape(-1, *poses.shape))
+    return jnp.moveaxis(drawn.reshape(dimension, len(offsets), *drawn.shape[1:]), 2, 0)
+
+
 class CapsNetBaseline(nn.Module):
     """The convolutional network of section 5 that CapsNet is measured against: 35.4 million parameters.
 

@@ -42,6 +42,29 @@ def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
     return buffer.getvalue()
 
 
+def grid(pictures: np.ndarray, scale: int = 1) -> bytes:
+    """Pictures in rows and columns.
+
+    Args:
+      pictures: float [rows, columns, H, W, C] in 0..1, of one channel or three.
+      scale: size of a picture relative to its own.
+
+    Returns:
+      A PNG file.
+    """
+    rows, columns, h, w, channels = pictures.shape
+    page = np.ones((rows, h + 1, columns, w + 1, channels), np.float32)  # a white line below and beside each
+    page[:, :h, :, :w] = pictures.transpose(0, 2, 1, 3, 4)
+    page = page.reshape(rows * (h + 1), columns * (w + 1), channels)[:-1, :-1]
+    pixels = np.clip(255 * page, 0, 255).round().astype(np.uint8)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    buffer = io.BytesIO()
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(
+        buffer, "PNG", optimize=True
+    )
+    return buffer.getvalue()
+
+
 def animation(frames: np.ndarray, fps: float, scale: float = 1.0) -> bytes:
     """Frames one after the other, for ever.
 
@@ -71,6 +94,7 @@ def write_samples(
     folder: Path,
     contact: Sequence[tuple[str, np.ndarray]],
     clips: Sequence[tuple[str, np.ndarray, float]],
+    drawings: Sequence[tuple[str, bytes]] = (),
     scale: float = 1.0,
 ) -> None:
     """Writes the pictures that a report shows, with `index.json`.
@@ -79,12 +103,13 @@ def write_samples(
       folder: the `samples/` folder; made where it is missing.
       contact: (class name, frames uint8 [T, H, W, 3]), drawn as a strip for the contact sheet.
       clips: (video id, frames uint8 [T, H, W, 3], frames per second), drawn as an animation.
+      drawings: (caption, PNG file), shown as they are.
       scale: size of the pictures relative to the frames.
     """
     folder = Path(folder)
     (folder / "contact").mkdir(parents=True, exist_ok=True)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    index: dict[str, list[dict[str, str]]] = {"contact": [], "clips": []}
+    index: dict[str, list[dict[str, str]]] = {"contact": [], "clips": [], "drawings": []}
     for i, (label, frames) in enumerate(contact):
         file = f"contact/{i}.png"
         (folder / file).write_bytes(strip(frames, scale))
@@ -93,4 +118,8 @@ def write_samples(
         file = f"clips/{i}.webp"
         (folder / file).write_bytes(animation(frames, fps, scale))
         index["clips"].append({"id": video, "file": file})
+    for i, (caption, content) in enumerate(drawings):
+        file = f"drawing{i}.png"
+        (folder / file).write_bytes(content)
+        index["drawings"].append({"label": caption, "file": file})
     (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")

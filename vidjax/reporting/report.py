@@ -88,8 +88,8 @@ def _clips(samples: Path, index: dict[str, Any], predictions: dict[str, Any] | N
     return sorted(clips, key=lambda clip: (clip["right"], clip["score"] if clip["right"] else -clip["score"]))
 
 
-def _contact(samples: Path, index: dict[str, Any]) -> list[dict[str, str]]:
-    strips = [{"label": entry["label"], "image": _data_uri(samples, entry["file"])} for entry in index["contact"]]
+def _labelled(samples: Path, entries: list[dict[str, str]]) -> list[dict[str, str]]:
+    strips = [{"label": entry["label"], "image": _data_uri(samples, entry["file"])} for entry in entries]
     return [strip for strip in strips if strip["image"]]
 
 
@@ -187,7 +187,8 @@ def _context(workdir: Path) -> dict[str, Any]:
             )
         ],
         "clips": _clips(samples, index, predictions),
-        "contact": _contact(samples, index),
+        "contact": _labelled(samples, index["contact"]),
+        "drawings": _labelled(samples, index.get("drawings", [])),  # older runs have none
         "failed": predictions["failed"] if predictions else [],
         "provenance": _provenance(result, predictions),
         "config": json.dumps(config, indent=2, ensure_ascii=False) if config is not None else "",

@@ -1,0 +1,69 @@
+"""What a capsule network with a decoder draws of test pictures, as pictures for the report."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vidjax.models.capsnet import CapsNet, draw_perturbed
+from vidjax.models.output import Output
+from vidjax.reporting import pictures
+
+OFFSETS = tuple(round(0.05 * step, 2) for step in range(-5, 6))  # the paper's
+_SCALE = 2  # pixels of the page for each of a picture
+_IN_LINE = 5  # blocks
+
+
+def of_examples(
+    model: CapsNet, params: Any, output: Output, labels: Sequence[int], classes: Sequence[str]
+) -> list[tuple[str, bytes]]:
+    """Draws reconstructions, and what the numbers of a pose stand for (Sabour et al. 2017, figures 3 and 4).
+
+    Args:
+      model: with a decoder.
+      params: its parameters.
+      output: of the model on clips [B, T, H, W, 3], of which the first frame is shown.
+      labels: of the clips.
+      classes: names.
+
+    Returns:
+      (caption, PNG file) of both.
+    """
+    lengths, target, drawn = (
+        np.asarray(array, np.float32)[:, 0]
+        for array in (output.logits, output.aux["target"], output.aux["reconstruction"])
+    )
+    predicted = lengths.argmax(-1)
+    rows = np.stack([target, *(drawn[np.arange(len(drawn)), chosen] for chosen in (predicted, np.asarray(labels)))])
+    said = ", ".join(
+        classes[p] if p == label else f"{classes[p]} (is {classes[label]})" for p, label in zip(predicted, labels)
+    )
+    caption = f"Pictures, and what the capsules of the predicted and of the true class draw of them. Predicted: {said}."
+    first = {label: number for number, label in reversed(list(enumerate(labels)))}
+    moved = [
+        np.asarray(draw_perturbed(model, params, output.aux["poses"][number, 0], OFFSETS)[label], np.float32)
+        for label, number in sorted(first.items())
+    ]
+    about = (
+        f"For a picture of each class, what its capsule draws as a number of its pose is moved by {OFFSETS[0]} to"
+        f" {OFFSETS[-1]}, one number in each row."
+    )
+    return [
+        (caption, pictures.grid(_as_pictures(model, rows), _SCALE)),
+        (about, pictures.grid(_as_pictures(model, _side_by_side(moved)))),
+    ]
+
+
+def _side_by_side(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Blocks of pictures [rows, columns, P], a few in each line, with white ones between them."""
+    gap = np.ones_like(blocks[0][:, :1])
+    spaced = [np.concatenate([block, gap], 1) for block in blocks]
+    spaced += [np.ones_like(spaced[0])] * (-len(spaced) % _IN_LINE)
+    lines = [np.concatenate(spaced[first : first + _IN_LINE], 1) for first in range(0, len(spaced), _IN_LINE)]
+    return np.concatenate([part for line in lines for part in (line, np.ones_like(line[:1]))][:-1])
+
+
+def _as_pictures(model: CapsNet, numbers: np.ndarray) -> np.ndarray:
+    """[..., H * W * C] of square pictures to [..., H, W, C]."""
+    side = round((numbers.shape[-1] / model.channels) ** 0.5)
+    return numbers.reshape(*numbers.shape[:-1], side, side, model.channels)
