@@ -34,7 +34,7 @@ ITERATIONS = {"1": 1, "3": 3}
 PASSES = ("forward", "forward and gradients")
 NETWORKS = {
     "capsnet": "CapsNet, 128 digits, 3 iterations",
-    "capsule_video": "capsule_video, 16 clips of 16 x 48 x 48, EM routing, 3 iterations",
+    "capsule_video": "capsule_video, 16 clips of 16 x 48 x 48, EM routing",
 }
 
 
@@ -181,8 +181,12 @@ def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:
     if network == "capsnet":
         layers = [DenseCaps(classes, model.dimension, model.iterations)]
     else:
-        form = {name: getattr(model, name) for name in ("iterations", "inverse_temperature", "relative_cost")}
-        layers = [ConvCaps(model.types, model.window, model.strides, model.pool, **form), ClassCaps(classes, **form)]
+        names = ("inverse_temperature", "relative_cost", "least_variance")
+        form = {name: getattr(model, name) for name in names}
+        layers = [
+            ConvCaps(model.types, model.window, model.strides, model.pool, model.conv_iterations, **form),
+            ClassCaps(classes, model.iterations, **form),
+        ]
     maps, x = [], capsules
     for layer in layers:
         x, parameters = jax.jit(layer.init_with_output)(jax.random.key(0), x)  # type: ignore[assignment]

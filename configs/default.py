@@ -91,6 +91,8 @@ def _model() -> ConfigDict:
     model.iterations = placeholder(int)  # capsnet, capsule_video: of the routing
     model.inverse_temperature = placeholder(float)  # capsule_video: of EM routing, in its last iteration
     model.relative_cost = placeholder(bool)  # capsule_video: of EM routing, to an equal share of the inputs
+    model.least_variance = placeholder(float)  # capsule_video: added to variances in EM routing
+    model.conv_iterations = placeholder(int)  # capsule_video: of the routing to convolutional capsules
     model.pool = placeholder(bool)  # capsule_video: average the capsules of a type in a window before they vote
     model.vote_megabytes = placeholder(float)  # capsule_video: so many votes at once, and anew for gradients; None: all
     model.remat = placeholder(bool)  # capsnet: compute the routing anew for its gradient

@@ -28,7 +28,8 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         optimizer.base_batch_size optimizer.newton_schulz_steps optimizer.min_size_to_factor
         evaluate.batch_size evaluate.validation_clips checkpoint.every checkpoint.keep preprocessing.crop
         evaluate.crop batch_norm.group_size batch_norm.precise_batches model.alpha model.beta_inverse model.width
-        model.lateral_kernel model.in_channels
+        model.lateral_kernel model.in_channels model.iterations model.conv_iterations model.types
+        model.primary_dimension
         """,
     ),
     "a finite number, 0 or more": (
@@ -42,9 +43,9 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "a finite number above 0": (
         lambda value: 0 < value < math.inf,
         """
-        preprocessing.std model.width_multiplier schedule.power schedule.decay_rate schedule.div_factor
-        schedule.final_div_factor optimizer.eps optimizer.consistent_rms optimizer.clipping_threshold
-        optimizer.decay_rate
+        preprocessing.std model.width_multiplier model.inverse_temperature model.vote_megabytes
+        model.least_variance schedule.power schedule.decay_rate schedule.div_factor schedule.final_div_factor
+        optimizer.eps optimizer.consistent_rms optimizer.clipping_threshold optimizer.decay_rate
         """,
     ),
     "a finite number": (math.isfinite, "preprocessing.mean"),

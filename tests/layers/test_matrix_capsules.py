@@ -13,7 +13,7 @@ INPUTS, J, H = 6, 3, 16
 TINY = 1e-6
 
 
-def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final, relative=False):
+def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final, relative=False, least=TINY):
     """Procedure 1 of Hinton et al. 2018, for one group of capsules."""
     share = np.full(votes.shape[:2], 1 / votes.shape[1])
     for t in range(1, iterations + 1):
@@ -22,7 +22,7 @@ def em_in_numpy(votes, activations, beta_use, beta_active, iterations, final, re
             r = share[:, j] * activations
             total = r.sum() + TINY
             mean.append((r[:, None] * votes[:, j]).sum(0) / total)
-            variance.append((r[:, None] * (votes[:, j] - mean[j]) ** 2).sum(0) / total + TINY)
+            variance.append((r[:, None] * (votes[:, j] - mean[j]) ** 2).sum(0) / total + least)
             cost = ((beta_use[j] + np.log(np.sqrt(variance[j]))) * total).sum()
             if relative:
                 cost /= activations.sum() / votes.shape[1] + TINY
@@ -49,12 +49,13 @@ def example(seed=0):
     return votes, rng.uniform(size=INPUTS), rng.normal(size=J), rng.normal(size=J)
 
 
-@pytest.mark.parametrize("relative_cost", [False, True])
+@pytest.mark.parametrize("more", [(), (True,), (True, 0.1)])
 @pytest.mark.parametrize("iterations", [1, 3])
-def test_em_routing_is_that_of_the_paper(iterations, relative_cost):
+def test_em_routing_is_that_of_the_paper(iterations, more):
+    """And with costs relative to the inputs, and with more variance."""
     with jax.enable_x64(True):
-        got = jax.jit(em_route, static_argnums=(4, 5, 6))(*example(), iterations, 0.5, relative_cost)
-    for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5, relative_cost)):
+        got = jax.jit(em_route, static_argnums=(4, 5, 6, 7))(*example(), iterations, 0.5, *more)
+    for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5, *more)):
         np.testing.assert_allclose(ours, wanted, rtol=1e-9)
 
 

@@ -20,7 +20,7 @@ from vidjax.layers.pooling import avg_pool
 
 _SIDE = 4  # of a pose
 _SIZE = _SIDE * _SIDE
-_TINY = 1e-6  # added to variances and to shares that may be zero
+_TINY = 1e-6  # added to what may be zero
 _MEGABYTE = 1 << 20
 
 
@@ -44,6 +44,7 @@ def em_route(
     iterations: int = 3,
     inverse_temperature: float = 0.01,
     relative_cost: bool = False,
+    least_variance: float = _TINY,
 ) -> tuple[jax.Array, jax.Array]:
     """EM routing (procedure 1) from I capsules to J, in at least float32.
 
@@ -59,6 +60,7 @@ def em_route(
       inverse_temperature: final lambda.
       relative_cost: divide an output's cost by an equal share of the inputs' activations. By the paper it grows with
         the number of inputs, so that each layer needs another lambda.
+      least_variance: added to variances. A Gaussian that has a single input to itself would have none.
 
     Returns:
       The outputs' means [..., J, H] and activations [..., J], of the type of `votes`.
@@ -72,7 +74,7 @@ def em_route(
         total = used.sum(-2) + _TINY
         mean = jnp.einsum("...ij,...ijh->...jh", used, votes) / total[..., None]
         squared = jnp.square(votes - mean[..., None, :, :])
-        variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None] + _TINY
+        variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None] + least_variance
         entropy = 0.5 * jnp.log(variance).sum(-1)
         cost = (votes.shape[-1] * beta_use + entropy) * total
         if relative_cost:
@@ -126,6 +128,7 @@ class _Routed(nn.Module):
     iterations: int
     inverse_temperature: float
     relative_cost: bool
+    least_variance: float
     vote_megabytes: float | None
     dtype: Any
     param_dtype: Any
@@ -148,6 +151,7 @@ class _Routed(nn.Module):
             iterations=self.iterations,
             inverse_temperature=self.inverse_temperature,
             relative_cost=self.relative_cost,
+            least_variance=self.least_variance,
         )
 
         def of_group(group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -182,7 +186,7 @@ class ConvCaps(nn.Module):
       pool: average poses and activations of a type over the window, so that a type votes once (capsule pooling,
         Duarte et al.); else every capsule of the window votes by a matrix of its own.
       iterations: of the routing.
-      inverse_temperature, relative_cost: as in `em_route`.
+      inverse_temperature, relative_cost, least_variance: as in `em_route`.
       vote_megabytes: compute so many votes at once and, for the gradient, anew; None: all, and keep them.
       dtype, param_dtype: of the computation and of the parameters.
     """
@@ -194,6 +198,7 @@ class ConvCaps(nn.Module):
     iterations: int = 3
     inverse_temperature: float = 0.01
     relative_cost: bool = False
+    least_variance: float = _TINY
     vote_megabytes: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -219,6 +224,7 @@ class ConvCaps(nn.Module):
             self.iterations,
             self.inverse_temperature,
             self.relative_cost,
+            self.least_variance,
             self.vote_megabytes,
             self.dtype,
             self.param_dtype,
@@ -237,14 +243,15 @@ class ClassCaps(nn.Module):
 
     Attributes:
       classes: K.
-      iterations, inverse_temperature, relative_cost, vote_megabytes, dtype, param_dtype: as in `ConvCaps`. The votes
-        take B * positions * types * K * 64 bytes in float32.
+      iterations, inverse_temperature, relative_cost, least_variance, vote_megabytes, dtype, param_dtype: as in
+        `ConvCaps`. The votes take B * positions * types * K * 64 bytes in float32.
     """
 
     classes: int
     iterations: int = 3
     inverse_temperature: float = 0.01
     relative_cost: bool = False
+    least_variance: float = _TINY
     vote_megabytes: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -258,6 +265,7 @@ class ClassCaps(nn.Module):
             self.iterations,
             self.inverse_temperature,
             self.relative_cost,
+            self.least_variance,
             self.vote_megabytes,
             self.dtype,
             self.param_dtype,

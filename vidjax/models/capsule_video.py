@@ -29,8 +29,10 @@ class CapsuleVideo(nn.Module):
       primary_kernel: of the primary capsules.
       window, strides: of the convolutional capsules.
       pool: as in `ConvCaps`.
-      iterations: of the routing.
-      inverse_temperature, relative_cost: as in `em_route`.
+      iterations: of the routing to class capsules.
+      conv_iterations: of that to convolutional ones. Of pooled capsules there are hardly more than outputs, so that
+        with more than 1 each output takes to one of them, and the network does not learn.
+      inverse_temperature, relative_cost, least_variance: as in `em_route`.
       vote_megabytes: as in `ConvCaps`.
       axis_name: as in `BatchNorm`.
       dtype, param_dtype: of the computation and of the parameters.
@@ -40,12 +42,14 @@ class CapsuleVideo(nn.Module):
     widths: Sequence[int] = (16, 32, 64)
     types: int = 8
     primary_kernel: Sequence[int] = (3, 3, 3)
-    window: Sequence[int] = (3, 5, 5)
+    window: Sequence[int] = (3, 3, 3)
     strides: Sequence[int] = (1, 2, 2)
     pool: bool = True
-    iterations: int = 3
+    iterations: int = 2
+    conv_iterations: int = 1
     inverse_temperature: float = 1.0
     relative_cost: bool = True
+    least_variance: float = 0.05
     vote_megabytes: float | None = None
     axis_name: str | None = None
     dtype: Any = None
@@ -59,9 +63,9 @@ class CapsuleVideo(nn.Module):
         """
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         routing: dict[str, Any] = {
-            "iterations": self.iterations,
             "inverse_temperature": self.inverse_temperature,
             "relative_cost": self.relative_cost,
+            "least_variance": self.least_variance,
             "vote_megabytes": self.vote_megabytes,
         }
         x = rgb
@@ -70,6 +74,9 @@ class CapsuleVideo(nn.Module):
             norm = {"axis_name": self.axis_name}
             x = ConvNorm(width, (3, 3, 3), strides, norm=norm, name=f"conv{number}", **types)(x, train=train)
         capsules = PrimaryMatrixCaps(self.types, self.primary_kernel, name="primary_caps", **types)(x)
-        convolutional = ConvCaps(self.types, self.window, self.strides, self.pool, name="conv_caps", **routing, **types)
-        poses, activations = ClassCaps(self.num_classes, name="class_caps", **routing, **types)(convolutional(capsules))
+        options = routing | types
+        capsules = ConvCaps(
+            self.types, self.window, self.strides, self.pool, self.conv_iterations, name="conv_caps", **options
+        )(capsules)
+        poses, activations = ClassCaps(self.num_classes, self.iterations, name="class_caps", **options)(capsules)
         return Output(activations[:, None], {"poses": poses})
