@@ -4,8 +4,7 @@
   python -m vidjax collect runs/experiments/networks_3d && python -m vidjax readme
 
 18 runs, in as many sittings as one likes: the same command goes on, and --only='*-seed0' takes a part of them. On one
-core a minute (single frame) to twenty minutes (SlowFast) each. The README's
-table says how many seeds were run.
+core a minute (single frame) to twenty minutes (SlowFast) each.
 """
 
 from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting

@@ -162,6 +162,8 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"model__normalization": "layer"}, "lrn, batch, none"),
         ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
         ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
+        ({"loss__name": "margin"}, "the losses margin and spread and the average lengths are for capsules"),
+        ({"evaluate__average": "lengths"}, "loss.name=cross_entropy and evaluate.average=lengths do not fit"),
         ({"train__batch_size": 0}, "train.batch_size=0"),
         ({"train__steps": 0}, "train.steps=0"),
         ({"loss__label_smoothing": 1.5}, "loss.label_smoothing=1.5: give a number from 0 to below 1"),

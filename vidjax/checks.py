@@ -19,6 +19,8 @@ from vidjax.training import monitor, parallel, recipe, weights
 if TYPE_CHECKING:
     from vidjax.run import Run
 
+_OF_CAPSULES = ("margin", "spread")
+
 # What numbers must be, where nothing else checks them -> (the check, the keys).
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "at least 1": (
@@ -105,6 +107,11 @@ def check_values(config: ConfigDict) -> None:
         if clip.is_fixed and views.clips > 1:
             key = "position" if clip.frame_number is None else "frame_number"
             raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
+    if (config.loss.name in _OF_CAPSULES) != (config.evaluate.average == "lengths"):
+        raise ConfigError(
+            f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"
+            f" {' and '.join(_OF_CAPSULES)} and the average lengths are for capsules, and go together"
+        )
 
 
 def check_pairs(config: ConfigDict, form: parallel.Form) -> None:

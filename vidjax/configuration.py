@@ -443,10 +443,15 @@ def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) ->
     return "\n".join(lines)
 
 
+def _values_of(argv: Sequence[str], *names: str) -> list[str]:
+    """What is given for these flags, as --name=value; for the config also as --config value."""
+    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
+    return [value for flag, value in given if flag in names]
+
+
 def help_on_keys(argv: Sequence[str]) -> str:
     """The keys of the config on the command line with its values; without one, of the declared defaults."""
-    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
-    chosen = [value for flag, value in given if flag == "config"]
+    chosen = _values_of(argv, "config")
     if not chosen:
         return "Config keys, with their declared defaults (a preset sets some of them):\n" + documented_keys()
     return f"Config keys, with their values in {chosen[-1]}:\n" + documented_keys(_load_file(chosen[-1]))
@@ -454,8 +459,7 @@ def help_on_keys(argv: Sequence[str]) -> str:
 
 def help_on_files(argv: Sequence[str]) -> str:
     """What the config or the experiment on the command line says about itself; "" where there is none."""
-    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
-    paths = [Path(value.partition(":")[0]) for flag, value in given if flag in ("config", "experiment")]
+    paths = [Path(value.partition(":")[0]) for value in _values_of(argv, "config", "experiment")]
     try:
         texts = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.is_file()]
     except SyntaxError as error:

@@ -86,10 +86,9 @@ def draw_perturbed(model: CapsNet, params: Any, poses: jax.Array, offsets: Seque
     kernel = params["decoder"][f"fc{len(MaskedDecoder.hidden) + 1}"]["kernel"]
     decoder = MaskedDecoder(kernel.shape[1], dtype=model.dtype, param_dtype=model.param_dtype)
     dimension = poses.shape[1]
-    moved = (
-        jnp.eye(dimension)[:, None, None] * jnp.asarray(offsets)[:, None, None]
-    )  # [dimension, offsets, 1, dimension]
-    drawn: Any = decoder.apply({"params": params["decoder"]}, (poses + moved).reshape(-1, *poses.shape))
+    one_at_a_time = jnp.eye(dimension)[:, None, None]
+    moved = poses + jnp.asarray(offsets)[:, None, None] * one_at_a_time  # [dimension, offsets, K, dimension]
+    drawn: Any = decoder.apply({"params": params["decoder"]}, moved.reshape(-1, *poses.shape))
     return jnp.moveaxis(drawn.reshape(dimension, len(offsets), *drawn.shape[1:]), 2, 0)
 
 
