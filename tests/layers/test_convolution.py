@@ -264,7 +264,7 @@ def test_a_symbolic_batch_is_exported_natively():
     module = Conv(7, (3, 3, 3))
     variables = module.init(jax.random.key(0), jnp.ones((1, 4, 6, 6, 5)))
     batch = jax.export.symbolic_shape("b, 4, 6, 6, 5")
-    exported = jax.export.export(jax.jit(module.apply), platforms=["tpu", "cpu"])(
+    exported = jax.export.export(jax.jit(module.apply), platforms=["tpu"])(
         variables, jax.ShapeDtypeStruct(batch, jnp.float32)
     )
     assert exported.mlir_module().count("= stablehlo.convolution(") == 1
@@ -272,7 +272,7 @@ def test_a_symbolic_batch_is_exported_natively():
 
 def test_many_taps_are_left_to_xla():
     """Written out, 31 x 31 of them take minutes to compile."""
-    module, x = Conv(8, (31, 31), feature_group_count=8), jnp.ones((1, 32, 32, 8))
+    module, x = Conv(16, (31, 31), feature_group_count=16), jnp.ones((1, 32, 32, 16))
     text = lowered(module.apply, module.init(jax.random.key(0), x), x, platform="cpu")
     assert text.count("= stablehlo.convolution(") == 1
 
