@@ -15,7 +15,6 @@ import argparse
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ import pandas as pd
 
 from benchmarks import child, processes, report
 from benchmarks.child import Mark
-from vidjax.reporting import terminal
 
 IMPLEMENTATIONS = {
     "jax_native": "JAX native",
@@ -228,23 +226,11 @@ def table(samples: dict[str, Any], tiny: bool = False) -> pd.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     report.add_choice(parser, "--operations", OPERATIONS)
-    report.add_choice(parser, "--implementations", IMPLEMENTATIONS)
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each pass in a process (1)")
-    parser.add_argument("--tiny", action="store_true", help="tiny inputs, to try the program: the times mean nothing")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
-    arguments = parser.parse_args(argv)
-    if arguments.rounds < 1 or arguments.seconds <= 0:
-        parser.error("--rounds and --seconds must be above 0")
-    implementations = report.without_missing_torch(arguments.implementations, IMPLEMENTATIONS, TORCH)
-    tasks = plan(arguments.operations, implementations, arguments.rounds, arguments.seconds, arguments.tiny)
+    arguments = report.read_arguments(parser, argv, IMPLEMENTATIONS, TORCH, seconds=1.0)
+    tasks = plan(arguments.operations, arguments.implementations, arguments.rounds, arguments.seconds, arguments.tiny)
     samples = gather(processes.run_all(list(tasks)))
     tables = {"Convolutions on a CPU, float32, medians (range over processes)": table(samples, arguments.tiny)}
-    for title, frame in tables.items():
-        terminal.table(frame, title)
-    if arguments.out:
-        about = f"{arguments.rounds} processes for each, in turns, {child.threads()} threads"
-        report.write(arguments.out, tables, {"convolutions": samples}, about=about, packages=("jax", "jaxlib", "torch"))
+    report.publish(arguments, tables, {"convolutions": samples})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.child import threads
 from vidjax import files, provenance
 from vidjax.reporting import terminal
 
@@ -79,6 +80,52 @@ def add_choice(parser: argparse.ArgumentParser, flag: str, names: Mapping[str, A
     """An option that takes some of these names, by default all."""
     help_ = f"of {', '.join(names)} (all)"
     parser.add_argument(flag, nargs="+", choices=list(names), default=list(names), metavar="NAME", help=help_)
+
+
+def read_arguments(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    implementations: Mapping[str, str],
+    of_torch: Sequence[str],
+    *,
+    seconds: float,
+) -> argparse.Namespace:
+    """Declares and reads the options of a benchmark whose implementations take turns in processes of their own.
+
+    Args:
+      parser: of the benchmark, with the options that it alone has.
+      argv: None: those of the program.
+      implementations: name -> title.
+      of_torch: those of PyTorch; where it is not installed, `implementations` of the result is without them.
+      seconds: the default of --seconds.
+    """
+    add_choice(parser, "--implementations", implementations)
+    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
+    help_ = f"for which each thing is measured in a process ({seconds:g})"
+    parser.add_argument("--seconds", type=float, default=seconds, help=help_)
+    parser.add_argument("--tiny", action="store_true", help="tiny inputs, to try the program: the times mean nothing")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1 or arguments.seconds <= 0:
+        parser.error("--rounds and --seconds must be above 0")
+    arguments.implementations = without_missing_torch(arguments.implementations, implementations, of_torch)
+    return arguments
+
+
+def publish(arguments: argparse.Namespace, tables: Mapping[str, pd.DataFrame], samples: Any) -> None:
+    """Shows the tables and, with --out, writes them and what is behind them.
+
+    Args:
+      arguments: of `read_arguments`.
+      tables: title -> a table of text.
+      samples: every single measurement.
+    """
+    for title, frame in tables.items():
+        terminal.table(frame, title)
+    if arguments.out:
+        about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
+        packages = ("jax", "jaxlib", "flax", "optax", "torch")
+        write(arguments.out, tables, samples, about=about, packages=packages)
 
 
 def without_missing_torch(names: Sequence[str], titles: Mapping[str, str], of_torch: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ import argparse
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ import pandas as pd
 
 from benchmarks import child, processes, report
 from benchmarks.child import Mark
-from vidjax.reporting import terminal
 
 IMPLEMENTATIONS = {
     "vidjax": "vidjax",
@@ -271,27 +269,14 @@ def share_table(samples: dict[str, Any]) -> pd.DataFrame:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    report.add_choice(parser, "--implementations", IMPLEMENTATIONS)
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each pass in a process (5)")
-    parser.add_argument("--tiny", action="store_true", help="tiny inputs, to try the program: the times mean nothing")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
-    arguments = parser.parse_args(argv)
-    if arguments.rounds < 1 or arguments.seconds <= 0:
-        parser.error("--rounds and --seconds must be above 0")
-    implementations = report.without_missing_torch(arguments.implementations, IMPLEMENTATIONS, TORCH)
-    tasks = plan(implementations, arguments.rounds, arguments.seconds, arguments.tiny)
+    arguments = report.read_arguments(parser, argv, IMPLEMENTATIONS, TORCH, seconds=5.0)
+    tasks = plan(arguments.implementations, arguments.rounds, arguments.seconds, arguments.tiny)
     routing, shares = gather(processes.run_all(list(tasks)))
     tables = {
         "Routing by agreement on a CPU, float32, medians (range over processes)": routing_table(routing),
         "Routing in training": share_table(shares),
     }
-    for title, frame in tables.items():
-        terminal.table(frame, title)
-    if arguments.out:
-        about = f"{arguments.rounds} processes for each, in turns, {child.threads()} threads"
-        samples = {"routing": routing, "shares": shares}
-        report.write(arguments.out, tables, samples, about=about, packages=("jax", "jaxlib", "torch"))
+    report.publish(arguments, tables, {"routing": routing, "shares": shares})
 
 
 if __name__ == "__main__":

@@ -29,10 +29,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import networks, processes, report
-from benchmarks.child import threads
 from benchmarks.processes import Task
 from benchmarks.step_process import TORCH
-from vidjax.reporting import terminal
 
 # Name in commands -> in tables.
 IMPLEMENTATIONS = {
@@ -159,30 +157,24 @@ def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     report.add_choice(parser, "--models", networks.NETWORKS)
-    report.add_choice(parser, "--implementations", IMPLEMENTATIONS)
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for which steps are measured in a process (5)")
-    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the program: the times mean nothing")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
-    arguments = parser.parse_args(argv)
-    if arguments.rounds < 1 or arguments.seconds <= 0:
-        parser.error("--rounds and --seconds must be above 0")
-    implementations = report.without_missing_torch(arguments.implementations, IMPLEMENTATIONS, TORCH)
+    arguments = report.read_arguments(parser, argv, IMPLEMENTATIONS, TORCH, seconds=5.0)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tasks = list(
-            plan(arguments.models, implementations, arguments.rounds, arguments.seconds, Path(folder), arguments.tiny)
+            plan(
+                arguments.models,
+                arguments.implementations,
+                arguments.rounds,
+                arguments.seconds,
+                Path(folder),
+                arguments.tiny,
+            )
         )
         samples = gather(processes.run_all(tasks))
     tables = {
         "Training steps on a CPU, float32": step_table(samples, arguments.tiny),
         "From the start of a process to the end of its first training step": start_table(samples, arguments.tiny),
     }
-    for title, frame in tables.items():
-        terminal.table(frame, title)
-    if arguments.out:
-        about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
-        packages = ("jax", "jaxlib", "flax", "optax", "torch")
-        report.write(arguments.out, tables, {"train_step": samples}, about=about, packages=packages)
+    report.publish(arguments, tables, {"train_step": samples})
 
 
 if __name__ == "__main__":
