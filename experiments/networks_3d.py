@@ -1,9 +1,9 @@
-"""3D networks beside a single frame and slow fusion, small, on the embedded data set.
+"""3D networks and capsules beside a single frame and slow fusion, small, on the embedded data set.
 
   python launch.py --experiment=experiments/networks_3d.py --workdir=runs/experiments/networks_3d
   python -m vidjax collect runs/experiments/networks_3d && python -m vidjax readme
 
-18 runs, in as many sittings as one likes: the same command goes on, and --only='*-seed0' takes a part of them. On one
+21 runs, in as many sittings as one likes: the same command goes on, and --only='*-seed0' takes a part of them. On one
 core a minute (single frame) to twenty minutes (SlowFast) each.
 """
 
@@ -22,6 +22,7 @@ def get_experiment():
                 "R3D-18": Setting("configs/conv3d.py"),
                 "R(2+1)D-18": Setting("configs/conv3d.py:variant=r2plus1d_18"),
                 "SlowFast-18": Setting("configs/slowfast.py"),
+                "capsules": Setting("configs/capsule_video.py"),
             }
         },
         seeds=range(3),
