@@ -2,7 +2,7 @@
 
   python -m benchmarks.compare OLD.json NEW.json
 
-The files are what `--out` of benchmarks.input, benchmarks.train_step and benchmarks.convolutions wrote. Of each
+The files are what `--out` of benchmarks.input, train_step, convolutions and routing wrote. Of each
 quantity that both measured: its medians, their ratio, and whether it changed. It changed if the ratio is further from 1
 than 3% and the ranges do not overlap: from the lowest to the highest round, or, where single clips were timed rather
 than rounds, the interval that holds the median with 95% confidence, from the order of the measurements alone. The
@@ -14,10 +14,11 @@ fewer clips in a second, beyond noise. What is not vidjax's has no part in that:
 """
 
 import argparse
+import functools
 import math
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,19 +96,24 @@ def _train_step(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Q
                     yield (model, name, title), of_rounds(unit, medians(of_this[start], key), name == "vidjax")
 
 
-def _convolutions(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
-    for operation, implementations in samples["convolutions"].items():
+def _passes(key: str, samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
+    for operation, implementations in samples[key].items():
         for name, outcomes in implementations.items():
             if "error" in outcomes[0]:
                 continue
             for kind in outcomes[0]:
-                for key, title in (("wall_ms", kind), ("cpu_ms", f"{kind}, CPU")):
-                    values = medians([outcome[kind] for outcome in outcomes], key)
+                for clock, title in (("wall_ms", kind), ("cpu_ms", f"{kind}, CPU")):
+                    values = medians([outcome[kind] for outcome in outcomes], clock)
                     yield (operation, name, title), of_rounds("ms", values, name == "vidjax")
 
 
 # What a benchmark's samples are under, and how they are read.
-_BENCHMARKS = {"readers": _input, "train_step": _train_step, "convolutions": _convolutions}
+_BENCHMARKS: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[tuple[str, ...], Quantity]]]] = {
+    "readers": _input,
+    "train_step": _train_step,
+    "convolutions": functools.partial(_passes, "convolutions"),
+    "routing": functools.partial(_passes, "routing"),
+}
 
 
 class Result(NamedTuple):

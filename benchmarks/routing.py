@@ -233,7 +233,9 @@ def gather(outcomes: Iterator[tuple[processes.Task, dict[str, Any]]]) -> tuple[d
             shares.setdefault(task.arguments["network"], []).append(outcome)
         else:
             of_iterations = routing.setdefault(task.arguments["iterations"], {})
-            of_iterations.setdefault(task.arguments["implementation"], []).append(outcome)
+            of_this = of_iterations.setdefault(task.arguments["implementation"], [])
+            if "error" not in outcome or not of_this:
+                of_this.append(outcome)
     return routing, shares
 
 
