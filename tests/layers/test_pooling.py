@@ -1,4 +1,4 @@
-"""Max pooling by slices is flax's, down to which of equal values has the gradient."""
+"""Pooling by slices is flax's, that of the largest down to which of equal values has the gradient."""
 
 import functools
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax.layers.convolution import native_operations
-from vidjax.layers.pooling import max_pool
+from vidjax.layers.pooling import avg_pool, max_pool
 
 
 def outcome(pool, x, weights, **options):
@@ -65,3 +65,17 @@ def test_windowed_reductions_are_left_to_other_platforms(platform, native, windo
     with native_operations(native):
         text = jax.export.export(jax.jit(gradient), platforms=[platform])(jnp.ones((2, 4, 6, 6, 5))).mlir_module()
     assert sum(text.count(f'"stablehlo.{name}"') for name in ("reduce_window", "select_and_scatter")) == windows
+
+
+@pytest.mark.parametrize("window, strides", [((2, 3, 3), None), ((4, 5, 6), None), ((3, 5, 2), (1, 1, 2))])
+def test_means_of_windows(window, strides):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 5, 6, 3), np.float32))
+    np.testing.assert_allclose(avg_pool(x, window, strides), nn.avg_pool(x, window, strides), rtol=1e-5, atol=1e-6)
+
+
+def test_many_narrow_numbers_are_summed_in_float32():
+    """The windows of SlowFast's fast pathway at full size; in bfloat16 their sum comes to a standstill."""
+    x = np.random.default_rng(0).uniform(size=(1, 32, 8, 8, 4)).astype(np.float32)
+    pooled = avg_pool(jnp.asarray(x, jnp.bfloat16), (32, 7, 7))
+    assert pooled.dtype == jnp.bfloat16
+    np.testing.assert_allclose(pooled.astype(np.float32), nn.avg_pool(x, (32, 7, 7)), rtol=0.01)
