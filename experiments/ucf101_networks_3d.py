@@ -1,4 +1,4 @@
-"""3D networks beside a single frame and slow fusion on UCF101, from scratch, at a size that 2 CPU cores can bear.
+"""3D networks and capsules beside a single frame and slow fusion on UCF101, from scratch, at a size that 2 CPU cores can bear.
 
 Where only a part of UCF101 is on the disk:
 
@@ -6,8 +6,8 @@ Where only a part of UCF101 is on the disk:
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
 
 Splits and intervals as in ucf101_fusion.py. Published numbers are the mean over all three splits of all 101 classes,
-mostly of pretrained networks: do not compare those with these. 36 runs
-of half a minute to a quarter of an hour on one core; the README's table says how many were run.
+mostly of pretrained networks: do not compare those with these. 42 runs of half a minute to a quarter of an hour on one
+core; the README's table says how many were run.
 """
 
 from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
@@ -29,6 +29,7 @@ def get_experiment():
                 "R3D-18": Setting("configs/conv3d.py:ucf101_small"),
                 "R(2+1)D-18": Setting("configs/conv3d.py:ucf101_small,variant=r2plus1d_18"),
                 "SlowFast-18": Setting("configs/slowfast.py:ucf101_small"),
+                "capsules": Setting("configs/capsule_video.py:ucf101_small"),
             }
         },
         splits=(2, 3),
