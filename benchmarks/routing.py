@@ -11,6 +11,7 @@ optimizer. Each measurement is made in a fresh process, in rounds in which all t
 """
 
 import argparse
+import dataclasses
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -151,7 +152,7 @@ def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:
 
     from vidjax import models
     from vidjax.layers.capsules import DenseCaps
-    from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps
+    from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, EMRouting
     from vidjax.training import losses
 
     batch, *shape, classes = {"capsnet": (128, 1, 28, 28, 3, 10), "capsule_video": (16, 16, 48, 48, 3, 8)}[network]
@@ -179,11 +180,11 @@ def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:
     if network == "capsnet":
         layers = [DenseCaps(classes, model.dimension, model.iterations)]
     else:
-        names = ("inverse_temperature", "relative_cost", "least_variance")
-        form = {name: getattr(model, name) for name in names}
+        form = EMRouting(model.iterations, model.inverse_temperature, model.relative_cost, model.least_variance)
+        conv_form = dataclasses.replace(form, iterations=model.conv_iterations)
         layers = [
-            ConvCaps(model.types, model.window, model.strides, model.pool, model.conv_iterations, **form),
-            ClassCaps(classes, model.iterations, **form),
+            ConvCaps(model.types, model.window, model.strides, model.pool, conv_form),
+            ClassCaps(classes, form),
         ]
     maps, x = [], capsules
     for layer in layers:

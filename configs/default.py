@@ -89,13 +89,13 @@ def _model() -> ConfigDict:
     model.types = placeholder(int)  # capsnet, capsule_video: capsules at each position
     model.primary_dimension = placeholder(int)  # capsnet: of the poses of the primary capsules
     model.iterations = placeholder(int)  # capsnet, capsule_video: of the routing
-    model.inverse_temperature = placeholder(float)  # capsule_video: of EM routing, in its last iteration
+    model.inverse_temperature = placeholder(float)  # capsule_video: lambda of EM routing; iteration t: times 1 - 0.95^t
     model.relative_cost = placeholder(bool)  # capsule_video: of EM routing, to an equal share of the inputs
     model.least_variance = placeholder(float)  # capsule_video: added to variances in EM routing
     model.conv_iterations = placeholder(int)  # capsule_video: of the routing to convolutional capsules
     model.pool = placeholder(bool)  # capsule_video: average the capsules of a type in a window before they vote
-    model.vote_megabytes = placeholder(float)  # capsule_video: so many votes at once, and anew for gradients; None: all
-    model.remat = placeholder(bool)  # capsnet: compute the routing anew for its gradient
+    model.vote_megabytes = placeholder(float)  # capsnet, capsule_video: so many votes at once, and anew for gradients
+    model.detach = placeholder(bool)  # capsnet: no gradient through couplings, which is faster; the paper's has it
     return model
 
 

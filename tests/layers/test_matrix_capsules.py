@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.layers.matrix_capsules import Capsules, ClassCaps, ConvCaps, PrimaryMatrixCaps, em_route
+from vidjax.layers.matrix_capsules import Capsules, ClassCaps, ConvCaps, EMRouting, PrimaryMatrixCaps, em_route
 
 INPUTS, J, H = 6, 3, 16
 TINY = 1e-6
@@ -54,18 +54,18 @@ def example(seed=0):
 def test_em_routing_is_that_of_the_paper(iterations, more):
     """And with costs relative to the inputs, and with more variance."""
     with jax.enable_x64(True):
-        got = jax.jit(em_route, static_argnums=(4, 5, 6, 7))(*example(), iterations, 0.5, *more)
+        got = jax.jit(em_route, static_argnums=4)(*example(), EMRouting(iterations, 0.5, *more))
     for ours, wanted in zip(got, em_in_numpy(*example(), iterations, 0.5, *more)):
         np.testing.assert_allclose(ours, wanted, rtol=1e-9)
 
 
 def test_a_relative_cost_does_not_grow_with_the_inputs():
-    votes, activations, *betas = example()
+    votes, activations, *betas = (array.astype(np.float32) for array in example())
     more = np.tile(votes, (20, 1, 1)), np.tile(activations, 20)
-    few, many = (em_route(*inputs, *betas, 3, 0.5, True) for inputs in ((votes, activations), more))
+    few, many = (em_route(*inputs, *betas, EMRouting(3, 0.5, True)) for inputs in ((votes, activations), more))
     for ours, wanted in zip(many, few):
         np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-4)
-    of_few, of_many = (em_route(*inputs, *betas, 3, 0.5)[1] for inputs in ((votes, activations), more))
+    of_few, of_many = (em_route(*inputs, *betas, EMRouting(3, 0.5))[1] for inputs in ((votes, activations), more))
     assert abs(of_few - of_many).max() > 0.1
 
 
@@ -74,29 +74,30 @@ def test_gradients_of_em_routing():
     rng = np.random.default_rng(2)
     weights = rng.normal(size=(J, H)), rng.normal(size=J)
 
-    def weighted(route, *arrays):
-        return sum((w * result).sum() for w, result in zip(weights, route(*arrays, 2, 0.5)))
+    def weighted(route, arrays, *form):
+        return sum((w * result).sum() for w, result in zip(weights, route(*arrays, *form)))
 
     with jax.enable_x64(True):
-        got = jax.grad(lambda *arrays: weighted(em_route, *arrays), argnums=(0, 1, 2, 3))(*arrays)
+        got = jax.grad(lambda *arrays: weighted(em_route, arrays, EMRouting(2, 0.5)), argnums=(0, 1, 2, 3))(*arrays)
     for number, gradient in enumerate(got):
         for place in itertools.islice(np.ndindex(*arrays[number].shape), 0, None, 17):
             sides = []
             for step in (1e-6, -1e-6):
                 moved = [array.copy() for array in arrays]
                 moved[number][place] += step
-                sides.append(weighted(em_in_numpy, *moved))
+                sides.append(weighted(em_in_numpy, moved, 2, 0.5))
             np.testing.assert_allclose(gradient[place], (sides[0] - sides[1]) / 2e-6, rtol=1e-4, atol=1e-8)
 
 
-def test_em_routing_is_finite_for_zeros_and_in_bfloat16():
+@pytest.mark.parametrize("routing", [EMRouting(), EMRouting(2, 1.0, relative_cost=True, least_variance=0.05)])
+def test_em_routing_is_finite_for_zeros_and_in_bfloat16(routing):
     zeros = jnp.zeros((INPUTS, J, H)), jnp.zeros(INPUTS), jnp.zeros(J), jnp.zeros(J)
     narrow = tuple(jnp.asarray(array, jnp.bfloat16) for array in example())
     for arrays in (zeros, narrow):
-        gradients = jax.grad(lambda *arrays: sum(x.astype(jnp.float32).sum() for x in em_route(*arrays)), (0, 1))(
-            *arrays
-        )
-        for array in (*em_route(*arrays), *gradients):
+        gradients = jax.grad(
+            lambda *arrays: sum(x.astype(jnp.float32).sum() for x in em_route(*arrays, routing)), (0, 1)
+        )(*arrays)
+        for array in (*em_route(*arrays, routing), *gradients):
             assert np.isfinite(np.asarray(array, np.float32)).all()
             assert array.dtype == arrays[0].dtype
 
@@ -169,7 +170,9 @@ def test_class_capsules_add_coordinates_to_the_last_column(double):
 
 def test_bounded_votes_give_the_same_values_and_gradients(double):
     capsules = random_capsules((2, 4, 5, 5), 2)
-    whole, bounded = (ConvCaps(8, (2, 3, 3), vote_megabytes=megabytes, **double) for megabytes in (None, 0.001))
+    whole, bounded = (
+        ConvCaps(8, (2, 3, 3), routing=EMRouting(vote_megabytes=megabytes), **double) for megabytes in (None, 0.001)
+    )
     variables = whole.init(jax.random.key(0), capsules)
 
     def outcome(layer):
@@ -177,22 +180,51 @@ def test_bounded_votes_give_the_same_values_and_gradients(double):
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7), outcome(bounded), outcome(whole))
 
-    def largest(layer):
-        def sizes(jaxpr):
-            for eqn in jaxpr.eqns:
-                yield from (v.aval.size for v in eqn.outvars)
-                for inner in jax.core.jaxprs_in_params(eqn.params):
-                    yield from sizes(inner)
 
-        return max(sizes(jax.make_jaxpr(lambda v: layer.apply(v, capsules).poses)(variables).jaxpr))
+def gradient_bytes(vote_megabytes, pool):
+    """Of working memory for the gradient of what a layer of 1.3 (pooled) or 12 megabytes of votes gets."""
+    capsules = jax.tree.map(jnp.float32, random_capsules((4, 3, 10, 10), 6))
+    layer = ConvCaps(6, (1, 3, 3), pool=pool, routing=EMRouting(vote_megabytes=vote_megabytes))
+    variables = layer.init(jax.random.key(0), capsules)
+    step = jax.jit(jax.grad(lambda v, c: sum(x.sum() for x in layer.apply(v, c)), (0, 1)))
+    return step.lower(variables, capsules).compile().memory_analysis().temp_size_in_bytes
 
-    assert largest(bounded) < largest(whole)
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_memory_of_votes_is_bounded(pool):
+    few, more, everything = (gradient_bytes(megabytes, pool) for megabytes in (0.1, 0.5, None))
+    assert few < more < 0.7 * everything
+
+
+@pytest.mark.parametrize("window, strides", [((3, 3), 1), ((1, 3, 3), (1, 1)), ((5, 3, 3), 1)])
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_window_that_does_not_fit_is_refused(window, strides, pool):
+    with pytest.raises(ValueError, match=r"does not fit capsules at \(4, 6, 6\)"):
+        ConvCaps(3, window, strides, pool).init(jax.random.key(0), random_capsules((1, 4, 6, 6), 2))
+
+
+def test_routing_takes_an_iteration():
+    with pytest.raises(ValueError, match="iterations=0: routing takes at least 1"):
+        EMRouting(0)
+
+
+def test_maps_begin_near_the_identity():
+    layer, capsules = ClassCaps(5), random_capsules((1, 2, 2), 40)
+    kernel = layer.init(jax.random.key(0), capsules)["params"]["routing"]["kernel"]
+    assert abs(kernel.mean((0, 1)) - np.eye(4)).max() < 0.03
+    assert abs((kernel - np.eye(4)).std() - 0.1) < 0.01
 
 
 def test_primary_capsules():
     x = jax.random.normal(jax.random.key(0), (2, 4, 6, 6, 3))
     layer = PrimaryMatrixCaps(5, (3, 3, 3))
-    capsules = layer.apply(layer.init(jax.random.key(1), x), x)
-    assert capsules.poses.shape == (2, 2, 4, 4, 5, 4, 4)
-    assert capsules.activations.shape == (2, 2, 4, 4, 5)
-    assert ((capsules.activations > 0) & (capsules.activations < 1)).all()
+    variables = layer.init(jax.random.key(1), x)
+    capsules = layer.apply(variables, x)
+    conv = variables["params"]["conv"]
+    numbers = jax.lax.conv_general_dilated(
+        x, conv["kernel"], (1, 1, 1), "VALID", dimension_numbers=("NTHWC", "THWIO", "NTHWC")
+    )
+    poses = (numbers + conv["bias"])[..., : 5 * 16].reshape(2, 2, 4, 4, 5, 4, 4)
+    np.testing.assert_allclose(capsules.poses, poses, atol=1e-5)
+    activations = (numbers + conv["bias"])[..., 5 * 16 :]
+    np.testing.assert_allclose(capsules.activations, 1 / (1 + np.exp(-activations)), atol=1e-6)

@@ -4,9 +4,10 @@ Hinton, Sabour and Frosst 2018, "Matrix capsules with EM routing" (ICLR); capsul
 Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS).
 """
 
-import functools
+import dataclasses
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -36,31 +37,47 @@ class Capsules(NamedTuple):
     activations: jax.Array
 
 
+@dataclasses.dataclass(frozen=True)
+class EMRouting:
+    """How capsules are routed by expectation-maximisation.
+
+    Attributes:
+      iterations: at least 1, which shares inputs out equally.
+      inverse_temperature: lambda. Iteration t = 1, 2, ... has it times 1 - 0.95^t, as in the authors' code.
+      relative_cost: divide an output's cost by an equal share of the inputs' activations. By the paper it grows with
+        the number of inputs, so that each layer needs another lambda.
+      least_variance: added to variances. A Gaussian that has a single input to itself would have none.
+      vote_megabytes: compute so many megabytes of votes at once, at least those of one window, and for the gradient
+        anew; None: all, and keep them. With gradients, ten times that are in memory.
+
+    Raises:
+      ValueError: no iteration.
+    """
+
+    iterations: int = 3
+    inverse_temperature: float = 0.01
+    relative_cost: bool = False
+    least_variance: float = _TINY
+    vote_megabytes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"iterations={self.iterations}: routing takes at least 1")
+
+
 def em_route(
-    votes: jax.Array,
-    activations: jax.Array,
-    beta_use: jax.Array,
-    beta_active: jax.Array,
-    iterations: int = 3,
-    inverse_temperature: float = 0.01,
-    relative_cost: bool = False,
-    least_variance: float = _TINY,
+    votes: jax.Array, activations: jax.Array, beta_use: jax.Array, beta_active: jax.Array, routing: EMRouting
 ) -> tuple[jax.Array, jax.Array]:
     """EM routing (procedure 1) from I capsules to J, in at least float32.
 
-    The outputs are Gaussians that share out the votes. The inverse temperature of iteration t = 1, 2, ... is that of
-    the last one times 1 - 0.95^t, as in the authors' code. Gradients pass through all iterations.
+    The outputs are Gaussians that share out the votes. Gradients pass through all iterations.
 
     Args:
       votes: float [..., I, J, H].
       activations: of the inputs, float [..., I].
       beta_use: cost of an output's use for each input and dimension of the pose, [J].
       beta_active: what it gains by being active, [J].
-      iterations: at least 1.
-      inverse_temperature: final lambda.
-      relative_cost: divide an output's cost by an equal share of the inputs' activations. By the paper it grows with
-        the number of inputs, so that each layer needs another lambda.
-      least_variance: added to variances. A Gaussian that has a single input to itself would have none.
+      routing: its form.
 
     Returns:
       The outputs' means [..., J, H] and activations [..., J], of the type of `votes`.
@@ -69,19 +86,20 @@ def em_route(
     wide = jnp.promote_types(kind, jnp.float32)
     votes, activations = votes.astype(wide), activations.astype(wide)
     share = jnp.full(votes.shape[:-1], 1 / votes.shape[-2], wide)
-    for iteration in range(1, iterations + 1):
+    for iteration in range(1, routing.iterations + 1):
         used = share * activations[..., None]  # [..., I, J]
         total = used.sum(-2) + _TINY
         mean = jnp.einsum("...ij,...ijh->...jh", used, votes) / total[..., None]
         squared = jnp.square(votes - mean[..., None, :, :])
-        variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None] + least_variance
+        variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None]
+        variance += routing.least_variance
         entropy = 0.5 * jnp.log(variance).sum(-1)
         cost = (votes.shape[-1] * beta_use + entropy) * total
-        if relative_cost:
+        if routing.relative_cost:
             cost /= activations.sum(-1, keepdims=True) / votes.shape[-2] + _TINY
-        temperature = inverse_temperature * (1 - 0.95**iteration)
+        temperature = routing.inverse_temperature * (1 - 0.95**iteration)
         score = temperature * (beta_active - cost)
-        if iteration < iterations:
+        if iteration < routing.iterations:
             distance = 0.5 * jnp.einsum("...ijh,...jh->...ij", squared, 1 / variance)
             likelihood = jax.nn.log_sigmoid(score) - entropy
             share = jax.nn.softmax(likelihood[..., None, :] - distance, axis=-1)
@@ -125,11 +143,7 @@ class _Routed(nn.Module):
     """Votes by a matrix for each pair of capsules, and their routing; for ever so many groups of I capsules."""
 
     types: int
-    iterations: int
-    inverse_temperature: float
-    relative_cost: bool
-    least_variance: float
-    vote_megabytes: float | None
+    routing: EMRouting
     dtype: Any
     param_dtype: Any
 
@@ -146,13 +160,6 @@ class _Routed(nn.Module):
         beta_use = self.param("beta_use", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
         beta_active = self.param("beta_active", nn.initializers.zeros_init(), (self.types,), self.param_dtype)
         kind = self.dtype or jnp.result_type(poses, kernel)
-        routing = functools.partial(
-            em_route,
-            iterations=self.iterations,
-            inverse_temperature=self.inverse_temperature,
-            relative_cost=self.relative_cost,
-            least_variance=self.least_variance,
-        )
 
         def of_group(group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             pose, activation = group
@@ -160,14 +167,13 @@ class _Routed(nn.Module):
             if offsets is not None:
                 votes += offsets[:, None, None].astype(kind)
             votes = votes.reshape(-1, self.types, _SIZE)
-            mean, active = routing(votes, activation.reshape(-1), beta_use, beta_active)
+            mean, active = em_route(votes, activation.reshape(-1), beta_use, beta_active, self.routing)
             return mean.reshape(self.types, _SIDE, _SIDE), active
 
-        # In memory: votes, squared deviations and what their gradients add, of which the first is the measure.
         group_bytes = math.prod(poses.shape[1:3]) * self.types * _SIZE * 4
         together = poses.shape[0]
-        if self.vote_megabytes is not None:
-            together = max(1, int(self.vote_megabytes * _MEGABYTE / group_bytes))
+        if self.routing.vote_megabytes is not None:
+            together = max(1, int(self.routing.vote_megabytes * _MEGABYTE / group_bytes))
         if together >= poses.shape[0]:
             return jax.vmap(of_group)((poses, activations))
         return jax.lax.map(jax.checkpoint(of_group), (poses, activations), batch_size=together)
@@ -177,7 +183,10 @@ class ConvCaps(nn.Module):
     """Capsules each of which sees those below it in a window, by EM routing.
 
     The votes [B, *spatial', I, types, 16] take B * positions * I * types * 64 bytes in float32, where I is the number
-    of types below, times the positions of a window unless these are pooled.
+    of types below, times the positions of a window unless these are pooled; what the windows see is in memory besides.
+
+    A capsule shares itself out among the types of each window that it lies in. In Hinton et al. the windows compete
+    for it, too; of pooled capsules each belongs to one window.
 
     Attributes:
       types: capsules at each position.
@@ -185,9 +194,7 @@ class ConvCaps(nn.Module):
       strides: of the window.
       pool: average poses and activations of a type over the window, so that a type votes once (capsule pooling,
         Duarte et al.); else every capsule of the window votes by a matrix of its own.
-      iterations: of the routing.
-      inverse_temperature, relative_cost, least_variance: as in `em_route`.
-      vote_megabytes: compute so many votes at once and, for the gradient, anew; None: all, and keep them.
+      routing: its form.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
@@ -195,20 +202,22 @@ class ConvCaps(nn.Module):
     kernel_size: Sequence[int]
     strides: int | Sequence[int] = 1
     pool: bool = True
-    iterations: int = 3
-    inverse_temperature: float = 0.01
-    relative_cost: bool = False
-    least_variance: float = _TINY
-    vote_megabytes: float | None = None
+    routing: EMRouting = EMRouting()
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, capsules: Capsules) -> Capsules:
-        """Maps capsules at [B, *spatial] to capsules at [B, *spatial'], without padding."""
+        """Maps capsules at [B, *spatial] to capsules at [B, *spatial'], without padding.
+
+        Raises:
+          ValueError: the window has other axes, or does not fit in.
+        """
         window = tuple(self.kernel_size)
         strides = (self.strides,) * len(window) if isinstance(self.strides, int) else tuple(self.strides)
-        batch, *_, types = capsules.activations.shape
+        batch, *sizes, types = capsules.activations.shape
+        if not len(window) == len(strides) == len(sizes) or any(map(operator.gt, window, sizes)):
+            raise ValueError(f"a window of {window} at strides of {strides} does not fit capsules at {tuple(sizes)}")
         flat = capsules.poses.reshape(*capsules.activations.shape[:-1], types * _SIZE)
         together = jnp.concatenate([flat, capsules.activations.astype(flat.dtype)], -1)
         if self.pool:
@@ -219,17 +228,9 @@ class ConvCaps(nn.Module):
         seen = seen.reshape(-1, 1, *seen.shape[-2:])
         poses = seen[..., : types * _SIZE].reshape(len(seen), 1, -1, _SIDE, _SIDE)
         activations = seen[..., types * _SIZE :].reshape(len(seen), 1, -1)
-        pose, activation = _Routed(
-            self.types,
-            self.iterations,
-            self.inverse_temperature,
-            self.relative_cost,
-            self.least_variance,
-            self.vote_megabytes,
-            self.dtype,
-            self.param_dtype,
-            name="routing",
-        )(poses, activations)
+        pose, activation = _Routed(self.types, self.routing, self.dtype, self.param_dtype, name="routing")(
+            poses, activations
+        )
         return Capsules(
             pose.reshape(batch, *places, self.types, _SIDE, _SIDE), activation.reshape(batch, *places, self.types)
         )
@@ -243,16 +244,13 @@ class ClassCaps(nn.Module):
 
     Attributes:
       classes: K.
-      iterations, inverse_temperature, relative_cost, least_variance, vote_megabytes, dtype, param_dtype: as in
-        `ConvCaps`. The votes take B * positions * types * K * 64 bytes in float32.
+      routing: its form; all capsules of a clip are one window. The votes take B * positions * types * K * 64 bytes in
+        float32.
+      dtype, param_dtype: of the computation and of the parameters.
     """
 
     classes: int
-    iterations: int = 3
-    inverse_temperature: float = 0.01
-    relative_cost: bool = False
-    least_variance: float = _TINY
-    vote_megabytes: float | None = None
+    routing: EMRouting = EMRouting()
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -260,17 +258,7 @@ class ClassCaps(nn.Module):
     def __call__(self, capsules: Capsules) -> Capsules:
         """Maps capsules at [B, *spatial] to poses [B, K, 4, 4] and activations [B, K]."""
         batch, *places, types = capsules.activations.shape
-        pose, activation = _Routed(
-            self.classes,
-            self.iterations,
-            self.inverse_temperature,
-            self.relative_cost,
-            self.least_variance,
-            self.vote_megabytes,
-            self.dtype,
-            self.param_dtype,
-            name="routing",
-        )(
+        pose, activation = _Routed(self.classes, self.routing, self.dtype, self.param_dtype, name="routing")(
             capsules.poses.reshape(batch, -1, types, _SIDE, _SIDE),
             capsules.activations.reshape(batch, -1, types),
             _coordinates(places),
@@ -295,7 +283,9 @@ def _coordinates(places: Sequence[int]) -> jax.Array:
 
 def _windows(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> Iterator[jax.Array]:
     """For each place in the window, what all windows see there, [B, *spatial', C]."""
-    reaches = [(size - extent) // step * step + 1 for size, extent, step in zip(x.shape[1:-1], window, strides)]
+    reaches = [
+        (size - extent) // step * step + 1 for size, extent, step in zip(x.shape[1:-1], window, strides, strict=True)
+    ]
     for place in itertools.product(*map(range, window)):
         ends = (start + reach for start, reach in zip(place, reaches))
         yield x[:, *(slice(*bounds) for bounds in zip(place, ends, strides))]

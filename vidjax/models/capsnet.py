@@ -29,7 +29,7 @@ class CapsNet(nn.Module):
       width: filters of the first convolution.
       types: capsules at each position of the primary ones.
       primary_dimension, dimension: of the poses of primary and of class capsules.
-      remat: as in `DenseCaps`.
+      detach, vote_megabytes: as in `DenseCaps`.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
@@ -41,7 +41,8 @@ class CapsNet(nn.Module):
     types: int = 32
     primary_dimension: int = 8
     dimension: int = 16
-    remat: bool = False
+    detach: bool = False
+    vote_megabytes: float | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -57,7 +58,13 @@ class CapsNet(nn.Module):
         x = nn.relu(Conv(self.width, (9, 9), padding="VALID", name="conv1", **types)(frames))
         primary = PrimaryCaps(self.types, self.primary_dimension, (9, 9), strides=2, name="primary_caps", **types)
         of_classes = DenseCaps(
-            self.num_classes, self.dimension, self.iterations, self.remat, name="class_caps", **types
+            self.num_classes,
+            self.dimension,
+            self.iterations,
+            self.detach,
+            self.vote_megabytes,
+            name="class_caps",
+            **types,
         )
         poses = of_classes(primary(x))
 

@@ -4,6 +4,7 @@
 addition, by EM routing. Not its localisation network, and at widths for small machines.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vidjax.layers.conv_norm import ConvNorm
-from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, PrimaryMatrixCaps
+from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, EMRouting, PrimaryMatrixCaps
 from vidjax.models.output import Output
 
 
@@ -32,8 +33,7 @@ class CapsuleVideo(nn.Module):
       iterations: of the routing to class capsules.
       conv_iterations: of that to convolutional ones. Of pooled capsules there are hardly more than outputs, so that
         with more than 1 each output takes to one of them, and the network does not learn.
-      inverse_temperature, relative_cost, least_variance: as in `em_route`.
-      vote_megabytes: as in `ConvCaps`.
+      inverse_temperature, relative_cost, least_variance, vote_megabytes: as in `EMRouting`.
       axis_name: as in `BatchNorm`.
       dtype, param_dtype: of the computation and of the parameters.
     """
@@ -61,22 +61,19 @@ class CapsuleVideo(nn.Module):
 
         Their poses [B, K, 4, 4] are in `aux`.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        routing: dict[str, Any] = {
-            "inverse_temperature": self.inverse_temperature,
-            "relative_cost": self.relative_cost,
-            "least_variance": self.least_variance,
-            "vote_megabytes": self.vote_megabytes,
-        }
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        routing = EMRouting(
+            self.iterations, self.inverse_temperature, self.relative_cost, self.least_variance, self.vote_megabytes
+        )
+        conv_routing = dataclasses.replace(routing, iterations=self.conv_iterations)
         x = rgb
         for number, width in enumerate(self.widths, start=1):
             strides = {1: (1, 2, 2), 2: (2, 2, 2)}.get(number, (1, 1, 1))
             norm = {"axis_name": self.axis_name}
             x = ConvNorm(width, (3, 3, 3), strides, norm=norm, name=f"conv{number}", **types)(x, train=train)
         capsules = PrimaryMatrixCaps(self.types, self.primary_kernel, name="primary_caps", **types)(x)
-        options = routing | types
-        capsules = ConvCaps(
-            self.types, self.window, self.strides, self.pool, self.conv_iterations, name="conv_caps", **options
-        )(capsules)
-        poses, activations = ClassCaps(self.num_classes, self.iterations, name="class_caps", **options)(capsules)
+        capsules = ConvCaps(self.types, self.window, self.strides, self.pool, conv_routing, name="conv_caps", **types)(
+            capsules
+        )
+        poses, activations = ClassCaps(self.num_classes, routing, name="class_caps", **types)(capsules)
         return Output(activations[:, None], {"poses": poses})
