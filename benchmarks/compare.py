@@ -4,10 +4,11 @@
 
 The files are what `--out` of benchmarks.input, train_step, convolutions and routing wrote. Of each
 quantity that both measured: its medians, their ratio, and whether it changed. It changed if the ratio is further from 1
-than 3% and the ranges do not overlap: from the lowest to the highest round, or, where single clips were timed rather
-than rounds, the interval that holds the median with 95% confidence, from the order of the measurements alone. The
+than 3% and the ranges do not overlap, which one round cannot say: from the lowest to the highest round, or, where
+single clips were timed rather than rounds, the interval that holds the median with 95% confidence, from the order of
+the measurements alone. The
 ranges of 3 rounds miss each other by chance in 1 of 10 cases, those of 5 in 1 of 126: of the dozens of quantities of a
-file a few, and hardly one. Take 5 to be sure, and never 1, whose range is a point.
+file a few, and hardly one. Take 5 to be sure.
 
 Exit status: 0; 2 if the files cannot be compared; with --fail-slower 1 if something of vidjax takes longer, or handles
 fewer clips in a second, beyond noise. What is not vidjax's has no part in that: if it changed, the machine did, too.
@@ -38,14 +39,14 @@ class Quantity(NamedTuple):
     Attributes:
       unit: "ms", "s", "MB" or "clips/s"; of the last, more is better.
       median: of all.
-      low, high: where it lies but for noise.
+      low, high: where it lies but for noise; None where that is not known.
       is_ours: a change of vidjax may have changed it.
     """
 
     unit: str
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     is_ours: bool
 
 
@@ -54,6 +55,8 @@ Quantities = dict[tuple[str, ...], Quantity]
 
 def of_rounds(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
     """Of one value for each round."""
+    if len(values) == 1:
+        return Quantity(unit, values[0], None, None, is_ours)
     return Quantity(unit, statistics.median(values), min(values), max(values), is_ours)
 
 
@@ -136,15 +139,19 @@ def read(path: Path) -> Result:
     Raises:
       DataError: if the file is none of a benchmark.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     content = files.read_json(path)
     if content is None:
-        raise DataError(f"{path}: no such file, or no JSON")
+        raise DataError(f"{path}: is no JSON")
     samples = content.get("samples") if isinstance(content, dict) else None
     for key, quantities in _BENCHMARKS.items():
         if isinstance(samples, dict) and key in samples:
             try:
                 versions = {**content["versions"], "python": content["python"]}
-                circumstances = {"hardware": content["hardware"], "measured": content["about"], **versions}
+                size = "tiny" if content.get("tiny") else "whole"
+                circumstances = {"hardware": content["hardware"], "measured": content["about"], "size": size}
+                circumstances |= versions
                 return Result("input" if key == "readers" else key, circumstances, dict(quantities(samples)))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise DataError(f"{path}: is no whole result of a benchmark ({error!r})") from error
@@ -152,7 +159,9 @@ def read(path: Path) -> Result:
 
 
 def verdict(old: Quantity, new: Quantity) -> str:
-    """The change, in a word ("faster", "slower", "more", "less"); "" where noise explains it."""
+    """The change, in a word ("faster", "slower", "more", "less"); "" where noise explains it, or is not known."""
+    if old.low is None or old.high is None or new.low is None or new.high is None:
+        return ""
     overlap = new.low <= old.high and old.low <= new.high
     if overlap or min(old.median, new.median) <= 0 or abs(new.median / old.median - 1) <= THRESHOLD:
         return ""
@@ -167,11 +176,16 @@ def comparison(old: Quantities, new: Quantities) -> pd.DataFrame:
     rows = []
     for key in (key for key in old if key in new):
         before, after = old[key], new[key]
-        cells = (f"{q.median:.4g} ({q.low:.4g} to {q.high:.4g})" for q in (before, after))
+        cells = map(_with_noise, (before, after))
         ratio = f"{after.median / before.median:.3f}" if before.median > 0 else "-"
-        rows.append((*key, before.unit, *cells, ratio, verdict(before, after) or "-"))
-    heads = ["of", "implementation", "quantity", "unit", "old (noise)", "new (noise)", "new / old", "change"]
+        rows.append((" ".join(key), verdict(before, after) or "-", ratio, before.unit, *cells))
+    heads = ["quantity", "change", "new / old", "unit", "old (noise)", "new (noise)"]
     return pd.DataFrame(rows, columns=heads)
+
+
+def _with_noise(quantity: Quantity) -> str:
+    noise = "?" if quantity.low is None else f"{quantity.low:.4g} to {quantity.high:.4g}"
+    return f"{quantity.median:.4g} ({noise})"
 
 
 def compare(old: Result, new: Result, show_all: bool = False) -> bool:
@@ -185,17 +199,19 @@ def compare(old: Result, new: Result, show_all: bool = False) -> bool:
       Whether something of vidjax is slower.
 
     Raises:
-      DataError: if they have nothing in common.
+      DataError: if they have nothing in common, or one is of tiny inputs.
     """
     if old.benchmark != new.benchmark:
         raise DataError(f"these are results of two benchmarks: {old.benchmark} and {new.benchmark}")
+    if old.circumstances["size"] != new.circumstances["size"]:
+        raise DataError("one of these was measured with --tiny")
     both = [key for key in old.quantities if key in new.quantities]
     if not both:
         raise DataError("these results have no quantity in common")
-    for name in old.circumstances.keys() | new.circumstances.keys():
-        before, after = old.circumstances.get(name), new.circumstances.get(name)
+    for name in sorted(old.circumstances.keys() & new.circumstances.keys()):
+        before, after = old.circumstances[name], new.circumstances[name]
         if before != after:
-            terminal.say(f"not the same {name}: {before or '-'}, then {after or '-'}")
+            terminal.say(f"not the same {name}: {before}, then {after}")
     frame = comparison(old.quantities, new.quantities)
     changed = frame[frame["change"] != "-"]
     if len(frame if show_all else changed):
@@ -205,6 +221,8 @@ def compare(old: Result, new: Result, show_all: bool = False) -> bool:
     for name, one, other in (("old", old, new), ("new", new, old)):
         if only := [key for key in one.quantities if key not in other.quantities]:
             terminal.say(f"only in the {name} one: {len(only)} quantities, {', '.join(only[0])} for instance")
+    if unknown := sum(old.quantities[key].low is None or new.quantities[key].low is None for key in both):
+        terminal.say(f"{unknown} quantities have a single round: whether they changed cannot be said")
     verdicts = {key: verdict(old.quantities[key], new.quantities[key]) for key in both}
     if foreign := [key for key, word in verdicts.items() if word and not old.quantities[key].is_ours]:
         terminal.say(f"{len(foreign)} of these are not vidjax's: the machine or the packages changed, too")

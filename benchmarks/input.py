@@ -335,6 +335,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each setting of the pipeline (5)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
     arguments = parser.parse_args()
+    if arguments.out:
+        report.check_writable(parser, arguments.out)
     with tempfile.TemporaryDirectory() as folder:
         paths = videos_below(arguments.videos)[0] if arguments.videos else make_videos(Path(folder), arguments.count)
         step = max(len(paths) // arguments.count, 1)

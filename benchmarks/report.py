@@ -19,7 +19,13 @@ from vidjax.reporting import terminal
 
 
 def write(
-    path: Path, tables: Mapping[str, pd.DataFrame], samples: Any, *, about: str, packages: Sequence[str] = ()
+    path: Path,
+    tables: Mapping[str, pd.DataFrame],
+    samples: Any,
+    *,
+    about: str,
+    packages: Sequence[str] = (),
+    tiny: bool = False,
 ) -> None:
     """Writes a JSON file from which `python -m vidjax readme` makes a block of the README.
 
@@ -29,6 +35,7 @@ def write(
       samples: every single measurement.
       about: what was measured, in a few words.
       packages: whose versions are noted, where they are installed.
+      tiny: on inputs whose times mean nothing.
     """
     content = {
         "about": about,
@@ -36,6 +43,7 @@ def write(
         "python": platform.python_version(),
         "versions": {name: version for name in packages if (version := _version(name))},
         "commit": provenance.commit(),
+        "tiny": tiny,
         "date": datetime.date.today().isoformat(),
         "tables": [
             {"title": title, "columns": list(frame.columns), "rows": frame.values.tolist()}
@@ -108,8 +116,22 @@ def read_arguments(
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or arguments.seconds <= 0:
         parser.error("--rounds and --seconds must be above 0")
+    if arguments.out:
+        check_writable(parser, arguments.out)
     arguments.implementations = without_missing_torch(arguments.implementations, implementations, of_torch)
     return arguments
+
+
+def check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
+    """Ends the program now, rather than after its measurements, where the file could not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a"):
+            pass
+        if not path.stat().st_size:
+            path.unlink()
+    except OSError as error:
+        parser.error(f"--out={path}: {error.strerror}")
 
 
 def publish(arguments: argparse.Namespace, tables: Mapping[str, pd.DataFrame], samples: Any) -> None:
@@ -125,7 +147,7 @@ def publish(arguments: argparse.Namespace, tables: Mapping[str, pd.DataFrame], s
     if arguments.out:
         about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
         packages = ("jax", "jaxlib", "flax", "optax", "torch")
-        write(arguments.out, tables, samples, about=about, packages=packages)
+        write(arguments.out, tables, samples, about=about, packages=packages, tiny=arguments.tiny)
 
 
 def without_missing_torch(names: Sequence[str], titles: Mapping[str, str], of_torch: Sequence[str]) -> list[str]:
@@ -153,9 +175,11 @@ def _version(package: str) -> str | None:
 def _cpu() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        names = [
-            line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "name" in line
-        ]
+        lines = [line.partition(":")[::2] for line in Path("/proc/cpuinfo").read_text().splitlines()]
     except OSError:
-        names = [platform.processor()]
-    return f"CPU, {cores} cores ({names[0] if names else platform.machine()})"
+        lines = []
+    facts = {key.strip(): value.strip() for key, value in lines}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    # Of processors whose names tell little, what convolutions depend on.
+    has = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in facts.get("flags", "").split()]
+    return f"CPU, {cores} cores ({', '.join([name, *has])})"

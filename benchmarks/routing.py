@@ -6,8 +6,10 @@
 
 Routing by agreement at the size of CapsNet: 128 examples, from 1,152 capsules of 8 dimensions to 10 of 16. In PyTorch
 as it is usually written, the votes by a product of matrices that are broadcast and sums over what is multiplied element
-by element, and with all of these as `torch.einsum`. The shares are those of a loss and its gradients, without the
-optimizer. Each measurement is made in a fresh process, in rounds in which all take turns.
+by element; and as it is fastest, all by matrix products of contiguous votes. Gradients are those of all iterations, as
+in the paper's code, and those of the last one alone, its couplings detached, as in many other public ones. The shares
+are those of a loss and its gradients, without the optimizer. Each measurement is made in a fresh process, in rounds in
+which all take turns.
 """
 
 import argparse
@@ -26,11 +28,11 @@ from benchmarks.child import Mark
 IMPLEMENTATIONS = {
     "vidjax": "vidjax",
     "torch_broadcast": "torch, broadcast products",
-    "torch_einsum": "torch, einsum",
+    "torch_matmul": "torch, matrix products",
 }
-TORCH = ("torch_broadcast", "torch_einsum")
+TORCH = ("torch_broadcast", "torch_matmul")
 ITERATIONS = {"1": 1, "3": 3}
-PASSES = ("forward", "forward and gradients")
+PASSES = ("forward", "forward and gradients", "forward and gradients, detached")
 NETWORKS = {
     "capsnet": "CapsNet, 128 digits, 3 iterations",
     "capsule_video": "capsule_video, 16 clips of 16 x 48 x 48, EM routing",
@@ -59,18 +61,20 @@ def _jax_passes(
 
     from vidjax.layers.capsules import DenseCaps
 
-    def forward(x: jax.Array, kernel: jax.Array) -> Any:
+    def forward(x: jax.Array, kernel: jax.Array, detach: bool = False) -> Any:
         _, _, capsules, dimension = kernel.shape
-        return DenseCaps(capsules, dimension, iterations).apply({"params": {"kernel": kernel}}, x)
+        return DenseCaps(capsules, dimension, iterations, detach).apply({"params": {"kernel": kernel}}, x)
+
+    def gradients(detach: bool) -> Callable[..., Any]:
+        return jax.grad(lambda x, kernel: forward(x, kernel, detach).sum(), argnums=(0, 1))
 
     arrays = jax.device_put((x, kernel))
-    gradients = jax.grad(lambda x, kernel: forward(x, kernel).sum(), argnums=(0, 1))
-    compiled = [jax.jit(forward), jax.jit(gradients)]
+    compiled = [jax.jit(function) for function in (forward, gradients(False), gradients(True))]
 
     def call(function: Callable[..., Any]) -> Callable[[], Any]:
         return lambda: jax.block_until_ready(function(*arrays))
 
-    return dict(zip(PASSES, map(call, compiled)))
+    return dict(zip(PASSES, map(call, compiled), strict=True))
 
 
 def _torch_passes(
@@ -87,35 +91,41 @@ def _torch_passes(
         squared = (s**2).sum(-1, keepdim=True)
         return squared / (1 + squared) * s / torch.sqrt(squared + 1e-8)
 
-    def broadcast() -> torch.Tensor:
+    def broadcast(detach: bool) -> torch.Tensor:
         votes = torch.matmul(maps, inputs[:, None, :, :, None]).squeeze(-1)
+        still = votes.detach() if detach else votes
         logits = torch.zeros(*votes.shape[:3], 1)
         for left in reversed(range(iterations)):
-            poses = squash((torch.softmax(logits, dim=1) * votes).sum(2))
+            poses = squash((torch.softmax(logits, dim=1) * (still if left else votes)).sum(2))
             if left:
-                logits = logits + (votes * poses[:, :, None]).sum(-1, keepdim=True)
+                logits = logits + (still * poses[:, :, None]).sum(-1, keepdim=True)
         return poses
 
-    def einsum() -> torch.Tensor:
-        votes = torch.einsum("jidp,bip->bjid", maps, inputs)
+    def products(detach: bool) -> torch.Tensor:
+        votes = torch.einsum("jidp,bip->bjid", maps, inputs).contiguous()
+        still = votes.detach() if detach else votes
         logits = torch.zeros(*votes.shape[:3])
         for left in reversed(range(iterations)):
-            poses = squash(torch.einsum("bji,bjid->bjd", torch.softmax(logits, dim=1), votes))
+            coupling = torch.softmax(logits, dim=1)[:, :, None]
+            poses = squash((coupling @ (still if left else votes)).squeeze(2))
             if left:
-                logits = logits + torch.einsum("bjid,bjd->bji", votes, poses)
+                logits = logits + (still @ poses[..., None]).squeeze(-1)
         return poses
 
-    function = broadcast if implementation == "torch_broadcast" else einsum
+    function = broadcast if implementation == "torch_broadcast" else products
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
-            return function()
+            return function(False)
 
-    return dict(zip(PASSES, (forward, lambda: torch.autograd.grad(function().sum(), (inputs, maps)))))
+    def gradients(detach: bool) -> Callable[[], Any]:
+        return lambda: torch.autograd.grad(function(detach).sum(), (inputs, maps))
+
+    return dict(zip(PASSES, (forward, gradients(False), gradients(True)), strict=True))
 
 
 def measure(mark: Mark, *, implementation: str, iterations: str, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Computes both passes again and again; in a process of its own.
+    """Computes all passes again and again; in a process of its own.
 
     Args:
       mark: not used.
@@ -167,7 +177,7 @@ def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:
         output, _ = model.apply({**variables, "params": params}, pictures, train=True, mutable=["batch_stats"])
         if network == "capsnet":
             return losses.margin(output, labels, reconstruction=5e-4).mean()
-        return losses.spread(output, labels, step=jnp.zeros((), jnp.int32), margin_start=0.9).mean()
+        return losses.spread(output, labels, step=jnp.zeros((), jnp.int32), margin_start=0.9, margin_end=0.9).mean()
 
     def primary() -> Any:
         _, seen = model.apply(

@@ -1,5 +1,6 @@
 """`benchmarks.compare`."""
 
+import argparse
 import json
 import shutil
 
@@ -52,7 +53,8 @@ def test_ranges_that_overlap_are_noise():
     assert verdict([10, 11, 12], [12, 13, 14]) == ""
     assert verdict([10, 11, 12], [12.1, 13, 14]) == "slower"
     assert verdict([10.0, 10.1], [10.2, 10.3]) == ""
-    rates = [compare.of_rounds("clips/s", [value], True) for value in (10, 12)]
+    assert verdict([10.0], [12.0]) == ""  # of one round, no noise is known
+    rates = [compare.of_rounds("clips/s", [value] * 2, True) for value in (10, 12)]
     assert compare.verdict(*rates) == "faster"
 
 
@@ -88,10 +90,13 @@ def test_what_cannot_be_compared_is_told_in_one_line(tmp_path, capsys):
     good, conv = step(tmp_path / "good.json"), write(tmp_path / "c.json", {"convolutions": {}})
     (tmp_path / "text.json").write_text("no")
     (tmp_path / "list.json").write_text("[]")
+    tiny = json.loads((tmp_path / "good.json").read_text()) | {"tiny": True}
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny))
     write(tmp_path / "broken.json", {"train_step": {"lstm": 3}})
     for other, why in [
-        ("absent.json", "no such file, or no JSON"),
-        ("text.json", "no such file, or no JSON"),
+        ("absent.json", "no such file"),
+        ("text.json", "is no JSON"),
+        ("tiny.json", "one of these was measured with --tiny"),
         ("list.json", "is no result of a benchmark"),
         ("broken.json", "is no whole result"),
         ("c.json", "two benchmarks: train_step and convolutions"),
@@ -101,3 +106,12 @@ def test_what_cannot_be_compared_is_told_in_one_line(tmp_path, capsys):
         assert why in said and said.count("\n") == 1 and said.startswith("error: ")
     assert compare.main([conv, conv]) == 2
     assert "no quantity in common" in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_written_is_told_before_measuring(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        report.check_writable(argparse.ArgumentParser(), tmp_path / "file" / "out.json")
+    assert "--out=" in capsys.readouterr().err
+    report.check_writable(argparse.ArgumentParser(), tmp_path / "new" / "out.json")
+    assert not (tmp_path / "new" / "out.json").exists()

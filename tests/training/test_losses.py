@@ -68,3 +68,32 @@ def test_spread_loss_grows_its_margin(step, m):
 
 def test_a_loss_that_does_not_change_takes_no_step():
     assert at_step(cross_entropy, jnp.asarray(3)) is cross_entropy
+
+
+def test_a_margin_that_grows_needs_a_time():
+    output = Output(jnp.ones((1, 1, 3)))
+    with pytest.raises(ConfigError, match="grows from 0.2 to 0.9; set loss.margin_steps"):
+        spread(output, jnp.array([0]), step=jnp.zeros((), int))
+    np.testing.assert_allclose(
+        spread(output, jnp.array([0]), step=jnp.zeros((), int), margin_start=0.5, margin_end=0.5), [2 * 0.5**2]
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        functools.partial(margin, reconstruction=0.1),
+        functools.partial(spread, step=jnp.zeros((), int), margin_steps=10),
+    ],
+)
+def test_losses_of_capsules_are_averaged_over_positions(loss):
+    rng = np.random.default_rng(0)
+    lengths, label = jnp.asarray(rng.random((4, 3, 5)), jnp.float32), jnp.array([0, 4, 2, 2])
+    drawn = jnp.asarray(rng.random((4, 3, 5, 6)), jnp.float32)
+    target = jnp.asarray(rng.random((4, 3, 6)), jnp.float32)
+
+    def of(positions):
+        aux = {"reconstruction": drawn[:, positions], "target": target[:, positions]}
+        return loss(Output(lengths[:, positions], aux), label)
+
+    np.testing.assert_allclose(of(slice(None)), sum(of(slice(n, n + 1)) for n in range(3)) / 3, rtol=1e-6)

@@ -57,8 +57,8 @@ def convolution(
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated` of channels-last arrays, in a form that suits the platform.
 
-    Where it is not native, it has gradients of any order in reverse mode only, and none within `jax.shard_map`; use
-    `native_operations` for these.
+    It has gradients of any order in reverse mode only, and of large inputs none within `jax.shard_map`, on every
+    platform, since one is chosen after differentiation; there `native_operations` is the way.
 
     Args:
       lhs: float [N, *spatial, C].
@@ -128,6 +128,6 @@ def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Conv):
-    """`nn.Conv`, with its parameters, initialisation and meaning, computed by `convolution`."""
+    """`nn.Conv`, with its parameters, initialisation and meaning, computed by `convolution`, whose limits it has."""
 
     conv_general_dilated: Any = convolution

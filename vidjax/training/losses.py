@@ -94,7 +94,7 @@ def spread(
     step: jax.Array,
     margin_start: float = 0.2,
     margin_end: float = 0.9,
-    margin_steps: int = 1,
+    margin_steps: int | None = None,
 ) -> jax.Array:
     """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
 
@@ -109,9 +109,17 @@ def spread(
 
     Returns:
       float [B].
+
+    Raises:
+      ConfigError: for two margins without `margin_steps`.
     """
+    if margin_steps is None and margin_start != margin_end:
+        raise ConfigError(
+            f"loss.name=spread: its margin grows from {margin_start:g} to {margin_end:g}; set loss.margin_steps,"
+            " margin_epochs or margin_fraction, or both margins to the same"
+        )
     activations = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
-    m = margin_start + (margin_end - margin_start) * jnp.clip(step / max(1, margin_steps), 0, 1)
+    m = margin_start + (margin_end - margin_start) * jnp.clip(step / max(1, margin_steps or 1), 0, 1)
     is_label = jax.nn.one_hot(label, activations.shape[-1], dtype=activations.dtype)[:, None]
     of_label = (activations * is_label).sum(-1, keepdims=True)
     return ((1 - is_label) * jnp.square(nn.relu(m - (of_label - activations)))).sum(-1).mean(axis=1)
