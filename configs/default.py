@@ -380,7 +380,7 @@ def _mnist(config: ConfigDict) -> None:
     config.data.frames = 1
     config.data.short_side = 28
     config.data.crop = 28
-    config.preprocessing.crop = None
+    config.preprocessing.crop = placeholder(int)
     config.preprocessing.mean = 0.0
     config.preprocessing.std = 255.0
     config.preprocessing.shift = 2 / 28

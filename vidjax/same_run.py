@@ -15,7 +15,8 @@ from vidjax.data.opening import identity
 from vidjax.data.records import Source, Video
 from vidjax.errors import DataError, VideoError
 
-# Keys that change how fast a run goes, or what is shown of it, but not what is trained: they may differ on resume.
+# Keys that change how fast a run goes, or what is shown of it, but not what is trained, up to rounding: they may differ
+# on resume.
 _FREE_KEYS = {
     "checkpoint.every",
     "checkpoint.keep",
