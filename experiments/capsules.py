@@ -10,7 +10,7 @@ five. 18 runs, in as many sittings as one likes: the same command goes on. The p
 """
 
 from vidjax.plan import Experiment, Setting
-from vidjax.reporting.comparison import Column
+from vidjax.reporting.comparison import Column, IntervalColumn, top1_interval
 
 _QUARTER = {"model.width": 64, "model.types": 8}
 
@@ -29,6 +29,11 @@ def _quarter(iterations, reconstruction):
 
 def _error(result):
     return 1 - sum(result["per_class_correct"]) / sum(result["per_class_videos"])
+
+
+def _error_interval(results):
+    bounds = top1_interval(results)
+    return bounds and (1 - bounds[1], 1 - bounds[0])
 
 
 def get_experiment():
@@ -54,7 +59,7 @@ def get_experiment():
             "gmacs",
             "videos",
             Column("error %", _error, "percent"),
-            "video_top1_interval",
+            IntervalColumn("95% interval", _error_interval),
             "seconds",
         ),
     )
