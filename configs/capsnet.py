@@ -10,8 +10,8 @@ python launch.py --config=configs/capsnet.py --config.data.root=mnist
     8,000 digits 2 to 3.5 minutes: give --config.train.epochs. After 16 epochs of 8,000 digits, about 0.8% of the 1,000
     are wrong (README, "Capsules on digits").
 
-Margin loss with the reconstruction; Adam, whose rate falls by a cosine from 1e-3 (in the paper exponentially). Shifts of
-up to 2 pixels are drawn from all in between, so that shifted digits are a little blurred; the paper's are whole. The
+Margin loss with the reconstruction; Adam, whose rate falls by a cosine from 1e-3 (in the paper exponentially). Shifts
+of up to 2 pixels are drawn from all in between, so that shifted digits are a little blurred; the paper's are whole. The
 paper trains on all 60,000 digits until the error is 0.25% (3 iterations, reconstruction).
 
 Argument: variant=capsnet|capsnet_baseline (the paper's convolutional network, with cross-entropy).
