@@ -1,7 +1,7 @@
 r"""Capsules on clips, by EM routing (after VideoCapsuleNet, Duarte et al. 2018), for classification.
 
 python launch.py --config=configs/capsule_video.py
-    The embedded data set `motion`, 16 frames at stride 1; 8 to 12 minutes on one CPU core. About 98% of the test
+    The embedded data set `motion`, 16 frames at stride 1; 8 minutes on one CPU core. About 98% of the test
     videos (README, "3D networks"; chance 12.5%).
 
 python launch.py --config=configs/capsule_video.py:ucf101_small --config.data.root=UCF-101 \

@@ -94,7 +94,7 @@ def _model() -> ConfigDict:
     model.least_variance = placeholder(float)  # capsule_video: added to variances in EM routing
     model.conv_iterations = placeholder(int)  # capsule_video: of the routing to convolutional capsules
     model.pool = placeholder(bool)  # capsule_video: average the capsules of a type in a window before they vote
-    model.vote_megabytes = placeholder(float)  # capsnet, capsule_video: so many votes at once, and anew for gradients
+    model.vote_megabytes = placeholder(float)  # capsnet, capsule_video: of routing at once, then anew for gradients
     model.detach = placeholder(bool)  # capsnet: no gradient through couplings, which is faster; the paper's has it
     return model
 

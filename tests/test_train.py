@@ -163,6 +163,19 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
         ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
         ({"loss__name": "margin"}, "the losses margin and spread and the average lengths are for capsules"),
+        ({"loss__reconstruction": -1.0}, "loss.reconstruction=-1"),
+        (
+            {"loss__margin_end": 0.5, "loss__reconstruction": 0.1},
+            "no option 'margin_end' and no option 'reconstruction'",
+        ),
+        (
+            {"loss__name": "margin", "loss__reconstruction": 0.1, "evaluate__average": "lengths"},
+            "loss.reconstruction=0.1: this model reconstructs nothing",
+        ),
+        (
+            {"loss__name": "spread", "evaluate__average": "lengths"},
+            "its margin grows from 0.2 to 0.9; set loss.margin_steps",
+        ),
         ({"evaluate__average": "lengths"}, "loss.name=cross_entropy and evaluate.average=lengths do not fit"),
         ({"train__batch_size": 0}, "train.batch_size=0"),
         ({"train__steps": 0}, "train.steps=0"),

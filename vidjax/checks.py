@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import flax
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from vidjax import configuration, options
@@ -14,7 +15,7 @@ from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.models.output import Output
-from vidjax.training import monitor, parallel, recipe, weights
+from vidjax.training import losses, monitor, parallel, recipe, weights
 
 if TYPE_CHECKING:
     from vidjax.run import Run
@@ -38,6 +39,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: 0 <= value < math.inf,
         """
         data.cache_gigabytes train.validate_every evaluate.samples preprocessing.mixup preprocessing.cutmix
+        loss.reconstruction loss.margin_start loss.margin_end
         schedule.cooldown schedule.warmup_from optimizer.l2 optimizer.weight_decay optimizer.initial_accumulator
         optimizer.adam_ratio
         """,
@@ -194,7 +196,7 @@ def check_input(run: "Run") -> None:
 
 
 def _check_output(run: "Run", name: str) -> None:
-    """Refuses a model whose result a loss would misread in silence."""
+    """Refuses a model whose result a loss would misread in silence, and a loss that cannot take it."""
     batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
     clips = jax.ShapeDtypeStruct((batch, *run.input_shape), run.preprocessing.dtype)
     state = run.abstract_state
@@ -211,6 +213,8 @@ def _check_output(run: "Run", name: str) -> None:
             f"model {name!r} returns logits of the shape {shape} for a batch of {batch} clips and {classes} classes:"
             f" make it [batch, positions, classes], ({batch}, 1, {classes}) where there is one position"
         )
+    step, label = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+    jax.eval_shape(lambda output, label, step: losses.at_step(run.loss, step)(output, label), output, label, step)
 
 
 def _check_view(run: "Run", name: str) -> None:

@@ -251,8 +251,8 @@ def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: 
 
 
 def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """Of a network that draws, reconstructions of a test picture of each class and of some that it took for another."""
-    if not (isinstance(run.model, CapsNet) and run.model.decoder):
+    """What a network that has learned to draw draws of a test picture of each class, and of some that it got wrong."""
+    if not (isinstance(run.model, CapsNet) and run.model.decoder and run.config.loss.reconstruction):
         return []
     wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
     first = {v["label"]: v["id"] for v in reversed(scored["videos"]) if v["id"] not in wrong}

@@ -328,7 +328,13 @@ def _loss(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
         given["margin_steps"] = to_steps(
             durations, "margin", path="loss", steps_per_epoch=steps_per_epoch, total_steps=total_steps
         )
-    options.check("loss", config.loss.name, function, given)
+    taken = options.accepted(function)
+    if unfit := [key for key in given if key not in taken]:
+        known = [key for key in config.loss if key in taken or (key in durations and "margin_steps" in taken)]
+        raise ConfigError(
+            f"loss {config.loss.name!r} takes no option {' and no option '.join(map(repr, unfit))}: set"
+            f" {' and '.join(f'loss.{key}=None' for key in unfit)} (it takes: {', '.join(known) or 'none'})"
+        )
     return functools.partial(function, **given)
 
 

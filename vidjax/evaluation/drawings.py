@@ -11,7 +11,8 @@ from vidjax.reporting import pictures
 
 OFFSETS = tuple(round(0.05 * step, 2) for step in range(-5, 6))  # the paper's
 _SCALE = 2  # pixels of the page for each of a picture
-_IN_LINE = 5  # blocks
+_IN_LINE = 2  # blocks
+_NUMBERS = 6  # of a pose that are shown
 
 
 def of_examples(
@@ -38,20 +39,32 @@ def of_examples(
     said = ", ".join(
         classes[p] if p == label else f"{classes[p]} (is {classes[label]})" for p, label in zip(predicted, labels)
     )
-    caption = f"Pictures, and what the capsules of the predicted and of the true class draw of them. Predicted: {said}."
+    caption = (
+        "Above the pictures, below them what the capsule of the predicted class draws of each, and below that what that"
+        f" of the true class does. Predicted: {said}."
+    )
     first = {label: number for number, label in reversed(list(enumerate(labels)))}
-    moved = [
-        np.asarray(draw_perturbed(model, params, output.aux["poses"][number, 0], OFFSETS)[label], np.float32)
-        for label, number in sorted(first.items())
-    ]
+    moved, named = [], []
+    for label, number in sorted(first.items()):
+        of_classes = draw_perturbed(model, params, output.aux["poses"][number, 0], OFFSETS)
+        moved.append(_most_moved(np.asarray(of_classes[label], np.float32)))
+        named.append(classes[label])
+    lines = "; ".join(", ".join(named[start : start + _IN_LINE]) for start in range(0, len(named), _IN_LINE))
     about = (
-        f"For a picture of each class, what its capsule draws as a number of its pose is moved by {OFFSETS[0]} to"
-        f" {OFFSETS[-1]}, one number in each row."
+        f"What a number of a pose stands for. A block for a picture of each class (line by line: {lines}); in each row"
+        f" one number of its capsule's pose is moved from {OFFSETS[0]} on the left to {OFFSETS[-1]} on the right. Of"
+        f" {moved[0].shape[0]} numbers that change the drawing most, the strongest first."
     )
     return [
         (caption, pictures.grid(_as_pictures(model, rows), _SCALE)),
-        (about, pictures.grid(_as_pictures(model, _side_by_side(moved)))),
+        (about, pictures.grid(_as_pictures(model, _side_by_side(moved)), _SCALE)),
     ]
+
+
+def _most_moved(drawn: np.ndarray) -> np.ndarray:
+    """Of [dimension, offsets, P] the rows that change most, the first most."""
+    change = np.abs(drawn[:, -1] - drawn[:, 0]).sum(-1)
+    return drawn[np.argsort(-change)[:_NUMBERS]]
 
 
 def _side_by_side(blocks: Sequence[np.ndarray]) -> np.ndarray:

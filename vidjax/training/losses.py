@@ -80,7 +80,10 @@ def margin(
     result = losses.sum(-1).mean(axis=1)
     if reconstruction:
         if "reconstruction" not in output.aux:
-            raise ConfigError(f"loss.reconstruction={reconstruction:g}: this model reconstructs nothing; capsnet does")
+            raise ConfigError(
+                f"loss.reconstruction={reconstruction:g}: this model reconstructs nothing: set it to 0,"
+                " or give a capsnet its model.decoder"
+            )
         drawn = jnp.take_along_axis(output.aux["reconstruction"], label[:, None, None, None], axis=2)[:, :, 0]
         errors = jnp.square(drawn.astype(lengths.dtype) - output.aux["target"].astype(lengths.dtype))
         result += reconstruction * errors.sum(-1).mean(axis=1)
@@ -111,8 +114,10 @@ def spread(
       float [B].
 
     Raises:
-      ConfigError: for two margins without `margin_steps`.
+      ConfigError: for two margins without `margin_steps`, or the larger one first.
     """
+    if margin_start > margin_end:
+        raise ConfigError(f"loss.margin_start={margin_start:g} is above loss.margin_end={margin_end:g}: it grows")
     if margin_steps is None and margin_start != margin_end:
         raise ConfigError(
             f"loss.name=spread: its margin grows from {margin_start:g} to {margin_end:g}; set loss.margin_steps,"

@@ -119,7 +119,7 @@ def _read_digits(folder: Path, part: str) -> list[Video]:
         name = f"{part}-{kind}-ubyte"
         path = _find(folder, name)
         if path is None:
-            raise DataError(f"mnist: {folder} has neither {name} nor {name}.gz")
+            raise DataError(f"mnist: {folder} has neither {name} nor {name}.gz, of which t10k's are always needed")
         paths[kind] = path
     images, labels = read_idx(paths["images-idx3"], 3), read_idx(paths["labels-idx1"], 1)
     if len(images) != len(labels):
