@@ -40,8 +40,8 @@ def of_examples(
         classes[p] if p == label else f"{classes[p]} (is {classes[label]})" for p, label in zip(predicted, labels)
     )
     caption = (
-        "Above the pictures, below them what the capsule of the predicted class draws of each, and below that what that"
-        f" of the true class does. Predicted: {said}."
+        "Above, the pictures; in the middle, what the capsule of the predicted class draws of them; below, that of the"
+        f" true class. Predicted: {said}."
     )
     first = {label: number for number, label in reversed(list(enumerate(labels)))}
     moved, named = [], []
@@ -52,8 +52,8 @@ def of_examples(
     lines = "; ".join(", ".join(named[start : start + _IN_LINE]) for start in range(0, len(named), _IN_LINE))
     about = (
         f"What a number of a pose stands for. A block for a picture of each class (line by line: {lines}); in each row"
-        f" one number of its capsule's pose is moved from {OFFSETS[0]} on the left to {OFFSETS[-1]} on the right. Of"
-        f" {moved[0].shape[0]} numbers that change the drawing most, the strongest first."
+        f" one number of its capsule's pose is moved from {OFFSETS[0]} on the left to {OFFSETS[-1]} on the right."
+        f" Shown are the {moved[0].shape[0]} numbers that change the drawing most, the strongest first."
     )
     return [
         (caption, pictures.grid(_as_pictures(model, rows), _SCALE)),
