@@ -141,10 +141,10 @@ def test_narrow_types_keep_their_type_and_are_summed_in_float32():
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(0.1 * rng.normal(size=(BATCH, 2000, P)), jnp.bfloat16)
     kernel = jnp.asarray(0.1 * rng.normal(size=(2000, P, J, D)), jnp.bfloat16)
-    narrow = route(inputs, kernel, 3)
+    narrow = route(inputs, kernel, 3, together=20)
     assert narrow.dtype == jnp.bfloat16
     wide = route_in_numpy(np.asarray(inputs, np.float64), np.asarray(kernel, np.float64), 3)
-    np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.004)
+    np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.0005)  # as near as the type is below 0.25
     gradient = jax.grad(lambda x: route(x, kernel, 3).sum())(inputs)
     assert np.isfinite(gradient.astype(jnp.float32)).all()
 
