@@ -9,7 +9,7 @@ python launch.py --config=configs/capsule_video.py:ucf101_small --config.data.ro
     64 -> 56 pixels; 5 minutes for a split of 176 clips of 8 classes on one CPU core (README, "3D networks").
 
 Spread loss, whose margin grows from 0.2 to 0.9 in the first half of the run (in the paper by 0.1 every five epochs);
-AdamW at 3e-4: at 1e-3 one seed of two got to 71%. The convolutional capsules are averages of their votes, without
+AdamW at 3e-4: at 1e-3 one seed of two stopped at 71%. The convolutional capsules are averages of their votes, without
 routing (`model.conv_iterations=1`); the class capsules are routed.
 """
 

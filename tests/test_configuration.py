@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from configs import default
 from vidjax import configuration, run
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError
@@ -184,3 +186,17 @@ def test_unknown_source_and_option_are_one_line_errors():
         configuration.source(load(f"{EARLY}:ucf101"))
     with pytest.raises(ConfigError, match="'motion' takes no option 'splits'"):
         configuration.source(load(EARLY, {"data.splits": "x"}))
+
+
+@pytest.mark.parametrize("preset", ["mnist", *default.PRESETS])
+def test_a_key_without_a_value_can_be_given_one(preset):
+    """What is plainly None has no type, and the command line could not set it."""
+
+    def untyped(section, path=""):
+        for key in section:
+            if section.get_type(key) is type(None):
+                yield path + key
+            elif isinstance(section[key], ConfigDict):
+                yield from untyped(section[key], f"{path}{key}.")
+
+    assert list(untyped(default.get_config(preset))) == []

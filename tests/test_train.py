@@ -165,8 +165,8 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"loss__name": "margin"}, "the losses margin and spread and the average lengths are for capsules"),
         ({"loss__reconstruction": -1.0}, "loss.reconstruction=-1"),
         (
-            {"loss__margin_end": 0.5, "loss__reconstruction": 0.1},
-            "no option 'margin_end' and no option 'reconstruction'",
+            {"loss__margin_fraction": 0.5, "loss__reconstruction": 0.1},
+            "no option 'margin_fraction' and no option 'reconstruction': set loss.margin_fraction=None and",
         ),
         (
             {"loss__name": "margin", "loss__reconstruction": 0.1, "evaluate__average": "lengths"},

@@ -321,20 +321,22 @@ def _erasing(section: ConfigDict) -> Erasing:
 
 def _loss(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
     section = config.loss.to_dict()
-    function = options.resolve("loss", losses.LOSSES, section.pop("name"))
-    durations = {f"margin_{unit}": section.pop(f"margin_{unit}", None) for unit in UNITS}
+    name = section.pop("name")
+    function = options.resolve("loss", losses.LOSSES, name)
+    taken = set(options.accepted(function))
+    durations = {f"margin_{unit}": section.get(f"margin_{unit}") for unit in UNITS}
+    if "margin_steps" in taken:
+        taken |= durations.keys()
     given = {key: value for key, value in section.items() if value is not None}
-    if any(value is not None for value in durations.values()):
-        given["margin_steps"] = to_steps(
-            durations, "margin", path="loss", steps_per_epoch=steps_per_epoch, total_steps=total_steps
-        )
-    taken = options.accepted(function)
-    if unfit := [key for key in given if key not in taken]:
-        known = [key for key in config.loss if key in taken or (key in durations and "margin_steps" in taken)]
+    if unfit := sorted(given.keys() - taken):
         raise ConfigError(
-            f"loss {config.loss.name!r} takes no option {' and no option '.join(map(repr, unfit))}: set"
-            f" {' and '.join(f'loss.{key}=None' for key in unfit)} (it takes: {', '.join(known) or 'none'})"
+            f"loss {name!r} takes no option {' and no option '.join(map(repr, unfit))}: set"
+            f" {' and '.join(f'loss.{key}=None' for key in unfit)}"
+            f" (it takes: {', '.join(sorted(taken & section.keys())) or 'none'})"
         )
+    if given.keys() & durations.keys():
+        steps = to_steps(durations, "margin", path="loss", steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        given = {key: value for key, value in given.items() if key not in durations} | {"margin_steps": steps}
     return functools.partial(function, **given)
 
 
