@@ -73,4 +73,86 @@ def test_moments_are_given_where_they_are_asked_for():
     _, changed = module.apply(variables, CLIPS, train=True, mutable=["batch_stats", "batch_moments"])
     moments = changed["batch_moments"]
     np.testing.assert_allclose(moments["mean"], CLIPS.mean(axis=(0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(moments["square"], np.square(CLIPS).mean(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(moments["var"], CLIPS.var(axis=(0, 1, 2)), rtol=1e-5)
+
+
+# Channels far from zero: (mean, standard deviation).
+FAR = ((0.0, 1.0), (1000.0, 1.0), (1000.0, 0.1), (-3e4, 10.0), (1e-3, 1e-2))
+FAR_CLIPS = np.random.default_rng(1).normal(0, 1, (16, 4, 24, 24, len(FAR))) * [s for _, s in FAR] + [m for m, _ in FAR]
+FAR_CLIPS = FAR_CLIPS.astype(np.float32)
+
+
+def of_torch(clips):
+    """Output, mean and (biased) variance of PyTorch's batch normalisation after one step with momentum 1."""
+    torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
+    layer = torch.nn.BatchNorm3d(clips.shape[-1], momentum=1.0)
+    output = layer(torch.from_numpy(np.moveaxis(clips, -1, 1).copy())).detach().numpy()
+    count = clips.size // clips.shape[-1]
+    var = layer.running_var.numpy() * (count - 1) / count
+    return np.moveaxis(output, 1, -1), layer.running_mean.numpy(), var
+
+
+def assert_like_torch(output, mean, var, clips):
+    expected = of_torch(clips)
+    np.testing.assert_allclose(output, expected[0], atol=1e-3)
+    np.testing.assert_allclose(mean, expected[1], rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(var, expected[2], rtol=1e-3)
+    np.testing.assert_allclose(np.std(output, axis=(0, 1, 2, 3))[:4], 1.0, rtol=1e-3)
+
+
+def without_scale(**options):
+    module = BatchNorm(momentum=0.0, **options)
+    return module, BatchNorm(momentum=0.0).init(jax.random.key(0), FAR_CLIPS[:1], train=True)
+
+
+def test_channels_far_from_zero():
+    module, variables = without_scale()
+    output, changed = trained(module, variables, FAR_CLIPS)
+    stats = changed["batch_stats"]
+    assert_like_torch(output, stats["mean"], stats["var"], FAR_CLIPS)
+    again = module.apply({**variables, **changed}, FAR_CLIPS, train=False)
+    np.testing.assert_allclose(again, of_torch(FAR_CLIPS)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("group_size", [None, 2, 8])
+def test_channels_far_from_zero_in_groups_and_over_devices(group_size):
+    module, variables = without_scale(group_size=group_size, axis_name="devices")
+    parallel = jax.pmap(lambda x: trained(module, variables, x), "devices", devices=jax.devices()[:4])
+    output, changed = parallel(FAR_CLIPS.reshape(4, 4, *FAR_CLIPS.shape[1:]))
+    output, stats = output.reshape(FAR_CLIPS.shape), jax.tree.map(lambda x: x[0], changed["batch_stats"])
+    size = group_size or 16
+    for first in range(0, 16, size):
+        group = slice(first, first + size)
+        np.testing.assert_allclose(output[group], of_torch(FAR_CLIPS[group])[0], atol=1e-3)
+    _, mean, var = of_torch(FAR_CLIPS)
+    np.testing.assert_allclose(stats["mean"], mean, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(stats["var"], var, rtol=1e-3)
+
+
+@pytest.mark.parametrize("outlier", [0.0, 2000.0])
+def test_the_first_places_may_be_unlike_the_others(outlier):
+    clips = FAR_CLIPS.copy()
+    clips[:, 0] = outlier  # what the mean is sought by at first: one of four frames
+    module, variables = without_scale()
+    output, changed = trained(module, variables, clips)
+    expected = of_torch(clips)
+    np.testing.assert_allclose(output, expected[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(changed["batch_stats"]["var"], expected[2], rtol=1e-3)
+
+
+def test_gradients_are_those_of_float64():
+    module, variables = without_scale()
+    weights = np.random.default_rng(2).normal(size=FAR_CLIPS.shape).astype(np.float32)
+
+    def loss(x, weights):
+        return (trained(module, variables, x)[0] * weights).sum()
+
+    got = jax.grad(loss)(FAR_CLIPS, weights)
+    with jax.enable_x64(True):
+        module = BatchNorm(momentum=0.0, param_dtype=jnp.float64)
+        variables = jax.tree.map(lambda v: v.astype(np.float64), variables)
+        expected = np.asarray(jax.grad(loss)(FAR_CLIPS.astype(np.float64), weights.astype(np.float64)))
+    assert expected.dtype == np.float64
+    for channel in range(len(FAR)):
+        scale = np.abs(expected[..., channel]).max()
+        np.testing.assert_allclose(got[..., channel] / scale, expected[..., channel] / scale, atol=1e-3)

@@ -50,6 +50,17 @@ def test_statistics_are_those_of_all_examples_together():
     assert np.all(state.model_state["batch_stats"]["norm"]["mean"] == 0), "the state itself does not change"
 
 
+def test_statistics_of_channels_far_from_zero():
+    state = state_of(Net())
+    clips = np.random.default_rng(0).normal([0, 1000, 1000, -3e4], [1, 1, 0.1, 10], (4, 500, 4)).astype(np.float32)
+    moments = [{"norm": {"mean": part.mean(0, dtype=float), "var": part.var(0, dtype=float)}} for part in clips]
+    moments = jax.tree.map(np.float32, moments)
+    stats = with_moments(state, moments).model_state["batch_stats"]["norm"]
+    np.testing.assert_allclose(stats["mean"], clips.mean((0, 1), dtype=float), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(stats["var"], clips.var((0, 1), dtype=float), rtol=1e-3)
+    assert all(value.dtype == np.float32 for value in stats.values())
+
+
 def test_frozen_statistics_stay():
     state = state_of(Net())
     step = make_moments_step(Net(), Preprocessing(std=255.0), seed=0)

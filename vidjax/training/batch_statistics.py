@@ -5,7 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from vidjax.data.records import Batch
 from vidjax.preprocessing.pipeline import Preprocessing
@@ -53,17 +53,19 @@ def with_moments(state: TrainState, batches: Sequence[Moments], frozen: Sequence
     References:
       Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.1.
     """
-    mean_of = jax.tree.map(lambda *values: sum(values) / len(values), *batches)
+    # In float64: the means of channels far from zero differ little.
+    of_batches = jax.tree.map(lambda *values: np.stack(values).astype(np.float64), *batches)
 
     def replaced(stats: Any, moments: Any) -> Any:
         if not isinstance(stats, Mapping):
             raise ValueError("a model without normalisation")
         if set(stats) == {"mean", "var"}:
-            return {"mean": moments["mean"], "var": jnp.maximum(moments["square"] - jnp.square(moments["mean"]), 0)}
+            whole = {"mean": moments["mean"].mean(0), "var": moments["var"].mean(0) + moments["mean"].var(0)}
+            return {name: value.astype(stats[name].dtype) for name, value in whole.items()}
         return {name: replaced(stats[name], moments.get(name, {})) for name in stats}
 
     try:
-        stats = replaced(state.model_state["batch_stats"], mean_of)
+        stats = replaced(state.model_state["batch_stats"], of_batches)
     except (KeyError, ValueError) as error:
         raise ValueError("the model has batch statistics that are not those of vidjax.layers.BatchNorm") from error
     stats = groups.keep_frozen(frozen, state.params, state.model_state["batch_stats"], stats)
