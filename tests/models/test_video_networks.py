@@ -73,6 +73,14 @@ def test_the_slow_pathway_takes_frames_to_the_last(alpha, frames):
     assert SlowFast(2, alpha=alpha)._slow_frames(32).tolist() == frames
 
 
+def test_the_slow_pathway_takes_the_frames_of_pytorch():
+    torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
+    for alpha in (1, 2, 4, 8):
+        for count in range(alpha, 1025, alpha):
+            expected = torch.linspace(0, count - 1, count // alpha).long().tolist()
+            assert SlowFast(2, alpha=alpha)._slow_frames(count).tolist() == expected, (alpha, count)
+
+
 def random_variables(model, clip):
     """As initialised, but at random and at once: initialisers take their time to compile."""
     rng = np.random.default_rng(0)

@@ -199,8 +199,15 @@ class SlowFast(_Network):
         return self._classify(jnp.concatenate([self._pooled(slow), self._pooled(fast)], axis=-1), example_ids, train)
 
     def _slow_frames(self, count: int) -> np.ndarray:
-        """Evenly from the first to the last, rounded down: no stride (the authors' pack_pathway_output)."""
-        return np.linspace(0, count - 1, count // self.alpha).astype(int)
+        """Evenly from the first to the last, rounded down: no stride (the authors' pack_pathway_output).
+
+        In float32 and from both ends to the middle, as `torch.linspace` does: where a time is all but whole, the frame
+        depends on how it is computed (in float64 from 160 frames on).
+        """
+        number = count // self.alpha
+        index, last = np.arange(number, dtype=np.float32), np.float32(count - 1)
+        step = last / np.float32(max(number - 1, 1))
+        return np.where(index < max(number // 2, 1), step * index, last - step * (number - 1 - index)).astype(int)
 
     def _fused(self, slow: jax.Array, fast: jax.Array, name: str, train: bool) -> jax.Array:
         """The slow pathway with what the lateral connection brings: [B, T / alpha, h, w, C + ...]."""
