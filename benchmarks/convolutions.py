@@ -103,7 +103,7 @@ def _jax_passes(
     import jax
 
     from vidjax.layers import convolution
-    from vidjax.training.parallel import CPU_OPTIONS
+    from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 
     def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
         with convolution.native_operations(implementation == "jax_native"):
@@ -122,7 +122,8 @@ def _jax_passes(
     arrays = [jax.device_put(array) for array in (x, kernel, gradient)]
 
     def call(function: Callable[..., jax.Array], count: int) -> Callable[[], jax.Array]:
-        compiled = jax.jit(function, compiler_options=None if implementation == "jax_native" else CPU_OPTIONS)
+        options = None if implementation == "jax_native" else accepted_options(CPU_OPTIONS)
+        compiled = jax.jit(function, compiler_options=options)
         return lambda: jax.block_until_ready(compiled(*arrays[:count]))
 
     return dict(zip(PASSES, (call(forward, 2), call(of_input, 3), call(of_kernel, 3))))

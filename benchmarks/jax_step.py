@@ -15,7 +15,7 @@ from vidjax.layers.convolution import native_operations
 from vidjax.layers.recurrent import LSTM
 from vidjax.models import create
 from vidjax.models.output import Output
-from vidjax.training.parallel import CPU_OPTIONS
+from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 
 
 class LSTMClassifier(nn.Module):
@@ -86,8 +86,8 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
         return (optax.apply_updates(params, updates), model_state, opt_state), loss
 
     # Both begin as training does; what XLA does by default belongs to the native step.
-    state = jax.jit(start, compiler_options={"xla_backend_optimization_level": 1})(variables)
-    compiled = jax.jit(step, donate_argnums=0, compiler_options=None if native else CPU_OPTIONS)
+    state = jax.jit(start, compiler_options=accepted_options({"xla_backend_optimization_level": 1}))(variables)
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=None if native else accepted_options(CPU_OPTIONS))
 
     def take() -> float:
         nonlocal state

@@ -6,7 +6,7 @@
   python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the README
 
 Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's, and
-what XLA compiles with by default, where vidjax has `vidjax.training.parallel.CPU_OPTIONS`; "torch
+what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "torch
 eager" and "torch.compile" have channels last in memory and fused SGD. All train the same networks (a test carries
 weights over) on the same batch, without dropout, with as many threads as there are cores for the process.
 

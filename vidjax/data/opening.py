@@ -28,6 +28,9 @@ _CONTAINERS = "avi,mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v,gif
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # A frame of 8K cinema has 8192 x 4320; a small file that claims more is meant to fill the memory.
 MAX_PIXELS = 8192 * 4320
+# Titles and other tags are in any encoding, and of no interest here. Before version 19, PyAV refuses those that are not
+# UTF-8 unless it is told otherwise.
+_TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if hasattr(av.container.Container, "metadata_errors") else {}
 _BUFFER = 1 << 16  # bytes that are taken at once of a file in memory
 _FEWEST_LOST = 3  # frames; a file that ends a little before its header says so is no sign of damage
 _LOST_SHARE = 0.02  # of its frames,
@@ -251,14 +254,13 @@ def _is_before(frame: Any, packet: Any) -> bool:
 
 def _container(file: VideoFile, *, as_it_lies: bool) -> Any:
     options = {"format_whitelist": _CONTAINERS}
-    # Titles and other tags are in any encoding, and of no interest here.
     if isinstance(file, Encoded):
         stream = _Stream(file, seekable=not as_it_lies)
-        return av.open(stream, options=options, buffer_size=_BUFFER, metadata_errors="ignore")
+        return av.open(stream, options=options, buffer_size=_BUFFER, **_TAGS)
     if as_it_lies:
         options["seekable"] = "0"
     # "file:" keeps a colon in a name from being read as a protocol.
-    return av.open("file:" + file, options=options, metadata_errors="ignore")
+    return av.open("file:" + file, options=options, **_TAGS)
 
 
 class _Stream(io.BytesIO):

@@ -13,13 +13,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding,
 
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
+from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 from vidjax.training.state import TrainState
 from vidjax.training.step import EvalStep, TrainStep
 
 _AXIS = "devices"
-# XLA's newer way to write loops for CPUs, and all of LLVM's optimisation, double the time to compile a step of a 3D
-# network and do not make it faster.
-CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 _STEPS_AHEAD = 2
 
 
@@ -37,7 +35,7 @@ class Form(abc.ABC):
 
     def __init__(self, devices: list[jax.Device]):
         self.devices = devices
-        self._options = CPU_OPTIONS if devices[0].platform == "cpu" else None
+        self._options = accepted_options(CPU_OPTIONS) if devices[0].platform == "cpu" else None
 
     @property
     def steps_ahead(self) -> int:

@@ -12,6 +12,7 @@ import optax
 from flax.errors import LazyInitError
 
 from vidjax.layers.convolution import native_operations
+from vidjax.training.compiler_options import accepted_options
 
 
 @flax.struct.dataclass
@@ -89,7 +90,7 @@ def make_init(
 
     # For a CPU, XLA optimises the draws of the parameters for up to a second each, though they are made only once: at
     # its first level they compile seven times faster, to the same numbers.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
     return jax.jit(initial_state, compiler_options=options)
 
 

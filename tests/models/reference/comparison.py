@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from flax import traverse_util
 
+from vidjax.training.compiler_options import accepted_options
+
 TOLERANCE = 1e-4  # of max |a - b| / max |b|
 
 
@@ -77,7 +79,7 @@ def run_torch(model, inputs, where, train=False):
 def _compiled(module, train):
     collections = ["intermediates", *(["batch_stats"] if train else [])]
     # Compiled twice as fast, which counts for what runs a few times; but float64 is then slow to run.
-    options = None if train else {"xla_backend_optimization_level": 0}
+    options = None if train else accepted_options({"xla_backend_optimization_level": 0})
     return jax.jit(
         lambda variables, rgb: module.apply(
             variables, rgb=rgb, train=train, capture_intermediates=True, mutable=collections
