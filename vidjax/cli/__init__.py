@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from vidjax.configuration import config_overrides
 from vidjax.errors import VidjaxError
 from vidjax.termination import terminate_as_exit
 
@@ -20,6 +19,7 @@ VERBS = {
     "benchmark": "how fast a config trains on this machine, and what the time goes to",
     "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
+    "doctor": "whether this machine has what vidjax needs: versions, devices, caches, decoders",
     "ensemble": "average the test scores of several finished runs",
     "pack": "pack a data set into a few large files, for a pod or an object store",
     "predict": "say what is to be seen in videos, with published weights",
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     try:
         with terminate_as_exit():
-            status: int = _module(arguments.verb).run(arguments, config_overrides(rest))
+            status: int = _module(arguments.verb).run(arguments, _overrides(rest))
             return status
     except VidjaxError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{arguments.verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _overrides(words: list[str]) -> dict[str, str]:
+    if not words:
+        return {}
+    from vidjax.configuration import config_overrides  # needs packages that `doctor` may have to find missing
+
+    return config_overrides(words)
 
 
 def _module(verb: str) -> ModuleType:
