@@ -9,6 +9,7 @@ from benchmarks import routing
 @pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize("name", routing.TORCH)
 def test_torch_computes_the_same(name, iterations):
+    pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
     ours, theirs = (routing.passes(implementation, iterations, tiny=True) for implementation in ("vidjax", name))
     forward, *gradients = routing.PASSES
     np.testing.assert_allclose(ours[forward](), theirs[forward](), rtol=1e-4, atol=1e-7)
