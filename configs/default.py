@@ -103,6 +103,7 @@ def _data() -> ConfigDict:
     data = ConfigDict()
     data.name = "motion"  # motion | ucf101 | folder | csv | kinetics | hmdb51 | mnist | packed
     data.factory = placeholder(str)  # 'my_package.my_module:load' instead of a name: a source of one's own
+
     # Options of the source; which it takes, its docstring says.
     data.root = placeholder(str)  # folder of videos, of mnist's idx files or of packed shards; csv: None: of the CSV
     data.annotations = placeholder(str)  # csv: the file with path,label,split; kinetics: folder of train.csv, val.csv
@@ -117,6 +118,7 @@ def _data() -> ConfigDict:
     data.validation_clips = placeholder(int)  # motion: likewise, for validation
     data.test_clips = placeholder(int)  # motion: likewise, for the test
     data.mirror = placeholder(str)  # folder, csv: invariant | forbidden, what a mirror image does to the classes
+
     # What is cut from a video.
     data.frames = 10  # T, frames of a clip
     data.sampling = placeholder(str)  # dense (None: at a stride) | segments (one frame of each of T equal parts)
@@ -130,6 +132,7 @@ def _data() -> ConfigDict:
     data.size = placeholder(int)  # pixels: side of the square frame, for squash and letterbox
     data.crop = 56  # pixels: side of the one square that the host cuts
     data.crop_position = "centre"  # centre | random, of that square in training
+
     # How it is read.
     data.check = placeholder(bool)  # inspect each file once, before its first use (None: yes)
     data.max_bad_fraction = placeholder(float)  # training videos that may be unreadable, as a share; None: 0.01
@@ -187,6 +190,7 @@ def _optimizer() -> ConfigDict:
     optimizer.l2 = placeholder(float)  # coupled decay, added to the gradient: sgd to adagrad, adam, nadam, ...
     optimizer.weight_decay = placeholder(float)  # decoupled decay: sgd, momentum, nesterov, adamw, lion, ...
     optimizer.decay_all = placeholder(bool)  # decay biases and normalisations too
+
     # Options of the optimizer, which says its defaults and where they differ from those of other libraries.
     optimizer.momentum = placeholder(float)  # momentum, nesterov, rmsprop, muon, adafactor
     optimizer.nesterov = placeholder(bool)  # muon: look ahead

@@ -179,6 +179,29 @@ def test_help_documents_every_key():
     assert not missing
 
 
+def test_help_shows_comments_of_several_lines(tmp_path):
+    declared = configuration.documented_keys()
+    assert "time_strided_sample | and\n      time_to_channel_sum" in declared and "How it is read" not in declared
+    (tmp_path / "declared.py").write_text(
+        """
+    train.steps = 3  # one
+    # two
+    # three
+
+    # of what follows
+    train.epochs = placeholder(float)  # alone
+"""
+    )
+    assert configuration.documented_keys(path=tmp_path / "declared.py").splitlines() == [
+        "  --config.train.steps=3",
+        "      one",
+        "      two",
+        "      three",
+        "  --config.train.epochs=None",
+        "      alone",
+    ]
+
+
 def test_unknown_source_and_option_are_one_line_errors():
     with pytest.raises(ConfigError, match="unknown data source 'ufc101'; did you mean 'ucf101'"):
         configuration.source(load(EARLY, {"data.name": "ufc101"}))

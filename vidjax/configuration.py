@@ -433,13 +433,14 @@ def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) ->
     """
     lines = []
     values = flatten(chosen) if chosen is not None else {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        found = re.match(r"    (\w+)\.(\w+) = (.+?)  # (.+)", line)
-        if found:
-            section, name, value, comment = found.groups()
-            key = name if section == "config" else f"{section}.{name}"
-            value = values.get(key, re.sub(r"placeholder\(\w+\)", "None", value).strip("\"'"))
-            lines.append(f"  --config.{key}={value}\n      {comment}")
+    text = path.read_text() if path.is_file() else ""
+    # A comment goes on in the next lines; what stands behind an empty line is a heading.
+    for found in re.finditer(r"^    (\w+)\.(\w+) = (.+?)  # (.+(?:\n    # .+)*)", text, re.MULTILINE):
+        section, name, value, comment = found.groups()
+        key = name if section == "config" else f"{section}.{name}"
+        value = values.get(key, re.sub(r"placeholder\(\w+\)", "None", value).strip("\"'"))
+        comment = re.sub(r"\n    # ", "\n      ", comment)
+        lines.append(f"  --config.{key}={value}\n      {comment}")
     return "\n".join(lines)
 
 
