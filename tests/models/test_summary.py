@@ -2,6 +2,8 @@ import flax.linen as nn
 import jax
 import pytest
 
+from vidjax.errors import ConfigError
+from vidjax.models import create
 from vidjax.models.summary import summary
 
 
@@ -139,3 +141,11 @@ def test_parameters_that_nothing_uses_are_counted():
             return self.used(rgb)
 
     assert summary(Net(), rgb=(1, 4)).parameters == (4 * 2 + 2) + (4 * 3 + 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 48, 3), (1, 48, 48), (1, 1, 16, 48, 48, 3)])
+@pytest.mark.parametrize("name", ["multires", "c3d_small", "r3d_18", "slowfast_r18_small", "capsnet", "capsule_video"])
+def test_another_number_of_axes_is_refused(name, shape):
+    with pytest.raises(ConfigError, match=r"cannot be applied to rgb \(1.* axes: give 5, \[B, T, H, W, C\]$") as caught:
+        summary(create(name, 8), rgb=shape)
+    assert str(shape) in str(caught.value)

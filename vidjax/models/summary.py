@@ -12,7 +12,11 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax.extend.core import Literal
 
+from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
+from vidjax.models.output import Output
+
+_AXES = ("B", "T", "H", "W", "C")  # of rgb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,9 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     Returns:
       The counts, for that batch size.
 
+    Raises:
+      ConfigError: if rgb has another number of axes than [B, T, H, W, C].
+
     Example:
       >>> from vidjax.models import create
       >>> summary(create("single_frame", 101), rgb=(1, 1, 170, 170, 3)).parameters
@@ -75,10 +82,19 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
         modules.update(path[:depth] for depth in range(1, len(path) + 1))
         return call(*args, **kwargs)
 
-    with native_operations():
-        with nn.intercept_methods(note):
-            variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
-        jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, **x))(variables, inputs)
+    has_wrong_rank = "rgb" in shapes and len(shapes["rgb"]) != len(_AXES)
+    try:
+        with native_operations():
+            with nn.intercept_methods(note):
+                variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
+            jaxpr, output = jax.make_jaxpr(lambda v, x: module.apply(v, **x), return_shape=True)(variables, inputs)
+    except Exception as error:
+        # Each layer stumbles over another axis in its own words.
+        if has_wrong_rank:
+            raise _rank_error(module, shapes["rgb"]) from error
+        raise
+    if has_wrong_rank and isinstance(output, Output):  # a model of videos that did not notice
+        raise _rank_error(module, shapes["rgb"])
     macs: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     _walk(jaxpr.jaxpr, "", 1, _Counts(modules, {name for path in modules for name in path}, macs, outputs))
@@ -95,6 +111,13 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     names += [name for name in parameters if name not in outputs]
     layers = tuple(Layer(name, outputs.get(name, ()), parameters.get(name, 0), macs.get(name, 0)) for name in names)
     return Summary(layers, sum(parameters.values()), sum(macs.values()))
+
+
+def _rank_error(module: nn.Module, shape: tuple[int, ...]) -> ConfigError:
+    return ConfigError(
+        f"{type(module).__name__} cannot be applied to rgb {tuple(shape)}, which has {len(shape)} axes: give"
+        f" {len(_AXES)}, [{', '.join(_AXES)}]"
+    )
 
 
 def _parts(path: Iterable[str]) -> tuple[str, ...]:
