@@ -135,7 +135,8 @@ def _data() -> ConfigDict:
 
     # How it is read.
     data.check = placeholder(bool)  # inspect each file once, before its first use (None: yes)
-    data.max_bad_fraction = placeholder(float)  # training videos that may be unreadable, as a share; None: 0.01
+    data.max_bad_fraction = placeholder(float)  # training videos that may be unreadable, as a share; None: 0.01;
+    # one always may, unless this is 0
     data.cache = "memory"  # none | memory | disk: keep decoded videos; on disk for later runs, too
     data.cache_gigabytes = 4.0  # at most; what does not fit is decoded at every use
     data.threads = 2  # reading threads

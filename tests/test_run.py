@@ -232,3 +232,38 @@ def test_a_source_of_ones_own_is_checked(parts, message):
     check_source("own:load", Source(**given))
     with pytest.raises(DataError, match=message):
         check_source("own:load", Source(**{**given, **parts}) if parts is not None else None)
+
+
+@pytest.mark.parametrize(
+    "videos, bad, limit, told",
+    [
+        (62, 1, None, None),
+        (62, 2, None, "0.033"),
+        (62, 1, 0.0, "0.017"),
+        (62, 1, 0.001, None),
+        (13320, 133, None, None),
+        (13320, 134, None, "0.011"),
+        (100, 29, 0.28, "0.29"),  # 0.29 * 100 is less than 29 in floating point
+        (100_000, 3, 0.00002, "0.00003"),
+        (2, 1, None, None),
+        (1, 1, 1.0, ""),
+        (3, 3, 1.0, ""),
+    ],
+)
+def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
+    source = Source("own", "1", ("a", "b"), _videos("train", [0] * videos), (), _videos("test", [0]))
+    reasons = {f"train{number}": "no video" for number in range(bad)}
+    config = configuration.load("configs/early_fusion.py", {"data.max_bad_fraction": limit})
+    if told is None:
+        checks.check_readable(config, source, reasons)
+        return
+    with pytest.raises(DataError) as caught:
+        checks.check_readable(config, source, reasons)
+    message = str(caught.value)
+    if not told:
+        assert message.startswith(f"none of the {videos} training videos can be read, e.g. train0: no video")
+        return
+    assert message.startswith(f"{bad} of {videos} training videos cannot be read, more than data.max_bad_fraction=")
+    assert f"; --config.data.max_bad_fraction={told} goes on without them" in message
+    enough = configuration.load("configs/early_fusion.py", {"data.max_bad_fraction": told})
+    checks.check_readable(enough, source, reasons)

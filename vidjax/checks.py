@@ -1,5 +1,6 @@
 """What is refused before a run begins: values out of range, and keys that do not fit each other or the data."""
 
+import decimal
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -145,22 +146,31 @@ def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
 def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -> None:
     """Refuses training data of which too much cannot be read; what is left stands in its place.
 
+    One video is never too much, so that small sets bear a broken file, unless `data.max_bad_fraction` is 0 or no
+    other video is left.
+
     Args:
       config: resolved.
       source: with the training part.
       bad: id -> reason of its videos that cannot be read.
 
     Raises:
-      DataError: naming the first.
+      DataError: naming the first, and what to type in order to go on.
     """
     limit = 0.01 if config.data.max_bad_fraction is None else config.data.max_bad_fraction
-    if len(bad) > limit * len(source.train):
-        name, reason = next(iter(bad.items()))
-        raise DataError(
-            f"{len(bad)} of {len(source.train)} training videos cannot be read, more than"
-            f" data.max_bad_fraction={limit:g} allows; e.g. {printable(name)}: {reason}"
-            " (python -m vidjax check-data PATH lists them)"
-        )
+    videos = len(source.train)
+    if not bad or (len(bad) < videos and (len(bad) / videos <= limit or (len(bad) == 1 and limit > 0))):
+        return
+    name, reason = next(iter(bad.items()))
+    which = f"{printable(name)}: {reason} (python -m vidjax check-data PATH lists them)"
+    if len(bad) == videos:
+        raise DataError(f"none of the {videos} training videos can be read, e.g. {which}")
+    # The next number of two digits, so that it holds for these and is short.
+    enough = decimal.Context(prec=2, rounding=decimal.ROUND_CEILING).divide(decimal.Decimal(len(bad)), videos)
+    raise DataError(
+        f"{len(bad)} of {videos} training videos cannot be read, more than data.max_bad_fraction={limit:g} allows;"
+        f" e.g. {which}; --config.data.max_bad_fraction={enough:f} goes on without them"
+    )
 
 
 def check_input(run: "Run") -> None:
