@@ -37,6 +37,7 @@ from ml_collections import config_flags
 
 from vidjax import configuration
 from vidjax.errors import ConfigError, VidjaxError
+from vidjax.paths import typed_path
 from vidjax.termination import keep_interrupts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
@@ -54,24 +55,24 @@ def main(argv):
 
     terminal.show_warnings()
     compilation_cache.enable()
+    workdir = typed_path(_WORKDIR.value) if _WORKDIR.value else None
 
     if _EXPERIMENT.value:
         if _CONFIG.value is not None or _MODE.value != "train":
             raise ConfigError("--experiment names its configs itself: leave out --config and --mode")
-        workdir = Path(_WORKDIR.value or f"runs/experiments/{Path(_EXPERIMENT.value).stem}")
+        workdir = workdir or Path("runs/experiments") / Path(_EXPERIMENT.value).stem
         choice = [*(["--list"] if _LIST.value else []), *([f"--only={_ONLY.value}"] if _ONLY.value else [])]
         return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
     if _LIST.value or _ONLY.value:
         raise ConfigError("--list and --only belong to --experiment")
     config = _CONFIG.value
-    if config is None and _MODE.value == "eval" and _WORKDIR.value:
-        config, argv = evaluate.stored_config(Path(_WORKDIR.value), configuration.config_overrides(argv[1:])), argv[:1]
+    if config is None and _MODE.value == "eval" and workdir:
+        config, argv = evaluate.stored_config(workdir, configuration.config_overrides(argv[1:])), argv[:1]
     if config is None or argv[1:]:
         what = "the --workdir of a run" if _MODE.value == "eval" else "--config or --experiment"
         raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else f"give {what}")
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else configuration.default_workdir(config)
     run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
-    run(config, workdir)
+    run(config, workdir or configuration.default_workdir(config))
     return 0
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from configs import default
 from vidjax import configuration, run
 from vidjax.configuration import load, parse_argument
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.training import parallel, recipe
@@ -152,6 +152,19 @@ def test_override_errors_are_one_line(key, value, message):
 def test_missing_file_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'configs/early_fusion.py'"):
         load("configs/early_fussion.py")
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text('"""Of mine."""\n\nfrom configs.default import get_config\n')
+    for argument in ("~/mine.py", "~/mine.py:folder"):
+        config = load(argument, {"data.root": "~/clips"})
+        assert config.data.root == "~/clips", "the config keeps what was typed"
+    assert configuration.help_on_files(["launch.py", "--config=~/mine.py", "--help"]) == "Of mine."
+    assert "--config.data.name=folder" in configuration.help_on_keys(["launch.py", "--config=~/mine.py:folder"])
+    (tmp_path / "clips").write_text("")
+    with pytest.raises(DataError, match="data.root=~/clips is not a folder"):
+        configuration.source(config)
 
 
 def test_file_without_get_config_is_refused(tmp_path):

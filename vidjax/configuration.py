@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import os
 import re
 import shlex
 import sys
@@ -173,7 +174,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
       ConfigError: for a missing config file, an unknown key or a value that does not fit.
     """
     argv = _joined(argv)
-    chosen = [arg.split("=", 1)[1] for arg in argv[1:] if arg.startswith(("--config=", "-config="))]
+    chosen = [os.path.expanduser(arg.split("=", 1)[1]) for arg in argv[1:] if arg.startswith(("--config=", "-config="))]
     typed = [arg for arg in argv[1:] if arg.startswith(_OVERRIDE)]
     if not chosen:
         return [*_parse([arg for arg in argv if arg not in typed], values), *typed]
@@ -447,7 +448,7 @@ def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) ->
 def _values_of(argv: Sequence[str], *names: str) -> list[str]:
     """What is given for these flags, as --name=value; for the config also as --config value."""
     given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
-    return [value for flag, value in given if flag in names]
+    return [os.path.expanduser(value) for flag, value in given if flag in names]
 
 
 def help_on_keys(argv: Sequence[str]) -> str:

@@ -1,12 +1,20 @@
-"""Where vidjax keeps what it made once and can make again."""
+"""Paths as a user gives them, and where vidjax keeps what it made once and can make again."""
 
 import os
 from pathlib import Path
+
+
+def typed_path(text: str) -> Path:
+    """Returns the path of a flag or an argument; a leading ~ is the home directory, which no shell expands behind a =.
+
+    One of a user who is not known stays as it is.
+    """
+    return Path(os.path.expanduser(text))
 
 
 def cache_dir() -> Path:
     """Returns `$VIDJAX_CACHE`, or `vidjax` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
     chosen = os.environ.get("VIDJAX_CACHE")
     if chosen:
-        return Path(chosen)
+        return typed_path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidjax"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.errors import ConfigError
+from vidjax.paths import typed_path
 from vidjax.reporting import comparison
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,7 +145,7 @@ def load(path: Path | str) -> Experiment:
     Raises:
       ConfigError: if there is no such file or it defines no `get_experiment`.
     """
-    path = Path(path)
+    path = typed_path(str(path))
     if not path.is_file():
         known = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "none"
         raise ConfigError(f"no experiment file {str(path)!r} (there: {known})")

@@ -1,6 +1,9 @@
+import argparse
+import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +81,36 @@ def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):
         assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in cli.VERBS) and "--json" in printed and "Example:" in printed
+
+
+@pytest.mark.parametrize(
+    "verb, words",
+    [
+        ("baselines", ["--config=c.py", "--json=~/x"]),
+        ("benchmark", ["--config=c.py", "--profile=~/x"]),
+        ("check-data", ["~/x", "--out=~/x"]),
+        ("collect", ["~/x", "--destination=~/x"]),
+        ("ensemble", ["~/x", "~/x", "--out=~/x"]),
+        ("pack", ["~/x", "--config=c.py"]),
+        ("predict", ["~/x", "--pretrained=i3d"]),
+        ("readme", ["--file=~/x"]),
+    ],
+)
+def test_a_tilde_is_the_home_directory(verb, words, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"vidjax.cli.{verb.replace('-', '_')}").add_arguments(parser)
+    values = [value for value in vars(parser.parse_args(words)).values() if "x" in str(value)]
+    paths = [str(path) for value in values for path in (value if isinstance(value, list) else [value])]
+    assert paths == ["/home/me/x"] * sum("~" in word for word in words)
+
+
+def test_every_verb_knows_the_home_directory():
+    """A path that is read by `Path` alone does not."""
+    for verb in cli.VERBS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"vidjax.cli.{verb.replace('-', '_')}").add_arguments(parser)
+        assert not [action.dest for action in parser._actions if action.type is Path]
 
 
 def test_python_m_vidjax_runs():

@@ -10,7 +10,6 @@ Example:
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from rich.table import Table
 from vidjax import files
 from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
+from vidjax.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:ARGUMENT]",
         help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
     )
-    parser.add_argument("--json", metavar="OUT", type=Path, help="also write the rows to this file")
+    parser.add_argument("--json", metavar="OUT", type=typed_path, help="also write the rows to this file")
 
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:

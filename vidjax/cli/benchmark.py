@@ -29,11 +29,11 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vidjax import files
 from vidjax.errors import ConfigError
+from vidjax.paths import typed_path
 from vidjax.reporting import terminal
 
 _NAMES = {
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="config file; --config.KEY=VALUE overrides its keys",
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="how many are measured (20)")
-    parser.add_argument("--profile", type=Path, metavar="DIR", help="write a profile of some steps there")
+    parser.add_argument("--profile", type=typed_path, metavar="DIR", help="write a profile of some steps there")
     parser.add_argument("--json", action="store_true", help="print JSON (in seconds, bytes and FLOPs) and nothing else")
 
 

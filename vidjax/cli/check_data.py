@@ -26,13 +26,16 @@ from vidjax.data.inspection import FileRecord
 from vidjax.data.packed import DATASET
 from vidjax.data.sources import packed
 from vidjax.errors import ConfigError, DataError, printable
+from vidjax.paths import typed_path
 from vidjax.reporting import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a video, or a folder of videos")
-    parser.add_argument("--out", metavar="CSV", type=Path, help="also write what is known of each file to this table")
+    parser.add_argument("paths", nargs="+", metavar="PATH", type=typed_path, help="a video, or a folder of videos")
+    parser.add_argument(
+        "--out", metavar="CSV", type=typed_path, help="also write what is known of each file to this table"
+    )
     parser.add_argument("--jobs", metavar="N", type=int, help="files at once (default: one for each core)")
 
 

@@ -1,16 +1,16 @@
 """Copies the results of an experiment to results/NAME/, where they are committed."""
 
 import argparse
-from pathlib import Path
 
 from vidjax.collect import collect
 from vidjax.errors import ConfigError
+from vidjax.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("workdir", type=Path, help="the --workdir of the experiment")
-    parser.add_argument("--destination", type=Path, default=None, help="folder; default results/NAME")
+    parser.add_argument("workdir", type=typed_path, help="the --workdir of the experiment")
+    parser.add_argument("--destination", type=typed_path, default=None, help="folder; default results/NAME")
 
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:

@@ -16,14 +16,15 @@ import pandas as pd
 from vidjax import files
 from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
+from vidjax.paths import typed_path
 from vidjax.reporting import report, tables, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="directories of finished runs")
+    parser.add_argument("runs", nargs="+", type=typed_path, metavar="RUN_DIR", help="directories of finished runs")
     parser.add_argument("--weights", metavar="W1,W2,...", help="weight of each run; default: equal weights")
-    parser.add_argument("--out", type=Path, default=Path("runs/ensemble"), help="folder; default runs/ensemble")
+    parser.add_argument("--out", type=typed_path, default=Path("runs/ensemble"), help="folder; default runs/ensemble")
 
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:

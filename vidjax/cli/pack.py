@@ -14,6 +14,7 @@ there. Of other object stores mount the bucket (one of S3 with mount-s3) and giv
 """
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _SHOWN = 10  # refused videos
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("out", metavar="OUT", help="folder to be made, on a disk")
+    parser.add_argument("out", metavar="OUT", type=os.path.expanduser, help="folder to be made, on a disk")
     parser.add_argument(
         "--config",
         required=True,

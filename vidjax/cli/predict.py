@@ -15,6 +15,7 @@ What cannot be read is named on stderr and left out, the other videos are done, 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,13 @@ from vidjax.reporting import terminal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file, a GIF or a folder of images")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        type=os.path.expanduser,
+        help="a video file, a GIF or a folder of images",
+    )
     parser.add_argument("--pretrained", required=True, metavar="NAME", help="published weights: i3d-kinetics400")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many labels are shown (5)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vidjax import plan
 from vidjax.errors import ConfigError, DataError
+from vidjax.paths import typed_path
 from vidjax.reporting import readme
 
 
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 with a diff where they disagree")
     parser.add_argument(
         "--file",
-        type=Path,
+        type=typed_path,
         default=Path("README.md"),
         help="its folder has experiments/ and results/; default README.md",
     )

@@ -1,0 +1,27 @@
+"""The launcher's own part: what its flags mean together, before anything of a run begins."""
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import launch
+from vidjax import plan
+from vidjax.errors import ConfigError, VidjaxError
+
+
+def call(*words, **values):
+    """Runs `launch.main` as if these flags had been given; `words` is what is left of the command line."""
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(**values):
+        return launch.main(["launch.py", *words])
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(VidjaxError, match=f"^{tmp_path}/runs/a: no config.json"):
+        call(mode="eval", workdir="~/runs/a")
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/mine.py defines no get_experiment"):
+        call(experiment="~/mine.py")
+    with pytest.raises(ConfigError, match="defines no get_experiment"):
+        plan.load("~/mine.py")
