@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import models
+from vidjax import files, models
 from vidjax.data.iteration import READY
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
@@ -193,9 +193,13 @@ def _fastest(x: jax.Array, result: str) -> float:
 
 
 def _check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be written; makes none, since the measurement may be refused, too."""
+    made = files.missing_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
         raise ConfigError(f"--profile={folder} is no folder that can be written: {error.strerror}") from error
+    finally:
+        files.remove_empty(made)

@@ -70,6 +70,21 @@ def _call(command: Sequence[str], log: Path) -> int:
                     process.wait()
 
 
+def _check_devices() -> None:
+    """Refuses a device that is asked for and not there, once for all runs.
+
+    In a process of its own: this one would keep the device from the runs.
+
+    Raises:
+      ConfigError: if it is not there.
+    """
+    if os.environ.get("JAX_PLATFORMS", "") in ("", "cpu"):
+        return
+    done = subprocess.run([sys.executable, "-m", "vidjax.devices"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ConfigError(done.stderr.strip().rpartition("\n")[2])
+
+
 def _reason(code: int, log: Path) -> str:
     """Why a run failed, in one line: the last line that it printed."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
@@ -183,13 +198,15 @@ def run(
         for each in chosen:
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
         return 0
+    waiting = [each for each in chosen if states[each.name] != "finished"]
+    if waiting and launcher == LAUNCHER:
+        _check_devices()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ConfigError(f"--workdir={workdir} is no folder that can be written: {problem.strerror}") from problem
     description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
     files.write_json(workdir / "experiment.json", description)
-    waiting = [each for each in chosen if states[each.name] != "finished"]
     selected = f" that fit {only!r}" if len(chosen) < len(runs) else ""
     terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {len(chosen) - len(waiting)} finished already")
     for each in runs:

@@ -176,12 +176,12 @@ def _has_checkpoint(workdir: Path) -> bool:
 def _lock(workdir: Path) -> Iterator[None]:
     """Holds the run directory; the system lets go of it when the process ends, however it does.
 
-    A directory that was made for a run which is refused before it writes anything is taken away again.
+    A directory that was made for a run which ends before it writes anything is taken away again.
 
     Raises:
       VidjaxError: if another process holds it.
     """
-    is_new = not workdir.exists()
+    made = files.missing_folders(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
@@ -194,11 +194,10 @@ def _lock(workdir: Path) -> Iterator[None]:
             raise VidjaxError(f"{workdir}: another process is training there; wait for it or stop it") from error
         try:
             yield
-        except VidjaxError:
-            if is_new and [entry.name for entry in workdir.iterdir()] == [".lock"]:
+        finally:
+            if made and [entry.name for entry in workdir.iterdir()] == [".lock"]:
                 (workdir / ".lock").unlink()
-                workdir.rmdir()
-            raise
+                files.remove_empty(made)
 
 
 def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:

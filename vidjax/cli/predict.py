@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the predictions; exit status 1 if a video cannot be read."""
-    from vidjax import compilation_cache, pretrained
+    from vidjax import compilation_cache, devices, pretrained
     from vidjax.pretrained.whole_video import VideoClassifier, inspected
 
     if overrides:
@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if arguments.top < 1:
         raise ConfigError(f"--top={arguments.top}: give at least 1")
     compilation_cache.enable()
+    devices.available()  # before weights and videos are read
     network = pretrained.load(arguments.pretrained)
     classify, videos = VideoClassifier(network), inspected(arguments.videos)
     done, is_any_bad = [], False

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from vidjax.data.records import Batch
+from vidjax.devices import available
 from vidjax.errors import ConfigError
 from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 from vidjax.training.state import TrainState
@@ -172,9 +173,9 @@ def choose(name: str, devices: list[jax.Device] | None = None) -> Form:
       devices: default: all; `jit` uses the first.
 
     Raises:
-      ConfigError: for an unknown name, or `jit` in a run of several processes.
+      ConfigError: for an unknown name, `jit` in a run of several processes, or a device that is not there.
     """
-    devices = devices if devices is not None else jax.devices()
+    devices = devices if devices is not None else available()
     if name == "auto":
         name = "jit" if len(devices) == 1 else "pmap"
     if name not in FORMS:
