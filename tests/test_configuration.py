@@ -13,6 +13,7 @@ from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.training import parallel, recipe
+from vidjax.training.durations import to_steps
 
 EARLY = "configs/early_fusion.py"
 
@@ -53,6 +54,16 @@ def test_every_preset_loads_and_names_its_own_directory(system, preset):
     assert config.model.name == system
     assert config.name == (system if preset == "motion" else f"{system}-{preset}")
     assert (config.train.steps is None) != (config.train.epochs is None)
+
+
+@pytest.mark.parametrize("system", ["early_fusion", "multires", "c3d", "slowfast", "i3d", "capsule_video"])
+@pytest.mark.parametrize("videos, least, most", [(62, 40, 100), (3500, 2000, 5000)])
+def test_a_folder_is_trained_as_long_as_it_is_large_and_validated_meanwhile(system, videos, least, most):
+    train = load(f"configs/{system}.py:folder").train
+    steps = to_steps(train, "", path="train", steps_per_epoch=videos / 32)
+    assert least < steps < most
+    assert steps / train.validate_every > 2 and steps / train.log_every > 4, "enough to see whether it overfits"
+    assert load(f"configs/{system}.py:folder", {"train.steps": 100}).train.epochs is None, "steps may be given instead"
 
 
 VIDEO_NETWORKS = (
