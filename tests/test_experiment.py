@@ -36,6 +36,18 @@ def test_runs_everything_once_and_pools_splits(lab, capsys):
     assert lab.calls() == [], "finished runs are not run again"
 
 
+def test_a_wide_table_repeats_every_axis(lab, monkeypatch, capsys):
+    axes = 'axes={"size": {"small": Setting(), "large": Setting(overrides={"data.root": "large"})}, '
+    lab.file.write_text(lab.file.read_text().replace("axes={", axes).replace("seeds=(0, 1)", "seeds=(0,)"))
+    lab.prepare()
+    monkeypatch.setattr("vidjax.reporting.terminal.LOG_WIDTH", 50)
+    assert lab.run() == 0
+    table = capsys.readouterr().out.rpartition("run 8 of 8")[2]
+    for size in ("small", "large"):
+        for rate in ("low", "high"):
+            assert sum(line.split()[:2] == [size, rate] for line in table.splitlines()) == 2
+
+
 def test_a_failed_run_is_recorded_and_stops_nothing(lab, capsys):
     lab.fail("low-split3-seed1")
     assert lab.run() == 1

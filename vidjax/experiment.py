@@ -227,10 +227,10 @@ def run(
             elapsed = time.monotonic() - started
             left = elapsed / number * (len(waiting) - number)
             table = write_tables(experiment, runs, workdir)
-            terminal.table(table)
+            terminal.table(table, keys=len(experiment.axes))
             terminal.say(f"{duration(elapsed)} elapsed, about {duration(left)} left")
     if not waiting:
-        terminal.table(table)
+        terminal.table(table, keys=len(experiment.axes))
     terminal.say(f"table: {workdir / 'table.md'}, {workdir / 'table.csv'}; all results: {workdir / 'results.json'}")
     for name, error in errors.items():
         terminal.say(f"failed: {name}: {error}")

@@ -112,6 +112,25 @@ def test_a_wide_table_is_split_and_loses_nothing(capsys):
     assert out.count("\n0.3xxxxxxxxxx") == 2, "each block begins with the first column"
 
 
+def test_each_block_of_a_wide_table_begins_with_all_that_tells_rows_apart(capsys):
+    axes = {"model": ["net", "net", "other", "other"], "optimizer": ["adamw", "muon", "adamw", "muon"]}
+    numbers = {f"column {i}": [f"{i}.{row}" + 10 * "x" for row in range(4)] for i in range(12)}
+    terminal.table(pd.DataFrame({**axes, **numbers}), keys=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line and not line.startswith("-")]
+    assert max(map(len, lines)) <= terminal.LOG_WIDTH
+    assert [line.split()[:2] for line in lines] == 2 * [["model", "optimizer"], *map(list, zip(*axes.values()))]
+    shown = [cell for line in lines for cell in line.split()[2:] if cell.endswith("x")]
+    assert sorted(shown) == sorted(cell for cells in numbers.values() for cell in cells), (
+        "nothing else twice, nothing lost"
+    )
+
+
+def test_keys_that_leave_no_room_still_tell_rows_apart(capsys):
+    terminal.table(pd.DataFrame({"key": [str(i) + 120 * "k" for i in range(5)], "a": [*"abcde"], "b": [*"fghij"]}))
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("0" + 120 * "k" in line for line in lines) == 2
+
+
 def test_a_narrow_table_is_one_block(capsys):
     terminal.table(pd.DataFrame({"name": ["a", "[b]"], "top-1": ["9.5", "10.0"]}), title="T")
     assert capsys.readouterr().out.splitlines() == [

@@ -192,11 +192,16 @@ def track(iterable: Iterable[Item], total: int | None, description: str, unit: s
     console.print(f"{description}: {count}{behind} done in {duration(time.monotonic() - started)}", soft_wrap=True)
 
 
-def table(frame: "pd.DataFrame", title: str | None = None) -> None:
+def table(frame: "pd.DataFrame", title: str | None = None, *, keys: int = 1) -> None:
     """Prints a table so that no cell is broken over lines.
 
     What is wider than the terminal (or than `LOG_WIDTH` columns in a log) is shown transposed where it has
-    few rows, else in blocks of columns, each beginning with the first column.
+    few rows, else in blocks of columns, each beginning with the columns that tell rows apart.
+
+    Args:
+      frame: the table; its index is not shown.
+      title: a line above it.
+      keys: how many columns, from the left, tell rows apart, e.g. the axes of an experiment.
     """
     console = _console()
     limit = console.width if console.is_terminal else LOG_WIDTH
@@ -211,22 +216,23 @@ def table(frame: "pd.DataFrame", title: str | None = None) -> None:
         _print_table(console, None, [[head, *(row[i] for row in rows)] for i, head in enumerate(heads)])
         return
     else:
-        blocks = _blocks(widths, limit)
+        blocks = _blocks(widths, limit, keys)
     for chosen in blocks:
         cut = [[row[i] for i in chosen] for row in rows]
         numeric = [i for i in range(len(chosen)) if all(row[i][:1].isdigit() or not row[i] for row in cut)]
         _print_table(console, [heads[i] for i in chosen], cut, numeric)
 
 
-def _blocks(widths: Sequence[int], limit: int) -> list[list[int]]:
-    """Groups columns so that each group, with column 0 before it, fits into `limit` where that is possible."""
-    blocks = [[0]]
-    used = widths[0]
-    for column in range(1, len(widths)):
+def _blocks(widths: Sequence[int], limit: int, keys: int) -> list[list[int]]:
+    """Groups columns so that each group, with the first `keys` before it, fits into `limit` where that is possible."""
+    repeated = list(range(keys))
+    room = limit - sum(widths[column] + _COLUMN_GAP for column in repeated) + _COLUMN_GAP
+    blocks, used = [[*repeated]], 0
+    for column in range(keys, len(widths)):
         used += widths[column] + _COLUMN_GAP
-        if used > limit and len(blocks[-1]) > 1:
-            blocks.append([0])
-            used = widths[0] + widths[column] + _COLUMN_GAP
+        if used > room and len(blocks[-1]) > keys:
+            blocks.append([*repeated])
+            used = widths[column] + _COLUMN_GAP
         blocks[-1].append(column)
     return blocks
 
