@@ -102,6 +102,10 @@ def test_a_finished_run_is_reported_and_not_trained_again(finished, toy_folder, 
     assert train.train_and_evaluate(toy_config(toy_folder), workdir) == result
     assert "is finished; not trained again" in capsys.readouterr().out
     assert (workdir / "result.json").stat().st_mtime_ns == before
+    page = (workdir / "report.html").read_bytes()
+    (workdir / "report.html").write_bytes(page[: len(page) // 2])  # a kill while an older version wrote it
+    train.train_and_evaluate(toy_config(toy_folder), workdir)
+    assert (workdir / "report.html").read_bytes() == page
 
 
 def test_a_directory_with_another_config_is_refused(finished, toy_folder):

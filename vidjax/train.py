@@ -212,13 +212,18 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     if stored is not None and same_run.differences(stored, config.to_dict()):
         same_run.check_data_card(config, configuration.source(config), workdir)
     page = workdir / "report.html"
-    if not page.exists():
+    if not _is_whole(page):
         from vidjax.reporting import report  # its libraries take a second to import
 
         report.write(workdir)
     terminal.table(tables.result_row(result))
     terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
     return result
+
+
+def _is_whole(page: Path) -> bool:
+    """Whether a page is there to its end: older versions left it cut where a kill came while it was written."""
+    return page.is_file() and page.read_bytes().rstrip().endswith(b"</html>")
 
 
 def _show(run: Run, workdir: Path) -> None:

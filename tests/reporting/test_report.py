@@ -67,6 +67,22 @@ def test_report_says_how_far_the_accuracy_can_be_trusted(tmp_path):
     assert "with the 2 groups of near-duplicates as units: 0.0% to 100.0% (bootstrap)." in text
 
 
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = run_directory.write(tmp_path / "run")
+    before = report.write(folder).read_bytes()
+
+    def killed(path, content):
+        with path.open("wb") as file:
+            file.write(content[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", killed)
+    monkeypatch.setattr("pathlib.Path.write_text", lambda path, text, **options: killed(path, text.encode()))
+    with pytest.raises(KeyboardInterrupt):
+        report.write(folder)
+    assert (folder / "report.html").read_bytes() == before
+
+
 def test_report_loads_nothing(tmp_path):
     text = report.write(run_directory.write(tmp_path / "run")).read_text()
     assert re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", text) == []

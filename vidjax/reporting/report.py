@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from vidjax import files
 from vidjax.errors import DataError
 from vidjax.evaluation import metrics as accuracies
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval, wilson_interval
@@ -220,5 +221,5 @@ def write(workdir: Path | str) -> Path:
     except KeyError as error:
         raise DataError(f"{workdir}: a file of this run lacks the key {error}; evaluate it again") from error
     path = workdir / "report.html"
-    path.write_text(environment.get_template("report.html").render(context), encoding="utf-8")
+    files.write_text(path, environment.get_template("report.html").render(context))
     return path
