@@ -235,8 +235,8 @@ def _show(run: Run, workdir: Path) -> None:
             terminal.say(f"  {key} = {value}")
     terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary.layers])
     terminal.say(
-        f"{source.name}, split {source.split}: {len(source.classes)} classes, {len(source.train)} training,"
-        f" {len(source.validation)} validation, {len(source.test)} test videos"
+        f"{source.name}, split {tables.split_name(source.split)}: {len(source.classes)} classes,"
+        f" {len(source.train)} training, {len(source.validation)} validation, {len(source.test)} test videos"
     )
     for note in source.notes:
         terminal.say(f"  note: {note}")

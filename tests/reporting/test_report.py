@@ -67,6 +67,13 @@ def test_report_says_how_far_the_accuracy_can_be_trusted(tmp_path):
     assert "with the 2 groups of near-duplicates as units: 0.0% to 100.0% (bootstrap)." in text
 
 
+def test_the_seed_of_the_data_is_not_taken_for_that_of_the_run(tmp_path):
+    folder = run_directory.write(tmp_path / "run")
+    result = json.loads((folder / "result.json").read_text()) | {"split": "hash, seed 0"}
+    (folder / "result.json").write_text(json.dumps(result))
+    assert "split by hash, data seed 0; run seed 0; 1000 steps" in report.write(folder).read_text()
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     folder = run_directory.write(tmp_path / "run")
     before = report.write(folder).read_bytes()

@@ -22,6 +22,20 @@ def test_result_row_has_every_column_of_a_paper_table():
     assert shown["videos"] == "8"
 
 
+@pytest.mark.parametrize(
+    "split, text",
+    [
+        ("hash, seed 0", "by hash, data seed 0"),
+        ("official, validation by hash, seed 3", "official, validation by hash, data seed 3"),
+        ("standard", "standard"),
+        (2, "2"),
+    ],
+)
+def test_the_seed_of_a_split_is_not_taken_for_that_of_the_run(split, text):
+    assert tables.split_name(split) == text
+    assert row(split=split)["split"] == text
+
+
 def test_what_an_ensemble_does_not_have_is_a_dash():
     assert row(clip_top1=None)["clip top-1 %"] == "-"
 

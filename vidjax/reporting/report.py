@@ -173,6 +173,7 @@ def _context(workdir: Path) -> dict[str, Any]:
     videos, correct = result["per_class_videos"], result["per_class_correct"]
     return {
         "result": result,
+        "split": tables.split_name(result["split"]),
         "row": tables.result_row(result),
         "headline": _headline(result),
         "interval": _interval(result),

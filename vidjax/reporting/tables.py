@@ -1,5 +1,6 @@
 """Result tables: one row for one run, and how a table becomes Markdown or CSV."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,11 @@ def video_count(result: Mapping[str, Any]) -> str:
     return f"{result['videos']} ({failed} failed)" if failed else str(result["videos"])
 
 
+def split_name(split: Any) -> str:
+    """A split as it is read beside the seed of a run, e.g. "hash, seed 0" -> "by hash, data seed 0"."""
+    return re.sub(r"^hash\b", "by hash", re.sub(r"\bseed\b", "data seed", str(split)))
+
+
 def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
     """The paper-style table row of one run.
 
@@ -51,7 +57,7 @@ def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
         "model": result["model"],
         "inputs": result["inputs"],
         "data": result["dataset"],
-        "split": result["split"],
+        "split": split_name(result["split"]),
         "parameters": f"{result['parameters']:,}",
         "GMACs/view": f"{gmacs(result['gmacs_per_view'])} @ {result['resolution']}",
         "views": result.get("views_detail") or result["views"],
