@@ -100,7 +100,9 @@ def test_a_finished_run_is_reported_and_not_trained_again(finished, toy_folder, 
     workdir, result = finished
     before = (workdir / "result.json").stat().st_mtime_ns
     assert train.train_and_evaluate(toy_config(toy_folder), workdir) == result
-    assert "is finished; not trained again" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "is finished; not trained again" in printed
+    assert "No top-5: of 2 classes it is always 100%." in printed
     assert (workdir / "result.json").stat().st_mtime_ns == before
     page = (workdir / "report.html").read_bytes()
     (workdir / "report.html").write_bytes(page[: len(page) // 2])  # a kill while an older version wrote it

@@ -182,11 +182,18 @@ def evaluate_test_part(
     result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
     files.write_json(workdir / "result.json", result)
     page = report.write(workdir)
-    terminal.table(tables.result_row(result))
+    show_result(result)
     for failure in scored["failed"]:
         terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
     terminal.say(f"report: {page}")
     return result
+
+
+def show_result(result: Mapping[str, Any]) -> None:
+    """Prints the result row of a run, and what should be read with it."""
+    terminal.table(tables.result_row(result))
+    if remark := tables.top5_remark(result):
+        terminal.say(remark)
 
 
 def unreadable(part: str, scored: dict[str, Any]) -> str:

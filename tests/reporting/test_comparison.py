@@ -49,6 +49,12 @@ def test_splits_of_different_classes_cannot_be_pooled():
         comparison.pool([result([1, 1], [2, 2]), {**result([1, 1], [2, 2]), "classes": ["a", "c"]}])
 
 
+def test_top5_of_five_classes_or_fewer_is_a_dash():
+    few, many = result([1, 1], [2, 2]), {**result([1, 1], [2, 2]), "classes": [*"abcdef"], "video_top5": 0.75}
+    rows = [Row({"model": "few"}, [few]), Row({"model": "many"}, [many])]
+    assert list(comparison.table(rows, [COLUMNS["video_top5"]])["video top-5 %"]) == ["-", "75.0"]
+
+
 def test_table_of_seeds():
     columns = [COLUMNS["video_top1"], COLUMNS["seconds"], COLUMNS["parameters"]]
     columns.append(Column("half", lambda r: r["video_top1"] >= 0.5, "flag"))

@@ -74,6 +74,14 @@ def test_the_seed_of_the_data_is_not_taken_for_that_of_the_run(tmp_path):
     assert "split by hash, data seed 0; run seed 0; 1000 steps" in report.write(folder).read_text()
 
 
+def test_top5_of_few_classes_is_not_shown_as_a_result(tmp_path):
+    text = report.write(run_directory.write(tmp_path / "run", ["a", "b", "c"])).read_text()
+    assert "No top-5: of 3 classes it is always 100%." in text
+    heads, cells = (re.findall(rf"<{tag}>(.*?)</{tag}>", text.split("<h2>Result</h2>")[1]) for tag in ("th", "td"))
+    assert cells[heads.index("video top-5 %")] == "-"
+    assert "<span>video top-5</span>" not in text
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     folder = run_directory.write(tmp_path / "run")
     before = report.write(folder).read_bytes()

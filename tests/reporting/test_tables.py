@@ -10,7 +10,7 @@ def row(**changes):
 
 
 def test_result_row_has_every_column_of_a_paper_table():
-    shown = row(clip_top1=0.9534, video_top1=0.9867, video_top5=1.0, mean_class_accuracy=0.98666)
+    shown = row(clip_top1=0.9534, video_top1=0.9867, video_top5=1.0, mean_class_accuracy=0.98666, classes=[*"abcdef"])
     assert shown["parameters"] == "1,234,567"
     assert shown["GMACs/view"] == "0.042 @ 10x48x48"
     assert shown["views"] == "2 clips x 1 crop"
@@ -20,6 +20,15 @@ def test_result_row_has_every_column_of_a_paper_table():
     assert shown["mean class acc. %"] == "98.7"
     assert shown["wall time"] == "2:23"
     assert shown["videos"] == "8"
+
+
+def test_top5_of_five_classes_or_fewer_says_nothing_and_is_not_shown():
+    for k, shown, remark in ((5, "-", "No top-5: of 5 classes it is always 100%."), (6, "93.8", "")):
+        result = run_directory.result(
+            run_directory.predictions(list("abcdefgh"[:k]), 16), video_top5=1.0 if k == 5 else 0.9375
+        )
+        assert tables.result_row(result).iloc[0]["video top-5 %"] == shown
+        assert tables.top5_remark(result) == remark
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ COLUMNS: dict[str, AnyColumn] = {
     "clip_top1": Column("clip top-1 %", lambda r: r.get("clip_top1"), "percent"),
     "video_top1": Column("video top-1 %", lambda r: r.get("video_top1"), "percent"),
     "video_top1_interval": IntervalColumn(f"{LEVEL:.0%} interval", top1_interval),
-    "video_top5": Column("video top-5 %", lambda r: r.get("video_top5"), "percent"),
+    "video_top5": Column("video top-5 %", lambda r: tables.top5(r) if "video_top5" in r else None, "percent"),
     "mean_class_accuracy": Column("mean class acc. %", lambda r: r.get("mean_class_accuracy"), "percent"),
     "seconds": Column("wall time", lambda r: r.get("seconds"), "seconds"),
 }

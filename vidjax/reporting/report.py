@@ -19,7 +19,6 @@ _MIME = {".png": "image/png", ".webp": "image/webp"}
 _SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
 _TOP = 3
 _CONFUSIONS = 15
-_TRIVIAL_TOP5 = 5  # classes, up to which everything is in the top 5
 
 
 def _read_json(path: Path) -> Any:
@@ -129,10 +128,10 @@ def _replaced(result: dict[str, Any]) -> str:
 
 
 def _headline(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Accuracies in percent; of five classes or fewer a top-5 says nothing. Chance is that of guessing evenly."""
+    """Accuracies in percent, where they say anything. Chance is that of guessing evenly."""
     shown = {
         "video top-1": result["video_top1"],
-        "video top-5": result["video_top5"] if len(result["classes"]) > _TRIVIAL_TOP5 else None,
+        "video top-5": tables.top5(result),
         "clip top-1": result["clip_top1"],
         "mean class accuracy": result["mean_class_accuracy"],
         "chance": 1 / len(result["classes"]),
@@ -175,6 +174,7 @@ def _context(workdir: Path) -> dict[str, Any]:
         "result": result,
         "split": tables.split_name(result["split"]),
         "row": tables.result_row(result),
+        "top5_remark": tables.top5_remark(result),
         "headline": _headline(result),
         "interval": _interval(result),
         "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd  # slow to import: only where a table is made
 
+_TRIVIAL_TOP5 = 5  # classes, up to which everything is in the top 5
+
 
 def percent(fraction: float) -> str:
     """Formats a fraction 0..1 as a percentage with one decimal, e.g. 0.9837 -> "98.4"."""
@@ -37,6 +39,16 @@ def video_count(result: Mapping[str, Any]) -> str:
     return f"{result['videos']} ({failed} failed)" if failed else str(result["videos"])
 
 
+def top5(result: Mapping[str, Any]) -> float | None:
+    """Video top-5 of a `result.json`; None where there are five classes or fewer, so that it is always 1."""
+    return None if len(result["classes"]) <= _TRIVIAL_TOP5 else result["video_top5"]
+
+
+def top5_remark(result: Mapping[str, Any]) -> str:
+    """Says why `top5` is None; "" where it is not."""
+    return "" if top5(result) is not None else f"No top-5: of {len(result['classes'])} classes it is always 100%."
+
+
 def split_name(split: Any) -> str:
     """A split as it is read beside the seed of a run, e.g. "hash, seed 0" -> "by hash, data seed 0"."""
     return re.sub(r"^hash\b", "by hash", re.sub(r"\bseed\b", "data seed", str(split)))
@@ -64,7 +76,7 @@ def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
         "videos": video_count(result),
         "clip top-1 %": percent_or_dash(result["clip_top1"]),
         "video top-1 %": percent(result["video_top1"]),
-        "video top-5 %": percent(result["video_top5"]),
+        "video top-5 %": percent_or_dash(top5(result)),
         "mean class acc. %": percent(result["mean_class_accuracy"]),
         "wall time": duration(result["seconds"]),
     }
