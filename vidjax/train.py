@@ -252,7 +252,9 @@ def _show(run: Run, workdir: Path) -> None:
                 f"  warning: that is more than data.cache_gigabytes={bound:g}: about {1 - bound * 1e9 / need:.0%} of"
                 " the videos are decoded at every use; raise it where there is room"
             )
+    devices = len(run.form.devices)
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"
-        f" ({run.total_steps / run.steps_per_epoch:.1f} epochs), {run.form.name} on {len(run.form.devices)} device(s)"
+        f" ({run.total_steps / run.steps_per_epoch:.1f} epochs),"
+        f" {run.form.name} on {devices} {'device' if devices == 1 else 'devices'}"
     )

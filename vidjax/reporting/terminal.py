@@ -144,9 +144,8 @@ class Progress:
         if step < self._total and silence < (LOG_SECONDS if given else SILENT_SECONDS):
             return
         self._logged = now
-        self._console.print(
-            f"step {step}/{self._total}  {_describe(self._values)}  ETA {self._remaining(step)}", soft_wrap=True
-        )
+        parts = (f"step {step}/{self._total}", _describe(self._values), f"ETA {self._remaining(step)}")
+        self._console.print("  ".join(filter(None, parts)), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Prints a line above the bar, e.g. a validation result."""
@@ -219,7 +218,7 @@ def table(frame: "pd.DataFrame", title: str | None = None, *, keys: int = 1) -> 
         blocks = _blocks(widths, limit, keys)
     for chosen in blocks:
         cut = [[row[i] for i in chosen] for row in rows]
-        numeric = [i for i in range(len(chosen)) if all(row[i][:1].isdigit() or not row[i] for row in cut)]
+        numeric = [i for i in range(len(chosen)) if all(row[i][:1].isdigit() or row[i] in ("", "-") for row in cut)]
         _print_table(console, [heads[i] for i in chosen], cut, numeric)
 
 
