@@ -23,7 +23,7 @@ from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, print
 from vidjax.evaluation import drawings, metrics, predictions
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
-from vidjax.reporting import pictures, tables, terminal
+from vidjax.reporting import learning_curves, pictures, tables, terminal
 from vidjax.run import Run, device_description, prepare
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
@@ -182,18 +182,20 @@ def evaluate_test_part(
     result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
     files.write_json(workdir / "result.json", result)
     page = report.write(workdir)
-    show_result(result)
+    show_result(result, workdir)
     for failure in scored["failed"]:
         terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
     terminal.say(f"report: {page}")
     return result
 
 
-def show_result(result: Mapping[str, Any]) -> None:
+def show_result(result: Mapping[str, Any], workdir: Path) -> None:
     """Prints the result row of a run, and what should be read with it."""
     terminal.table(tables.result_row(result))
-    if remark := tables.top5_remark(result):
-        terminal.say(remark)
+    lines = learning_curves.read_metrics(workdir / "metrics.jsonl")
+    for remark in (tables.top5_remark(result), learning_curves.overfitting_remark(result, lines)):
+        if remark:
+            terminal.say(remark)
 
 
 def unreadable(part: str, scored: dict[str, Any]) -> str:

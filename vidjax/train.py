@@ -216,7 +216,7 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         from vidjax.reporting import report  # its libraries take a second to import
 
         report.write(workdir)
-    evaluate.show_result(result)
+    evaluate.show_result(result, workdir)
     terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
     return result
 

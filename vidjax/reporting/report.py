@@ -14,6 +14,7 @@ from vidjax.errors import DataError
 from vidjax.evaluation import metrics as accuracies
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval, wilson_interval
 from vidjax.reporting import figures, tables
+from vidjax.reporting.learning_curves import overfitting_remark, read_metrics
 
 _MIME = {".png": "image/png", ".webp": "image/webp"}
 _SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
@@ -32,28 +33,6 @@ def _read_json(path: Path) -> Any:
 
 def _read_optional(path: Path) -> Any:
     return _read_json(path) if path.is_file() else None
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads `metrics.jsonl`; a last line cut short by a killed process is left out.
-
-    Args:
-      path: the file; where there is none, the answer is empty.
-
-    Raises:
-      DataError: if any line but the last is not JSON.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    metrics = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            metrics.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise DataError(f"{path}: line {number} is not JSON") from error
-    return metrics
 
 
 def _data_uri(samples: Path, file: str) -> str:
@@ -175,6 +154,7 @@ def _context(workdir: Path) -> dict[str, Any]:
         "split": tables.split_name(result["split"]),
         "row": tables.result_row(result),
         "top5_remark": tables.top5_remark(result),
+        "overfitting": overfitting_remark(result, metrics),
         "headline": _headline(result),
         "interval": _interval(result),
         "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],

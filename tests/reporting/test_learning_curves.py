@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from vidjax.errors import DataError
+from vidjax.reporting import learning_curves
+
+
+def log(validation, train=None, every=100):
+    """Lines of a metrics log: a validation every `every` steps, two train lines for each."""
+    steps = [every * (i + 1) for i in range(len(validation))]
+    train = np.geomspace(2.0, 0.02, 2 * len(steps)) if train is None else train
+    lines = [
+        {"step": every * (i + 1) // 2, "split": "train", "loss": float(loss), "top1": 0.5}
+        for i, loss in enumerate(train)
+    ]
+    lines += [{"step": s, "split": "validation", "loss": loss} for s, loss in zip(steps, validation)]
+    return sorted(lines, key=lambda line: (line["step"], line["split"]))
+
+
+# Of early fusion on 64 clips of 4 classes for 300 steps, validated on 8 of them.
+SMALL = [1.119, 0.586, 0.768, 1.594, 0.751, 1.111, 0.902, 1.421, 1.578, 1.502, 1.569, 1.822, 1.908, 1.868, 1.926]
+
+
+@pytest.mark.parametrize("losses, best", [([1.2, 1.7, 1.77], 100), ([1.4, 1.0, 1.3, 1.5], 200), (SMALL, 200)])
+def test_a_validation_loss_that_rises_is_found(losses, best):
+    found = learning_curves.overfitting(log(losses))
+    assert found is not None
+    assert (found.best_step, found.best_loss) == (best, losses[best // 100 - 1])
+    assert (found.last_step, found.last_loss) == (100 * len(losses), losses[-1])
+    assert found.train_losses[0] > 10 * found.train_losses[1]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [1.2, 1.77],  # two say nothing
+        [2.0, 1.5, 1.2, 1.0],
+        [2.0, 1.0, 1.05, 1.1],  # by a tenth
+        [2.0, 1.0, 0.9, 1.6],  # one alone is no rise
+        [1.0, 1.6, 1.0, 1.5],  # up and down by as much
+        [1.0, 1.2, 0.8, 1.1, 0.9, 1.2, 0.85, 1.1, 0.95, 1.2, 0.9, 1.0],
+        [2.1, 2.0, 1.87, 1.85, 1.65, 1.48, 1.75, 1.7, 1.84, 1.23, 1.66, 1.56],  # a lucky one
+        [float("nan")] * 4,
+        [],
+    ],
+)
+def test_no_alarm_where_nothing_rises_but_noise(losses):
+    assert learning_curves.overfitting(log(losses)) is None
+
+
+def test_a_run_whose_training_loss_rises_too_does_not_overfit():
+    assert learning_curves.overfitting(log([1.2, 1.7, 1.77], train=[2.0, 1.2, 1.2, 1.5, 1.7, 1.7])) is None
+    assert learning_curves.overfitting([line for line in log([1.2, 1.7, 1.77]) if line["split"] != "train"]) is None
+
+
+def test_the_remark_says_what_to_do():
+    lines = log([1.2, 1.7, 1.77])
+    remark = learning_curves.overfitting_remark({"weights": "last", "best_step": 100}, lines)
+    assert remark.startswith("The run overfits: from step 100 to 300 the validation loss rose from 1.2 to 1.77, while")
+    assert "config.train.stop_after=5" in remark and "config.train.epochs" in remark
+    remark = learning_curves.overfitting_remark({"weights": "best", "best_step": 200}, lines)
+    assert remark.endswith("What was tested are the best weights, of step 200.")
+    assert learning_curves.overfitting_remark({}, log([3.0, 2.0, 1.0])) == ""
+
+
+def test_a_metrics_file_cut_by_a_kill_is_read_up_to_there(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "split": "train", "loss": NaN}\n{"step": 2, "spl')
+    assert [line["step"] for line in learning_curves.read_metrics(path)] == [1]
+    path.write_text('{"step": 1, "spl\n{"step": 2, "split": "train"}\n')
+    with pytest.raises(DataError, match="line 1"):
+        learning_curves.read_metrics(path)

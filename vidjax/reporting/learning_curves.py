@@ -1,0 +1,118 @@
+"""What the metrics log of a run tells: its lines, and whether the run overfits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vidjax.errors import DataError
+
+_LEAST_VALIDATIONS = 3
+_RISE = 0.2  # of the lowest validation loss: less is not worth a word
+_FALL = 0.1  # of the training loss
+_ADVICE = (
+    "Train for less (config.train.epochs or config.train.steps); or stop in time and test the best weights"
+    " (config.train.stop_after=5, config.train.monitor=loss, config.evaluate.weights=best); or augment more"
+    " (config.preprocessing)."
+)
+
+
+class Overfitting(NamedTuple):
+    """Where the validation loss of a run was lowest, and how far it has risen since.
+
+    Attributes:
+      best_step, best_loss: of the lowest validation loss.
+      last_step, last_loss: of the last validation.
+      train_losses: training loss after `best_step`, and at the end.
+    """
+
+    best_step: int
+    best_loss: float
+    last_step: int
+    last_loss: float
+    train_losses: tuple[float, float]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`; a last line cut short by a killed process is left out.
+
+    Args:
+      path: the file; where there is none, the answer is empty.
+
+    Raises:
+      DataError: if any line but the last is not JSON.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            metrics.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise DataError(f"{path}: line {number} is not JSON") from error
+    return metrics
+
+
+def overfitting(metrics: Sequence[Mapping[str, Any]]) -> Overfitting | None:
+    """Finds out whether the validation loss has risen while the training loss went on falling.
+
+    Single validations are noisy where few videos validate. So a quarter of the validations, in a row, count as one: the
+    last quarter (two at least) is held against the lowest mean of a quarter before. All of it must be higher, and its
+    mean by a fifth, and by more than the deepest single fall since then, which is what noise can do. Meanwhile the
+    training loss must have fallen by a tenth.
+
+    Args:
+      metrics: the lines of `metrics.jsonl`.
+
+    Returns:
+      What has risen from where; None where nothing has, or there are fewer than three validations.
+    """
+    steps, losses = _losses(metrics, "validation")
+    train_steps, train_losses = _losses(metrics, "train")
+    if len(losses) < _LEAST_VALIDATIONS or not len(train_losses):
+        return None
+    window, last = max(1, len(losses) // 4), max(2, len(losses) // 4)
+    means = np.convolve(losses[:-last], np.ones(window) / window, "valid")
+    lowest = int(means.argmin())
+    falls = -np.diff(losses[lowest + window :])
+    rises = losses[-last:] - means[lowest]
+    if rises.min() <= 0 or rises.mean() <= max(_RISE * means[lowest], falls.max(initial=0.0)):
+        return None
+    best = lowest + int(losses[lowest : lowest + window].argmin())
+    then = min(int(np.searchsorted(train_steps, steps[best])), len(train_losses) - 1)
+    if train_losses[-1] > (1 - _FALL) * train_losses[then]:
+        return None
+    pair = (float(train_losses[then]), float(train_losses[-1]))
+    return Overfitting(int(steps[best]), float(losses[best]), int(steps[-1]), float(losses[-1]), pair)
+
+
+def _losses(metrics: Sequence[Mapping[str, Any]], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [N] and finite losses [N] of one split."""
+    found = [(line["step"], line["loss"]) for line in metrics if line.get("split") == split and "loss" in line]
+    finite = [(step, loss) for step, loss in found if loss is not None and np.isfinite(loss)]
+    return np.array([step for step, _ in finite]), np.array([loss for _, loss in finite], np.float64)
+
+
+def overfitting_remark(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Says that a run overfits, and what to do about it; "" where it does not.
+
+    Args:
+      result: the content of `result.json`.
+      metrics: the lines of `metrics.jsonl`.
+    """
+    risen = overfitting(metrics)
+    if risen is None:
+        return ""
+    before, after = risen.train_losses
+    sentence = (
+        f"The run overfits: from step {risen.best_step} to {risen.last_step} the validation loss rose from"
+        f" {risen.best_loss:.3g} to {risen.last_loss:.3g}, while the training loss fell from {before:.3g} to"
+        f" {after:.3g}."
+    )
+    if result.get("weights") == "best":
+        return f"{sentence} What was tested are the best weights, of step {result['best_step']}."
+    return f"{sentence} {_ADVICE}"
