@@ -243,6 +243,7 @@ def _train() -> ConfigDict:
     train.epochs = placeholder(float)  # likewise; an epoch is every training video once
     train.log_every = 50  # steps
     train.validate_every = 200  # steps; 0: only at the end
+    train.validate_every_fraction = placeholder(float)  # of the run, in place of the steps, e.g. 0.1: ten times
     train.accumulate = placeholder(int)  # parts of a batch, one after the other, to save memory; BatchNorm sees parts
     train.ema = placeholder(float)  # decay per step of averaged weights, e.g. 0.999; None: none are kept
     train.monitor = placeholder(str)  # of validation, chooses the best: video_top1 (None) | clip_top1 | loss
@@ -350,7 +351,7 @@ def _folder(config: ConfigDict) -> None:
     config.train.steps = None
     config.train.epochs = 30.0
     config.train.log_every = 10
-    config.train.validate_every = 20
+    config.train.validate_every_fraction = 0.1
 
 
 def _kinetics(config: ConfigDict) -> None:

@@ -31,7 +31,7 @@ def cache(tmp_path, monkeypatch):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax_cache.reset_cache()
     with warnings.catch_warnings():  # gives `showwarning` back
-        yield tmp_path / "compiled" / compilation_cache._machine()
+        yield tmp_path / "compiled" / compilation_cache.machine()
     for name, value in before.items():
         jax.config.update(name, value)
     jax_cache.reset_cache()
@@ -173,13 +173,13 @@ def test_machines_have_folders_of_their_own_and_old_ones_go(cache, monkeypatch):
     os.utime(old, (long_ago, long_ago))
     compilation_cache.enable()
     assert other.exists() and not old.exists()
-    name = compilation_cache._machine()
+    name = compilation_cache.machine()
     monkeypatch.setenv("NPROC", "1")  # of XLA's threads
-    assert compilation_cache._machine() != name
+    assert compilation_cache.machine() != name
     monkeypatch.delenv("NPROC")
     if hasattr(os, "sched_getaffinity"):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(77))
-        assert "-77-cores-" in compilation_cache._machine()
+        assert "-77-cores-" in compilation_cache.machine()
 
 
 def test_the_second_process_says_nothing_on_stderr(tmp_path):

@@ -14,6 +14,7 @@ from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.training import parallel, recipe
 from vidjax.training.durations import to_steps
+from vidjax.training.loop import Calendar
 
 EARLY = "configs/early_fusion.py"
 
@@ -62,8 +63,15 @@ def test_a_folder_is_trained_as_long_as_it_is_large_and_validated_meanwhile(syst
     train = load(f"configs/{system}.py:folder").train
     steps = to_steps(train, "", path="train", steps_per_epoch=videos / 32)
     assert least < steps < most
-    assert steps / train.validate_every > 2 and steps / train.log_every > 4, "enough to see whether it overfits"
+    calendar = Calendar.of(load(f"configs/{system}.py:folder"), steps, has_validation=True)
+    validations = sum(calendar.validates(step) for step in range(1, steps + 1))
+    assert 9 <= validations <= 11 and steps / train.log_every > 4, "enough to see whether it overfits"
     assert load(f"configs/{system}.py:folder", {"train.steps": 100}).train.epochs is None, "steps may be given instead"
+
+
+def test_steps_between_validations_displace_their_share_of_the_run():
+    train = load("configs/early_fusion.py:folder", {"train.validate_every": 7}).train
+    assert (train.validate_every, train.validate_every_fraction) == (7, None)
 
 
 VIDEO_NETWORKS = (

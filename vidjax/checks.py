@@ -67,7 +67,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "a number above 0, at most 1": (
         lambda value: 0 < value <= 1,
-        "preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min",
+        """
+        preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min
+        train.validate_every_fraction
+        """,
     ),
     "a number from 0 to 1": (
         lambda value: 0 <= value <= 1,

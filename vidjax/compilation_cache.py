@@ -53,7 +53,7 @@ def enable() -> Path | None:
     is_set = "JAX_COMPILATION_CACHE_DIR" in os.environ or options["jax_compilation_cache_dir"]
     if is_set or not options["jax_enable_compilation_cache"]:
         return None
-    folder = cache_dir() / "compiled" / _machine()
+    folder = cache_dir() / "compiled" / machine()
     try:
         _open(folder)
     except OSError as error:
@@ -76,7 +76,7 @@ def enable() -> Path | None:
     return folder
 
 
-def _machine() -> str:
+def machine() -> str:
     """Names what XLA compiles for on a CPU: the architecture, the cores and the features."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # XLA takes the number of its threads from these where they are set.

@@ -232,6 +232,8 @@ def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
             for key in set(alternatives) - typed:
                 section, name = _locate(config, key)
                 section[name] = None
+    if "train.validate_every" in typed and "train.validate_every_fraction" not in typed:
+        config.train.validate_every_fraction = None
     if "data.sampling" in typed and config.data.sampling == "segments":
         for name in {"stride", "fps"} - {key.removeprefix("data.") for key in typed}:
             config.data[name] = None

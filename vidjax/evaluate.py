@@ -30,7 +30,7 @@ from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
 
 # Beginnings of the keys in which an evaluation may differ from the training: they touch no weight.
-_EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:")
+_EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:", "train.validate_every_fraction:")
 _DRAWN, _DRAWN_WRONG = 10, 6  # pictures of which a network draws reconstructions: of one class each, and mistaken ones
 
 

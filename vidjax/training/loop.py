@@ -47,10 +47,10 @@ class Calendar:
     def of(cls, config: ConfigDict, total_steps: int, *, has_validation: bool) -> "Calendar":
         """As the config says it."""
         train = config.train
-        may_stop = train.stop_after is not None
-        return cls(
-            total_steps, train.log_every, train.validate_every, config.checkpoint.every, has_validation, may_stop
-        )
+        validate_every, may_stop = train.validate_every, train.stop_after is not None
+        if train.validate_every_fraction is not None:
+            validate_every = max(1, round(train.validate_every_fraction * total_steps))
+        return cls(total_steps, train.log_every, validate_every, config.checkpoint.every, has_validation, may_stop)
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is due."""

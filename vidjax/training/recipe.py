@@ -90,7 +90,8 @@ def check_validation(config: ConfigDict, schedule: optax.Schedule, validation_vi
         f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
     }
     for key in [key for key, used in regular.items() if used]:
-        if not validation_videos or not config.train.validate_every:
+        validates = config.train.validate_every or config.train.validate_every_fraction is not None
+        if not validation_videos or not validates:
             raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
     if config.evaluate.weights == "best" and not validation_videos:
         raise ConfigError("evaluate.weights=best needs validation videos to choose by")
