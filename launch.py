@@ -68,9 +68,10 @@ def main(argv):
     config = _CONFIG.value
     if config is None and _MODE.value == "eval" and workdir:
         config, argv = evaluate.stored_config(workdir, configuration.config_overrides(argv[1:])), argv[:1]
-    if config is None or argv[1:]:
-        what = "the --workdir of a run" if _MODE.value == "eval" else "--config or --experiment"
-        raise ConfigError(f"unexpected {argv[1]!r}; write --key=value" if argv[1:] else f"give {what}")
+    if argv[1:]:
+        raise ConfigError(configuration.unexpected(argv[1], is_evaluation=_MODE.value == "eval"))
+    if config is None:
+        raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
     run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
     run(config, workdir or configuration.default_workdir(config))
     return 0

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from configs import default
 from vidjax import configuration, run
@@ -155,7 +156,9 @@ def test_overrides_are_read_with_the_type_of_the_key():
     [
         ("optimizer.momentm", "1", "unknown config key 'optimizer.momentm'; did you mean 'optimizer.momentum'"),
         ("optimiser.momentum", "1", "did you mean 'optimizer.momentum'"),
-        ("batch_size", "1", "did you mean '(train|evaluate).batch_size'"),
+        ("batch_size", "1", "did you mean 'train.batch_size'"),
+        ("optimizer.lr", "1", "did you mean 'optimizer.learning_rate'"),
+        ("train.foo", "1", r"unknown config key 'train.foo' \(train has: accumulate, "),
         ("optimizer", "adam", "is a section: set one of its keys"),
         ("train.steps", "many", "train.steps"),
         ("train.steps", "1.5", "no whole number"),
@@ -168,9 +171,31 @@ def test_override_errors_are_one_line(key, value, message):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_names_the_nearest():
+def test_missing_file_names_the_nearest_or_all():
     with pytest.raises(ConfigError, match="did you mean 'configs/early_fusion.py'"):
         load("configs/early_fussion.py")
+    with pytest.raises(ConfigError, match=r"no config file 'configs/vit.py' \(known: configs/c3d.py, "):
+        load("configs/vit.py")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--lr=0.1"], "unknown flag --lr; did you mean '--config.optimizer.learning_rate'?"),
+        (["--seed", "1"], "unknown flag --seed; did you mean '--config.seed'?"),
+        (["--train.steps=5"], "unknown flag --train.steps; did you mean '--config.train.steps'?"),
+        (["--output_dir=x"], "unknown flag --output_dir; results go to the flag --workdir"),
+        (["--confg=x"], "unknown flag --confg; did you mean '--config'?"),
+        (["--foo"], "unknown flag --foo (flags: --config; keys of the config are given as --config.KEY=VALUE)"),
+    ],
+)
+def test_unknown_flags_are_one_line(words, message):
+    for config in ([], [f"--config={EARLY}"]):
+        argv, values = ["launch.py", *config, *words], flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        with pytest.raises(ConfigError) as caught:
+            configuration.parse_flags(argv, values)
+        assert str(caught.value) == message
 
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch, error, platforms, m
 
     monkeypatch.setattr(devices.jax, "devices", fail)
     monkeypatch.setattr(devices, "_others", lambda: ["cpu"])
-    before = devices.jax.config.jax_platforms
+    before = devices.jax.config.values["jax_platforms"]
     devices.jax.config.update("jax_platforms", platforms)
     try:
         with pytest.raises(ConfigError, match=message) as caught:

@@ -25,3 +25,26 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
         call(experiment="~/mine.py")
     with pytest.raises(ConfigError, match="defines no get_experiment"):
         plan.load("~/mine.py")
+
+
+@pytest.mark.parametrize(
+    "words, flags_given, message",
+    [
+        (
+            ["--config.train.steps=600"],
+            {},
+            "changes a config, and none is given: add --config=FILE",
+        ),
+        (["--config.evaluate.clips=2"], {"mode": "eval"}, "none is given: add --workdir=DIR of a run"),
+        (["configs/c3d.py:ucf101"], {}, "unexpected 'configs/c3d.py:ucf101': write --config=configs/c3d.py:ucf101$"),
+        (["experiments/motion.py"], {}, "write --experiment=experiments/motion.py$"),
+        (["train.steps=5"], {}, "unexpected 'train.steps=5': keys of the config are written --config.KEY=VALUE$"),
+        ([], {}, "^give --config or --experiment$"),
+        ([], {"mode": "eval"}, "^give the --workdir of a run$"),
+        ([], {"mode": "eval", "experiment": "experiments/motion.py"}, "leave out --config and --mode"),
+        ([], {"only": "x"}, "belong to --experiment"),
+    ],
+)
+def test_what_flags_do_not_say_together(words, flags_given, message):
+    with pytest.raises(ConfigError, match=message):
+        call(*words, **flags_given)

@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
-from vidjax import options
+from vidjax import key_hints, options
 from vidjax.data.clips import Clip, Views
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
@@ -216,8 +216,24 @@ _ALTERNATIVES = (
 def _parse(argv: list[str], values: flags.FlagValues) -> list[str]:
     try:
         return values(argv)
+    except flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown_flag(error.flagname, argv, values)) from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _unknown_flag(name: str, argv: Sequence[str], values: flags.FlagValues) -> str:
+    """Says of a flag that there is not which other it may be a slip of, or which key of the config."""
+    own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith(("absl", "ml_")))]
+    own = [f"--{flag}" for flag in dict.fromkeys(own) if not flag.startswith("config.")]
+    if found := options.closest(f"--{name}", own):
+        return f"unknown flag --{name}; did you mean {found!r}?"
+    chosen = _values_of(argv, "config")
+    known = flatten(_load_file(chosen[-1] if chosen else str(_DECLARED)))
+    near = key_hints.hint(name, known, "--config.")
+    if near.startswith(" ("):
+        near = f" (flags: {', '.join(own)}; keys of the config are given as --config.KEY=VALUE)"
+    return f"unknown flag --{name}{near}"
 
 
 def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
@@ -265,6 +281,18 @@ def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     return config, name
 
 
+def unexpected(word: str, *, is_evaluation: bool = False) -> str:
+    """Says what to write for a word of the command line that `parse_flags` has left."""
+    if word.startswith(_OVERRIDE):
+        missing = "--workdir=DIR of a run, or its --config" if is_evaluation else "--config=FILE"
+        return f"{word} changes a config, and none is given: add {missing}, e.g. --config=configs/early_fusion.py"
+    if ".py" in word:
+        return f"unexpected {word!r}: write --{'experiment' if 'experiment' in word else 'config'}={word}"
+    if "=" in word:
+        return f"unexpected {word!r}: keys of the config are written --config.KEY=VALUE"
+    return f"unexpected {word!r}: write --KEY=VALUE"
+
+
 def config_overrides(words: Sequence[str]) -> dict[str, str]:
     """Reads --config.KEY=VALUE and --config.KEY VALUE: key, as written with dots -> value.
 
@@ -294,8 +322,9 @@ def _load_file(argument: str) -> ConfigDict:
     """Calls `get_config` of the file before the colon with what stands behind it."""
     path, _, rest = argument.partition(":")
     if not Path(path).is_file():
-        here = sorted(str(p) for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "default"))
-        near = options.nearest(path, here) or f" (known: {', '.join(here)})" if here else ""
+        here = {p.stem: str(p) for p in sorted(Path("configs").glob("*.py")) if p.stem not in ("__init__", "default")}
+        found = options.closest(Path(path).stem, here)
+        near = f"; did you mean {here[found]!r}?" if found else f" (known: {', '.join(here.values())})" if here else ""
         raise ConfigError(f"no config file {path!r}{near}")
     spec = importlib.util.spec_from_file_location("vidjax_config", path)
     if spec is None or spec.loader is None:
@@ -323,14 +352,7 @@ def _check_keys(config: ConfigDict, typed: set[str]) -> None:
         inside = [name for name in known if name.startswith(f"{key}.")]
         if inside:
             raise ConfigError(f"config key {key!r} is a section: set one of its keys ({', '.join(inside)})")
-        raise ConfigError(f"unknown config key {key!r}{nearest_key(key, known)}")
-
-
-def nearest_key(key: str, known: Mapping[str, Any]) -> str:
-    """As `options.nearest`, for dotted keys: a key of the right name in another section is near, too."""
-    last = key.rsplit(".", 1)[-1]
-    same_name = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    return f"; did you mean {same_name[0]!r}?" if same_name else options.nearest(key, known)
+        raise ConfigError(f"unknown config key {key!r}{key_hints.hint(key, known)}")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ def available() -> list[jax.Device]:
     try:
         return jax.devices()
     except (AssertionError, RuntimeError) as error:
-        asked, reason = jax.config.jax_platforms, _reason(error)
+        asked, reason = jax.config.values["jax_platforms"], _reason(error)
         if not asked:
             raise ConfigError(f"JAX finds no device that it can use: {reason}") from error
         names = {"cuda" if name == "gpu" else name for name in asked.split(",")}
@@ -41,7 +41,7 @@ def _reason(error: Exception) -> str:
 
 def _others() -> list[str]:
     """The kinds of devices that JAX would take by itself; its back end is as good as not started afterwards."""
-    asked = jax.config.jax_platforms
+    asked = jax.config.values["jax_platforms"]
     try:
         jax.config.update("jax_platforms", "")
         return sorted({device.platform for device in jax.devices()})

@@ -13,10 +13,17 @@ from typing import Any
 from vidjax.errors import ConfigError
 
 
+def closest(name: str, candidates: Iterable[str]) -> str | None:
+    """Returns the candidate that `name` may be a slip of, or None: a wrong guess costs more than none."""
+    plain = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), plain, n=1, cutoff=0.75)
+    return plain[found[0]] if found else None
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Returns "; did you mean 'x'?" for the nearest candidate, or "" where none is near."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Returns "; did you mean 'x'?" for the candidate that `name` may be a slip of, or "" where there is none."""
+    found = closest(name, candidates)
+    return f"; did you mean {found!r}?" if found is not None else ""
 
 
 def accepted(function: Callable[..., Any]) -> tuple[str, ...]:
