@@ -64,7 +64,7 @@ def test_each_step_is_traced_and_compiled_once(parallel, schedule, toy_folder, t
             saved.append(step)
 
     monkeypatch.setattr(Checkpoints, "save", note_save)
-    monkeypatch.setattr("vidjax.run._model", lambda config, classes, form: Net(classes, form.axis_name))
+    monkeypatch.setattr("vidjax.run._model", lambda config, classes, axis_name: Net(classes, axis_name))
     run = prepare(configuration.load("configs/single_frame.py:folder", overrides))
     jax.monitoring.register_event_duration_secs_listener(note)
     try:

@@ -96,7 +96,7 @@ def test_every_preset_of_a_video_network_makes_a_run(system, preset):
         pytest.skip("for small presets")
     config = load(f"configs/{name}.py:{','.join(filter(None, (preset, argument)))}")
     recipe.optimizer(config, recipe.schedule(config, 100_000, 100_000 / (config.train.epochs or 50)))
-    model = run._model(config, 7, parallel.choose("jit"))
+    model = run._model(config, 7, parallel.choose("jit").axis_name)
     sides = config.preprocessing.crop, config.evaluate.crop or config.preprocessing.crop
     clip, view = (jnp.zeros((1, config.data.frames, side, side, 3)) for side in sides)
     with native_operations():

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from tests.experiment_lab import Lab
 from vidjax import devices, experiment
 from vidjax.cli import main
 from vidjax.errors import ConfigError
@@ -86,10 +85,9 @@ def _fail():
 
 def test_an_experiment_asks_before_it_makes_anything(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", MISSING)
-    lab = Lab(tmp_path)
     with pytest.raises(ConfigError, match=f"JAX_PLATFORMS={MISSING} asks for a device that is not there"):
-        experiment.run(lab.file, lab.workdir)
-    assert not lab.workdir.exists()
+        experiment.run("experiments/motion.py", tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_run_that_has_no_device_leaves_no_folder(tmp_path, monkeypatch):

@@ -112,6 +112,13 @@ def test_a_wrong_key_is_found_before_anything_runs(lab):
     assert lab.calls() == []
 
 
+def test_a_contradiction_in_a_run_is_found_before_anything_is_made(tmp_path):
+    overrides = {"train.epochs": 1, "train.steps": 2}
+    with pytest.raises(ConfigError, match=r"^\S+-seed0: train.steps and train.epochs are both set"):
+        experiment.run("experiments/motion.py", tmp_path / "work", overrides)
+    assert not (tmp_path / "work").exists()
+
+
 def test_main_refuses_unknown_arguments(lab):
     with pytest.raises(ConfigError, match="--fast"):
         experiment.main(lab.file, lab.workdir, ["--fast"])

@@ -1,5 +1,10 @@
 """From a config to the parts of a run: nothing that a key says is lost on the way."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +21,9 @@ from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.preprocessing.warp import Warp
-from vidjax.run import prepare
+from vidjax.run import check_config, prepare
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def prepared(root, **overrides):
@@ -267,3 +274,92 @@ def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
     assert f"; --config.data.max_bad_fraction={told} goes on without them" in message
     enough = configuration.load("configs/early_fusion.py", {"data.max_bad_fraction": told})
     checks.check_readable(enough, source, reasons)
+
+
+@pytest.mark.parametrize(
+    "preset, overrides, message",
+    [
+        ("", {"train.steps": 5, "train.epochs": 2}, "train.steps and train.epochs are both set: give one of them"),
+        ("", {"data.stride": 2, "data.fps": 12}, "data.fps=12.*without data.stride"),
+        (
+            "",
+            {"schedule.warmup_steps": 9, "schedule.warmup_epochs": 1},
+            "warmup_epochs are both set",
+        ),
+        (
+            "",
+            {"schedule.warmup_steps": 9, "train.steps": 8},
+            "schedule.warmup_steps=9, train.steps=8: the warm-up is",
+        ),
+        (
+            "",
+            {"schedule.warmup_epochs": 9, "train.epochs": 8},
+            "schedule.warmup_epochs=9, train.epochs=8: the warm-up is longer than the run",
+        ),
+        (
+            "",
+            {"schedule.name": "step", "schedule.boundaries": "(0.5,)", "schedule.decay_every_steps": 3},
+            "give one of",
+        ),
+        ("", {"schedule.name": "step", "schedule.boundaries": "(2.0,)"}, "schedule.boundaries=.*give fractions"),
+        ("", {"schedule.name": "cosin"}, "did you mean 'cosine'"),
+        ("", {"schedule.power": 2}, "schedule 'cosine' takes no option 'power'"),
+        ("", {"model.name": "erly_fusion", "optimizer.name": "adamw"}, "did you mean 'early_fusion'"),
+        ("", {"model.alpha": 8}, "model 'early_fusion' takes no option 'alpha'"),
+        ("", {"optimizer.momentum": 0.9}, "'adamw' takes no option 'momentum'"),
+        ("", {"parallel": "pmp"}, "parallel='pmp' is not one of auto, jit, pmap, sharded; did you mean 'pmap'"),
+        ("", {"train.batch_size": 10, "train.accumulate": 4}, "10 does not divide into train.accumulate=4 parts"),
+        ("", {"preprocessing.crop": 57}, "preprocessing.crop=57 is larger than data.crop=56"),
+        ("", {"evaluate.crop": 57}, "evaluate.crop=57 is larger than data.crop=56"),
+        ("", {"evaluate.weights": "ema"}, "evaluate.weights=ema needs train.ema"),
+        ("", {"train.stop_after": 2, "train.validate_every": 0}, "train.stop_after=2 needs validation"),
+        ("", {"preprocessing.erasing_area_min": 0.1}, "without preprocessing.erasing"),
+        ("", {"loss.average": "logit"}, "loss.average='logit' is not one of loss, logits; did you mean 'logits'"),
+        ("", {"loss.reconstruction": 0.1}, "loss 'cross_entropy' takes no option 'reconstruction'"),
+        ("", {"loss.name": "margin"}, "loss.name=margin and evaluate.average=probabilities do not fit"),
+        ("", {"data.splits": "x"}, "data source 'motion' takes no option 'splits'"),
+        ("", {"data.name": "ufc101"}, "unknown data source 'ufc101'; did you mean 'ucf101'"),
+        ("folder", {}, "data source 'folder' needs --config.data.root="),
+        ("", {"train.epochs": 0}, "train.epochs=0.0: give a finite number above 0"),
+    ],
+)
+def test_what_a_config_alone_gets_wrong(preset, overrides, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_config(configuration.load(f"configs/early_fusion.py:{preset}", overrides))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"schedule.warmup_steps": 500, "train.epochs": 0.001},  # nobody knows how long that is
+        {"schedule.warmup_epochs": 500, "train.steps": 1},
+        {"schedule.warmup_epochs": 0.01, "schedule.warmup_from": 0.1, "train.steps": 1},
+        {"schedule.warmup_epochs": 2, "train.epochs": 2},
+    ],
+)
+def test_durations_that_depend_on_the_data_are_not_refused_before(overrides):
+    check_config(configuration.load("configs/early_fusion.py", overrides))
+
+
+def test_checking_a_config_starts_no_back_end():
+    """An experiment checks those of all its runs, and must leave the device to them."""
+    program = """
+from vidjax import configuration, run
+from vidjax.training.optimizers import OPTIMIZERS
+presets = ["early_fusion.py", "slowfast.py:motion_hard", "capsnet.py", "capsule_video.py:motion_hard", "i3d.py"]
+configs = [configuration.load(f"configs/{name}") for name in presets]
+configs += [configuration.load("configs/early_fusion.py", {"optimizer.name": name}) for name in OPTIMIZERS]
+for config in configs:
+    run.check_config(config)
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_model_cannot_be_applied_to_is_told_before_errors_of_the_data():
+    overrides = {"data.root": "/nowhere", "preprocessing.crop": 8}
+    config = configuration.load("configs/early_fusion.py:folder", overrides)
+    with pytest.raises(ConfigError, match=r"model 'early_fusion' .*\(10, 8, 8, 3\)|\(10, 8, 8, 3\) is too small"):
+        prepare(config)

@@ -115,6 +115,31 @@ def test_a_directory_with_another_config_is_refused(finished, toy_folder):
         train.train_and_evaluate(toy_config(toy_folder, seed=1), finished[0])
 
 
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"train__epochs": 2}, "train.steps and train.epochs are both set"),
+        ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
+        ({"preprocessing__crop": 8}, "cannot be applied to rgb|too small"),
+    ],
+)
+def test_a_contradiction_is_told_before_another_config_and_before_the_data(finished, tmp_path, more, message):
+    config = toy_config(tmp_path / "nowhere", seed=1, **more)
+    for workdir in (finished[0], tmp_path / "new"):
+        with pytest.raises(ConfigError, match=message):
+            train.train_and_evaluate(config, workdir)
+        assert not (tmp_path / "new").exists()
+
+
+def test_an_evaluation_tells_a_contradiction_first(finished, tmp_path):
+    for workdir in (finished[0], tmp_path / "new"):
+        with pytest.raises(ConfigError, match="evaluate.average='mean' is not one of"):
+            evaluate.evaluate(toy_config(tmp_path / "nowhere", seed=1, evaluate__average="mean"), workdir)
+    config = evaluate.stored_config(finished[0], {"train.epochs": "3"})
+    with pytest.raises(ConfigError, match=r"trained with another config \(train.epochs: null -> 3.0; train.steps: 12"):
+        evaluate.evaluate(config, finished[0])
+
+
 def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_path):
     workdir, result = finished
     shutil.copytree(toy_folder, tmp_path / "moved")

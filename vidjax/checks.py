@@ -1,11 +1,13 @@
 """What is refused before a run begins: values out of range, and keys that do not fit each other or the data."""
 
+import contextlib
 import decimal
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -15,6 +17,7 @@ from vidjax.data import reading
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.evaluation.scores import AVERAGES
+from vidjax.layers.convolution import native_operations
 from vidjax.models.output import Output
 from vidjax.training import losses, monitor, parallel, recipe, weights
 
@@ -28,7 +31,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "at least 1": (
         lambda value: value >= 1,
         """
-        train.batch_size train.log_every train.accumulate train.stop_after schedule.patience
+        train.batch_size train.steps train.log_every train.accumulate train.stop_after schedule.patience
         optimizer.base_batch_size optimizer.newton_schulz_steps optimizer.min_size_to_factor
         evaluate.batch_size evaluate.validation_clips checkpoint.every checkpoint.keep preprocessing.crop
         evaluate.crop batch_norm.group_size batch_norm.precise_batches model.alpha model.beta_inverse model.width
@@ -48,7 +51,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "a finite number above 0": (
         lambda value: 0 < value < math.inf,
         """
-        preprocessing.std model.width_multiplier model.inverse_temperature model.vote_megabytes
+        train.epochs preprocessing.std model.width_multiplier model.inverse_temperature model.vote_megabytes
         model.least_variance schedule.power schedule.decay_rate schedule.div_factor schedule.final_div_factor
         optimizer.eps optimizer.consistent_rms optimizer.clipping_threshold optimizer.decay_rate
         """,
@@ -89,8 +92,13 @@ def check_values(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the key, its value and what to give.
     """
-    choices = {"dtype": ("float32", "bfloat16"), "evaluate.average": AVERAGES, "data.cache": ("none", "memory", "disk")}
-    optional = {
+    choices: dict[str, Collection[str]] = {
+        "dtype": ("float32", "bfloat16"),
+        "parallel": ("auto", *parallel.FORMS),
+        "evaluate.average": AVERAGES,
+        "data.cache": ("none", "memory", "disk"),
+    }
+    optional: dict[str, Collection[str]] = {
         "evaluate.weights": weights.WEIGHTS,
         "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,
         "train.monitor": monitor.METRICS,
@@ -113,6 +121,14 @@ def check_values(config: ConfigDict) -> None:
         if clip.is_fixed and views.clips > 1:
             key = "position" if clip.frame_number is None else "frame_number"
             raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
+    for key in ("preprocessing.crop", "evaluate.crop"):
+        if flat[key] is not None and flat[key] > clip.crop:
+            raise ConfigError(f"{key}={flat[key]} is larger than data.crop={clip.crop}, which it is cut from")
+    if config.train.batch_size % (config.train.accumulate or 1):
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} does not divide into"
+            f" train.accumulate={config.train.accumulate} parts"
+        )
     if (config.loss.name in _OF_CAPSULES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
             f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"
@@ -177,24 +193,11 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
 
 
 def check_input(run: "Run") -> None:
-    """Refuses a crop that does not fit, an input that the network shrinks to nothing, or a result of another shape."""
-    crop, host_crop = run.preprocessing.crop, run.clip.crop
-    if crop is not None and crop > host_crop:
-        raise ConfigError(f"preprocessing.crop={crop} is larger than data.crop={host_crop}, which it is cut from")
-    view = run.config.evaluate.crop
-    if view is not None and view > host_crop:
-        raise ConfigError(f"evaluate.crop={view} is larger than data.crop={host_crop}, which it is cut from")
+    """Refuses an input that the network shrinks to nothing, or a result of another shape."""
     name = run.config.model.factory or run.config.model.name
-    try:
+    with _applying(name, run.input_shape):
         counts = run.summary
         _check_output(run, name)
-    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
-        by_zero = isinstance(error, ZeroDivisionError)
-        reason = "nothing is left of it, or its width leaves no filters" if by_zero else error
-        raise ConfigError(
-            f"model {name!r} cannot be applied to rgb {run.input_shape}: {str(reason).splitlines()[0]}"
-        ) from error
     ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
     if ignores_devices and run.abstract_state.model_state:
         raise ConfigError(
@@ -205,7 +208,49 @@ def check_input(run: "Run") -> None:
         recipe.check_groups(run.config, run.abstract_state.params)
     _check_view(run, name)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
-        raise ConfigError(f"an input of {run.input_shape} is too small for model {name!r}")
+        raise ConfigError(_too_small(name, run.input_shape))
+
+
+def check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Refuses an input that the network cannot be applied to or shrinks to nothing; computes nothing.
+
+    Args:
+      name: of the model.
+      model: the network.
+      shape: [T, H, W, C] of rgb.
+
+    Raises:
+      ConfigError: naming both.
+    """
+    empty: list[Any] = []
+
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        result = call(*args, **kwargs)
+        empty.extend(leaf for leaf in jax.tree.leaves(result) if getattr(leaf, "size", 1) == 0)
+        return result
+
+    with _applying(name, shape), native_operations(), nn.intercept_methods(note):
+        jax.eval_shape(
+            lambda rgb: model.init(jax.random.key(0), rgb=rgb), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        )
+    if empty:
+        raise ConfigError(_too_small(name, shape))
+
+
+def _too_small(name: str, shape: tuple[int, ...]) -> str:
+    return f"an input of {shape} is too small for model {name!r}"
+
+
+@contextlib.contextmanager
+def _applying(name: str, shape: tuple[int, ...]) -> Iterator[None]:
+    """Says of what a layer stumbles over which model and which input it is."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
+        by_zero = isinstance(error, ZeroDivisionError)
+        reason = "nothing is left of it, or its width leaves no filters" if by_zero else error
+        raise ConfigError(f"model {name!r} cannot be applied to rgb {shape}: {str(reason).splitlines()[0]}") from error
 
 
 def _check_output(run: "Run", name: str) -> None:

@@ -149,8 +149,9 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, str] | None =
     overrides = overrides or {}
     config = load(str(_DECLARED), overrides)  # knows the types, which JSON forgets
     declared = flatten(config)
+    displaced = {key for keys in _ALTERNATIVES if overrides.keys() & set(keys) for key in keys}
     for key, value in flatten(stored).items():
-        if key in declared and key not in overrides:
+        if key in declared and key not in overrides and key not in displaced:
             section, name = _locate(config, key)
             section[name] = value
     return config
@@ -405,19 +406,35 @@ def source(config: ConfigDict) -> Source:
       ConfigError: for an unknown name or an option that the source does not take.
       DataError: if the data are incomplete or contradict themselves.
     """
-    data = config.data.to_dict()
-    given = {key: value for key, value in data.items() if key not in PIPELINE_KEYS}
-    function = options.resolve("data source", SOURCES, data["name"], data["factory"])
-    missing = [name for name in _required(function) if given.get(name) is None]
+    check_source_options(config)
+    name, factory, given = _source_options(config)
+    built = options.build("data source", SOURCES, name, factory=factory, options=given)
+    if factory:
+        check_source(factory, built)
+    return built
+
+
+def check_source_options(config: ConfigDict) -> None:
+    """Refuses an unknown data source, and options that it needs or does not take; looks at no data.
+
+    Raises:
+      ConfigError: naming them.
+    """
+    name, factory, given = _source_options(config)
+    function = options.resolve("data source", SOURCES, name, factory)
+    missing = [key for key in _required(function) if key not in given]
     if missing:
         raise ConfigError(
-            f"data source {data['factory'] or data['name']!r} needs"
-            f" {', '.join(f'--config.data.{name}=...' for name in missing)}"
+            f"data source {factory or name!r} needs {', '.join(f'--config.data.{key}=...' for key in missing)}"
         )
-    built = options.build("data source", SOURCES, data["name"], factory=data["factory"], options=given)
-    if data["factory"]:
-        check_source(data["factory"], built)
-    return built
+    options.check("data source", factory or name, function, given)
+
+
+def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:
+    """Name, factory, and the options that were given."""
+    data = config.data.to_dict()
+    given = {key: value for key, value in data.items() if key not in PIPELINE_KEYS and value is not None}
+    return data["name"], data["factory"], given
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

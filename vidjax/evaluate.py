@@ -24,7 +24,7 @@ from vidjax.evaluation import drawings, metrics, predictions
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
 from vidjax.reporting import learning_curves, pictures, tables, terminal
-from vidjax.run import Run, device_description, prepare
+from vidjax.run import Run, check_config, device_description, prepare
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
@@ -67,6 +67,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       VidjaxError: if there is no checkpoint, or it does not fit.
       ConfigError: if the run was trained with another config.
     """
+    check_config(config)
     stored = files.read_json(workdir / "config.json")
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")

@@ -70,6 +70,21 @@ def _call(command: Sequence[str], log: Path) -> int:
                     process.wait()
 
 
+def _check_configs(runs: Iterable[PlannedRun]) -> None:
+    """Refuses what is wrong with the config of a run by itself, before any of them begins.
+
+    Raises:
+      ConfigError: naming the run.
+    """
+    from vidjax.run import check_config  # imports JAX, which tables of results need not
+
+    for each in runs:
+        try:
+            check_config(configuration.load(each.config, each.overrides))
+        except ConfigError as error:
+            raise ConfigError(f"{each.name}: {error}") from error
+
+
 def _check_devices() -> None:
     """Refuses a device that is asked for and not there, once for all runs.
 
@@ -200,6 +215,7 @@ def run(
         return 0
     waiting = [each for each in chosen if states[each.name] != "finished"]
     if waiting and launcher == LAUNCHER:
+        _check_configs(waiting)
         _check_devices()
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from vidjax.data.clips import Clip
 from vidjax.data.disk_cache import DiskCache
 from vidjax.data.iteration import BatchIterator
 from vidjax.data.pipeline import training_batches
-from vidjax.data.records import Batch, Source
+from vidjax.data.records import Batch, Mirror, Source
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.paths import cache_dir
@@ -212,6 +212,35 @@ class Run:
             raise ConfigError(f"batch_norm.precise_batches={count}: {error}") from error
 
 
+def check_config(config: ConfigDict) -> None:
+    """Refuses what can be known of a config alone: before its data, a device or an earlier run are looked at.
+
+    Starts no back end of JAX.
+
+    Raises:
+      ConfigError: for values out of range, keys that do not fit each other, unknown names, and options not taken.
+    """
+    checks.check_values(config)
+    configuration.check_source_options(config)
+    _model(config, 2, axis_name=None)
+    recipe.optimizer(config, 0.0)
+    _preprocessing(config, "invariant")
+    recipe.check_validation(config, validation_videos=1)
+    recipe.check_schedule(config)
+    losses.check(_loss(config, total_steps=1000, steps_per_epoch=1.0))
+
+
+def check_shapes(config: ConfigDict) -> None:
+    """Refuses clips that the model cannot be applied to, as far as they do not depend on the data.
+
+    Raises:
+      ConfigError: naming the model and the shape.
+    """
+    side = config.preprocessing.crop or config.data.crop
+    if config.model.factory is None:  # a model of one's own may be made for a number of classes
+        checks.check_applies(config.model.name, _model(config, 2, axis_name=None), (config.data.frames, side, side, 3))
+
+
 def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "test")) -> Run:
     """Builds what a config describes.
 
@@ -223,14 +252,13 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
       ConfigError: for keys that do not fit each other.
       DataError: for data that are incomplete or contradict themselves.
     """
+    # Before the data are made or read, so that what is wrong is known at once.
+    check_config(config)
     form = parallel.choose(config.parallel)
-    checks.check_values(config)
     form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
     form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
     checks.check_pairs(config, form)
-    # Before the data are made or read, so that a wrong option is known at once.
-    _model(config, 2, form)
-    recipe.optimizer(config, 0.0)
+    check_shapes(config)
     source = configuration.source(config)
     if config.data.check is not False:
         source = index.indexed(
@@ -249,7 +277,7 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
             f" (an epoch has {steps_per_epoch:g})"
         )
     schedule = recipe.schedule(config, total_steps, steps_per_epoch)
-    recipe.check_validation(config, schedule, len(source.validation))
+    recipe.check_validation(config, len(source.validation))
     clip = configuration.clip(config)
     run = Run(
         config=config,
@@ -257,8 +285,8 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
         clip=clip,
         cache=_cache(config),
         form=form,
-        model=_model(config, len(source.classes), form),
-        preprocessing=_preprocessing(config, source),
+        model=_model(config, len(source.classes), form.axis_name),
+        preprocessing=_preprocessing(config, source.mirror),
         loss=_loss(config, total_steps, steps_per_epoch),
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
@@ -275,7 +303,7 @@ def refused(source: Source) -> dict[str, str]:
     return {video.id: video.refused for video in source.train if video.refused is not None}
 
 
-def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
+def _model(config: ConfigDict, classes: int, axis_name: str | None) -> nn.Module:
     given = config.model.to_dict()
     name, factory = given.pop("name"), given.pop("factory")
     if config.dtype != "float32":
@@ -284,18 +312,18 @@ def _model(config: ConfigDict, classes: int, form: parallel.Form) -> nn.Module:
         if "group_size" not in options.accepted(models.find(name, factory)):
             raise ConfigError(f"model {factory or name!r} takes no batch_norm.group_size: leave it out (None)")
         given["group_size"] = config.batch_norm.group_size
-    if form.axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
-        given["axis_name"] = form.axis_name
+    if axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
+        given["axis_name"] = axis_name
     return models.create(name, classes, factory=factory, **given)
 
 
-def _preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
+def _preprocessing(config: ConfigDict, mirror: Mirror) -> Preprocessing:
     section = config.preprocessing
     return Preprocessing(
         crop=section.crop,
         evaluation_crop=config.evaluate.crop,
         flip=section.flip,
-        mirror=source.mirror,
+        mirror=mirror,
         warp=Warp(section.rotation or 0.0, section.zoom or 0.0, section.shift or 0.0),
         colour=ColourJitter(section.brightness, section.contrast, section.saturation),
         erasing=_erasing(section),

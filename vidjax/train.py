@@ -15,7 +15,7 @@ from vidjax.errors import ConfigError, DataError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.layers.convolution import native_operations
 from vidjax.reporting import tables, terminal
-from vidjax.run import Run, prepare, refused
+from vidjax.run import Run, check_config, check_shapes, prepare, refused
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.loop import Calendar, Loop
@@ -41,6 +41,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     Raises:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
     """
+    check_config(config)
     _check_directory(config, workdir)
     with _lock(workdir), native_operations(config.native_convolutions):
         finished = _finished(config, workdir)
@@ -162,6 +163,7 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
         return  # an attempt that got nowhere holds nothing that could be lost
     changes = same_run.differences_but_places(stored, config.to_dict()) if stored is not None else []
     if changes:
+        check_shapes(config)  # what could not be trained anywhere
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
         )

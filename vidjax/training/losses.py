@@ -130,6 +130,20 @@ def spread(
     return ((1 - is_label) * jnp.square(nn.relu(m - (of_label - activations)))).sum(-1).mean(axis=1)
 
 
+def check(loss: Callable[..., jax.Array]) -> None:
+    """Refuses options of a loss that contradict each other; computes nothing.
+
+    Raises:
+      ConfigError: naming them.
+    """
+
+    def of_nothing(step: jax.Array) -> jax.Array:
+        drawn = {"reconstruction": jnp.zeros((1, 1, 2, 1)), "target": jnp.zeros((1, 1, 1))}
+        return at_step(loss, step)(Output(jnp.zeros((1, 1, 2)), drawn), jnp.zeros(1, jnp.int32))
+
+    jax.eval_shape(of_nothing, jax.ShapeDtypeStruct((), jnp.int32))
+
+
 def at_step(loss: Callable[..., jax.Array], step: jax.Array) -> Callable[[Output, jax.Array], jax.Array]:
     """The loss as it is after so many steps, for one that changes with them; any other as it is."""
     return functools.partial(loss, step=step) if "step" in inspect.signature(loss).parameters else loss

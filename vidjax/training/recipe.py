@@ -16,6 +16,7 @@ BATCH_SCALINGS = {"linear": lambda r: r, "sqrt": math.sqrt}  # Goyal et al. 2017
 
 _DURATIONS = ("warmup", "decay_every")
 _DURATION_KEYS = {f"{name}_{unit}": name for name in _DURATIONS for unit in ("steps", "epochs", "fraction")}
+_LENGTHS = {"schedule": ("warmup_steps", "warmup_epochs", "warmup_fraction"), "train": ("steps", "epochs")}
 _NOT_OPTIONS = ("name", "learning_rate", "scale_with_batch", "base_batch_size", "multipliers", "freeze")
 
 
@@ -32,6 +33,29 @@ def peak_rate(config: ConfigDict) -> float:
 
 def schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     """Builds step -> learning rate."""
+    name, given = _schedule_options(config, total_steps, steps_per_epoch)
+    return schedules.create(name, peak_rate(config), total_steps, **given)
+
+
+def check_schedule(config: ConfigDict) -> None:
+    """Refuses what `schedule` refuses, as far as that can be known without the data and a device.
+
+    Raises:
+      ConfigError: naming the key; also if the config does not give the length of the run, or twice.
+    """
+    total_steps, steps_per_epoch = _assumed_length(config)
+    name, given = _schedule_options(config, total_steps, steps_per_epoch)
+    if given.get("warmup_steps", 0) > total_steps:
+        told = {f"{path}.{key}": config[path][key] for path, keys in _LENGTHS.items() for key in keys}
+        raise ConfigError(
+            f"{', '.join(f'{key}={value:g}' for key, value in told.items() if value is not None)}:"
+            " the warm-up is longer than the run"
+        )
+    schedules.check(name, peak_rate(config), total_steps, **given)
+
+
+def _schedule_options(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> tuple[str, dict[str, Any]]:
+    """The name of the schedule, and its options with durations in steps."""
     given = config.schedule.to_dict()
     name = given.pop("name")
     rest: dict[str, Any] = {key: value for key, value in given.items() if key not in _DURATION_KEYS}
@@ -42,7 +66,19 @@ def schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> op
             rest[f"{of}_steps"] = to_steps(
                 given, of, path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps
             )
-    return schedules.create(name, peak_rate(config), total_steps, **rest)
+    return name, rest
+
+
+def _assumed_length(config: ConfigDict) -> tuple[int, float]:
+    """Steps in all and steps per epoch, to compare durations with before the number of videos is known.
+
+    What is in the unit of the run compares with it as it will; what is not is taken for short.
+    """
+    total_steps = to_steps(config.train, "", path="train", steps_per_epoch=1e9)
+    in_epochs = any(value is not None for key, value in config.schedule.items() if key.endswith("_epochs"))
+    if config.train.steps is not None and in_epochs:
+        return 10**12, 1e3
+    return total_steps, 1e9
 
 
 def optimizer(config: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -79,14 +115,14 @@ def check_groups(config: ConfigDict, params: Any) -> None:
         raise ConfigError(f"optimizer.freeze={config.optimizer.freeze!r} leaves nothing to train")
 
 
-def check_validation(config: ConfigDict, schedule: optax.Schedule, validation_videos: int) -> None:
+def check_validation(config: ConfigDict, validation_videos: int) -> None:
     """Refuses what needs validations where there are none.
 
     Raises:
       ConfigError: naming the key.
     """
     regular = {
-        f"schedule.name={config.schedule.name}": isinstance(schedule, schedules.Plateau),
+        f"schedule.name={config.schedule.name}": config.schedule.name == "plateau",
         f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
     }
     for key in [key for key, used in regular.items() if used]:

@@ -48,11 +48,8 @@ def step(
     Raises:
       ConfigError: if not exactly one of boundaries and decay_every_steps is given, or a boundary does not fit.
     """
-    if (boundaries is None) == (decay_every_steps is None):
-        raise ConfigError("schedule 'step': give one of schedule.boundaries and schedule.decay_every_{steps,epochs}")
+    _check_boundaries(boundaries, decay_every_steps)
     if boundaries is not None:
-        if not all(0 < fraction < 1 for fraction in boundaries):
-            raise ConfigError(f"schedule.boundaries={tuple(boundaries)}: give fractions of the run, between 0 and 1")
         steps = [max(1, round(fraction * total_steps)) for fraction in boundaries]
     else:
         assert decay_every_steps is not None
@@ -222,6 +219,13 @@ def _warmup_inside(whole: optax.Schedule, warmup_steps: int, start: float) -> op
     return _with_warmup(after, float(whole(warmup_steps)), warmup_steps, start)
 
 
+def _check_boundaries(boundaries: Sequence[float] | None, decay_every_steps: int | None) -> None:
+    if (boundaries is None) == (decay_every_steps is None):
+        raise ConfigError("schedule 'step': give one of schedule.boundaries and schedule.decay_every_{steps,epochs}")
+    if boundaries is not None and not all(0 < fraction < 1 for fraction in boundaries):
+        raise ConfigError(f"schedule.boundaries={tuple(boundaries)}: give fractions of the run, between 0 and 1")
+
+
 def _at_least_one(steps: int) -> int:
     if steps < 1:
         raise ConfigError(f"schedule.decay_every: {steps} steps; give at least 1")
@@ -240,12 +244,11 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 }
 
 
-def create(name: str, learning_rate: float, total_steps: int, **options: Any) -> optax.Schedule:
-    """Builds the schedule `name`: step -> learning rate.
+def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> None:
+    """Refuses what `create` refuses, as far as it can be known without building the schedule on a device.
 
     Raises:
-      ConfigError: for an unknown name, an option that it does not take, a rate that is
-        negative or no number, or a warm-up longer than the run.
+      ConfigError: as `create`.
     """
     if not (math.isfinite(learning_rate) and learning_rate >= 0):
         raise ConfigError(f"optimizer.learning_rate is {learning_rate}: give a finite number >= 0")
@@ -259,4 +262,19 @@ def create(name: str, learning_rate: float, total_steps: int, **options: Any) ->
             f"schedule.warmup_from={options['warmup_from']} is of no use without a warm-up: give schedule.warmup_steps,"
             " warmup_epochs or warmup_fraction"
         )
+    given = {key: value for key, value in options.items() if value is not None}
+    function = _options.resolve("schedule", SCHEDULES, name)
+    _options.check("schedule", name, function, given)
+    if function is step:
+        _check_boundaries(given.get("boundaries"), given.get("decay_every_steps"))
+
+
+def create(name: str, learning_rate: float, total_steps: int, **options: Any) -> optax.Schedule:
+    """Builds the schedule `name`: step -> learning rate.
+
+    Raises:
+      ConfigError: for an unknown name, an option that it does not take, a rate that is
+        negative or no number, or a warm-up longer than the run.
+    """
+    check(name, learning_rate, total_steps, **options)
     return _options.build("schedule", SCHEDULES, name, learning_rate, total_steps, options=options)
