@@ -190,9 +190,10 @@ def gradient_bytes(vote_megabytes, pool):
     return step.lower(variables, capsules).compile().memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("pool", [True, False])
-def test_memory_of_votes_is_bounded(pool):
-    few, more, everything = (gradient_bytes(megabytes, pool) for megabytes in (0.1, 0.5, None))
+# Below 1 MB, what is no vote has the larger part of the unpooled layer's memory.
+@pytest.mark.parametrize("pool, bound", [(True, 0.5), (False, 2.0)])
+def test_memory_of_votes_is_bounded(pool, bound):
+    few, more, everything = (gradient_bytes(megabytes, pool) for megabytes in (0.1, bound, None))
     assert few < more < 0.7 * everything
 
 
