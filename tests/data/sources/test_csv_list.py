@@ -177,7 +177,7 @@ def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
 
 def test_options_out_of_range(tmp_path):
     path = write(tmp_path, *ROWS)
-    with pytest.raises(ConfigError, match="data.validation \(1\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"data.validation \(1\) must be above 0"):
         load(path, validation=1)
     with pytest.raises(ConfigError, match="data.mirror is 'yes'"):
         load(path, mirror="yes")

@@ -150,7 +150,7 @@ def test_missing_lists_and_folders(tmp_path, lists):
         load(tmp_path / "nowhere", lists)
     with pytest.raises(DataError, match=r"nowhere\.csv is missing"):
         load(root, tmp_path / "nowhere.csv")
-    with pytest.raises(ConfigError, match="data.validation \(1\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"data.validation \(1\) must be above 0"):
         load(root, lists, validation=1)
     with pytest.raises(DataError, match=r"lists no validation clip"):
         load(root, lists / "train.csv")

@@ -145,7 +145,7 @@ def test_missing_folders_and_options_out_of_range(ucf, tmp_path):
         load(ucf, split=2)
     with pytest.raises(ConfigError, match="split is 4"):
         load(ucf, split=4)
-    with pytest.raises(ConfigError, match="data.validation \(0\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"data.validation \(0\) must be above 0"):
         load(ucf, validation=0)
 
 
