@@ -24,6 +24,7 @@ from vidjax.reporting.tables import duration
 
 _ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 1800.0  # seconds after which a process is given up
+_LOG_LINES = 200  # that a log keeps of a process, the last ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,17 @@ class Task:
     environment: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
 
-def run(task: Task, timeout: float = TIMEOUT) -> dict[str, Any]:
+def run(task: Task, timeout: float = TIMEOUT, log: Path | None = None) -> dict[str, Any]:
     """Runs a task.
 
+    Args:
+      task: the process.
+      timeout: seconds that it has in all.
+      log: a file to which what the process says on stderr is added.
+
     Returns:
-      What it measured, and for each mark the seconds from the start of the process; or {"error": why, in one line}.
+      What it measured, and for each mark the seconds from the start of the process; or "error": why, in one line, and
+      the marks that it came to.
     """
     cores = str(threads())
     environment = os.environ | {"OMP_NUM_THREADS": cores, "MKL_NUM_THREADS": cores, "JAX_PLATFORMS": "cpu"}
@@ -64,18 +71,23 @@ def run(task: Task, timeout: float = TIMEOUT) -> dict[str, Any]:
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
+        marks: dict[str, float] = {}
         try:
-            return _listen(process, started, timeout) or {"error": _reason(process.wait(), errors)}
+            return _listen(process, started, timeout, marks) or {"error": _reason(process.wait(), errors)} | marks
         except queue.Empty:
-            return {"error": f"gave nothing for {duration(timeout)}"}
+            return {"error": f"not done after {duration(timeout)}"} | marks
         finally:
+            if log is not None:
+                _add_to(log, task, errors)
             # With what it started itself: compilers, for instance.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _listen(process: subprocess.Popen, started: float, timeout: float) -> dict[str, Any] | None:
+def _listen(
+    process: subprocess.Popen, started: float, timeout: float, marks: dict[str, float]
+) -> dict[str, Any] | None:
     lines: queue.Queue[tuple[float, str]] = queue.Queue()
 
     def read() -> None:
@@ -85,9 +97,8 @@ def _listen(process: subprocess.Popen, started: float, timeout: float) -> dict[s
         lines.put((0.0, ""))
 
     threading.Thread(target=read, daemon=True).start()
-    marks: dict[str, float] = {}
     while True:
-        seconds, line = _next(lines, process, timeout)
+        seconds, line = _next(lines, process, started + timeout)
         if not line:
             return None
         said = json.loads(line)
@@ -96,17 +107,16 @@ def _listen(process: subprocess.Popen, started: float, timeout: float) -> dict[s
         marks[said["mark"]] = round(seconds, 3)
 
 
-def _next(lines: queue.Queue, process: subprocess.Popen, timeout: float) -> tuple[float, str]:
+def _next(lines: queue.Queue, process: subprocess.Popen, until: float) -> tuple[float, str]:
     """The next line; an empty one at the end, also where something that the process started still holds its output.
 
     Raises:
       queue.Empty: if none comes in time.
     """
-    until = time.monotonic() + timeout
     while True:
         has_ended = process.poll() is not None
         try:
-            return lines.get(timeout=min(1.0, timeout))
+            return lines.get(timeout=min(1.0, max(0.0, until - time.monotonic())))
         except queue.Empty:
             if has_ended:
                 return 0.0, ""
@@ -119,7 +129,14 @@ def _reason(status: int, errors: Any) -> str:
     lines = [line.strip() for line in errors.read().splitlines() if line.strip()]
     raised = [line for line in lines if line.split(":")[0].split(".")[-1].endswith(("Error", "Exception", "Failed"))]
     why = (raised or lines or [f"ended with status {status}"])[-1]
-    return why if len(why) <= 120 else why[:117] + "..."
+    return why if len(why) <= 240 else why[:237] + "..."
+
+
+def _add_to(log: Path, task: Task, errors: Any) -> None:
+    errors.seek(0)
+    lines = errors.read().splitlines()[-_LOG_LINES:]
+    with log.open("a", encoding="utf-8") as file:
+        file.write("\n".join([f"== {task.kind}", *lines, ""]))
 
 
 def run_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, Any]]]:

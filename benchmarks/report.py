@@ -9,18 +9,19 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.child import threads
 from vidjax import files, provenance
 from vidjax.reporting import terminal
 
+if TYPE_CHECKING:
+    import pandas as pd  # who has a table has imported it
+
 
 def write(
     path: Path,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, "pd.DataFrame"],
     samples: Any,
     *,
     about: str,
@@ -134,7 +135,7 @@ def check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
         parser.error(f"--out={path}: {error.strerror}")
 
 
-def publish(arguments: argparse.Namespace, tables: Mapping[str, pd.DataFrame], samples: Any) -> None:
+def publish(arguments: argparse.Namespace, tables: Mapping[str, "pd.DataFrame"], samples: Any) -> None:
     """Shows the tables and, with --out, writes them and what is behind them.
 
     Args:

@@ -143,11 +143,11 @@ class SlowFast(nn.Module):
             inputs = outputs
         self.head = Head(sum(inputs), num_classes, window)
 
-    def slow_frames(self, count):
-        return torch.linspace(0, count - 1, count // self.alpha).long()
+    def slow_frames(self, count, device=None):
+        return torch.linspace(0, count - 1, count // self.alpha, device=device).long()
 
     def forward(self, x):
-        slow = self.s1.pathway0_stem(x[:, :, self.slow_frames(x.shape[2])])
+        slow = self.s1.pathway0_stem(x[:, :, self.slow_frames(x.shape[2], x.device)])
         fast = self.s1.pathway1_stem(x)
         slow = self.s1_fuse(slow, fast)
         for number in range(2, 6):

@@ -13,8 +13,8 @@ from flax import traverse_util
 
 torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
 
-from benchmarks.torch_models import c3d, slowfast  # noqa: E402
-from tests.models.reference import comparison, resnet3d  # noqa: E402
+from benchmarks.torch_models import c3d, resnet3d, slowfast  # noqa: E402
+from tests.models.reference import comparison  # noqa: E402
 from vidjax.models import create, summary  # noqa: E402
 from vidjax.pretrained.importers import (  # noqa: E402
     from_pyslowfast,

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="reading PyTorch's checkpoints needs PyTorch (requirements-parity.txt)")
 
-from benchmarks.torch_models import slowfast  # noqa: E402
-from tests.models.reference import comparison, resnet3d  # noqa: E402
+from benchmarks.torch_models import resnet3d, slowfast  # noqa: E402
+from tests.models.reference import comparison  # noqa: E402
 from vidjax.errors import ConfigError, DataError  # noqa: E402
 from vidjax.models import create  # noqa: E402
 from vidjax.pretrained.importers import (  # noqa: E402

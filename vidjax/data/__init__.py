@@ -1,16 +1,30 @@
 """Where clips come from: sources, decoding, temporal sampling, caching and the Grain pipeline.
 
-Starts no JAX back end: Grain's worker processes import it. Grain itself is imported when the pipeline is first asked
-for, since the processes that check videos have no use for it.
+Starts no JAX back end: Grain's worker processes import it. What is here is imported when it is first asked for: the
+processes that check videos have no use for Grain, and a training step none for decoders.
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from vidjax.data.cache import MemoryCache
-from vidjax.data.clips import Clip, Views
-from vidjax.data.decoding import probe, read_frames
-from vidjax.data.packed import encoded, unpack
-from vidjax.data.records import Batch, Mirror, Source, Video, VideoInfo
+if TYPE_CHECKING:
+    from vidjax.data.cache import MemoryCache
+    from vidjax.data.clips import Clip, Views
+    from vidjax.data.decoding import probe, read_frames
+    from vidjax.data.iteration import BatchIterator
+    from vidjax.data.packed import encoded, unpack
+    from vidjax.data.pipeline import evaluation_batches, training_batches
+    from vidjax.data.records import Batch, Mirror, Source, Video, VideoInfo
+
+_MODULES = {
+    "cache": ("MemoryCache",),
+    "clips": ("Clip", "Views"),
+    "decoding": ("probe", "read_frames"),
+    "iteration": ("BatchIterator",),
+    "packed": ("encoded", "unpack"),
+    "pipeline": ("evaluation_batches", "training_batches"),
+    "records": ("Batch", "Mirror", "Source", "Video", "VideoInfo"),
+}
 
 __all__ = [
     "Batch",
@@ -32,12 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "BatchIterator":
-        from vidjax.data.iteration import BatchIterator
-
-        return BatchIterator
-    if name in ("evaluation_batches", "training_batches"):
-        from vidjax.data import pipeline
-
-        return getattr(pipeline, name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"vidjax.data.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Result tables: one row for one run, and how a table becomes Markdown or CSV."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,16 +88,23 @@ def _markdown_cell(cell: Any) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def to_markdown(table: "pd.DataFrame") -> str:
-    """The table as GitHub Markdown, without the index, ending in a newline.
+def markdown(heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
+    """A GitHub Markdown table of these cells, ending in a newline.
 
     Columns whose cells all begin with a digit, a dash or nothing are aligned to the right.
     """
-    heads = [_markdown_cell(name) for name in table.columns]
-    columns = [[_markdown_cell(cell) for cell in table.iloc[:, i]] for i in range(len(heads))]
+    heads = [_markdown_cell(name) for name in heads]
+    lines = [[_markdown_cell(cell) for cell in row] for row in rows]
+    columns = list(zip(*lines, strict=True)) or [()] * len(heads)
     numeric = [all(not c or c[0].isdigit() or c[0] in "-+\u2013" for c in column) for column in columns]
-    lines = [heads, ["--:" if right else ":--" for right in numeric], *zip(*columns, strict=True)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    everything = [heads, ["--:" if right else ":--" for right in numeric], *lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in everything)
+
+
+def to_markdown(table: "pd.DataFrame") -> str:
+    """The table as GitHub Markdown (`markdown`), without the index."""
+    # By column, since a row of a table has one type for all of its cells.
+    return markdown(table.columns, list(zip(*(table.iloc[:, i] for i in range(table.shape[1])), strict=True)))
 
 
 def to_csv(table: "pd.DataFrame") -> str:

@@ -20,6 +20,8 @@ def conv_2plus1d(inputs, outputs, middle, stride):
 
 
 class Block(nn.Module):
+    """Two convolutions and a shortcut."""
+
     def __init__(self, conv, inputs, outputs, stride):
         super().__init__()
         # As many parameters as 3 x 3 x 3 of the first convolution; the authors' code takes it for the second, too.
