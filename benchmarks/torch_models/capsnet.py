@@ -4,6 +4,8 @@ Pictures are [B, 3, T, H, W] of one frame, T = 1. The decoder draws the label's 
 loss sees.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class CapsNet(nn.Module):
         inputs = types * ((side - 8 - 9) // 2 + 1) ** 2
         self.kernel = nn.Parameter(0.1 * torch.randn(inputs, 8, num_classes, 16))
         sizes = (16 * num_classes, 512, 1024, side * side)
-        self.fc1, self.fc2, self.fc3 = (nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.fc1, self.fc2, self.fc3 = (nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def poses(self, pictures: Tensor) -> Tensor:
         """[B, K, 16] of grey pictures [B, 1, H, W]."""

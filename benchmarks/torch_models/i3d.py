@@ -28,7 +28,7 @@ def missing(shape, kernel, stride):
 
 
 def max_pool(x: Tensor, kernel, stride) -> Tensor:
-    """"SAME": what PyTorch pads the end with is left to its last, incomplete windows."""
+    """Padded as in TensorFlow's "SAME": at the end by PyTorch's incomplete windows."""
     before = [total // 2 for total in missing(x.shape[2:], kernel, stride)]
     return nn.functional.max_pool3d(x, kernel, stride, before, ceil_mode=True)
 

@@ -28,7 +28,7 @@ class Block(nn.Module):
         middle = inputs * outputs * 27 // (inputs * 9 + 3 * outputs)
         self.conv1 = nn.Sequential(conv(inputs, outputs, middle, stride), nn.BatchNorm3d(outputs), nn.ReLU())
         self.conv2 = nn.Sequential(conv(outputs, outputs, middle, 1), nn.BatchNorm3d(outputs))
-        self.downsample = nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
         if inputs != outputs or stride != 1:
             projection = nn.Conv3d(inputs, outputs, 1, stride, bias=False)
             self.downsample = nn.Sequential(projection, nn.BatchNorm3d(outputs))
@@ -61,5 +61,7 @@ class ResNet3D(nn.Module):
         self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, x):
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+        x = self.stem(x)
+        for number in range(1, 5):
+            x = getattr(self, f"layer{number}")(x)
         return self.fc(x.mean(dim=(2, 3, 4)))[:, None]

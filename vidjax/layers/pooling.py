@@ -69,7 +69,7 @@ def max_pool(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _max_pool(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array) -> jax.Array:
-    cpu, native = _forms(window, strides, padding)
+    cpu, native = forms(window, strides, padding)
     return lax.platform_dependent(x, cpu=cpu, default=native)
 
 
@@ -78,15 +78,15 @@ def _forward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, 
 
 
 def _backward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array, g: jax.Array) -> tuple:
-    cpu, native = (lambda x, g, form=form: jax.vjp(form, x)[1](g)[0] for form in _forms(window, strides, padding))
+    cpu, native = (lambda x, g, form=form: jax.vjp(form, x)[1](g)[0] for form in forms(window, strides, padding))
     return (lax.platform_dependent(x, g, cpu=cpu, default=native),)
 
 
 _max_pool.defvjp(_forward, _backward)
 
 
-def _forms(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> tuple:
-    """The form for CPUs and the native one, as functions of x."""
+def forms(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> tuple:
+    """The form for CPUs and the native one, as functions of x, whatever the platform; arguments as of `max_pool`."""
 
     def by_axis(x: jax.Array) -> jax.Array:
         # From the last axis on, so that of equal values the first in the order of the array wins, as it does natively.

@@ -104,7 +104,7 @@ def markdown(heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 def to_markdown(table: "pd.DataFrame") -> str:
     """The table as GitHub Markdown (`markdown`), without the index."""
     # By column, since a row of a table has one type for all of its cells.
-    return markdown(table.columns, list(zip(*(table.iloc[:, i] for i in range(table.shape[1])), strict=True)))
+    return markdown(list(table.columns), list(zip(*(table.iloc[:, i] for i in range(table.shape[1])), strict=True)))
 
 
 def to_csv(table: "pd.DataFrame") -> str:
