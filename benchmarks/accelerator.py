@@ -301,7 +301,7 @@ def _step_rows(done: Rows, device: str, tiny: bool) -> list[list[str]]:
             ratio = f"{ms['median'] / min(torch):.2f}" if torch else "-"
             reached = 6 * net.macs * result["clips_per_second"] / 1e12
             of_sheet, of_product = (
-                f"{100 * reached / tflops:.1f}" if tflops else "-"
+                f"{100 * reached / tflops:.1f}" if reached and tflops else "-"
                 for tflops in (peak(device, dtype), measured.get(dtype))
             )
             memory = [f"{mb / 1000:.1f}" if mb else "-" for mb in (result["step_mb"], result["peak_mb"])]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import traverse_util
 from jax.sharding import SingleDeviceSharding
 
@@ -154,7 +155,7 @@ def prepare(
     if net.is_capsnet:
         loss = functools.partial(losses.margin, reconstruction=RECONSTRUCTION)
     inputs = {"rgb": jax.ShapeDtypeStruct((1, *net.clip, 3), preprocessing.dtype)}
-    state = _filled(jax.eval_shape(make_init(model, optimizer, inputs, 0)), variables)
+    state = _initial(jax.eval_shape(make_init(model, optimizer, inputs, 0)), optimizer, variables)
     clips, label = batch(net, size)
     form = Jit([device])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))
@@ -162,8 +163,8 @@ def prepare(
     return Training(net, dtype, device, step, form.put_state(state), form.put_batch(data))
 
 
-def _filled(state: TrainState, variables: Any) -> TrainState:
-    """A state of the shapes of this one; where no variables are given, kernels as He et al. 2015 draw them."""
+def _initial(state: TrainState, optimizer: optax.GradientTransformation, variables: Any) -> TrainState:
+    """A state like this one of shapes; where no variables are given, with kernels as He et al. 2015 draw them."""
     rng = np.random.default_rng(0)
 
     def draw(path: tuple[str, ...], like: Any) -> np.ndarray:
@@ -179,9 +180,10 @@ def _filled(state: TrainState, variables: Any) -> TrainState:
         drawn = {path: draw(path, like) for path, like in traverse_util.flatten_dict(shapes).items()}
         variables = traverse_util.unflatten_dict(drawn)
     rest = dict(variables)
-    zeros = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), state.opt_state)
-    step: Any = np.zeros((), np.int32)
-    return TrainState(step, rest.pop("params"), rest, zeros)
+    params = rest.pop("params")
+    of_optimizer = jax.eval_shape(optimizer.init, params)
+    zeros = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), (state.step, of_optimizer))
+    return TrainState(zeros[0], params, rest, zeros[1])
 
 
 def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: bool) -> dict[str, Any]:

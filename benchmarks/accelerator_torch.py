@@ -123,7 +123,7 @@ def prepare(
                 return network_.loss(x, label, RECONSTRUCTION)  # type: ignore[operator]
             logits = network_(x)
         each = label[:, None].expand(-1, logits.shape[1])
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), each.flatten())
+        return nn.functional.cross_entropy(capsnet.wide(logits.flatten(0, 1)), each.flatten())
 
     computed = torch.compile(objective) if compiled else objective
 

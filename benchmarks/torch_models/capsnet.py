@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
+def wide(x: Tensor) -> Tensor:
+    """In at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def lengths(poses: Tensor) -> Tensor:
     """Over the last axis; the gradient at zero is zero."""
     squared = poses.square().sum(-1)
@@ -37,11 +42,11 @@ class CapsNet(nn.Module):
     def poses(self, pictures: Tensor) -> Tensor:
         """[B, K, 16] of grey pictures [B, 1, H, W]."""
         x = self.primary(self.conv1(pictures).relu()).permute(0, 2, 3, 1)
-        primary = squash(x.reshape(len(x), -1, 8).float())
+        primary = squash(wide(x.reshape(len(x), -1, 8)))
         votes = torch.einsum("bip,ipjd->bijd", primary, self.kernel)
-        logits = torch.zeros(votes.shape[:3], device=votes.device)
+        logits = torch.zeros(votes.shape[:3], dtype=primary.dtype, device=votes.device)
         for iteration in range(self.iterations):
-            poses = squash(torch.einsum("bij,bijd->bjd", logits.softmax(dim=2), votes).float())
+            poses = squash(wide(torch.einsum("bij,bijd->bjd", logits.softmax(dim=2), votes)))
             if iteration + 1 < self.iterations:
                 logits = logits + torch.einsum("bijd,bjd->bij", votes, poses)
         return poses
@@ -58,5 +63,5 @@ class CapsNet(nn.Module):
         margin = is_label * (0.9 - length).relu().square() + 0.5 * (1 - is_label) * (length - 0.1).relu().square()
         drawn = (poses * is_label[..., None]).flatten(1)
         drawn = self.fc3(self.fc2(self.fc1(drawn).relu()).relu()).sigmoid()
-        errors = (drawn.float() - pictures.flatten(1).float()).square().sum(1)
+        errors = (wide(drawn) - wide(pictures.flatten(1))).square().sum(1)
         return (margin.sum(1) + reconstruction * errors).mean()
