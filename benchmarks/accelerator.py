@@ -7,10 +7,15 @@
   python -m benchmarks.accelerator --show FILE                 the tables of such a file, as Markdown
   python -m benchmarks.accelerator --tiny --rows 'capsnet/*'   to try the program, on a CPU: the times mean nothing
 
-Needs JAX with a GPU plug-in, NumPy, flax, optax and absl-py, nothing else of requirements.txt, and for the peers
-PyTorch 2.9 or later with its GPU build (torch.compile also a C compiler and Triton, which that build brings). On a
-machine without a network, with CPython 3.12, where JAX, PyTorch and NumPy are there already, bring these wheels:
-@WHEELS@
+Needs CPython 3.11 or later, JAX with a GPU plug-in, NumPy, flax, optax and absl-py; nothing else of requirements.txt.
+The peers need PyTorch 2.9 or later with its GPU build (torch.compile also a C compiler, and Triton, which that build
+brings). To a machine without a network that has JAX 0.11, NumPy and PyTorch, bring 4 MB of wheels; not what flax asks
+for beyond them (Orbax, TensorStore, Treescope), since nothing here imports it:
+
+  WHEELS="flax optax absl-py msgpack PyYAML rich markdown-it-py mdurl pygments typing_extensions"
+  pip download -d wheels --no-deps --only-binary=:all: --python-version 3.12 \
+      --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 $WHEELS
+  pip install --no-index --no-deps --find-links wheels $WHEELS
 
 Each row is a process of its own with a time limit: one that fails, or does not fit the memory, keeps its error in one
 line and stops no other. The file is written whole after every row. Rows that it has are not measured again; those that

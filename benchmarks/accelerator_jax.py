@@ -224,12 +224,13 @@ def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: 
 
 
 def _step_megabytes(compiled: Any) -> float | None:
-    """What the program holds while it runs: its arguments, results and all between them."""
-    sizes = compiled.memory_analysis()
-    if sizes is None:
+    """What the program holds while it runs: its arguments, results and all between them; None where XLA tells not."""
+    try:
+        sizes = compiled.memory_analysis()
+        held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        return round((held + sizes.temp_size_in_bytes) / 1e6, 1)
+    except (AttributeError, RuntimeError):
         return None
-    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    return round((held + sizes.temp_size_in_bytes) / 1e6, 1)
 
 
 # The network, and a pool of it: the shape of what is pooled but for the batch, window, strides, padding.

@@ -69,7 +69,7 @@ TINY = {
     "r2plus1d": dataclasses.replace(
         NETWORKS["r2plus1d"], options={"width_multiplier": 0.125}, clip=(8, 32, 32), classes=5, macs=0
     ),
-    "i3d": dataclasses.replace(NETWORKS["i3d"], clip=(8, 32, 32), classes=5, macs=0),
+    "i3d": dataclasses.replace(NETWORKS["i3d"], clip=(16, 64, 64), classes=5, macs=0),
     "c3d": dataclasses.replace(
         NETWORKS["c3d"],
         options={"dropout": 0.0, "width_multiplier": 0.0625, "normalization": "none"},

@@ -16,6 +16,9 @@ def echo(mark, **arguments):
 def fail(mark):
     print("a hint", file=sys.stderr)
     raise ValueError("it does not work")
+def begin(mark):
+    mark("begun_s")
+    raise MemoryError("too much")
 def crash(mark):
     os._exit(3)
 def wait(mark):
@@ -45,6 +48,15 @@ def test_failures_are_told_in_one_line(monkeypatch):
     started = time.monotonic()
     assert processes.run(Task("probe:wait", {}, "net"), timeout=0.5) == {"error": "not done after 0:00"}
     assert time.monotonic() - started < 20
+
+
+def test_a_failure_tells_how_far_it_came_and_leaves_a_log(tmp_path):
+    log = tmp_path / "log"
+    outcome = processes.run(Task("probe:begin", {}, "net"), log=log)
+    assert outcome.keys() == {"error", "begun_s"} and outcome["error"] == "MemoryError: too much"
+    processes.run(Task("probe:fail", {}, "another"), log=log)
+    text = log.read_text()
+    assert text.startswith("== net\n") and "Traceback" in text and "== another\na hint\n" in text
 
 
 def test_what_has_failed_is_not_tried_again(capsys):
