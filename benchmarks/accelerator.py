@@ -13,8 +13,8 @@ brings). To a machine without a network that has JAX 0.11, NumPy and PyTorch, br
 for beyond them (Orbax, TensorStore, Treescope), since nothing here imports it:
 
   WHEELS="flax optax absl-py msgpack PyYAML rich markdown-it-py mdurl pygments typing_extensions"
-  pip download -d wheels --no-deps --only-binary=:all: --python-version 3.12 \
-      --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 $WHEELS
+  OF="--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64"
+  pip download -d wheels --no-deps --only-binary=:all: $OF $WHEELS
   pip install --no-index --no-deps --find-links wheels $WHEELS
 
 Each row is a process of its own with a time limit: one that fails, or does not fit the memory, keeps its error in one
@@ -34,8 +34,8 @@ A time is the median over ten blocks of steps, each waited for at its end alone;
 compilation, the choice of kernels and the step, with no cache of an earlier process. MFU is 6 x multiply-accumulates
 of the forward pass x clips/s, over the dense peak of the device's data sheet and, in brackets, over what a product of
 8192 x 8192 matrices of that type reached in JAX on it. "peak memory" is what a step holds (JAX: by XLA's plan; PyTorch:
-the most allocated) and, in brackets, with what the choice of kernels took before. JAX is given 90% of the GPU's memory
-at its start, so that what does not fit is as much too large as it would be in training.
+the most allocated) and, in brackets, with what the choice of kernels took before. JAX may have 90% of the GPU's memory,
+which it takes at its start; by default it has 75%.
 """
 
 import argparse
@@ -56,7 +56,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accelerator_rows, processes, report
-from benchmarks.accelerator_rows import DTYPES, IMPLEMENTATIONS, Row
+from benchmarks.accelerator_rows import DTYPES, IMPLEMENTATIONS, NATIVE, Row
 from benchmarks.processes import Task
 from vidjax import files, provenance, termination
 from vidjax.reporting import tables
@@ -289,7 +289,7 @@ def _step_rows(done: Rows, device: str, tiny: bool) -> list[list[str]]:
     groups: dict[str, Rows] = {}
     for row in accelerator_rows.rows(tiny, 1.0):
         name, _, implementation = row.name.rpartition("/")
-        if implementation in IMPLEMENTATIONS and row.name in done:
+        if implementation in IMPLEMENTATIONS | NATIVE and row.name in done:
             groups.setdefault(name, {})[implementation] = done[row.name]
     cells = []
     for group, rows in groups.items():
@@ -298,7 +298,11 @@ def _step_rows(done: Rows, device: str, tiny: bool) -> list[list[str]]:
         torch = [rows[key]["ms"]["median"] for key in ("torch_eager", "torch_compile") if "ms" in rows.get(key, {})]
         for implementation, result in rows.items():
             size = result["arguments"]["size"]
-            head = [f"{net.title}, {size} x {'x'.join(map(str, net.clip))}", dtype, IMPLEMENTATIONS[implementation]]
+            head = [
+                f"{net.title}, {size} x {'x'.join(map(str, net.clip))}",
+                dtype,
+                (IMPLEMENTATIONS | NATIVE)[implementation],
+            ]
             if "error" in result:
                 cells.append([*head, f"failed: {result['error']}", *["-"] * 5])
                 continue

@@ -32,6 +32,7 @@ from benchmarks.accelerator_rows import (
 from benchmarks.child import Mark
 from vidjax.data.records import Batch
 from vidjax.layers import pooling as layer
+from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import losses, optimizers
@@ -109,9 +110,11 @@ class Training:
     batch: Batch
     metrics: Metrics | None = None
 
-    def compile(self) -> None:
-        """Traces and compiles the step."""
-        self.compiled = self.compiled.lower(self.state, self.batch).compile()
+    def compile(self, native: bool = False) -> None:
+        """Traces and compiles the step; with `native` without the choice of forms by platform, which takes its time."""
+        with native_operations(native):
+            lowered = self.compiled.lower(self.state, self.batch)
+        self.compiled = lowered.compile()
 
     def take(self) -> None:
         """Enqueues a step."""
@@ -186,7 +189,9 @@ def _initial(state: TrainState, optimizer: optax.GradientTransformation, variabl
     return TrainState(zeros[0], params, rest, zeros[1])
 
 
-def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: bool) -> dict[str, Any]:
+def step(
+    mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: bool, native: bool = False
+) -> dict[str, Any]:
     """Times training steps.
 
     Args:
@@ -196,13 +201,14 @@ def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: 
       size: clips in a batch.
       seconds: for which steps are measured.
       tiny: the network at its smallest.
+      native: traced with native operations alone, which are what is compiled for a GPU in any case.
     """
     found, net = _device(tiny), network(name, tiny)
     training = prepare(net, dtype, size, found)
     training.wait()
     mark("built_s")
     started = time.perf_counter()
-    training.compile()
+    training.compile(native)
     mark("compiled_s")
     training.take()
     training.wait()

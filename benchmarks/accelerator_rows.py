@@ -18,6 +18,7 @@ LEARNING_RATE, MOMENTUM = 1e-5, 0.9
 RECONSTRUCTION = 5e-4  # the weight of CapsNet's decoder in its loss
 BLOCKS = 10  # of calls, each waited for at its end
 IMPLEMENTATIONS = {"vidjax": "vidjax", "torch_eager": "torch eager", "torch_compile": "torch.compile"}
+NATIVE = {"vidjax_native": "vidjax, traced with native operations alone"}
 DTYPES = ("bfloat16", "float32")
 
 
@@ -169,6 +170,9 @@ def rows(tiny: bool, seconds: float) -> list[Row]:
                 Row(f"{name}/{dtype}/{size}/{implementation}", target, arguments, expected, max(120, 2.2 * expected))
             )
     found.append(Row("pooling", f"{_JAX}:pooling", {"seconds": seconds / 8, "tiny": tiny}, 50, 150))
+    arguments = {"name": "slowfast", "dtype": "bfloat16", "size": TINY_BATCH if tiny else 16, "native": True}
+    arguments |= {"seconds": seconds, "tiny": tiny}
+    found.append(Row("slowfast/bfloat16/16/vidjax_native", f"{_JAX}:step", arguments, _SECONDS["slowfast"][0], 240))
     for flag, environment in (("flag", _with_flag()), ("default", {})):
         for number in (1, 2):
             name, arguments = f"determinism/{flag}/{number}", {"steps": 20 if tiny else 100, "tiny": tiny}

@@ -136,7 +136,7 @@ def test_files_of_others_and_of_other_sizes_are_refused(fake, tmp_path):
 
 def test_rows_are_chosen_by_pattern():
     rows = accelerator_rows.rows(tiny=True, seconds=0.1)
-    chosen = accelerator.chosen(rows, ["slowfast/bfloat16/16/*", "pooling"])
+    chosen = accelerator.chosen(rows, ["capsnet/bfloat16/*", "pooling"])
     assert [row.name.rpartition("/")[2] for row in chosen] == ["vidjax", "torch_eager", "torch_compile", "pooling"]
     with pytest.raises(SystemExit, match="no row is called 'sloth'"):
         accelerator.chosen(rows, ["sloth"])
@@ -156,6 +156,7 @@ def test_tables_of_a_gpu(fake, tmp_path, capsys):
         "slowfast/bfloat16/16/vidjax": step(20.0),
         "slowfast/bfloat16/16/torch_eager": step(25.0),
         "slowfast/bfloat16/16/torch_compile": {"error": "not done after 4:46", "device": device},
+        "slowfast/bfloat16/16/vidjax_native": step(19.0),
         "pooling": {"device": device, "cases": [pool]},
         "determinism/flag/1": {**bit_equal, "digests": digests},
         "determinism/flag/2": {**bit_equal, "digests": digests},
@@ -167,10 +168,11 @@ def test_tables_of_a_gpu(fake, tmp_path, capsys):
     Campaign(path, tiny=False).run(rows, None)
     content = json.loads(path.read_text())
     tables = {table["title"].partition(",")[0]: table["rows"] for table in content["tables"]}
-    vidjax, eager, compiled = tables["Training steps"]
+    vidjax, eager, compiled, native = tables["Training steps"]
     # 6 x 50.3 GMACs x 800 clips/s = 241.5 TFLOP/s, of 989.4 and of 800.
     head = ["SlowFast R50 8x8, 16 x 32x224x224", "bfloat16", "vidjax", "20.0 (18.0 to 22.0)", "800"]
     assert vidjax == [*head, "0.80", "24.4 (30.2)", "11.0 (14.0)", "42.0"]
+    assert native[2:6] == ["vidjax, traced with native operations alone", "19.0 (17.1 to 20.9)", "842", "0.76"]
     assert eager[5] == "1.00" and compiled[2:5] == ["torch.compile", "failed: not done after 4:46", "-"]
     assert tables["Max pooling and its gradient"][0][-2:] == ["2.00", "0.5"]
     assert tables["A small network trained twice from one start"] == [
