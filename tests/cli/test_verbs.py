@@ -68,10 +68,10 @@ def test_errors_are_one_line_and_status_1(calls, monkeypatch, capsys):
 
 
 def test_config_overrides():
-    assert cli.config_overrides(["--config.a=b=c", "--config.d.e", "1"]) == {"a": "b=c", "d.e": "1"}
+    assert configuration.config_overrides(["--config.a=b=c", "--config.d.e", "1"]) == {"a": "b=c", "d.e": "1"}
     for words in (["--config.a"], ["x"], ["--config.=1"], ["--configs.a=1"]):
         with pytest.raises(ConfigError):
-            cli.config_overrides(words)
+            configuration.config_overrides(words)
 
 
 def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):
