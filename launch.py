@@ -35,7 +35,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vidjax import configuration
+from vidjax import configuration, memory
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.paths import typed_path
 from vidjax.termination import keep_interrupts
@@ -72,6 +72,8 @@ def main(argv):
         raise ConfigError(configuration.unexpected(argv[1], is_evaluation=_MODE.value == "eval"))
     if config is None:
         raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
+    if config.keep_memory:
+        memory.keep_freed()
     run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
     run(config, workdir or configuration.default_workdir(config))
     return 0

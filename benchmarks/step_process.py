@@ -16,7 +16,7 @@ def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny
     Args:
       mark: called after the first step.
       model: of `networks`.
-      implementation: "jax_native", "vidjax" or one of `TORCH`.
+      implementation: "jax_native", "vidjax", "vidjax_freed" or one of `TORCH`.
       seconds: how long steps are measured; 0: only two after the first.
       tiny: the network at its smallest.
     """
@@ -29,10 +29,12 @@ def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny
         take = torch_step.prepare(network, compiled=implementation == "torch_compile")
     else:
         from benchmarks import jax_step
-        from vidjax import compilation_cache
+        from vidjax import compilation_cache, memory
 
-        if implementation == "vidjax":
+        if implementation != "jax_native":
             compilation_cache.enable()
+        if implementation == "vidjax":
+            memory.keep_freed()
         take = jax_step.prepare(network, native=implementation == "jax_native")
     first = child.timed_once(take)
     mark("first_step_s")

@@ -6,7 +6,8 @@
   python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the README
 
 Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's, and
-what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "torch
+what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "keep_memory off"
+gives the memory of a step back after it (`vidjax.memory`); "torch
 eager" and "torch.compile" have channels last in memory and fused SGD. All train the same networks (a test carries
 weights over) on the same batch, without dropout, with as many threads as there are cores for the process.
 
@@ -36,6 +37,7 @@ from benchmarks.step_process import TORCH
 IMPLEMENTATIONS = {
     "jax_native": "JAX native",
     "vidjax": "vidjax",
+    "vidjax_freed": "vidjax, keep_memory off",
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
 }
@@ -59,7 +61,7 @@ def plan(
         cold = folder / f"{model}-{implementation}-{number}"
         filled = folder / f"{model}-{implementation}"
         cache = str(cold if start == "cold" else filled)
-        is_product = implementation == "vidjax"
+        is_product = implementation.startswith("vidjax")
         environment = {
             "VIDJAX_CACHE": cache,
             "JAX_COMPILATION_CACHE_DIR": None if is_product or start == "cold" else cache,
@@ -116,7 +118,7 @@ def medians(processes_of_rounds: Sequence[Mapping[str, Any]], key: str) -> list[
 
 def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
     """A row for each model and implementation: a step."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for model, implementations in samples.items():
         network = (networks.TINY if tiny else networks.NETWORKS)[model]
         walls = {name: medians(of_this["cold"], "wall_ms") for name, of_this in implementations.items()}
@@ -126,15 +128,15 @@ def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
             steps = [ms for process in cold for ms in process["wall_ms"]]
             head = (f"{network.title}, {network.size}", IMPLEMENTATIONS[name])
             if not steps or "failed" in implementations[name]:
-                rows.append((*head, f"failed: {implementations[name]['failed'][0]['error']}", "-", "-", "-"))
+                rows.append((*head, f"failed: {implementations[name]['failed'][0]['error']}", "-", "-", "-", "-"))
                 continue
             low, middle, high = statistics.quantiles(steps, n=4, method="inclusive")
             ratios = (report.ratio(walls[name], torch), report.ratio(walls[name], walls.get("jax_native", [])))
-            cpu = statistics.median(medians(cold, "cpu_ms"))
-            shown = f"{cpu:,.0f}" if cpu >= 100 else f"{cpu:.1f}"
-            rows.append((*head, report.between(middle, low, high), *ratios, shown))
+            cpu = [statistics.median(medians(cold, key)) for key in ("cpu_ms", "system_ms")]
+            shown = [f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}" for ms in cpu]
+            rows.append((*head, report.between(middle, low, high), *ratios, *shown))
     heads = ["network, batch", "implementation", "ms/step (quartiles)", "over the better torch (range)"]
-    return pd.DataFrame(rows, columns=[*heads, "over JAX native (range)", "CPU ms/step"])
+    return pd.DataFrame(rows, columns=[*heads, "over JAX native (range)", "CPU ms/step", "kernel's ms/step"])
 
 
 def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:

@@ -31,6 +31,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
     config.dtype = "float32"  # of the computation: float32 | bfloat16; parameters stay float32
     config.parallel = "auto"  # auto | jit (one device) | pmap | sharded (several); all give the same numbers
     config.native_convolutions = False  # True: XLA's own convolutions and pooling on CPUs too, many times slower in 3D
+    config.keep_memory = True  # on CPUs with glibc: what a step frees stays for the next one, instead of page faults
     config.model = _model()
     config.data = _data()
     config.preprocessing = _preprocessing()

@@ -27,6 +27,7 @@ _FREE_KEYS = {
     "data.workers",
     "evaluate.batch_size",
     "evaluate.samples",
+    "keep_memory",
     "native_convolutions",
     "train.log_every",
 }

@@ -12,15 +12,16 @@ from vidjax.reporting import readme
 
 
 def outcome(ms, **others):
-    return {"wall_ms": [ms, ms + 1, ms + 2], "cpu_ms": 2 * ms, "first_step_s": 9.0, "compile_s": 5.0, "peak_mb": 400.0}
+    times = {"wall_ms": [ms, ms + 1, ms + 2], "cpu_ms": 2 * ms, "system_ms": ms / 4}
+    return {**times, "first_step_s": 9.0, "compile_s": 5.0, "peak_mb": 400.0}
 
 
 def test_all_take_turns(tmp_path):
     tasks = list(train_step.plan(["lstm", "c3d_small"], list(IMPLEMENTATIONS), 2, 5.0, tmp_path))
     starts = [task.kind.rpartition(", ")[2] for task in tasks]
-    assert starts[:6] == ["filling the cache"] * 6 and "filling the cache" not in starts[6:]
-    first, second = tasks[6:20], tasks[20:]
-    assert {task.kind for task in first} == {task.kind for task in second} and len(second) == 14
+    assert starts[:8] == ["filling the cache"] * 8 and "filling the cache" not in starts[8:]
+    first, second = tasks[8:26], tasks[26:]
+    assert {task.kind for task in first} == {task.kind for task in second} and len(second) == 18
     assert [task.kind for task in first] != [task.kind for task in second], "the order changes"
     caches = {}
     for task in tasks:
@@ -47,6 +48,7 @@ def test_the_tables_say_what_was_measured_and_what_failed(tmp_path):
     assert steps.loc["vidjax", "ms/step (quartiles)"] == "13.0 (12.0 to 14.0)"
     assert steps.loc["vidjax", "over the better torch (range)"] == "1.18 (1.18 to 1.18)"
     assert steps.loc["vidjax", "over JAX native (range)"] == "0.32 (0.32 to 0.32)"
+    assert steps.loc["vidjax", ["CPU ms/step", "kernel's ms/step"]].tolist() == ["24.0", "3.0"]
     assert "No working C++ compiler" in steps.loc["torch.compile", "ms/step (quartiles)"]
     starts = train_step.start_table(samples).set_index("implementation")
     assert starts.loc["torch eager", "first step s, warm"] == "-" and "torch.compile" not in starts.index

@@ -62,12 +62,14 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Measures and prints; returns the exit status."""
     if arguments.steps < 1:
         raise ConfigError(f"--steps={arguments.steps}: give at least 1")
-    from vidjax import benchmark, compilation_cache, configuration
+    from vidjax import benchmark, compilation_cache, configuration, memory
 
     compilation_cache.enable()
     # What making or checking the data says is no part of the result.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         config = configuration.load(arguments.config, dict(overrides))
+        if config.keep_memory:
+            memory.keep_freed()
         measured = benchmark.measure(config, steps=arguments.steps, profile=arguments.profile)
     if arguments.json:
         print(files.to_json(measured), end="")
