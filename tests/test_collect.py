@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tests.experiment_lab import Lab
-from vidjax.collect import collect
+from vidjax.cli import main
+from vidjax.collect import collect, unchanged
 from vidjax.errors import DataError
 
 
@@ -45,3 +46,20 @@ def test_collect_refuses_paths_of_this_machine(lab, tmp_path):
 def test_collect_needs_an_experiment(tmp_path):
     with pytest.raises(DataError, match="experiment"):
         collect(tmp_path)
+
+
+def test_results_of_the_configs_that_the_experiment_has_now(lab, tmp_path, capsys):
+    lab.run()
+    folder = tmp_path / "results" / "fake"
+    collect(lab.workdir, folder)
+    assert unchanged(lab.file, folder=folder) == dict.fromkeys([file.stem for file in folder.iterdir()], True)
+    path = folder / "low-split2-seed0.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "config_hash": "of before"}))
+    (folder / "high-split2-seed0.json").unlink()
+    assert main(["collect", "--check", str(lab.file), "--destination", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "other config  low-split2-seed0" in said and "same          low-split3-seed0" in said
+    assert "6 of 7 results" in said
+    assert not any(unchanged(lab.file, {"data.root": "elsewhere"}, folder).values())
+    with pytest.raises(DataError, match="no result"):
+        unchanged(lab.file, folder=tmp_path)

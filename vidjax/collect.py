@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidjax import files
+from vidjax import configuration, files, plan, same_run
 from vidjax.errors import DataError
 from vidjax.experiment import results
 
@@ -56,3 +56,33 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
         written.append(folder / f"{name}.json")
         files.write_text(written[-1], files.to_json(result, sort_keys=True))
     return written
+
+
+def unchanged(
+    path: Path | str, overrides: Mapping[str, Any] | None = None, folder: Path | str | None = None
+) -> dict[str, bool]:
+    """Which collected results the current code would call the same runs: those whose configs hash alike.
+
+    Args:
+      path: the experiment file.
+      overrides: dotted config key -> value, those that the runs were started with.
+      folder: of the results; by default `results/NAME` under the working directory.
+
+    Returns:
+      Run name -> whether its config has the hash that its result was made with, in the order of the table; runs
+      without a result are left out.
+
+    Raises:
+      ConfigError: if the experiment or the config of a run is wrong.
+      DataError: if no run has a result.
+    """
+    experiment = plan.load(path)
+    folder = Path(folder) if folder else Path("results") / experiment.name
+    same = {}
+    for run in plan.runs_of(experiment, overrides):
+        result = files.read_json(folder / f"{run.name}.json")
+        if result is not None:
+            same[run.name] = result["config_hash"] == same_run.hash_of(configuration.load(run.config, run.overrides))
+    if not same:
+        raise DataError(f"{folder}: no result of a run of {path}")
+    return same

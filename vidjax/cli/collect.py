@@ -1,22 +1,45 @@
-"""Copies the results of an experiment to results/NAME/, where they are committed."""
+r"""Copies the results of an experiment to results/NAME/, where they are committed.
+
+Or says which of those the current code would call the same runs, by the hashes of their configs:
+
+  python -m vidjax collect --check experiments/motion.py
+  python -m vidjax collect --check experiments/ucf101_fusion.py --config.data.root=UCF-101 \
+      --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
+      With what the command of the experiment had.
+
+A hash that differs does not make a number wrong: it says that a default has changed since, or that a key is given which
+was not there. Results are never edited; run the experiment to have new ones.
+"""
 
 import argparse
+from pathlib import Path
 
-from vidjax.collect import collect
+from vidjax.collect import collect, unchanged
 from vidjax.errors import ConfigError
 from vidjax.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("workdir", type=typed_path, help="the --workdir of the experiment")
+    parser.add_argument("workdir", type=typed_path, help="the --workdir of the experiment; with --check its file")
     parser.add_argument("--destination", type=typed_path, default=None, help="folder; default results/NAME")
+    parser.add_argument("--check", action="store_true", help="say which collected results are of the same configs")
 
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
+    if arguments.check:
+        return _check(arguments.workdir, overrides, arguments.destination)
     if overrides:
-        raise ConfigError("collect takes no --config.KEY=VALUE")
+        raise ConfigError("collect takes no --config.KEY=VALUE without --check")
     files = collect(arguments.workdir, arguments.destination)
     print(f"{len(files)} results in {files[0].parent}")
+    return 0
+
+
+def _check(path: Path, overrides: dict[str, str], folder: Path | None) -> int:
+    same = unchanged(path, overrides, folder)
+    for name, is_same in same.items():
+        print(f"{'same' if is_same else 'other config':12}  {name}")
+    print(f"{sum(same.values())} of {len(same)} results are of the configs that {path} has now")
     return 0
