@@ -32,6 +32,9 @@ def known():
         ("dataset.path", "data.root"),
         ("train.momentum", "optimizer.momentum"),
         ("optimzer.lerning_rate", "optimizer.learning_rate"),
+        ("optim.wd", "optimizer.weight_decay"),
+        ("momentum", "optimizer.momentum"),
+        ("scheduler.gamma", "schedule.decay_rate"),
     ],
 )
 def test_what_people_try_names_the_key(known, typed, meant):
@@ -51,8 +54,17 @@ def test_what_people_try_names_the_key(known, typed, meant):
         ("optimizer.beta", " (optimizer has: "),
         (
             "foo.bar",
-            " (there are: dtype, name, native_convolutions, parallel, seed, batch_norm.*, checkpoint.*, data.*, ",
+            " (there are: dtype, keep_memory, name, native_convolutions, parallel, seed, batch_norm.*, checkpoint.*, ",
         ),
+        ("checkpoint.path", "; results go to the flag --workdir"),
+        ("BN.EPSILON", " (batch_norm has: "),
+        ("BN.MOMENTUM", " (batch_norm has: "),
+        ("bn.weight_decay", " (batch_norm has: "),
+        ("evaluate.every", " (evaluate has: "),
+        ("data.decoder", " (data has: "),
+        ("model.gamma", " (model has: "),
+        ("train.min_lr", "; did you mean 'schedule.final_fraction' (a share of the peak)?"),
+        ("check_val_every_n_epoch", "; did you mean 'train.validate_every' (steps)?"),
         ("foo", " (there are: dtype, "),
     ],
 )

@@ -97,7 +97,8 @@ def _check_devices() -> None:
         return
     done = subprocess.run([sys.executable, "-m", "vidjax.devices"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise ConfigError(done.stderr.strip().rpartition("\n")[2])
+        said = done.stderr.strip().rpartition("\n")[2]
+        raise ConfigError(said or f"JAX cannot start here: its process ends with status {done.returncode}")
 
 
 def _reason(code: int, log: Path) -> str:

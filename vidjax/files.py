@@ -28,7 +28,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def missing_folders(folder: Path) -> list[Path]:
     """The folders that making this one would make, the innermost first."""
-    return [path for path in (folder, *folder.parents) if not path.exists()]
+    # Unlike Path.exists, this raises nothing where a name is too long or may not be looked at.
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

@@ -103,6 +103,16 @@ _WORDS = {
     "checkpoint.keep": "max_to_keep max_keep_ckpts save_total_limit save_top_k keep_checkpoints",
     "batch_norm.precise_batches": "use_precise_stats num_batches_precise precise_bn",
 }
+# Words that mean something else in each section: they count in none, in `train` and in the section of their key.
+_GENERIC = frozenset(
+    ["decoder", "dir", "eps", "epsilon", "every", "folder", "gamma", "momentum", "path", "root", "wd", "weight_decay"]
+)
+# Keys whose values are of another kind than those of most other programs.
+_NOTES = {
+    "schedule.boundaries": "shares of the run",
+    "schedule.final_fraction": "a share of the peak",
+    "train.validate_every": "steps",
+}
 # What no key stands for -> its words.
 _SENTENCES = {
     "no key makes a run begin from weights: its parameters are drawn anew": """
@@ -159,7 +169,10 @@ def hint(key: str, known: Collection[str], prefix: str = "") -> str:
     section, word = _SECTION_OF.get(words[0], words[0]) if len(words) > 1 else "", words[-1]
     proposed = _proposed(section, word, known)
     if proposed:
-        return f"; did you mean {' or '.join(repr(prefix + name) for name in proposed)}?"
+        shown = [f"{prefix + name!r}" + (f" ({_NOTES[name]})" if name in _NOTES else "") for name in proposed]
+        return f"; did you mean {' or '.join(shown)}?"
+    if section == "checkpoint" and word in _GENERIC:
+        word = "checkpoint_dir"
     if word in _SENTENCE_OF:
         return f"; {_SENTENCE_OF[word]}"
     sections = dict.fromkeys(name.partition(".")[0] for name in known if "." in name)
@@ -177,14 +190,16 @@ def _proposed(section: str, word: str, known: Collection[str]) -> list[str]:
     whole = f"{section}.{word}" if section else word
     if whole in known:
         return [whole]
-    if _KEY_OF.get(word) in known:
-        return [_KEY_OF[word]]
+    other = word in _GENERIC and section not in ("", "train")  # it may mean something else in this section
+    meant = _KEY_OF.get(word, "")
+    if meant in known and not (other and not meant.startswith(f"{section}.")):
+        return [meant]
     if word in _SENTENCE_OF:
         return []
     ends: dict[str, list[str]] = {}
     for name in known:
         ends.setdefault(name.rpartition(".")[2], []).append(name)
-    if word in ends:
+    if word in ends and not other:
         return ends[word]
     sections = dict.fromkeys(name.partition(".")[0] for name in known if "." in name)
     section = section if section in sections else closest(section, sections) or ""

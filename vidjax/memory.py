@@ -18,7 +18,9 @@ _SETTINGS = {_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_TOP_PAD:
 
 
 def keep_freed() -> bool:
-    """Has glibc keep what the process frees, for what it allocates next. To be called before JAX starts its back end.
+    """Has glibc keep what the process frees, for what it allocates next. To be called before threads are started.
+
+    A thread that has a heap of its own by then keeps it, as any thread does after some eight of them.
 
     Peak memory changes little (measured: -15 to +14%). Nothing is changed with another C library, where an accelerator
     may be used (then the buffers are there, and many threads that decode would share one lock), or where the

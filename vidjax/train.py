@@ -197,9 +197,10 @@ def _lock(workdir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if made and [entry.name for entry in workdir.iterdir()] == [".lock"]:
-                (workdir / ".lock").unlink()
-                files.remove_empty(made)
+            with contextlib.suppress(OSError):  # nothing here is to take the place of what ended the run
+                if made and [entry.name for entry in workdir.iterdir()] == [".lock"]:
+                    (workdir / ".lock").unlink()
+                    files.remove_empty(made)
 
 
 def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:

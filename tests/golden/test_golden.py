@@ -70,22 +70,26 @@ def test_the_stored_run_resumes(run):
     """From its checkpoint in the middle, to the predictions that it ended with."""
     before = json.loads((run / "predictions" / "test.json").read_text())
     shutil.rmtree(run / "checkpoints" / "8")
+    first, *lines = (run / "metrics.jsonl").read_text().splitlines()
+    marked = json.dumps({**json.loads(first), "loss": 123.0})  # a run that begins anew would not keep it
+    (run / "metrics.jsonl").write_text("\n".join([marked, *lines]) + "\n")
     for path in ("result.json", "predictions/test.json"):
         (run / path).unlink()
     config = configuration.load_stored(files.read_json(run / "config.json"))
     result = train_and_evaluate(config, run)
     assert result["finished"] and result["steps"] == 8
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["loss"] == 123.0
     after = json.loads((run / "predictions" / "test.json").read_text())
     assert_same_predictions(after, before)
 
 
 def test_the_stored_run_is_evaluated(run):
     before = json.loads((run / "predictions" / "test.json").read_text())
-    config = evaluate.stored_config(run, {"evaluate.clips": "2"})
+    config = evaluate.stored_config(run, {"evaluate.batch_size": "3"})  # of no influence
+    (run / "predictions" / "test.json").unlink()
     evaluate.evaluate(config, run)
-    ((folder),) = (run / "evaluations").iterdir()
-    after = json.loads((folder / "predictions" / "test.json").read_text())
-    assert [video["id"] for video in after["videos"]] == [video["id"] for video in before["videos"]]
+    (file,) = run.rglob("test.json")
+    assert_same_predictions(json.loads(file.read_text()), before)
 
 
 def test_the_stored_run_is_collected(run, tmp_path):
@@ -104,6 +108,12 @@ def assert_same_predictions(after, before):
     for one, other in zip(after["videos"], before["videos"], strict=True):
         assert one["label"] == other["label"]
         np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-3)
+
+
+def test_nothing_stored_names_a_place_of_the_machine():
+    for path in snapshot.FOLDER.rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            assert str(snapshot.ROOT).encode() not in path.read_bytes(), path
 
 
 def test_the_packed_set_is_read(monkeypatch):

@@ -58,8 +58,10 @@ def test_the_remark_says_what_to_do():
     remark = learning_curves.overfitting_remark({"weights": "last", "best_step": 100}, lines)
     assert remark.startswith("The run overfits: from step 100 to 300 the validation loss rose from 1.2 to 1.77, while")
     assert "config.train.stop_after=5" in remark and "config.train.epochs" in remark
+    remark = learning_curves.overfitting_remark({"weights": "best", "best_step": 100}, lines)
+    assert remark.endswith("What was tested are the best weights, of step 100.")
     remark = learning_curves.overfitting_remark({"weights": "best", "best_step": 200}, lines)
-    assert remark.endswith("What was tested are the best weights, of step 200.")
+    assert "of step 200, after most of that rise" in remark and "config.train.monitor=loss" in remark
     assert learning_curves.overfitting_remark({}, log([3.0, 2.0, 1.0])) == ""
 
 

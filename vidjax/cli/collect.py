@@ -21,7 +21,8 @@ from vidjax.paths import typed_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("workdir", type=typed_path, help="the --workdir of the experiment; with --check its file")
+    help_ = "the --workdir of an experiment; with --check its file"
+    parser.add_argument("path", type=typed_path, metavar="WORKDIR", help=help_)
     parser.add_argument("--destination", type=typed_path, default=None, help="folder; default results/NAME")
     parser.add_argument("--check", action="store_true", help="say which collected results are of the same configs")
 
@@ -29,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
     if arguments.check:
-        return _check(arguments.workdir, overrides, arguments.destination)
+        return _check(arguments.path, overrides, arguments.destination)
     if overrides:
         raise ConfigError("collect takes no --config.KEY=VALUE without --check")
-    files = collect(arguments.workdir, arguments.destination)
+    files = collect(arguments.path, arguments.destination)
     print(f"{len(files)} results in {files[0].parent}")
     return 0
 

@@ -113,6 +113,10 @@ def overfitting_remark(result: Mapping[str, Any], metrics: Sequence[Mapping[str,
         f" {risen.best_loss:.3g} to {risen.last_loss:.3g}, while the training loss fell from {before:.3g} to"
         f" {after:.3g}."
     )
-    if result.get("weights") == "best":
-        return f"{sentence} What was tested are the best weights, of step {result['best_step']}."
-    return f"{sentence} {_ADVICE}"
+    if result.get("weights") != "best":
+        return f"{sentence} {_ADVICE}"
+    steps, losses = _losses(metrics, "validation")
+    tested = f"What was tested are the best weights, of step {result['best_step']}"
+    if losses[steps == result["best_step"]].mean() > (risen.best_loss + risen.last_loss) / 2:
+        return f"{sentence} {tested}, after most of that rise; config.train.monitor=loss would choose by the loss."
+    return f"{sentence} {tested}."
