@@ -1,19 +1,38 @@
-"""Fixtures shared by all tests; sets up 8 virtual CPU devices before JAX starts."""
+"""Fixtures shared by all tests; sets up 8 virtual CPU devices before JAX starts, and runs whole folders in parallel."""
 
 import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# What tests compile runs a few times: at this level of XLA it compiles three times as fast. The steps of a run and its
+# initial state say their own level and are compiled as they always are.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiled once for all tests and the processes that they start: half of the suite's time.
-_compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
+# Compiled once for all tests and the processes that they start, the workers of pytest-xdist among them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(10**10))  # a bound makes JAX lock what it writes
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+_MOST_WORKERS = 8  # of some 2 GB each
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Shares folders of tests among the cores, unless `-n` says something else; single files are not worth the workers."""
+    option = config.option
+    is_worker, is_told = hasattr(config, "workerinput"), getattr(option, "numprocesses", 0) is not None
+    if is_worker or is_told or option.keyword or option.usepdb or option.collectonly:  # or pytest-xdist is missing
+        return
+    if any(Path(argument).is_dir() for argument in config.args):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        option.numprocesses = min(cores, _MOST_WORKERS) if cores > 1 else 0
+        if option.dist == "no":
+            option.dist = "worksteal"  # contiguous shares: few modules are split, and their fixtures built twice
 
 
 @pytest.fixture(scope="session")
