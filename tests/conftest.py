@@ -15,7 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(10**10))  # a bound makes JAX lock what it writes
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-import pytest  # noqa: E402
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _MOST_WORKERS = 8  # of some 2 GB each
@@ -23,7 +23,7 @@ _MOST_WORKERS = 8  # of some 2 GB each
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Shares folders of tests among the cores, unless `-n` says something else; single files are not worth the workers."""
+    """Shares folders of tests among the cores, unless `-n` is given; single files are not worth the workers."""
     option = config.option
     is_worker, is_told = hasattr(config, "workerinput"), getattr(option, "numprocesses", 0) is not None
     if is_worker or is_told or option.keyword or option.usepdb or option.collectonly:  # or pytest-xdist is missing

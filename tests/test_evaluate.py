@@ -5,7 +5,8 @@ import shutil
 import jax
 import pytest
 
-from vidjax import configuration, evaluate
+from tests import toy
+from vidjax import evaluate
 from vidjax.data.pipeline import Views
 from vidjax.evaluation import metrics
 from vidjax.run import prepare
@@ -25,25 +26,10 @@ def damaged_folder(toy_folder, tmp_path_factory):
     return root
 
 
-def config_for(root, **more):
-    overrides = {
-        "data.root": root,
-        "data.frames": 2,
-        "data.short_side": 40,
-        "data.crop": 40,
-        "preprocessing.crop": 36,
-        "model.factory": "tests.evaluation.constant_model:Constant",
-        "evaluate.batch_size": 8,
-        "parallel": "jit",
-        **more,
-    }
-    return configuration.load("configs/early_fusion.py:folder", overrides)
-
-
 @pytest.mark.parametrize("parallel", ["jit", "pmap", "sharded"])
 @pytest.mark.parametrize("views", [Views(clips=3), Views(clips=1, crops="three", flip=True)])
 def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views):
-    run = prepare(config_for(damaged_folder, parallel=parallel))
+    run = prepare(toy.config(damaged_folder, **toy.CONSTANT, parallel=parallel))
     state = run.form.put_state(run.new_state())
     scored, loss = evaluate.predict(run, state, run.eval_step(), "test", views)
     summary = metrics.summarise(scored)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import toy
 from vidjax import checks, configuration
 from vidjax.data.records import Batch, Source, Video
 from vidjax.data.sources.partition import check_source
@@ -26,19 +27,14 @@ from vidjax.run import check_config, prepare
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def constant(root, **overrides):
+    """A config whose model has nothing to compile."""
+    return toy.config(root, **{**toy.CONSTANT, **overrides})
+
+
 def prepared(root, **overrides):
     """A run on the toy folder; an override that is ... is not given."""
-    defaults = {
-        "data.root": root,
-        "data.frames": 2,
-        "data.short_side": 40,
-        "data.crop": 40,
-        "preprocessing.crop": 36,
-        "model.factory": "tests.evaluation.constant_model:Constant",
-        "parallel": "jit",
-    }
-    given = {key: value for key, value in {**defaults, **overrides}.items() if value is not ...}
-    return prepare(configuration.load("configs/early_fusion.py:folder", given))
+    return prepare(constant(root, **overrides))
 
 
 def test_statistics_of_groups_are_the_same_in_every_form(toy_folder):

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import toy
 from vidjax import configuration, evaluate, train
 from vidjax.data.packing import pack
 from vidjax.data.pipeline import training_batches
@@ -22,27 +23,18 @@ from vidjax.run import prepare
 from vidjax.training.metrics_log import MetricsLog
 
 ROOT = Path(__file__).resolve().parent.parent
-TOY = {
-    "data.frames": 3,
-    "data.short_side": 40,
-    "data.crop": 40,
-    "preprocessing.crop": 36,
-    "model.width_multiplier": 0.05,
-    "train.batch_size": 8,
+RUN = {
     "train.steps": 12,
     "train.log_every": 5,
     "train.validate_every": 6,
     "checkpoint.every": 4,
     "evaluate.clips": 2,
-    "evaluate.batch_size": 8,
     "evaluate.samples": 2,
-    "parallel": "jit",
 }
 
 
 def toy_config(root, **more):
-    overrides = {**TOY, "data.root": str(root), **{key.replace("__", "."): value for key, value in more.items()}}
-    return configuration.load("configs/early_fusion.py:folder", overrides)
+    return toy.config(root, **{**RUN, **more})
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +139,7 @@ def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_p
     assert train.train_and_evaluate(moved, workdir) == result
     assert evaluate.evaluate(moved, workdir)["video_top1"] == result["video_top1"]
     pack(configuration.source(moved), tmp_path / "packed")
-    packed = configuration.load(
-        "configs/early_fusion.py:folder", {**TOY, "data.name": "packed", "data.root": str(tmp_path / "packed")}
-    )
+    packed = toy_config(tmp_path / "packed", data__name="packed")
     assert train.train_and_evaluate(packed, workdir) == result
     assert evaluate.evaluate(packed, workdir)["video_top1"] == result["video_top1"]
 
@@ -362,7 +352,7 @@ def test_divergence_ends_the_run_with_advice(toy_folder, tmp_path):
 
 
 def command(root, workdir, *more):
-    overrides = [f"--config.{key}={value}" for key, value in {**TOY, "data.root": root}.items()]
+    overrides = [f"--config.{key}={value}" for key, value in toy.overrides(root, **RUN).items()]
     return [
         sys.executable,
         "launch.py",
@@ -434,7 +424,7 @@ def test_a_file_where_the_run_directory_should_be(toy_folder, tmp_path, place):
 @pytest.mark.slow
 def test_interrupted_while_it_starts_it_ends_at_once_and_says_so(toy_folder, tmp_path):
     """While XLA compiles, too, where an orderly shutdown of the interpreter crashes."""
-    endless = {**TOY, "data.root": toy_folder, "train.steps": 10**6}
+    endless = toy.overrides(toy_folder, **{**RUN, "train.steps": 10**6})
     arguments = [f"--config.{key}={value}" for key, value in endless.items()]
     for number, wait in enumerate((0.3, 1.5, 3.0)):
         process = subprocess.Popen(

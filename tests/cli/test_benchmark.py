@@ -3,24 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import benchmark, cli, configuration, models
+from tests import toy
+from vidjax import benchmark, cli, models
 from vidjax.run import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = {
-    "data.frames": 3,
-    "data.short_side": 40,
-    "data.crop": 40,
-    "preprocessing.crop": 36,
-    "evaluate.crop": 40,
-    "model.width_multiplier": 0.05,
-    "train.batch_size": 8,
-    "train.log_every": 2,
-}
+MORE = {**toy.NET, "evaluate.crop": 40}  # views are larger than the clips that are trained on
 
 
 def words(root, *more, **overrides):
-    keys = {**TOY, "data.root": root, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    keys = toy.overrides(root, train__log_every=2, **MORE, **overrides)
     given = [f"--config.{key}={value}" for key, value in keys.items()]
     return ["benchmark", f"--config={ROOT / 'configs' / 'early_fusion.py'}:folder", *given, *more]
 
@@ -46,8 +38,8 @@ def test_the_numbers_fit_each_other(parallel, toy_folder, tmp_path, capsys):
     first = found["first_step"]
     assert 0 < first["trace"] + first["lower"] + first["compile"] <= first["total"]
     # Counted at the size that training sees, not at that of the views.
-    config = configuration.load(f"{ROOT}/configs/early_fusion.py:folder", {**TOY, "data.root": str(toy_folder)})
-    macs = models.summary(prepare(config, ("train",)).model, rgb=(1, 3, 36, 36, 3)).macs
+    config = toy.config(toy_folder, **MORE)
+    macs = models.summary(prepare(config, ("train",)).model, rgb=(1, 2, 36, 36, 3)).macs
     assert found["flops_per_step"] == 3 * 2 * macs * 8
     assert found["mfu"] == pytest.approx(found["flops_per_step"] * found["steps_per_second"] / found["peak"]["float32"])
     assert found["memory"] == {"bytes": found["memory"]["bytes"], "of": "process"}

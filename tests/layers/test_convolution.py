@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import random_variables
 from vidjax.layers import cpu_plane
 from vidjax.layers.convolution import Conv, convolution, native_operations
 from vidjax.models import create
@@ -34,6 +35,9 @@ def outcome(module, variables, x, weights):
     return y, transposed(weights.astype(y.dtype))
 
 
+_compiled = jax.jit(outcome, static_argnums=0)
+
+
 class PaddedBeforehand(nn.Module):
     """`nn.Conv` without padding, of a padded input."""
 
@@ -51,10 +55,11 @@ class PaddedBeforehand(nn.Module):
 def compare(shape, dtype=jnp.float32, wrap=jax.jit, theirs=None, **options):
     """The difference between `Conv` and `nn.Conv`, or a module with its parameters, for an input of this shape."""
     ours, theirs = Conv(**options), theirs or nn.Conv(**options)
-    x = jax.random.normal(jax.random.key(0), shape, dtype)
-    variables = ours.init(jax.random.key(1), x)
-    assert difference(variables, theirs.init(jax.random.key(1), x)) == 0
-    weights = jax.random.normal(jax.random.key(2), jax.eval_shape(theirs.apply, variables, x).shape, dtype)
+    x = random_variables.normal(shape, 0, dtype)
+    shapes = [jax.eval_shape(module.init, jax.random.key(1), x) for module in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    variables = random_variables.like(shapes[0])
+    weights = random_variables.normal(jax.eval_shape(theirs.apply, variables, x).shape, 2, dtype)
     got, wanted = (wrap(functools.partial(outcome, module))(variables, x, weights) for module in (ours, theirs))
     return difference(got, wanted)
 
@@ -109,6 +114,13 @@ GRID = {
 @pytest.mark.parametrize("case", GRID)
 def test_values_and_gradients(case):
     assert compare(**{"features": 4, **GRID[case]}) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["2d dilated", "1d causal", "3x3x3 of few channels", "depthwise multiplied"])
+def test_initial_parameters(case):
+    options = {"features": 4, **GRID[case]}
+    x = random_variables.normal(options.pop("shape"))
+    assert difference(*(kind(**options).init(jax.random.key(1), x) for kind in (Conv, nn.Conv))) == 0
 
 
 @pytest.mark.parametrize("case", [case for case in GRID if "strided" in case or "channels" in case])
@@ -166,28 +178,29 @@ def test_under_vmap_and_pmap(case):
 @pytest.mark.parametrize("case", ["3x3x3 of many channels", "3x3x3 of few channels", "depthwise 3d", "2d strided"])
 def test_narrow_types_are_added_up_in_float32(case):
     options = {"features": 4, **GRID[case]}
-    x = jax.random.normal(jax.random.key(0), options.pop("shape"), jnp.bfloat16)
+    x = jnp.asarray(random_variables.normal(options.pop("shape")), jnp.bfloat16)
     options["use_bias"] = False
     ours, theirs = Conv(dtype=jnp.bfloat16, **options), nn.Conv(dtype=jnp.float32, **options)
-    variables = ours.init(jax.random.key(1), x)
+    variables = random_variables.of(ours, x)
     rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), variables)
     weights = jnp.ones(jax.eval_shape(ours.apply, variables, x).shape, jnp.float32)
-    got = outcome(ours, variables, x, weights)
-    wanted = outcome(theirs, rounded, x.astype(jnp.float32), weights)
+    got = _compiled(ours, variables, x, weights)
+    wanted = _compiled(theirs, rounded, x.astype(jnp.float32), weights)
     assert got[0].dtype == jnp.bfloat16 and got[1][1].dtype == jnp.bfloat16
     as_floats = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), got)
     assert difference(as_floats, wanted) < 2**-8, "one rounding of the result"
 
 
 def test_gradients_of_gradients():
-    x = jax.random.normal(jax.random.key(0), (1, 4, 5, 5, 3))
+    x = random_variables.normal((1, 4, 5, 5, 3))
 
     def penalty(module, variables):
         return (jax.grad(lambda x: (module.apply(variables, x) ** 3).sum())(x) ** 2).sum()
 
     modules = [kind(4, (3, 3, 3), strides=(1, 2, 2)) for kind in (Conv, nn.Conv)]
-    variables = modules[0].init(jax.random.key(1), x)
-    assert difference(*(jax.grad(functools.partial(penalty, module))(variables) for module in modules)) < 1e-5
+    variables = random_variables.of(modules[0], x)
+    gradients = (jax.jit(jax.grad(functools.partial(penalty, module)))(variables) for module in modules)
+    assert difference(*gradients) < 1e-5
 
 
 def lowered(function, *args, platform):
@@ -230,9 +243,9 @@ def test_a_cpu_gets_no_convolution_in_3d_and_the_switch_turns_that_off():
 
 
 def test_forward_mode_works_natively():
-    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 5))
+    x = jnp.asarray(random_variables.normal((2, 6, 6, 5)))
     module = Conv(4, (3, 3))
-    variables = module.init(jax.random.key(0), x)
+    variables = random_variables.of(module, x)
     with native_operations():
         _, tangent = jax.jvp(lambda x: module.apply(variables, x), (x,), (x,))
     with contextlib.suppress(TypeError):
@@ -247,8 +260,9 @@ def test_forward_mode_works_natively():
 )
 def test_every_model_uses_it(name):
     """A CPU gets no convolution in 3D, none of groups, no windowed reduction."""
-    narrow = {"width_multiplier": 0.1} if name in ("early_fusion", "r2plus1d_18") else {}
-    model, clip = create(name, 5, **narrow), jax.ShapeDtypeStruct((1, 16, 64, 64, 3), jnp.float32)
+    smaller = {"width_multiplier": 0.1} if name in ("early_fusion", "r2plus1d_18") else {}
+    smaller |= {"blocks": (1, 1, 1, 1)} if name == "slowfast_r18_small" else {}
+    model, clip = create(name, 5, **smaller), jax.ShapeDtypeStruct((1, 16, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), clip)
 
     def loss(variables, clip):

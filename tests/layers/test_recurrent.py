@@ -6,26 +6,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import random_variables
 from vidjax.layers.recurrent import LSTM
 
 
 def pair(batch=3, times=5, inputs=4, features=6, **options):
     """Our layer and flax's, parameters of both (random biases), and an input."""
     layer, cell = LSTM(features, **options), nn.OptimizedLSTMCell(features, **options)
-    x = jax.random.normal(jax.random.key(0), (batch, times, inputs))
+    x = random_variables.normal((batch, times, inputs))
     carry = (jnp.zeros((batch, features)),) * 2
     ours, theirs = jax.jit(lambda key: (layer.init(key, x), cell.init(key, carry, x[:, 0])))(jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     params = ours["params"]
     for number, gate in enumerate("ifgo"):
-        params[f"h{gate}"]["bias"] = jax.random.normal(jax.random.key(number), (features,))
+        params[f"h{gate}"]["bias"] = random_variables.normal((features,), number)
     return layer, nn.RNN(cell), params, x
 
 
 @pytest.mark.parametrize("options", [{}, {"times": 1}, {"batch": 1, "features": 1}])
 def test_values_and_gradients_are_those_of_flax(options):
     layer, theirs, params, x = pair(**options)
-    weights = jax.random.normal(jax.random.key(2), (*x.shape[:2], layer.features))
+    weights = random_variables.normal((*x.shape[:2], layer.features), 2)
 
     @jax.jit
     def outcome(params, x):

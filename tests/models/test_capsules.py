@@ -15,6 +15,10 @@ def variables_of(model, clips):
     return jax.jit(lambda: model.init(jax.random.key(0), rgb=clips))()
 
 
+def clips_of(*shape):
+    return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
+
+
 @pytest.mark.parametrize(
     "name, options, parameters",
     [
@@ -31,21 +35,22 @@ def test_counts_of_the_paper(name, options, parameters):
 
 def test_capsnet_gives_lengths_and_pictures_frame_by_frame():
     model = models.create("capsnet", 5, width=4, types=2)
-    clips = jax.random.uniform(jax.random.key(1), (2, 3, 24, 20, 3))
+    clips = clips_of(2, 3, 24, 20, 3)
     variables = variables_of(model, clips)
-    output = model.apply(variables, rgb=clips)
+    apply = jax.jit(model.apply)
+    output = apply(variables, rgb=clips)
     assert output.logits.shape == (2, 3, 5)
     np.testing.assert_allclose(output.logits, np.linalg.norm(output.aux["poses"], axis=-1), atol=1e-6)
     assert output.aux["reconstruction"].shape == (2, 3, 5, 24 * 20)
     np.testing.assert_array_equal(output.aux["target"], clips[..., 0].reshape(2, 3, -1))
-    alone = model.apply(variables, rgb=clips[:, 1:2])
+    alone = apply(variables, rgb=clips[:, 1:2])
     np.testing.assert_allclose(alone.logits[:, 0], output.logits[:, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"iterations": 1, "detach": True, "vote_megabytes": 0.001}])
 def test_capsnet_is_its_layers(options):
     model = models.create("capsnet", 3, width=4, types=2, primary_dimension=3, dimension=5, decoder=False, **options)
-    clips = jax.random.uniform(jax.random.key(1), (2, 1, 24, 20, 3))
+    clips = clips_of(2, 1, 24, 20, 3)
     params = variables_of(model, clips)["params"]
     layer = DenseCaps(3, 5, **options)
 
@@ -55,7 +60,8 @@ def test_capsnet_is_its_layers(options):
         return jnp.linalg.norm(layer.apply({"params": params["class_caps"]}, x), axis=-1)
 
     def values_and_gradients(scores):
-        return scores(params), jax.grad(lambda p: jnp.square(scores(p)).sum())(params)
+        both = jax.jit(lambda params: (scores(params), jax.grad(lambda p: jnp.square(scores(p)).sum())(params)))
+        return both(params)
 
     got = values_and_gradients(lambda params: model.apply({"params": params}, rgb=clips).logits[:, 0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, values_and_gradients(by_hand))
@@ -107,9 +113,10 @@ def test_options_of_capsule_video_arrive():
 
 def test_capsule_video_gives_activations():
     model = models.create("capsule_video", 5, widths=(4, 6), types=2)
-    clips = jax.random.uniform(jax.random.key(1), (2, 16, 40, 40, 3))
+    clips = clips_of(2, 16, 40, 40, 3)
     variables = variables_of(model, clips)
-    output, changed = model.apply(variables, rgb=clips, train=True, mutable=["batch_stats"])
+    train = jax.jit(lambda variables, rgb: model.apply(variables, rgb=rgb, train=True, mutable=["batch_stats"]))
+    output, changed = train(variables, clips)
     assert output.logits.shape == (2, 1, 5)
     assert ((output.logits > 0) & (output.logits < 1)).all()
     assert output.aux["poses"].shape == (2, 5, 4, 4)

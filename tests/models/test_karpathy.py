@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import random_variables
 from vidjax.models import create, summary
 from vidjax.models.karpathy import ConvolutionalLayers, _streams
 
@@ -112,27 +113,17 @@ def test_features_end_at_seven_by_seven(size, last_pool, side):
 
 @pytest.fixture(scope="module")
 def clip():
-    return jax.random.normal(jax.random.key(0), (2, 4, 48, 48, 3))
-
-
-def random_variables(model, rgb):
-    """Random numbers in the shapes of the model's variables: compiling the initialisers takes longer than the tests."""
-    rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(1), rgb=x), rgb)
-    return jax.tree.map(
-        lambda leaf: rng.normal(size=leaf.shape, scale=max(1, np.prod(leaf.shape[:-1])) ** -0.5).astype(leaf.dtype),
-        shapes,
-    )
+    return random_variables.normal((2, 4, 48, 48, 3))
 
 
 def scores(name, clip, **options):
     model = create(name, 5, width_multiplier=0.1, **options)
-    variables = random_variables(model, clip)
+    variables = random_variables.of(model, rgb=clip)
     return jax.jit(lambda x: model.apply(variables, rgb=x).logits)
 
 
 def test_shuffling_frames_does_not_change_the_averaged_single_frame(clip):
-    shuffled = clip[:, jnp.array([2, 0, 3, 1])]
+    shuffled = clip[:, [2, 0, 3, 1]]
     single = scores("single_frame", clip)
     assert single(clip).shape == (2, 4, 5)
     np.testing.assert_allclose(single(clip).mean(1), single(shuffled).mean(1), rtol=1e-5, atol=1e-5)
@@ -150,7 +141,7 @@ def test_shuffling_frames_does_not_change_the_averaged_single_frame(clip):
     ],
 )
 def test_reversing_frames_changes_what_fuses_time(name, frames, options):
-    clip = jax.random.normal(jax.random.key(0), (2, frames, 48, 48, 3))
+    clip = random_variables.normal((2, frames, 48, 48, 3))
     network = scores(name, clip, **options)
     assert network(clip).shape == (2, 1, 5)
     assert np.abs(network(clip) - network(clip[:, ::-1])).max() > 1e-2
@@ -159,29 +150,29 @@ def test_reversing_frames_changes_what_fuses_time(name, frames, options):
 @pytest.mark.parametrize("fuse_at", ["features", "scores"])
 @pytest.mark.parametrize("fusion", ["average", "max"])
 def test_shared_towers_fused_symmetrically_have_no_order(fuse_at, fusion):
-    clip = jax.random.normal(jax.random.key(0), (2, 2, 48, 48, 3))
+    clip = random_variables.normal((2, 2, 48, 48, 3))
     network = scores("late_fusion", clip, fuse_at=fuse_at, fusion=fusion)
     np.testing.assert_allclose(network(clip), network(clip[:, ::-1]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_still_clip_through_shared_towers_is_one_frame_through_one():
     """Average and maximum of equal scores are that score."""
-    frame = jax.random.normal(jax.random.key(0), (2, 1, 48, 48, 3))
+    frame = random_variables.normal((2, 1, 48, 48, 3))
     late, single = (
         create(name, 5, width_multiplier=0.1, **options)
         for name, options in (("late_fusion", {"fuse_at": "scores", "fusion": "max"}), ("single_frame", {}))
     )
-    variables = random_variables(single, frame)
-    still = jnp.repeat(frame, 2, axis=1)
+    variables = random_variables.of(single, rgb=frame)
+    still = np.repeat(frame, 2, axis=1)
     got, want = (jax.jit(m.apply)(variables, rgb=x).logits for m, x in ((late, still), (single, frame)))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
 def test_slow_fusion_equals_three_dimensional_convolutions():
     """Shared columns are a convolution in time: 11 x 11 x 4 at stride 2, then 5 x 5 x 2 at stride 2."""
-    clip = jax.random.normal(jax.random.key(0), (2, 10, 48, 48, 3))
+    clip = random_variables.normal((2, 10, 48, 48, 3))
     model = create("slow_fusion", 5, width_multiplier=0.1, normalization="none")
-    variables = random_variables(model, clip)
+    variables = random_variables.of(model, rgb=clip)
     _, captured = model.apply(
         variables, rgb=clip, mutable=["intermediates"], capture_intermediates=lambda m, _: m.name in ("conv1", "conv2")
     )
@@ -227,7 +218,7 @@ def test_what_does_not_fit_is_refused(name, shape, options, message):
 def test_early_fusion_equals_a_three_dimensional_first_convolution(clip):
     """Stacking time on channels is the paper's 11 x 11 x 3 x T kernel."""
     model = create("early_fusion", 5, width_multiplier=0.1)  # LRN: with a bias
-    variables = random_variables(model, clip)
+    variables = random_variables.of(model, rgb=clip)
     _, captured = model.apply(
         variables, rgb=clip, mutable=["intermediates"], capture_intermediates=lambda m, _: m.name == "conv1"
     )
