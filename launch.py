@@ -94,7 +94,10 @@ if __name__ == "__main__":
         sys.exit(1)
     except KeyboardInterrupt:
         sys.stdout.flush()
-        print("launch.py: interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        print(
+            "launch.py: interrupted; the same command goes on from the newest checkpoint, if there is one",
+            file=sys.stderr,
+        )
         sys.stderr.flush()
         # Not sys.exit: an interpreter that shuts down while XLA compiles in another thread crashes or hangs.
         os._exit(130)

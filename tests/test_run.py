@@ -276,7 +276,7 @@ def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
     "preset, overrides, message",
     [
         ("", {"train.steps": 5, "train.epochs": 2}, "train.steps and train.epochs are both set: give one of them"),
-        ("", {"data.stride": 2, "data.fps": 12}, "data.fps=12.*without data.stride"),
+        ("", {"data.stride": 2, "data.fps": 12}, "data.stride=2 and data.fps=12.* are both set"),
         (
             "",
             {"schedule.warmup_steps": 9, "schedule.warmup_epochs": 1},

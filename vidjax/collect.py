@@ -84,5 +84,5 @@ def unchanged(
         if result is not None:
             same[run.name] = result["config_hash"] == same_run.hash_of(configuration.load(run.config, run.overrides))
     if not same:
-        raise DataError(f"{folder}: no result of a run of {path}")
+        raise DataError(f"{folder}: no result of a run of {path}; collect those of its --workdir first")
     return same

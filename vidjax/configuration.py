@@ -103,7 +103,10 @@ class _NumberOrNone(flags.ArgumentParser):
             return argument
         if argument.lower() == "none":
             return None
-        number = float(argument)
+        try:
+            number = float(argument)
+        except ValueError as error:
+            raise ValueError(f"{argument!r} is no number") from error
         if self._kind is float:
             return number
         if number != int(number):
@@ -352,7 +355,9 @@ def _check_keys(config: ConfigDict, typed: set[str]) -> None:
             continue
         inside = [name for name in known if name.startswith(f"{key}.")]
         if inside:
-            raise ConfigError(f"config key {key!r} is a section: set one of its keys ({', '.join(inside)})")
+            name = f"{key}.name"
+            meant = f"; did you mean {name!r}?" if name in known else f": set one of its keys ({', '.join(inside)})"
+            raise ConfigError(f"config key {key!r} is a section{meant}")
         raise ConfigError(f"unknown config key {key!r}{key_hints.hint(key, known)}")
 
 

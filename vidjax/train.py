@@ -233,8 +233,10 @@ def _show(run: Run, workdir: Path) -> None:
     """Prints the resolved config, the data and the parameter overview."""
     source = run.source
     terminal.say(f"config ({workdir / 'config.json'}):")
-    for key, value in configuration.flatten(run.config).items():
-        if value is not None:
+    flat = configuration.flatten(run.config)
+    unused = "train.validate_every" if run.config.train.validate_every_fraction is not None else ""
+    for key, value in flat.items():
+        if value is not None and key != unused:
             terminal.say(f"  {key} = {value}")
     terminal.parameter_overview([(la.path, la.output_shape, la.parameters, la.macs) for la in run.summary.layers])
     terminal.say(

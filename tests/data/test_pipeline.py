@@ -244,7 +244,7 @@ def test_random_crops_vary_and_centre_crops_do_not(videos):
         ({"position": "frist"}, "frist"),
         ({"crop_position": "corner"}, "corner"),
         ({"frames": 0}, "data.frames=0: give at least 1"),
-        ({"fps": 10.0, "stride": 2}, "without data.stride"),
+        ({"fps": 10.0, "stride": 2}, "data.stride=2 and data.fps=10.0 are both set"),
     ],
 )
 def test_clips_that_cannot_be_are_refused(options, message):

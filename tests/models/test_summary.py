@@ -1,3 +1,5 @@
+import re
+
 import flax.linen as nn
 import jax
 import pytest
@@ -149,3 +151,12 @@ def test_another_number_of_axes_is_refused(name, shape):
     with pytest.raises(ConfigError, match=r"cannot be applied to rgb \(1.* axes: give 5, \[B, T, H, W, C\]$") as caught:
         summary(create(name, 8), rgb=shape)
     assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, shape",
+    [("early_fusion", (1, 3, 10, 48, 48)), ("single_frame", (1, 1, 8, 8, 3)), ("capsnet", (1, 1, 10, 10, 3))],
+)
+def test_an_input_of_which_nothing_is_left_is_refused_by_its_shape(name, shape):
+    with pytest.raises(ConfigError, match=rf"cannot be applied to rgb {re.escape(str(shape))}.*\[B, T, H, W, C\]"):
+        summary(create(name, 8), rgb=shape)

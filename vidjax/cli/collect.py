@@ -43,4 +43,6 @@ def _check(path: Path, overrides: dict[str, str], folder: Path | None) -> int:
     for name, is_same in same.items():
         print(f"{'same' if is_same else 'other config':12}  {name}")
     print(f"{sum(same.values())} of {len(same)} results are of the configs that {path} has now")
+    if not all(same.values()) and not overrides:
+        print("(give the --config.KEY=VALUE that the runs had, such as data.root: they count)")
     return 0

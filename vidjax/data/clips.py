@@ -69,8 +69,10 @@ class Clip:
         self._check_size()
 
     def _check_time(self) -> None:
-        if self.fps is not None and (self.fps <= 0 or self.stride != 1):
-            raise ConfigError(f"data.fps={self.fps}: give a number above 0, without data.stride ({self.stride})")
+        if self.fps is not None and self.fps <= 0:
+            raise ConfigError(f"data.fps={self.fps}: give a number above 0")
+        if self.fps is not None and self.stride != 1:
+            raise ConfigError(f"data.stride={self.stride} and data.fps={self.fps} are both set: give one of them")
         if self.frame_number is not None and (self.frame_number < 0 or self.position != "random"):
             raise ConfigError(
                 f"data.frame_number={self.frame_number}: give 0 or more, without data.position ({self.position})"

@@ -67,7 +67,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
       The counts, for that batch size.
 
     Raises:
-      ConfigError: if rgb has another number of axes than [B, T, H, W, C].
+      ConfigError: if rgb has another number of axes than [B, T, H, W, C], or is too small.
 
     Example:
       >>> from vidjax.models import create
@@ -92,6 +92,12 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
         # Each layer stumbles over another axis in its own words.
         if has_wrong_rank:
             raise _rank_error(module, shapes["rgb"]) from error
+        if isinstance(error, ZeroDivisionError):  # what initialises a layer divides by the size of its input
+            given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+            raise ConfigError(
+                f"{type(module).__name__} cannot be applied to {given}: nothing is left of it behind some layer, or its"
+                f" axes are not [{', '.join(_AXES)}]"
+            ) from error
         raise
     if has_wrong_rank and isinstance(output, Output):  # a model of videos that did not notice
         raise _rank_error(module, shapes["rgb"])

@@ -137,7 +137,10 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _embedded_digits() -> list[Video]:
-    from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+    try:
+        from sklearn.datasets import load_digits  # takes a second to import, and only this needs it
+    except ImportError as error:
+        raise DataError(f"the embedded digits are scikit-learn's: pip install -r requirements.txt ({error})") from error
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
