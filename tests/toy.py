@@ -1,5 +1,6 @@
 """The toy config: early fusion, narrow, on the videos of `toy_folder` (conftest); and a model that compiles faster."""
 
+import functools
 from pathlib import Path
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration
 from vidjax.layers.convolution import Conv
+from vidjax.layers.normalization import BatchNorm
 from vidjax.layers.pooling import max_pool
 from vidjax.layers.recurrent import LSTM
 from vidjax.models import Output
@@ -32,12 +34,14 @@ class Net(nn.Module):
 
     num_classes: int
     axis_name: str | None = None
+    group_size: int | None = None
 
     @nn.compact
     def __call__(self, rgb, train=False):
-        x = max_pool(Conv(4, (3, 3, 3), strides=(1, 4, 4))(rgb), (1, 2, 2), (1, 2, 2))
-        x = LSTM(4)(x.mean(axis=(2, 3)))[:, -1]
-        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
+        norm = functools.partial(BatchNorm, axis_name=self.axis_name, group_size=self.group_size)
+        x = norm(name="norm1")(Conv(4, (3, 3, 3), strides=(1, 4, 4), use_bias=False, name="conv1")(rgb), train=train)
+        x = LSTM(4)(max_pool(x, (1, 2, 2), (1, 2, 2)).mean(axis=(2, 3)))[:, -1]
+        x = norm(name="norm2")(x, train=train)
         return Output(nn.Dense(self.num_classes)(x)[:, None])
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import random_variables
 from vidjax.layers.capsules import DenseCaps, MaskedDecoder, PrimaryCaps, lengths, route, squash
 
 BATCH, INPUTS, P, J, D = 2, 5, 3, 4, 6
@@ -116,7 +117,7 @@ def test_the_layer_routes_all_capsules_below():
     inputs, _, _ = example()
     poses = jnp.asarray(inputs[:, :4].reshape(BATCH, 2, 2, P), jnp.float32)
     layer = DenseCaps(J, D)
-    variables = layer.init(jax.random.key(0), poses)
+    variables = random_variables.of(layer, poses)
     wanted = route_in_numpy(inputs[:, :4], np.asarray(variables["params"]["kernel"], np.float64), 3)
     np.testing.assert_allclose(layer.apply(variables, poses), wanted, atol=1e-6)
 
@@ -132,7 +133,7 @@ def test_zero_vectors_have_values_and_gradients():
     zeros = jnp.zeros((BATCH, INPUTS, P))
     kernel = jnp.asarray(example()[1], jnp.float32)
     for f in (lambda x: squash(x).sum(), lambda x: lengths(x).sum(), lambda x: route(x, kernel, 3).sum()):
-        value, gradient = jax.value_and_grad(f)(zeros)
+        value, gradient = jax.jit(jax.value_and_grad(f))(zeros)
         assert value == 0
         assert np.isfinite(gradient).all()
 
@@ -141,11 +142,11 @@ def test_narrow_types_keep_their_type_and_are_summed_in_float32():
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(0.1 * rng.normal(size=(BATCH, 2000, P)), jnp.bfloat16)
     kernel = jnp.asarray(0.1 * rng.normal(size=(2000, P, J, D)), jnp.bfloat16)
-    narrow = route(inputs, kernel, 3, together=20)
+    narrow = jax.jit(lambda x, k: route(x, k, 3, together=20))(inputs, kernel)
     assert narrow.dtype == jnp.bfloat16
     wide = route_in_numpy(np.asarray(inputs, np.float64), np.asarray(kernel, np.float64), 3)
     np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.0005)  # as near as the type is below 0.25
-    gradient = jax.grad(lambda x: route(x, kernel, 3).sum())(inputs)
+    gradient = jax.jit(jax.grad(lambda x: route(x, kernel, 3).sum()))(inputs)
     assert np.isfinite(gradient.astype(jnp.float32)).all()
 
 
@@ -166,11 +167,11 @@ def test_memory_is_bounded():
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_primary_capsules_are_squashed_filters_of_a_convolution(rank):
-    x = jax.random.normal(jax.random.key(0), (2, *(7, 8, 9)[:rank], 3))
+    x = random_variables.normal((2, *(7, 8, 9)[:rank], 3))
     layer = PrimaryCaps(4, 5, (3,) * rank, strides=2)
-    variables = layer.init(jax.random.key(1), x)
-    kernel = variables["params"]["conv"]["kernel"]
-    convolved = jax.lax.conv_general_dilated(
+    variables = random_variables.of(layer, x)
+    kernel, bias = variables["params"]["conv"]["kernel"], variables["params"]["conv"]["bias"]
+    convolved = bias + jax.lax.conv_general_dilated(
         x,
         kernel,
         (2,) * rank,
@@ -184,7 +185,7 @@ def test_primary_capsules_are_squashed_filters_of_a_convolution(rank):
 def test_the_decoder_sees_one_capsule_at_a_time():
     poses = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     decoder = MaskedDecoder(9, hidden=(6, 7))
-    variables = decoder.init(jax.random.key(1), jnp.asarray(poses))
+    variables = random_variables.of(decoder, poses)
     drawn = decoder.apply(variables, jnp.asarray(poses))
     assert drawn.shape == (2, 3, 9)
     for capsule in range(3):

@@ -36,9 +36,14 @@ def batch_of(size=12, side=10, classes=4):
     )
 
 
+def training(preprocessing, batch):
+    """Compiled: one by one its operations take longer to compile."""
+    return jax.jit(preprocessing.training)(batch, KEY)
+
+
 def test_nothing_but_normalisation_by_default():
     batch = batch_of()
-    inputs, label = Preprocessing(mean=117.0, std=58.0).training(batch, KEY)
+    inputs, label = training(Preprocessing(mean=117.0, std=58.0), batch)
     np.testing.assert_allclose(inputs["rgb"], (batch.inputs["rgb"] - 117.0) / 58.0, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(label, batch.label)
 
@@ -46,7 +51,7 @@ def test_nothing_but_normalisation_by_default():
 def test_evaluation_may_see_a_larger_square_than_training():
     batch = batch_of()
     pipeline = Preprocessing(crop=6, evaluation_crop=8)
-    assert pipeline.training(batch, KEY)[0]["rgb"].shape[2:4] == (6, 6)
+    assert training(pipeline, batch)[0]["rgb"].shape[2:4] == (6, 6)
     np.testing.assert_array_equal(pipeline.evaluation(batch)["rgb"], batch.inputs["rgb"][:, :, 1:9, 1:9])
 
 
@@ -58,7 +63,7 @@ def test_evaluation_cuts_the_centre_and_draws_nothing():
 
 def test_random_crops_are_windows_the_same_for_all_frames_and_reach_every_place():
     batch = batch_of(size=64, side=6)
-    inputs, _ = Preprocessing(crop=4).training(batch, KEY)
+    inputs, _ = training(Preprocessing(crop=4), batch)
     clips, frame = np.asarray(inputs["rgb"]), batch.inputs["rgb"][0, 0]
     seen = set()
     for clip in clips:
@@ -72,7 +77,7 @@ def test_random_crops_are_windows_the_same_for_all_frames_and_reach_every_place(
 def test_flips_mirror_half_of_the_clips_and_permute_their_labels():
     batch = batch_of(size=200)
     mirror = (1, 0, 2, 3)
-    inputs, label = Preprocessing(flip=True, mirror=mirror).training(batch, KEY)
+    inputs, label = training(Preprocessing(flip=True, mirror=mirror), batch)
     clips = np.asarray(inputs["rgb"])
     flipped = (clips == batch.inputs["rgb"][:, :, :, ::-1]).all(axis=(1, 2, 3, 4))
     kept = (clips == batch.inputs["rgb"]).all(axis=(1, 2, 3, 4))
@@ -83,7 +88,7 @@ def test_flips_mirror_half_of_the_clips_and_permute_their_labels():
 
 def test_an_invariant_source_keeps_its_labels():
     batch = batch_of()
-    _, label = Preprocessing(flip=True, mirror="invariant").training(batch, KEY)
+    _, label = training(Preprocessing(flip=True, mirror="invariant"), batch)
     np.testing.assert_array_equal(label, batch.label)
 
 
@@ -133,14 +138,14 @@ def test_each_augmentation_has_draws_of_its_own():
     """Switching another one on changes neither where is cropped nor what is mirrored."""
     batch = batch_of(size=32)
     crop_and_flip = Preprocessing(crop=6, flip=True, mirror=(1, 0, 2, 3))
-    want, label = crop_and_flip.training(batch, KEY)
-    erased, same_label = dataclasses.replace(crop_and_flip, erasing=Erasing(1.0)).training(batch, KEY)
+    want, label = training(crop_and_flip, batch)
+    erased, same_label = training(dataclasses.replace(crop_and_flip, erasing=Erasing(1.0)), batch)
     clips = np.asarray(erased["rgb"])
     gone = (clips == 0).all(axis=-1)
     assert gone.any(axis=(1, 2, 3)).mean() > 0.8
     np.testing.assert_array_equal(np.where(gone[..., None], want["rgb"], clips), want["rgb"])
     np.testing.assert_array_equal(same_label, label)
-    mixed, labels = dataclasses.replace(crop_and_flip, mixing=Mixing(mixup=1.0)).training(batch, KEY)
+    mixed, labels = training(dataclasses.replace(crop_and_flip, mixing=Mixing(mixup=1.0)), batch)
     own, weight = np.asarray(want["rgb"]), np.asarray(labels.weight)[:, None, None, None, None]
     other = own.reshape(16, 2, *own.shape[1:])[:, ::-1].reshape(own.shape)
     np.testing.assert_allclose(mixed["rgb"], weight * own + (1 - weight) * other, rtol=1e-4, atol=1e-3)
@@ -154,8 +159,8 @@ def test_a_warp_sees_beyond_the_crop():
     """It comes first, so what a rotation brings in is the picture and not a border."""
     batch = batch_of(size=8, side=40)
     warp = Warp(rotation=30.0)
-    moved, _ = Preprocessing(warp=warp).training(batch, KEY)
-    cut, _ = Preprocessing(warp=warp, crop=38).training(batch, KEY)
+    moved, _ = training(Preprocessing(warp=warp), batch)
+    cut, _ = training(Preprocessing(warp=warp, crop=38), batch)
     places = [(y, x) for y in range(3) for x in range(3)]
     for whole, window in zip(np.asarray(moved["rgb"]), np.asarray(cut["rgb"]), strict=True):
         assert any(np.allclose(whole[:, y : y + 38, x : x + 38], window, atol=0.01) for y, x in places)
@@ -174,7 +179,7 @@ def test_the_papers_recipe_is_the_ucf101_preset():
     batch = Batch(
         {"rgb": np.broadcast_to(frame, (4, 1, 200, 200, 3))}, np.zeros(4, int), np.arange(4), np.ones(4, bool)
     )
-    inputs, _ = recipe.training(batch, KEY)
+    inputs, _ = training(recipe, batch)
     windows = np.lib.stride_tricks.sliding_window_view(frame[..., 0], (170, 170))
     mirrored = np.lib.stride_tricks.sliding_window_view(frame[:, ::-1, 0], (170, 170))
     for clip_seen in np.asarray(inputs["rgb"]):

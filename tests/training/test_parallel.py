@@ -56,7 +56,10 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
         dtype=dtype,
     )
     spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), dtype)}
-    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
+    start = make_init(model, optimizer, spec, seed=0, ema=True)()
+    # Statistics begin in float32: a step of its own would be compiled for them.
+    floats = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, start)
+    state = form.put_state(floats)
     step = form.compile_train(
         make_train_step(
             model,
