@@ -348,7 +348,7 @@ def test_pmap_over_two_devices_trains_as_one(finished, toy_folder, tmp_path, mon
 
 def test_divergence_ends_the_run_with_advice(toy_folder, tmp_path):
     with pytest.raises(VidjaxError, match="diverged; lower optimizer.learning_rate"):
-        train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=1e30), tmp_path)
+        train.train_and_evaluate(toy_config(toy_folder, **toy.NET, optimizer__learning_rate=1e30), tmp_path)
 
 
 def command(root, workdir, *more):

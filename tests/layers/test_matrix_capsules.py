@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import random_variables
 from vidjax.layers.matrix_capsules import Capsules, ClassCaps, ConvCaps, EMRouting, PrimaryMatrixCaps, em_route
 
 INPUTS, J, H = 6, 3, 16
@@ -78,7 +79,8 @@ def test_gradients_of_em_routing():
         return sum((w * result).sum() for w, result in zip(weights, route(*arrays, *form)))
 
     with jax.enable_x64(True):
-        got = jax.grad(lambda *arrays: weighted(em_route, arrays, EMRouting(2, 0.5)), argnums=(0, 1, 2, 3))(*arrays)
+        gradient = jax.grad(lambda *arrays: weighted(em_route, arrays, EMRouting(2, 0.5)), argnums=(0, 1, 2, 3))
+        got = jax.jit(gradient)(*arrays)
     for number, gradient in enumerate(got):
         for place in itertools.islice(np.ndindex(*arrays[number].shape), 0, None, 17):
             sides = []
@@ -93,11 +95,16 @@ def test_gradients_of_em_routing():
 def test_em_routing_is_finite_for_zeros_and_in_bfloat16(routing):
     zeros = jnp.zeros((INPUTS, J, H)), jnp.zeros(INPUTS), jnp.zeros(J), jnp.zeros(J)
     narrow = tuple(jnp.asarray(array, jnp.bfloat16) for array in example())
+
+    @jax.jit
+    def outcome(*arrays):
+        def total(*arrays):
+            return sum(x.astype(jnp.float32).sum() for x in em_route(*arrays, routing))
+
+        return (*em_route(*arrays, routing), *jax.grad(total, (0, 1))(*arrays))
+
     for arrays in (zeros, narrow):
-        gradients = jax.grad(
-            lambda *arrays: sum(x.astype(jnp.float32).sum() for x in em_route(*arrays, routing)), (0, 1)
-        )(*arrays)
-        for array in (*em_route(*arrays, routing), *gradients):
+        for array in outcome(*arrays):
             assert np.isfinite(np.asarray(array, np.float32)).all()
             assert array.dtype == arrays[0].dtype
 
@@ -132,8 +139,7 @@ def double():
 def test_convolutional_capsules_route_within_windows(shape, window, strides, pool, double):
     capsules = random_capsules(shape, 2)
     layer = ConvCaps(3, window, strides, pool=pool, **double)
-    variables = layer.init(jax.random.key(0), capsules)
-    got = layer.apply(variables, capsules)
+    got, variables = jax.jit(layer.init_with_output)(jax.random.key(0), capsules)
     params = variables["params"]["routing"]
     kernel = np.asarray(params["kernel"], np.float64)
     places = [range(0, size - extent + 1, step) for size, extent, step in zip(shape[1:], window, strides)]
@@ -154,8 +160,7 @@ def test_convolutional_capsules_route_within_windows(shape, window, strides, poo
 def test_class_capsules_add_coordinates_to_the_last_column(double):
     capsules = random_capsules((2, 1, 2, 3), 2)
     layer = ClassCaps(3, **double)
-    variables = layer.init(jax.random.key(0), capsules)
-    got = layer.apply(variables, capsules)
+    got, variables = jax.jit(layer.init_with_output)(jax.random.key(0), capsules)
     params = variables["params"]["routing"]
     votes = np.einsum("nthwixy,ijyz->nthwijxz", capsules.poses, params["kernel"]).astype(np.float64)
     votes[:, :, 0, :, :, :, 1, 3] -= 1  # rows -1 and 1
@@ -173,10 +178,11 @@ def test_bounded_votes_give_the_same_values_and_gradients(double):
     whole, bounded = (
         ConvCaps(8, (2, 3, 3), routing=EMRouting(vote_megabytes=megabytes), **double) for megabytes in (None, 0.001)
     )
-    variables = whole.init(jax.random.key(0), capsules)
+    variables = jax.jit(whole.init)(jax.random.key(0), capsules)
 
     def outcome(layer):
-        return jax.value_and_grad(lambda v, c: sum(x.sum() for x in layer.apply(v, c)), (0, 1))(variables, capsules)
+        both = jax.jit(jax.value_and_grad(lambda v, c: sum(x.sum() for x in layer.apply(v, c)), (0, 1)))
+        return both(variables, capsules)
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7), outcome(bounded), outcome(whole))
 
@@ -185,7 +191,7 @@ def gradient_bytes(vote_megabytes, pool):
     """Of working memory for the gradient of what a layer of 1.3 (pooled) or 12 megabytes of votes gets."""
     capsules = jax.tree.map(jnp.float32, random_capsules((4, 3, 10, 10), 6))
     layer = ConvCaps(6, (1, 3, 3), pool=pool, routing=EMRouting(vote_megabytes=vote_megabytes))
-    variables = layer.init(jax.random.key(0), capsules)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), capsules)
     step = jax.jit(jax.grad(lambda v, c: sum(x.sum() for x in layer.apply(v, c)), (0, 1)))
     return step.lower(variables, capsules).compile().memory_analysis().temp_size_in_bytes
 
@@ -211,15 +217,15 @@ def test_routing_takes_an_iteration():
 
 def test_maps_begin_near_the_identity():
     layer, capsules = ClassCaps(5), random_capsules((1, 2, 2), 40)
-    kernel = layer.init(jax.random.key(0), capsules)["params"]["routing"]["kernel"]
+    kernel = jax.jit(layer.init)(jax.random.key(0), capsules)["params"]["routing"]["kernel"]
     assert abs(kernel.mean((0, 1)) - np.eye(4)).max() < 0.03
     assert abs((kernel - np.eye(4)).std() - 0.1) < 0.01
 
 
 def test_primary_capsules():
-    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 6, 3))
+    x = random_variables.normal((2, 4, 6, 6, 3))
     layer = PrimaryMatrixCaps(5, (3, 3, 3))
-    variables = layer.init(jax.random.key(1), x)
+    variables = random_variables.of(layer, x)
     capsules = layer.apply(variables, x)
     conv = variables["params"]["conv"]
     numbers = jax.lax.conv_general_dilated(
