@@ -23,12 +23,13 @@ _MOST_WORKERS = 8  # of some 2 GB each
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Shares folders of tests among the cores, unless `-n` is given; single files are not worth the workers."""
+    """Shares the tests among the cores, unless `-n` is given; those of a single file are not worth the workers."""
     option = config.option
     is_worker, is_told = hasattr(config, "workerinput"), getattr(option, "numprocesses", 0) is not None
     if is_worker or is_told or option.keyword or option.usepdb or option.collectonly:  # or pytest-xdist is missing
         return
-    if any(Path(argument).is_dir() for argument in config.args):
+    places = {argument.partition("::")[0] for argument in config.args}
+    if len(places) > 1 or any(map(os.path.isdir, places)):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         option.numprocesses = min(cores, _MOST_WORKERS) if cores > 1 else 0
         if option.dist == "no":

@@ -178,8 +178,6 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
     [
         ({"preprocessing__crop": 44}, "preprocessing.crop=44 is larger than data.crop=40"),
         ({"preprocessing__crop": 8}, "cannot be applied to rgb|too small"),
-        ({"preprocessing__flip": True}, "preprocessing.flip=True"),
-        ({"evaluate__flip": True}, "evaluate.flip=True"),
         ({"model__normalization": "layer"}, "lrn, batch, none"),
         ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
         ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
@@ -188,10 +186,6 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         (
             {"loss__margin_fraction": 0.5, "loss__reconstruction": 0.1},
             "no option 'margin_fraction' and no option 'reconstruction': set loss.margin_fraction=None and",
-        ),
-        (
-            {"loss__name": "margin", "loss__reconstruction": 0.1, "evaluate__average": "lengths"},
-            "loss.reconstruction=0.1: this model reconstructs nothing",
         ),
         (
             {"loss__name": "spread", "evaluate__average": "lengths"},
@@ -207,7 +201,24 @@ def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
         ({"model__name": "erly_fusion"}, "did you mean 'early_fusion'"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_training(toy_folder, tmp_path, more, message):
+def test_what_does_not_fit_is_refused_before_there_are_data(tmp_path, more, message):
+    with pytest.raises(VidjaxError, match=message) as caught:
+        train.train_and_evaluate(toy_config(tmp_path / "nowhere", **more), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"preprocessing__flip": True}, "preprocessing.flip=True"),
+        ({"evaluate__flip": True}, "evaluate.flip=True"),
+        (
+            {"loss__name": "margin", "loss__reconstruction": 0.1, "evaluate__average": "lengths"},
+            "loss.reconstruction=0.1: this model reconstructs nothing",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused_before_training(toy_folder, tmp_path, more, message):
     with pytest.raises(VidjaxError, match=message) as caught:
         train.train_and_evaluate(toy_config(toy_folder, **more), tmp_path / "run")
     assert "\n" not in str(caught.value)
