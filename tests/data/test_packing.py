@@ -123,12 +123,19 @@ def test_folders_of_images(tmp_path):
     assert got[0, 0, 0, 0] == 160
 
 
+@pytest.fixture(scope="module")
+def motion_and_packed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("motion")
+    source = motion.load(root=str(root / "sets"), train_clips=8, validation_clips=8, test_clips=8)
+    pack(source, root / "packed")
+    return source, packed.load(root=str(root / "packed"))
+
+
 @pytest.mark.parametrize("short_side", [None, 32, 48, 72])
-def test_motion_by_another_decoder_is_the_same(tmp_path, short_side):
-    source = motion.load(root=str(tmp_path / "motion"), train_clips=8, validation_clips=8, test_clips=8)
-    pack(source, tmp_path / "packed")
+def test_motion_by_another_decoder_is_the_same(motion_and_packed, short_side):
+    ours, theirs = motion_and_packed
     clip = Clip(frames=4, short_side=short_side, crop=24)
-    assert_equal(batches(packed.load(root=str(tmp_path / "packed")), clip=clip), batches(source, clip=clip))
+    assert_equal(batches(theirs, clip=clip), batches(ours, clip=clip))
 
 
 def test_grain_reads_the_shards_directly(source, packed_folder):
