@@ -18,7 +18,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-_MOST_WORKERS = 8  # of some 2 GB each
+_MOST_WORKERS = 8
+_WORKER_BYTES = 5 << 30  # what a worker holds in the end: compiled programs, above all
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,7 +32,9 @@ def pytest_cmdline_main(config):
     places = {argument.partition("::")[0] for argument in config.args}
     if len(places) > 1 or any(map(os.path.isdir, places)):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses = min(cores, _MOST_WORKERS) if cores > 1 else 0
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        workers = min(cores, _MOST_WORKERS, memory // _WORKER_BYTES)
+        option.numprocesses = workers if workers > 1 else 0
         if option.dist == "no":
             option.dist = "worksteal"  # contiguous shares: few modules are split, and their fixtures built twice
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # as the tests have it
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")  # as many as the tests have
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
