@@ -364,6 +364,7 @@ def try_pyav(path: str) -> Iterator[dict[str, Any]]:
     """
     import av
     import numpy as np
+    from av import library_versions
 
     with av.open(path, "w") as container:
         stream: Any = container.add_stream("mjpeg", rate=25)
@@ -375,7 +376,7 @@ def try_pyav(path: str) -> Iterator[dict[str, Any]]:
     with av.open(path) as container:
         _check_greys([frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)])
     missing = [name for name, decoders in _DECODERS.items() if not any(map(_has_decoder, decoders))]
-    libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
+    libraries = {name: ".".join(map(str, version)) for name, version in library_versions.items()}
     yield {
         "libraries": ", ".join(f"{name} {libraries[name]}" for name in ("libavcodec", "libavformat", "libswscale")),
         "missing": missing,
