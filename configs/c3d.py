@@ -24,35 +24,24 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, variant=("", "c3d", "c3d_small"))
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
     config.name = default.name_of("c3d", chosen)
-    large = chosen.preset in ("ucf101", "kinetics")
-    config.model.name = chosen.variant or ("c3d" if large else "c3d_small")
     config.data.frames = 16
-    if chosen.preset in ("motion", "motion_hard"):
-        default.video_network_on_motion(config)
-    elif not large:
-        default.small_video_network(config)
-    else:
-        config.model.normalization = None
-        config.model.width_multiplier = None
-        config.model.dropout = None
-        config.data.short_side = 128
-        config.data.short_side_max = None
-        config.data.crop = 128
-        config.data.crop_position = "random"
-        config.preprocessing.crop = 112
-        config.evaluate.crop = None
-        config.evaluate.crops = "centre"
-        config.optimizer.name = "momentum"
-        config.optimizer.learning_rate = 3e-3
-        config.optimizer.scale_with_batch = None
-        config.optimizer.base_batch_size = None
-        config.schedule.warmup_epochs = None
-        config.schedule.warmup_from = None
-        config.schedule.name = "step"
-        config.schedule.decay_every_epochs = 4.0
-        config.schedule.decay_rate = 0.1
-        config.train.batch_size = 30
-        config.train.epochs = 16.0
+    if chosen.preset not in default.LARGE:
+        config.model.name = chosen.variant or "c3d_small"
+        default.small_3d_recipe(config, chosen.preset)
+        return config
+    config.model.name = chosen.variant or "c3d"
+    default.length_and_views(config, chosen.preset)
+    config.data.short_side = 128
+    config.data.crop = 128
+    config.data.crop_position = "random"
+    config.preprocessing.crop = 112
+    config.optimizer.name = "momentum"
+    config.optimizer.learning_rate = 3e-3
+    config.schedule.name = "step"
+    config.schedule.decay_every_epochs = 4.0
+    config.schedule.decay_rate = 0.1
+    config.train.batch_size = 30
+    config.train.epochs = 16.0
     return config

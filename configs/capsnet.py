@@ -23,7 +23,8 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, ("mnist",), variant=("capsnet", "capsnet_baseline"))
-    config = default.get_config("mnist")
+    config = default.data_config("mnist")
+    default.length_and_views(config, "mnist")
     config.name = chosen.variant
     config.model.name = chosen.variant
     if chosen.variant == "capsnet":

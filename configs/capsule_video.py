@@ -19,15 +19,14 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS)
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
     config.name = default.name_of("capsule_video", chosen)
     config.model.name = "capsule_video"
-    config.data.frames = 16
-    if chosen.preset in ("motion", "motion_hard"):
-        default.video_network_on_motion(config)
-    else:
-        default.small_video_network(config)
-    config.model.dropout = None
+    default.small_3d_recipe(config, chosen.preset, has_dropout=False)
+    if chosen.preset == "kinetics":
+        default.slowfast_recipe(config)
+        default.slowfast_views(config)
+        config.data.short_side_max = 320
     config.optimizer.learning_rate = 3e-4
     config.loss.name = "spread"
     config.loss.margin_start = 0.2

@@ -23,36 +23,25 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, variant=("r3d_18", "r2plus1d_18"))
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
     config.name = default.name_of("conv3d", chosen)
     config.model.name = chosen.variant
     config.data.frames = 16
-    if chosen.preset in ("motion", "motion_hard"):
-        default.video_network_on_motion(config)
+    if chosen.preset not in default.LARGE:
+        default.small_3d_recipe(config, chosen.preset)
         config.model.width_multiplier = 0.125
-    elif chosen.preset not in ("ucf101", "kinetics"):
-        default.small_video_network(config)
-        config.model.width_multiplier = 0.125
-    else:
-        config.model.normalization = None
-        config.model.width_multiplier = None
-        config.model.dropout = None
-        config.data.short_side = 128
-        config.data.short_side_max = None
-        config.data.crop = 128
-        config.data.crop_position = "random"
-        config.preprocessing.crop = 112
-        config.evaluate.crop = None
+        return config
+    default.length_and_views(config, chosen.preset)
+    config.data.short_side = 128
+    config.data.crop = 128
+    config.data.crop_position = "random"
+    config.preprocessing.crop = 112
     if chosen.preset == "kinetics":
         config.optimizer.name = "momentum"
         config.optimizer.learning_rate = 0.01
-        config.optimizer.scale_with_batch = None
-        config.optimizer.base_batch_size = None
         config.schedule.name = "step"
         config.schedule.warmup_epochs = 10.0
-        config.schedule.warmup_from = None
         config.schedule.boundaries = (20 / 45, 30 / 45, 40 / 45)
         config.schedule.decay_rate = 0.1
         config.train.epochs = 45.0
-        config.evaluate.crops = "centre"
     return config

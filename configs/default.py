@@ -24,7 +24,15 @@ PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder", "kinetic
 
 
 def get_config(preset: str = "motion") -> ConfigDict:
-    """Returns the config that all systems share, for a data preset."""
+    """Returns the config of early fusion on a data preset, which other systems change."""
+    config = data_config(preset)
+    fusion_recipe(config, preset or "motion")
+    spaced_frames(config, preset or "motion")
+    return config
+
+
+def data_config(preset: str = "motion") -> ConfigDict:
+    """Returns every key, with a data preset and nothing of how a network is trained on it; recipes add that."""
     config = ConfigDict()
     config.name = "default"  # names the default workdir: runs/<name>
     config.seed = 0  # of parameters, order of examples, clips and augmentation
@@ -42,15 +50,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
     config.batch_norm = _batch_norm()
     config.evaluate = _evaluate()
     config.checkpoint = _checkpoint()
-    {
-        "motion": _motion,
-        "motion_hard": _motion_hard,
-        "ucf101": _ucf101,
-        "ucf101_small": _ucf101_small,
-        "folder": _folder,
-        "kinetics": _kinetics,
-        "mnist": _mnist,
-    }[preset or "motion"](config)
+    _DATA[preset or "motion"](config)
     return config
 
 
@@ -147,7 +147,7 @@ def _data() -> ConfigDict:
 
 def _preprocessing() -> ConfigDict:
     preprocessing = ConfigDict()
-    preprocessing.crop = 48  # pixels: side of the square that the model sees; random in training, else centre
+    preprocessing.crop = placeholder(int)  # pixels: side of what the model sees; random in training, else centre
     preprocessing.flip = False  # mirror half of the training clips; labels follow the source's rule
     preprocessing.brightness = 0.0  # strength s: factor from U[1-s, 1+s] per clip; 0 is off
     preprocessing.contrast = 0.0  # likewise
@@ -280,27 +280,20 @@ def _checkpoint() -> ConfigDict:
     return checkpoint
 
 
+# ---------------------------------------------------------------------------- data presets: what is read, and how
+
+
 def _motion(config: ConfigDict) -> None:
-    """Batch normalisation, AdamW, a quarter of the width: learns motion in two minutes on 2 cores."""
-    config.data.stride = 2
-    config.model.normalization = "batch"
-    config.model.width_multiplier = 0.25
-    config.model.dropout = 0.2
-    config.schedule.warmup_fraction = 0.05
-    config.train.steps = 700
+    config.preprocessing.crop = 48
 
 
 def _motion_hard(config: ConfigDict) -> None:
-    """10 frames at stride 6 always span both motions of a hard clip; 1000 steps."""
     _motion(config)
     config.data.level = "hard"
-    config.data.stride = 6
-    config.train.steps = 1000
-    config.evaluate.clips = 4
 
 
 def _ucf101(config: ConfigDict) -> None:
-    """The paper's preset: response normalisation, SGD with momentum, 200 -> 170 pixels, flips (section 4.1)."""
+    """200 -> 170 pixels, flips (Karpathy et al. 2014, section 4.1)."""
     config.data.name = "ucf101"
     config.data.short_side = 200
     config.data.crop = 200
@@ -309,58 +302,32 @@ def _ucf101(config: ConfigDict) -> None:
     config.preprocessing.crop = 170
     config.preprocessing.flip = True
     config.preprocessing.std = 1.0
-    config.model.normalization = "lrn"
-    config.model.width_multiplier = 1.0
-    config.model.dropout = 0.5
-    config.optimizer.name = "momentum"
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.momentum = 0.9
-    config.optimizer.l2 = 5e-4
-    config.train.epochs = 100.0
-    config.train.validate_every = 1000
-    config.evaluate.clips = 20
-    config.evaluate.flip = True
-    config.checkpoint.every = 1000
 
 
 def _small_video(config: ConfigDict) -> None:
-    """64 -> 56 pixels, batch normalisation, AdamW, a quarter of the width: real clips on 2 cores."""
+    """64 -> 56 pixels: real clips on 2 cores."""
     config.data.short_side = 64
     config.data.crop = 64
     config.preprocessing.crop = 56
     config.preprocessing.brightness = config.preprocessing.contrast = config.preprocessing.saturation = 0.3
-    config.model.normalization = "batch"
-    config.model.width_multiplier = 0.25
-    config.model.dropout = 0.5
-    config.schedule.warmup_fraction = 0.05
-    config.train.steps = 300
-    config.train.validate_every = 100
-    config.evaluate.clips = 10
 
 
 def _ucf101_small(config: ConfigDict) -> None:
-    """300 steps overfit a hundred clips; for all of UCF101 raise train.epochs and data.cache_gigabytes."""
     _small_video(config)
     config.data.name = "ucf101"
     config.preprocessing.flip = True
 
 
 def _folder(config: ConfigDict) -> None:
-    """64 -> 56 pixels, 30 epochs: with many more, a hundred clips are learned by heart."""
     _small_video(config)
     config.data.name = "folder"
-    config.train.steps = None
-    config.train.epochs = 30.0
-    config.train.log_every = 10
-    config.train.validate_every_fraction = 0.1
 
 
 def _kinetics(config: ConfigDict) -> None:
-    """Feichtenhofer et al. 2019, sections 3.4 and 4: from scratch, 64 clips a step, 30 views of 256 pixels."""
+    """256 -> 224 pixels."""
     config.data.name = "kinetics"
     config.data.validation = 0.02
     config.data.short_side = 256
-    config.data.short_side_max = 320
     config.data.crop = 256
     config.data.crop_position = "random"
     config.data.cache = "none"
@@ -369,53 +336,133 @@ def _kinetics(config: ConfigDict) -> None:
     config.preprocessing.flip = True
     config.preprocessing.mean = 114.75  # 0.45
     config.preprocessing.std = 57.375  # 0.225
-    config.optimizer.name = "nesterov"
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.scale_with_batch = "linear"
-    config.optimizer.base_batch_size = 64
-    config.optimizer.l2 = 1e-4
-    config.schedule.name = "half_cosine"
-    config.schedule.warmup_epochs = 34.0
-    config.schedule.warmup_from = 0.01
-    config.train.batch_size = 64
-    config.train.epochs = 196.0
-    config.train.validate_every = 5000
-    config.evaluate.clips = 10
-    config.evaluate.crops = "three"
-    config.evaluate.crop = 256
-    config.checkpoint.every = 2000
 
 
 def _mnist(config: ConfigDict) -> None:
-    """28 x 28 pixels in 0..1, shifts of up to 2 of them, Adam, 128 a step: for networks on digits, not for videos."""
+    """28 x 28 pixels in 0..1, shifts of up to 2 of them: for networks on digits, not for videos."""
     config.data.name = "mnist"
     config.data.frames = 1
     config.data.short_side = 28
     config.data.crop = 28
-    config.preprocessing.crop = placeholder(int)
     config.preprocessing.mean = 0.0
     config.preprocessing.std = 255.0
     config.preprocessing.shift = 2 / 28
-    config.optimizer.name = "adam"
-    config.schedule.warmup_fraction = 0.02
-    config.train.batch_size = 128
-    config.train.epochs = 30.0
-    config.train.validate_every = 250
-    config.evaluate.clips = 1
-    config.evaluate.batch_size = 100
 
 
-def video_network_on_motion(config: ConfigDict) -> None:
-    """What 3D networks change in the presets of motion: 16 frames, fewer clips; no fusion network's options."""
-    config.data.stride = 4 if config.data.level == "hard" else 1
-    config.train.batch_size = 16
-    config.train.steps = 1500
-    config.model.normalization = None
-    config.model.width_multiplier = None
+_DATA = {
+    "motion": _motion,
+    "motion_hard": _motion_hard,
+    "ucf101": _ucf101,
+    "ucf101_small": _ucf101_small,
+    "folder": _folder,
+    "kinetics": _kinetics,
+    "mnist": _mnist,
+}
+MOTION = ("motion", "motion_hard")
+LARGE = ("ucf101", "kinetics")  # data sets at the size of the papers
+
+# -------------------------------------------------------------- recipes: how a kind of network is trained on them
 
 
-def small_video_network(config: ConfigDict) -> None:
-    """What 3D networks change in the small presets: no fusion network's options."""
-    config.model.normalization = None
-    config.model.width_multiplier = None
-    config.model.dropout = 0.5
+def fusion_recipe(config: ConfigDict, preset: str) -> None:
+    """The fusion networks: batch normalisation, AdamW and a quarter of the width on small machines.
+
+    On `ucf101` the paper's: response normalisation and SGD with momentum (Karpathy et al. 2014, section 4.1). On
+    `kinetics` the network's own defaults and SlowFast's recipe.
+    """
+    length_and_views(config, preset)
+    if preset in MOTION:
+        _network(config, "batch", 0.25, 0.2)
+    elif preset == "ucf101":
+        _network(config, "lrn", 1.0, 0.5)
+    elif preset == "kinetics":
+        slowfast_recipe(config)
+        slowfast_views(config)
+        config.data.short_side_max = 320
+    elif preset != "mnist":
+        _network(config, "batch", 0.25, 0.5)
+
+
+def _network(config: ConfigDict, normalization: str, width_multiplier: float, dropout: float) -> None:
+    config.model.normalization = normalization
+    config.model.width_multiplier = width_multiplier
+    config.model.dropout = dropout
+
+
+def spaced_frames(config: ConfigDict, preset: str) -> None:
+    """Clips of 10 frames that show a motion of `motion`, or both of `motion_hard`."""
+    if preset in MOTION:
+        config.data.stride = {"motion": 2, "motion_hard": 6}[preset]
+
+
+def small_3d_recipe(config: ConfigDict, preset: str, *, has_dropout: bool = True) -> None:
+    """3D networks on small machines: AdamW; on `motion` 16 frames see a whole clip, and fewer clips make a step."""
+    length_and_views(config, preset)
+    config.data.frames = 16
+    if preset in MOTION:
+        config.data.stride = 4 if preset == "motion_hard" else 1
+        config.train.batch_size = 16
+        config.train.steps = 1500
+    if has_dropout:
+        config.model.dropout = 0.2 if preset in MOTION else 0.5
+
+
+def length_and_views(config: ConfigDict, preset: str) -> None:
+    """How long networks are trained on a data set, and by how many clips a video is judged."""
+    train, evaluate = config.train, config.evaluate
+    if preset in MOTION:
+        config.schedule.warmup_fraction = 0.05
+        train.steps = 1000 if preset == "motion_hard" else 700
+        evaluate.clips = 4 if preset == "motion_hard" else 3
+    elif preset in ("ucf101_small", "folder"):
+        config.schedule.warmup_fraction = 0.05
+        train.validate_every = 100
+        evaluate.clips = 10
+        if preset == "folder":
+            train.epochs = 30.0  # with many more, a hundred clips are learned by heart
+            train.log_every = 10
+            train.validate_every_fraction = 0.1
+        else:
+            train.steps = 300  # overfit a hundred clips; for all of UCF101 raise train.epochs and data.cache_gigabytes
+    elif preset == "ucf101":
+        config.optimizer.name = "momentum"
+        config.optimizer.learning_rate = 1e-3
+        config.optimizer.momentum = 0.9
+        config.optimizer.l2 = 5e-4
+        train.epochs = 100.0
+        train.validate_every = 1000
+        evaluate.clips = 20
+        evaluate.flip = True
+        config.checkpoint.every = 1000
+    elif preset == "kinetics":
+        config.optimizer.l2 = 1e-4
+        train.batch_size = 64
+        train.validate_every = 5000
+        evaluate.clips = 10
+        config.checkpoint.every = 2000
+    elif preset == "mnist":
+        config.optimizer.name = "adam"
+        config.schedule.warmup_fraction = 0.02
+        train.batch_size = 128
+        train.epochs = 30.0
+        train.validate_every = 250
+        evaluate.clips = 1
+        evaluate.batch_size = 100
+
+
+def slowfast_recipe(config: ConfigDict) -> None:
+    """Feichtenhofer et al. 2019, section 3.4: from scratch, 64 clips a step, half a cosine over 196 epochs."""
+    config.optimizer.name = "nesterov"
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.scale_with_batch = "linear"
+    config.optimizer.base_batch_size = 64
+    config.schedule.name = "half_cosine"
+    config.schedule.warmup_epochs = 34.0
+    config.schedule.warmup_from = 0.01
+    config.train.epochs = 196.0
+
+
+def slowfast_views(config: ConfigDict) -> None:
+    """Feichtenhofer et al. 2019, section 4: three crops of 256 pixels of each clip."""
+    config.evaluate.crops = "three"
+    config.evaluate.crop = 256

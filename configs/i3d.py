@@ -23,30 +23,29 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, frames=0)
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
     config.name = default.name_of("i3d", chosen)
     config.model.name = "i3d"
-    config.model.normalization = None
-    config.model.width_multiplier = None
-    large = chosen.preset in ("ucf101", "kinetics")
-    config.data.frames = chosen.frames or (64 if large else 16)
-    config.preprocessing.mean = config.preprocessing.std = 127.5  # values from -1 to 1
-    config.loss.average = config.evaluate.average = "logits"
-    if chosen.preset in ("motion", "motion_hard"):
-        default.video_network_on_motion(config)
-    elif not large:
-        default.small_video_network(config)
-        config.data.short_side = config.data.crop = 128
-        config.preprocessing.crop = 112
+    if chosen.preset not in default.LARGE:
+        default.small_3d_recipe(config, chosen.preset)
+        if chosen.preset not in default.MOTION:
+            config.data.short_side = config.data.crop = 128
+            config.preprocessing.crop = 112
     else:
+        default.length_and_views(config, chosen.preset)
+        if chosen.preset == "kinetics":
+            default.slowfast_recipe(config)
+        else:
+            config.model.dropout = 0.5
+        config.data.frames = 64
         config.data.short_side = 256
-        config.data.short_side_max = None
         config.data.crop = 256
         config.data.crop_position = "random"
         config.preprocessing.crop = 224
-        config.evaluate.crop = None
-        config.evaluate.crops = "centre"
         config.optimizer.name = "momentum"
         config.optimizer.learning_rate = 0.1
         config.optimizer.l2 = 1e-7
+    config.data.frames = chosen.frames or config.data.frames
+    config.preprocessing.mean = config.preprocessing.std = 127.5  # values from -1 to 1
+    config.loss.average = config.evaluate.average = "logits"
     return config

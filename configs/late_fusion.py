@@ -24,11 +24,17 @@ from vidjax.configuration import parse_argument
 def get_config(argument=""):
     options = {"fuse_at": "features", "fusion": "concatenate", "share_towers": True}
     chosen = parse_argument(argument, default.PRESETS, **options)
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
+    default.fusion_recipe(config, chosen.preset)
+    set_clips(config, chosen.preset)
     config.name = default.name_of("late_fusion", chosen)
     config.model.name = "late_fusion"
     for key in options:
         config.model[key] = getattr(chosen, key)
+    return config
+
+
+def set_clips(config, preset):
+    """Two frames, 15 apart, whatever the data (section 4.1)."""
     config.data.frames = 2
     config.data.stride = 15
-    return config

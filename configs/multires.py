@@ -20,25 +20,23 @@ Arguments: base=single_frame|early_fusion|late_fusion|slow_fusion, streams=both|
 of the base's own config.
 """
 
-import importlib
-
-from configs import default
-from vidjax import options
+from configs import default, late_fusion, single_frame
 from vidjax.configuration import parse_argument
-from vidjax.errors import ConfigError
 
-_BASES = ("single_frame", "early_fusion", "late_fusion", "slow_fusion")
+_CLIPS = {
+    "single_frame": single_frame.set_clips,
+    "early_fusion": default.spaced_frames,
+    "late_fusion": late_fusion.set_clips,
+    "slow_fusion": default.spaced_frames,
+}
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, base="single_frame", streams="both")
-    if chosen.base not in _BASES:
-        near = options.nearest(chosen.base, _BASES)
-        raise ConfigError(f"config argument base={chosen.base!r} is not one of {', '.join(_BASES)}{near}")
-    config = importlib.import_module(f"configs.{chosen.base}").get_config(chosen.preset)
+    chosen = parse_argument(argument, default.PRESETS, base=tuple(_CLIPS), streams="both")
+    config = default.data_config(chosen.preset)
+    default.fusion_recipe(config, chosen.preset)
+    _CLIPS[chosen.base](config, chosen.preset)
     config.name = default.name_of("multires", chosen)
-    for key in ("fuse_at", "fusion", "share_towers", "share_columns"):
-        config.model[key] = None  # the fusions' own defaults
     config.model.name = "multires"
     config.model.base = chosen.base
     config.model.streams = chosen.streams

@@ -23,11 +23,16 @@ from vidjax.configuration import parse_argument
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS)
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
+    default.fusion_recipe(config, chosen.preset)
+    set_clips(config, chosen.preset)
     config.name = default.name_of("single_frame", chosen)
     config.model.name = "single_frame"
+    return config
+
+
+def set_clips(config, preset):
+    """One frame; at least 10 of a video in a test."""
     config.data.frames = 1
-    config.data.stride = None
     config.evaluate.clips = max(10, config.evaluate.clips)
     config.evaluate.validation_clips = 10
-    return config

@@ -29,35 +29,32 @@ _EIGHT_FRAMES = ("slow_r50", "slow_r18_small", "i3d_r50", "c2d_r50")
 
 def get_config(argument=""):
     chosen = parse_argument(argument, default.PRESETS, variant=("", *slowfast.VARIANTS))
-    config = default.get_config(chosen.preset)
+    config = default.data_config(chosen.preset)
     config.name = default.name_of("slowfast", chosen)
-    large = chosen.preset in ("ucf101", "kinetics")
-    config.model.name = chosen.variant or ("slowfast_r50_4x16" if large else "slowfast_r18_small")
-    config.model.normalization = None
-    config.model.width_multiplier = None
-    if not large:
-        config.data.frames = 16
-        if chosen.preset in ("motion", "motion_hard"):
-            default.video_network_on_motion(config)
+    if chosen.preset not in default.LARGE:
+        config.model.name = chosen.variant or "slowfast_r18_small"
+        default.small_3d_recipe(config, chosen.preset)
+        if chosen.preset in default.MOTION:
             config.train.steps = 2500
-        else:
-            default.small_video_network(config)
         if config.model.name == "slow_r18_small":
             # The frames that the slow pathway sees within SlowFast: the first of 16, the last, and two between.
             config.data.frames, config.data.stride = 4, 5 * (config.data.stride or 1)
         return config
-    config.model.dropout = None
+    config.model.name = chosen.variant or "slowfast_r50_4x16"
+    default.length_and_views(config, chosen.preset)
+    default.slowfast_views(config)
     few = config.model.name in _EIGHT_FRAMES
     config.data.frames, config.data.stride = (8, 8) if few else (32, 2)
     config.batch_norm.group_size = 8
     config.batch_norm.precise_batches = 200
-    if chosen.preset == "ucf101":
+    if chosen.preset == "kinetics":
+        default.slowfast_recipe(config)
+        config.data.short_side_max = 320
+    else:
         config.data.short_side = config.data.crop = 256
         config.data.crop_position = "random"
         config.preprocessing.crop = 224
         config.preprocessing.mean, config.preprocessing.std = 114.75, 57.375
         config.evaluate.clips = 10
-        config.evaluate.crops = "three"
-        config.evaluate.crop = 256
         config.evaluate.flip = False
     return config
