@@ -109,9 +109,11 @@ class Batch(NamedTuple):
         stream, which keys augmentation and dropout and so contains the epoch. In evaluation:
         video number * views per video + view number.
       mask: bool [B]; False for padding and for what could not be read. All True in training.
+      mirrored: bool [B], which examples of an evaluation are to be mirrored, on the device; None: none of them.
     """
 
     inputs: dict[str, Array]
     label: Array
     index: Array  # type: ignore[assignment]  # a tuple's method of that name is not wanted here
     mask: Array
+    mirrored: Array = None

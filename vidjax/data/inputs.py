@@ -1,0 +1,115 @@
+"""Named inputs: what an example holds under each name, from the file to the model.
+
+A source says which its videos have (`Source.inputs`), a model which it takes (the arguments of its `__call__`), and one
+record says everything in between: who reads it, which of its frames belong to a clip, what cutting, mirroring and
+normalising do to it.
+"""
+
+import dataclasses
+from typing import Literal
+
+from vidjax.errors import ConfigError
+
+Space = Literal["image", "points"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Negate:
+    """A mirror image changes the sign of these channels, e.g. of horizontal motion.
+
+    Attributes:
+      channels: their numbers, counted from 0.
+    """
+
+    channels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Permute:
+    """A mirror image exchanges key points, e.g. the left and the right hand: point k becomes point order[k].
+
+    Attributes:
+      order: a permutation that undoes itself.
+    """
+
+    order: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One named input.
+
+    Attributes:
+      name: of the model's argument.
+      shape: of one frame without height and width: (C,) of an image; of anything else the whole, e.g. (K, 3) for K key
+        points with x, y and confidence.
+      dtype: of the host's arrays, e.g. "uint8" or "float32". Numbers that are no image may be NaN in the file, where
+        something is missing; the model is given 0 there, and `NAME_mask` where its `__call__` takes that.
+      space: "image" [T, H, W, C]: resized, cut, warped and mirrored. "points" [T, K, C]: the first two channels are x and
+        y as shares of the frame's width and height, and follow what is done to images. None: passes through as it is.
+      stream: of a video, that it is read from; "": the one of its own name.
+      per_frame: clip rule: so many of it, consecutive, around each frame of the clip; 10 for the flow stack of
+        two-stream networks (Simonyan & Zisserman 2014). At an end of the video they are the nearest ones within it.
+      reader: "video" (decoded, RGB) or "array" (a NumPy file, [N, ...]).
+      colour: RGB in 0..255, to which colour jitter may be applied.
+      vectors: the first two channels are displacements to the right and downwards, in pixels of the frames that they are
+        stored for: resizing scales them, a warp turns and scales them, around `mean`, which stands for no motion.
+      mirror: what a mirror image does to its values, beside exchanging left and right of an image or point: "nothing",
+        `Negate`, `Permute`, or "forbidden": such an example is never mirrored.
+      mean, std: a value v becomes (v - mean) / std, one number for each channel (last axis) or one for all; None: those
+        of `config.preprocessing`. What is negated is negated around `mean`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    space: Space = "image"
+    stream: str = ""
+    per_frame: int = 1
+    reader: str = "array"
+    colour: bool = False
+    vectors: bool = False
+    mirror: Literal["nothing", "forbidden"] | Negate | Permute = "nothing"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(f"input {self.name!r}: its name is that of an argument, so give an identifier")
+        if self.vectors and (self.space != "image" or self.mean is None):
+            raise ConfigError(f"input {self.name!r}: vectors are images with a mean, the value of no motion")
+        if self.per_frame < 1:
+            raise ConfigError(f"input {self.name!r}: per_frame={self.per_frame}: give at least 1")
+        if self.space == "image" and len(self.shape) != 1:
+            raise ConfigError(f"input {self.name!r}: the shape of an image is its channels (C,), not {self.shape}")
+        if self.space == "points" and (len(self.shape) != 2 or self.shape[-1] < 2):
+            raise ConfigError(f"input {self.name!r}: the shape of points is (K, C), x and y first, not {self.shape}")
+        if isinstance(self.mirror, Permute) and sorted(self.mirror.order) != list(range(self.shape[0])):
+            raise ConfigError(f"input {self.name!r}: its mirror image is no permutation of its {self.shape[0]} points")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) not in (1, *self.shape[-1:]):
+                raise ConfigError(f"input {self.name!r}: {len(values)} numbers as {name} of {self.shape[-1]} channels")
+
+    @property
+    def stream_name(self) -> str:
+        """The name of the stream that it is read from."""
+        return self.stream or self.name
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether values may be missing."""
+        return self.space != "image" and self.dtype.startswith("float")
+
+    def example_shape(self, frames: int, side: int) -> tuple[int, ...]:
+        """The shape of one example, [T, side, side, C] of images, else [T, ...]; T is per_frame x `frames`."""
+        square = (side, side) if self.space == "image" else ()
+        return (frames * self.per_frame, *square, *self.shape)
+
+    def describe(self, frames: int, side: int) -> str:
+        """Returns e.g. "rgb 16x48x48" or "pose 16x17"."""
+        sides = self.example_shape(frames, side)[:-1] or self.example_shape(frames, side)
+        return f"{self.stream_name} {'x'.join(map(str, sides))}"
+
+
+RGB = Input("rgb", (3,), "uint8", reader="video", colour=True)
