@@ -268,7 +268,7 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
         )
     checks.check_readable(config, source, refused(source))
     if config.evaluate.flip or config.evaluate.crops == "ten":
-        require_mirror(source.mirror, "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten")
+        require_mirror(source.mirror, (), "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten")
     steps_per_epoch = len(source.train) / config.train.batch_size
     total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
     if total_steps < 1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vidjax.preprocessing.warp import Warp, affine, random_warp
+from vidjax.preprocessing.warp import Warp, affine, draw_warp, warped
 
 KEY = jax.random.key(0)
 
@@ -60,10 +60,10 @@ def measured(warp, count=300):
     rows, columns = np.mgrid[:21, :31].astype(np.float32)
     frame = np.stack([rows, columns, np.ones_like(rows)], axis=-1)
     clips = np.broadcast_to(frame, (count, 2, *frame.shape))
-    warped = np.asarray(random_warp(jnp.asarray(clips), warp, jax.random.split(KEY, count)))
-    assert (warped[:, 0] == warped[:, 1]).all()  # the same for all frames
-    np.testing.assert_allclose(warped[..., 2], 1, rtol=1e-5)
-    return warped[:, 0, :, :, :2]
+    moved = np.asarray(warped(jnp.asarray(clips), draw_warp(warp, jax.random.split(KEY, count), jnp.float32)))
+    assert (moved[:, 0] == moved[:, 1]).all()  # the same for all frames
+    np.testing.assert_allclose(moved[..., 2], 1, rtol=1e-5)
+    return moved[:, 0, :, :, :2]
 
 
 @pytest.mark.slow

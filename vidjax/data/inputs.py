@@ -45,19 +45,20 @@ class Input:
         points with x, y and confidence.
       dtype: of the host's arrays, e.g. "uint8" or "float32". Numbers that are no image may be NaN in the file, where
         something is missing; the model is given 0 there, and `NAME_mask` where its `__call__` takes that.
-      space: "image" [T, H, W, C]: resized, cut, warped and mirrored. "points" [T, K, C]: the first two channels are x and
-        y as shares of the frame's width and height, and follow what is done to images. None: passes through as it is.
+      space: "image" [T, H, W, C]: resized, cut, warped and mirrored. "points" [T, K, C]: the first two channels are x
+        and y as shares of the frame's width and height, and follow what is done to images; what falls outside of the
+        picture counts as missing. None: passes through as it is.
       stream: of a video, that it is read from; "": the one of its own name.
       per_frame: clip rule: so many of it, consecutive, around each frame of the clip; 10 for the flow stack of
         two-stream networks (Simonyan & Zisserman 2014). At an end of the video they are the nearest ones within it.
       reader: "video" (decoded, RGB) or "array" (a NumPy file, [N, ...]).
       colour: RGB in 0..255, to which colour jitter may be applied.
-      vectors: the first two channels are displacements to the right and downwards, in pixels of the frames that they are
-        stored for: resizing scales them, a warp turns and scales them, around `mean`, which stands for no motion.
+      vectors: the first two channels are displacements to the right and downwards, in pixels of the frames that they
+        are stored for: resizing scales them, a warp turns and scales them, around `mean`, which stands for no motion.
       mirror: what a mirror image does to its values, beside exchanging left and right of an image or point: "nothing",
         `Negate`, `Permute`, or "forbidden": such an example is never mirrored.
-      mean, std: a value v becomes (v - mean) / std, one number for each channel (last axis) or one for all; None: those
-        of `config.preprocessing`. What is negated is negated around `mean`.
+      mean, std: a value v becomes (v - mean) / std, one number for each channel (last axis) or one for all; None: of
+        images those of `config.preprocessing`, of others 0 and 1. What is negated is negated around `mean`.
     """
 
     name: str

@@ -29,24 +29,19 @@ class ColourJitter:
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def random_crop(clips: jax.Array, size: int, keys: jax.Array) -> jax.Array:
-    """Cuts a square at a random place, one place per clip.
+def draw_places(keys: jax.Array, space: tuple[int, int]) -> jax.Array:
+    """Draws where a square is cut: int32 [B, 2], top and left, each from 0 to the free space in pixels."""
+    return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([space[0] + 1, space[1] + 1])))(keys)
 
-    Args:
-      clips: [B, T, H, W, C].
-      size: side of the square in pixels, at most H and W.
-      keys: PRNG keys [B].
 
-    Returns:
-      [B, T, size, size, C].
-    """
-    _, t, h, w, c = clips.shape
+def crop_at(clips: jax.Array, size: int, places: jax.Array) -> jax.Array:
+    """Cuts a square of `size` pixels out of each of the clips [B, T, H, W, C], at its place (top, left) of [B, 2]."""
+    _, t, _, _, c = clips.shape
 
-    def crop(clip: jax.Array, key: jax.Array) -> jax.Array:
-        y, x = jax.random.randint(key, (2,), 0, jnp.array([h - size + 1, w - size + 1]))
-        return jax.lax.dynamic_slice(clip, (0, y, x, 0), (t, size, size, c))
+    def cut(clip: jax.Array, place: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(clip, (0, place[0], place[1], 0), (t, size, size, c))
 
-    return jax.vmap(crop)(clips, keys)
+    return jax.vmap(cut)(clips, places)
 
 
 def centre_crop(clips: jax.Array, size: int) -> jax.Array:

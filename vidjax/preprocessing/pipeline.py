@@ -6,20 +6,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vidjax.data.inputs import RGB, Input, Permute
 from vidjax.data.records import Batch, Mirror
 from vidjax.errors import ConfigError
 from vidjax.preprocessing import augment
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing, random_erasing
+from vidjax.preprocessing.geometry import Geometry
 from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix
-from vidjax.preprocessing.warp import Warp, random_warp
+from vidjax.preprocessing.warp import Warp, draw_warp
 
 Labels = jax.Array | MixedLabels  # int [B], or what mixed examples are held to
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Turns uint8 clips into what the model sees.
+    """Turns what the host delivers into what the model sees.
+
+    What is drawn is drawn once for an example, and done to each of its inputs as its record (`Input`) says.
 
     Attributes:
       crop: side of the square that the model sees, in pixels: cut at random from what the host
@@ -27,12 +31,16 @@ class Preprocessing:
       flip: mirror half of the training clips.
       mirror: the data source's rule for flips; a permutation exchanges the labels with the flip.
       warp: rotation, zoom and shift in training, of all that the host delivers, before the crop.
-      colour: colour jitter in training.
-      erasing: random erasing in training.
-      mixing: mixup and cutmix in training.
-      mean, std: a pixel value p in 0..255 becomes (p - mean) / std.
+      colour: colour jitter in training, of inputs in colour.
+      erasing: random erasing in training, of images.
+      mixing: mixup and cutmix in training, of images.
+      mean, std: of images without their own, one number or one for each channel: v becomes (v - mean) / std.
       dtype: of the result.
       evaluation_crop: side of the square in evaluation, where it is another one.
+      inputs: of the model.
+
+    Raises:
+      ConfigError: for a flip or a mixture that the source or an input does not allow.
     """
 
     crop: int | None = None
@@ -42,63 +50,115 @@ class Preprocessing:
     colour: ColourJitter = dataclasses.field(default_factory=ColourJitter)
     erasing: Erasing = dataclasses.field(default_factory=Erasing)
     mixing: Mixing = dataclasses.field(default_factory=Mixing)
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
     dtype: Any = jnp.float32
     evaluation_crop: int | None = None
+    inputs: tuple[Input, ...] = (RGB,)
 
     def __post_init__(self):
         if self.flip:
-            require_mirror(self.mirror, "preprocessing.flip=True")
+            require_mirror(self.mirror, self.inputs, "preprocessing.flip=True")
+        others = [each.stream_name for each in self.inputs if each.space != "image"]
+        if self.mixing.active and others:
+            raise ConfigError(
+                f"preprocessing.mixup and preprocessing.cutmix mix images, and {others[0]} is none: leave them out"
+            )
 
     def training(self, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Labels]:
         """Augments and normalises a batch; draws belong to (key, global example number).
 
         Returns:
-          inputs by modality name, float [B, T, crop, crop, C]; labels int [B], or `MixedLabels`.
+          inputs by name, float [B, T, crop, crop, C] of images, and masks; labels int [B], or `MixedLabels`.
         """
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch.index)
         crop_keys, flip_keys, colour_keys, warp_keys, erasing_keys, mixing_keys = (
             jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, purpose) for purpose in range(6)
         )
-        clips, label = batch.inputs["rgb"], batch.label
-        if self.warp.active:
-            clips = random_warp(clips.astype(self.dtype), self.warp, warp_keys)
-        if self.crop is not None:
-            clips = augment.random_crop(clips, self.crop, crop_keys)
+        label, picture = batch.label, self._picture(batch)
+        geometry = Geometry(draw_warp(self.warp, warp_keys, self.dtype)) if self.warp.active else Geometry()
+        if self.crop is not None and picture is not None:
+            places = augment.draw_places(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
+            geometry = geometry._replace(size=self.crop, places=places)
         if self.flip:
             flip = jax.vmap(jax.random.bernoulli)(flip_keys)
-            clips = augment.flip_where(clips, flip)
+            geometry = geometry._replace(is_flipped=flip)
             if isinstance(self.mirror, tuple):
                 label = jnp.where(flip, jnp.asarray(self.mirror, label.dtype)[label], label)
-        clips = clips.astype(self.dtype)
-        if self.colour.active:
-            clips = augment.colour_jitter(clips, self.colour, colour_keys)
-        clips = self._normalise(clips)
+        seen = self._seen(batch, geometry, colour_keys if self.colour.active else None)
+        images = [each.name for each in self.inputs if each.space == "image"]
         if self.erasing.probability:
-            clips = random_erasing(clips, self.erasing, erasing_keys)
-        if self.mixing.active:
-            clips, mixed = mix(clips, label, self.mixing, mixing_keys)
-            return {"rgb": clips}, mixed
-        return {"rgb": clips}, label
+            seen |= {name: random_erasing(seen[name], self.erasing, erasing_keys) for name in images}
+        if not self.mixing.active:
+            return seen, label
+        for name in images:
+            seen[name], mixed = mix(seen[name], label, self.mixing, mixing_keys)
+        return seen, mixed
 
     def evaluation(self, batch: Batch) -> dict[str, jax.Array]:
-        """Centre-crops and normalises a batch.
+        """Mirrors what is to be mirrored, centre-crops and normalises a batch.
 
         Returns:
-          inputs by modality name, float [B, T, evaluation_crop, evaluation_crop, C].
+          inputs by name, float [B, T, evaluation_crop, evaluation_crop, C] of images, and masks.
         """
-        clips, crop = batch.inputs["rgb"], self.evaluation_crop or self.crop
-        if crop is not None:
-            clips = augment.centre_crop(clips, crop)
-        return {"rgb": self._normalise(clips.astype(self.dtype))}
+        picture, size, mirrored = self._picture(batch), self.evaluation_crop or self.crop, batch.mirrored
+        geometry = Geometry(size=size, is_flipped=mirrored)
+        if mirrored is not None and size is not None and picture is not None:
+            # The centre of the mirror image, a pixel beside that of the image where the rest is odd.
+            top, left = ((side - size) // 2 for side in picture)
+            right = picture[1] - size - left
+            places = jnp.where(mirrored[:, None], jnp.array([top, right]), jnp.array([top, left]))
+            geometry = geometry._replace(places=places)
+        return self._seen(batch, geometry, None)
 
-    def _normalise(self, clips: jax.Array) -> jax.Array:
-        return (clips - self.mean) / self.std
+    def _picture(self, batch: Batch) -> tuple[int, int] | None:
+        """Height and width of the images that the host delivers; None where there are none."""
+        for each in self.inputs:
+            if each.space == "image":
+                _, _, height, width, _ = batch.inputs[each.name].shape
+                return height, width
+        return None
+
+    def _seen(self, batch: Batch, geometry: Geometry, colour_keys: jax.Array | None) -> dict[str, jax.Array]:
+        """All inputs and masks as the model sees them, but for erasing and mixing."""
+        seen, picture = {}, self._picture(batch) or (None, None)
+        for each in self.inputs:
+            values, mask = batch.inputs[each.name], batch.inputs.get(f"{each.name}_mask")
+            if each.space == "image":
+                values = geometry.of_images(values).astype(self.dtype)
+                if each.colour and colour_keys is not None:
+                    values = augment.colour_jitter(values, self.colour, colour_keys)
+            elif each.space == "points":
+                values, within = geometry.of_points(values.astype(self.dtype), *picture)
+                mask = within if mask is None else mask & within
+            mean, std = self._moments(each)
+            values = geometry.of_values(values.astype(self.dtype) - mean, each) / std
+            if mask is not None:
+                if isinstance(each.mirror, Permute):
+                    mask = geometry.of_values(mask[..., None], each)[..., 0]
+                values = jnp.where(mask[..., None], values, 0)
+                seen[f"{each.name}_mask"] = mask
+            seen[each.name] = values
+        return seen
+
+    def _moments(self, each: Input) -> tuple[Any, Any]:
+        """What is subtracted and what divides: a number, or an array [C]."""
+        common = (self.mean, self.std) if each.space == "image" else (0.0, 1.0)
+        own = (
+            default if value is None else value for value, default in zip((each.mean, each.std), common, strict=True)
+        )
+        mean, std = (self._per_channel(value) for value in own)
+        return mean, std
+
+    def _per_channel(self, value: float | tuple[float, ...]) -> Any:
+        # A number stays one: it takes the type of what it is subtracted from.
+        if not isinstance(value, tuple):
+            return value
+        return value[0] if len(value) == 1 else jnp.array(value, self.dtype)
 
 
-def require_mirror(mirror: Mirror, key: str) -> None:
-    """Refuses a flip that the data source does not allow.
+def require_mirror(mirror: Mirror, inputs: tuple[Input, ...], key: str) -> None:
+    """Refuses a flip that the data source, or an input, does not allow.
 
     Raises:
       ConfigError: naming `key`, the config key that asks for the flip, with its value.
@@ -110,3 +170,6 @@ def require_mirror(mirror: Mirror, key: str) -> None:
         )
     if mirror == "forbidden":
         raise ConfigError(f"{key}, but this data source forbids mirror images: turn the flip off")
+    for each in inputs:
+        if each.mirror == "forbidden":
+            raise ConfigError(f"{key}, but {each.stream_name} must not be mirrored: turn the flip off")

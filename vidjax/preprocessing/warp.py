@@ -1,6 +1,7 @@
 """Rotation, zoom and shift on the device: one affine map per clip, the same for all frames."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,24 +30,41 @@ class Warp:
         return bool(self.rotation or self.zoom or self.shift)
 
 
-def random_warp(clips: jax.Array, warp: Warp, keys: jax.Array) -> jax.Array:
-    """Rotates, zooms and shifts, by one draw per clip.
+class Affine(NamedTuple):
+    """An affine map of each example: rotated and enlarged about the centre, then shifted.
 
-    Args:
-      clips: float [B, T, H, W, C].
-      warp: the strengths.
-      keys: PRNG keys [B].
-
-    Returns:
-      [B, T, H, W, C]; see `affine` for the borders.
+    Attributes:
+      angle: float [B] in radians, counter-clockwise.
+      zoom: float [B], enlargement.
+      down, right: float [B], shifts, as shares of the height and of the width.
     """
-    strengths = jnp.array([jnp.deg2rad(warp.rotation), warp.zoom, warp.shift, warp.shift], clips.dtype)
 
-    def change(clip: jax.Array, key: jax.Array) -> jax.Array:
-        angle, zoom, down, right = strengths * jax.random.uniform(key, (4,), clip.dtype, -1.0, 1.0)
-        return affine(clip, angle, 1.0 + zoom, down, right)
+    angle: jax.Array
+    zoom: jax.Array
+    down: jax.Array
+    right: jax.Array
 
-    return jax.vmap(change)(clips, keys)
+    def of_vectors(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Turns and enlarges vectors to the right and downwards, each float [B, ...]."""
+        angle, zoom = (a.reshape(-1, *(1,) * (x.ndim - 1)) for a in (self.angle, self.zoom))
+        cos, sin = zoom * jnp.cos(angle), zoom * jnp.sin(angle)
+        return x * cos + y * sin, y * cos - x * sin
+
+
+def draw_warp(warp: Warp, keys: jax.Array, dtype: Any) -> Affine:
+    """Draws an affine map for each of the PRNG keys [B]."""
+    strengths = jnp.array([jnp.deg2rad(warp.rotation), warp.zoom, warp.shift, warp.shift], dtype)
+
+    def draw(key: jax.Array) -> Affine:
+        angle, zoom, down, right = strengths * jax.random.uniform(key, (4,), dtype, -1.0, 1.0)
+        return Affine(angle, 1.0 + zoom, down, right)
+
+    return jax.vmap(draw)(keys)
+
+
+def warped(clips: jax.Array, maps: Affine) -> jax.Array:
+    """Rotates, enlarges and shifts clips float [B, T, H, W, C]; see `affine` for the borders."""
+    return jax.vmap(affine)(clips, *maps)
 
 
 def affine(clip: jax.Array, angle: jax.Array, zoom: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:
