@@ -120,6 +120,8 @@ def _data() -> ConfigDict:
     data.test_clips = placeholder(int)  # motion: likewise, for the test
     data.mirror = placeholder(str)  # folder, csv: invariant | forbidden, what a mirror image does to the classes
 
+    data.inputs = placeholder(str)  # 'rgb=flow': the model's rgb is read from the stream flow; None: its own names
+
     # What is cut from a video.
     data.frames = 10  # T, frames of a clip
     data.sampling = placeholder(str)  # dense (None: at a stride) | segments (one frame of each of T equal parts)

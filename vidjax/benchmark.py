@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import files, models
+from vidjax import files
 from vidjax.data.iteration import READY
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
@@ -156,8 +156,7 @@ def _compile_times() -> Iterator[dict[str, Any]]:
 
 def _macs(run: Run) -> int:
     """Multiply-accumulates of one clip, forward, as training sees it."""
-    same = run.input_shape == run.view_shape
-    return run.summary.macs if same else models.summary(run.model, rgb=(1, *run.input_shape)).macs
+    return run.summary.macs if run.input_side == run.view_side else run.counts(run.input_side).macs
 
 
 def _memory(run: Run) -> dict[str, Any]:

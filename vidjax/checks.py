@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import configuration, options
+from vidjax import configuration, models, options
 from vidjax.data import reading
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
@@ -193,9 +193,9 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
 
 
 def check_input(run: "Run") -> None:
-    """Refuses an input that the network shrinks to nothing, or a result of another shape."""
+    """Refuses inputs that the network shrinks to nothing, or a result of another shape."""
     name = run.config.model.factory or run.config.model.name
-    with _applying(name, run.input_shape):
+    with _applying(name, run.shapes(run.input_side)):
         counts = run.summary
         _check_output(run, name)
     ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
@@ -208,7 +208,7 @@ def check_input(run: "Run") -> None:
         recipe.check_groups(run.config, run.abstract_state.params)
     _check_view(run, name)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
-        raise ConfigError(_too_small(name, run.input_shape))
+        raise ConfigError(_too_small(name, run.shapes(run.input_side)))
 
 
 def check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
@@ -216,7 +216,7 @@ def check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
 
     Args:
       name: of the model.
-      model: the network.
+      model: the network, which takes rgb alone.
       shape: [T, H, W, C] of rgb.
 
     Raises:
@@ -229,20 +229,24 @@ def check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
         empty.extend(leaf for leaf in jax.tree.leaves(result) if getattr(leaf, "size", 1) == 0)
         return result
 
-    with _applying(name, shape), native_operations(), nn.intercept_methods(note):
+    with _applying(name, {"rgb": shape}), native_operations(), nn.intercept_methods(note):
         jax.eval_shape(
             lambda rgb: model.init(jax.random.key(0), rgb=rgb), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         )
     if empty:
-        raise ConfigError(_too_small(name, shape))
+        raise ConfigError(_too_small(name, {"rgb": shape}))
 
 
-def _too_small(name: str, shape: tuple[int, ...]) -> str:
-    return f"an input of {shape} is too small for model {name!r}"
+def _described(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return " and ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+def _too_small(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return f"an input of {_described(shapes)} is too small for model {name!r}"
 
 
 @contextlib.contextmanager
-def _applying(name: str, shape: tuple[int, ...]) -> Iterator[None]:
+def _applying(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
     """Says of what a layer stumbles over which model and which input it is."""
     try:
         yield
@@ -250,21 +254,19 @@ def _applying(name: str, shape: tuple[int, ...]) -> Iterator[None]:
         # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
         by_zero = isinstance(error, ZeroDivisionError)
         reason = "nothing is left of it, or its width leaves no filters" if by_zero else error
-        raise ConfigError(f"model {name!r} cannot be applied to rgb {shape}: {str(reason).splitlines()[0]}") from error
+        raise ConfigError(
+            f"model {name!r} cannot be applied to {_described(shapes)}: {str(reason).splitlines()[0]}"
+        ) from error
 
 
 def _check_output(run: "Run", name: str) -> None:
     """Refuses a model whose result a loss would misread in silence, and a loss that cannot take it."""
     batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
-    clips = jax.ShapeDtypeStruct((batch, *run.input_shape), run.preprocessing.dtype)
-    state = run.abstract_state
-    output = jax.eval_shape(
-        lambda state, rgb: run.model.apply({"params": state.params, **state.model_state}, rgb=rgb, train=False),
-        state,
-        clips,
-    )
+    output = _output(run, run.input_side, batch)
     if not isinstance(output, Output):
-        raise ConfigError(f"model {name!r} returns a {type(output).__name__}, not a vidjax.models.Output")
+        raise ConfigError(
+            f"model {name!r} returns a {type(output).__name__}, neither logits nor a vidjax.models.Output"
+        )
     shape = tuple(output.logits.shape)
     if len(shape) != 3 or shape[0] != batch or shape[2] != classes:
         raise ConfigError(
@@ -277,18 +279,22 @@ def _check_output(run: "Run", name: str) -> None:
 
 def _check_view(run: "Run", name: str) -> None:
     """Refuses views in evaluation that the weights of training do not fit."""
-    state, view = run.abstract_state, jax.ShapeDtypeStruct((1, *run.view_shape), run.preprocessing.dtype)
     try:
-        jax.eval_shape(
-            lambda state, rgb: run.model.apply({"params": state.params, **state.model_state}, rgb=rgb, train=False),
-            state,
-            view,
-        )
+        _output(run, run.view_side, 1)
     except flax.errors.ScopeParamShapeError as error:
         raise ConfigError(
-            f"model {name!r} has other weights for the views of {run.view_shape} (evaluate.crop) than for the"
-            f" {run.input_shape} that it is trained with: leave evaluate.crop out"
+            f"model {name!r} has other weights for the views of {_described(run.shapes(run.view_side))} (evaluate.crop)"
+            f" than for the {_described(run.shapes(run.input_side))} that it is trained with: leave evaluate.crop out"
         ) from error
+
+
+def _output(run: "Run", side: int, batch: int) -> Any:
+    """What the model returns in evaluation for a batch with images of this side, as shapes."""
+
+    def applied(state: Any, inputs: Any) -> Any:
+        return models.apply(run.model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
+
+    return jax.eval_shape(applied, run.abstract_state, run.specs(side, batch))
 
 
 def check_crops(run: "Run") -> None:

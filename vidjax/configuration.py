@@ -383,6 +383,7 @@ def to_json(config: ConfigDict) -> str:
 PIPELINE_KEYS = {
     "name",
     "factory",
+    "inputs",
     "frames",
     "sampling",
     "stride",

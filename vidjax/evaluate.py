@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import configuration, files, provenance, same_run
+from vidjax import configuration, files, models, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
@@ -123,6 +123,7 @@ def predict(
         videos,
         run.clip,
         views,
+        inputs=run.inputs,
         batch_size=config.evaluate.batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -208,16 +209,16 @@ def unreadable(part: str, scored: dict[str, Any]) -> str:
 def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result row and what one needs to trust it."""
     config, counts = run.config, run.summary
-    resolution = "x".join(str(side) for side in run.view_shape[:3])
+    inputs = run.describe_inputs(run.view_side)
     return {
         "model": config.model.factory or config.model.name,
-        "inputs": f"rgb {resolution}, {run.clip.describe_pace()}",
+        "inputs": f"{inputs}, {run.clip.describe_pace()}",
         "dataset": run.source.name,
         "split": run.source.split,
         "seed": config.seed,
         "parameters": counts.parameters,
         "gmacs_per_view": counts.macs / 1e9,
-        "resolution": resolution,
+        "resolution": inputs.partition(" + ")[0].partition(" ")[2],
         "views": views.count,
         "views_detail": views.describe(),
         **accuracies,
@@ -269,13 +270,13 @@ def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple
     shown = {*(first[label] for label in sorted(first)[:_DRAWN]), *_spread(wrong, _DRAWN_WRONG)}
     videos = sorted((v for v in run.source.test if v.id in shown), key=lambda v: (v.id in wrong, v.label))
     with evaluation_batches(
-        videos, run.clip, Views(), batch_size=len(videos), process_index=0, process_count=1, cache=run.cache
+        videos, run.clip, Views(), inputs=run.inputs, batch_size=len(videos), cache=run.cache
     ) as batches:
         batch = next(iter(batches))
     # On this process alone, which has a whole copy of the weights.
     params, model_state = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), (state.params, state.model_state))
-    arguments: dict[str, Any] = {**run.preprocessing.evaluation(batch), "train": False}
-    output: Any = run.model.apply({"params": params, **model_state}, **arguments)
+    arguments = {**run.preprocessing.evaluation(batch), "train": False}
+    output = models.apply(run.model, {"params": params, **model_state}, arguments)
     labels = [int(label) for label in batch.label]
     return drawings.of_examples(run.model, params, output, labels, run.source.classes)
 

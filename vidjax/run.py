@@ -18,6 +18,7 @@ from vidjax.data import index
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
 from vidjax.data.disk_cache import DiskCache
+from vidjax.data.inputs import Input, bind
 from vidjax.data.iteration import BatchIterator
 from vidjax.data.pipeline import training_batches
 from vidjax.data.records import Batch, Mirror, Source
@@ -43,6 +44,7 @@ class Run:
     Attributes:
       config: resolved.
       source: classes and videos.
+      inputs: of the model: what is read, for each of its arguments.
       clip: what is cut from a video.
       cache: decoded videos, or None.
       form: the parallel form of the steps.
@@ -56,6 +58,7 @@ class Run:
 
     config: ConfigDict
     source: Source
+    inputs: tuple[Input, ...]
     clip: Clip
     cache: Cache | None
     form: parallel.Form
@@ -73,16 +76,32 @@ class Run:
         return self.schedule.controller if isinstance(self.schedule, schedules.Plateau) else None
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape [T, H, W, C] of what the model sees of one clip in training."""
-        side = self.preprocessing.crop or self.clip.crop
-        return (self.clip.frames, side, side, 3)
+    def input_side(self) -> int:
+        """Side, in pixels, of the images that the model sees in training."""
+        return self.preprocessing.crop or self.clip.crop
 
     @property
-    def view_shape(self) -> tuple[int, ...]:
-        """Shape [T, H, W, C] of what the model sees of one view in evaluation."""
-        side = self.preprocessing.evaluation_crop or self.preprocessing.crop or self.clip.crop
-        return (self.clip.frames, side, side, 3)
+    def view_side(self) -> int:
+        """Side, in pixels, of the images that the model sees in evaluation."""
+        return self.preprocessing.evaluation_crop or self.input_side
+
+    def shapes(self, side: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of one example of each input, [T, side, side, C] of images, as the model sees it."""
+        return {each.name: each.example_shape(self.clip.frames, side) for each in self.inputs}
+
+    def specs(self, side: int, batch: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
+        """Name -> shape and dtype of a batch of each input, and of the masks that the model takes."""
+        specs = {}
+        for each in self.inputs:
+            shape = (batch, *each.example_shape(self.clip.frames, side))
+            specs[each.name] = jax.ShapeDtypeStruct(shape, self.preprocessing.dtype)
+            if each.is_masked:
+                specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
+        return models.taken(self.model, specs)
+
+    def describe_inputs(self, side: int) -> str:
+        """Returns e.g. "rgb 16x48x48 + flow 16x48x48"."""
+        return " + ".join(each.describe(self.clip.frames, side) for each in self.inputs)
 
     def new_state(self) -> TrainState:
         """A state initialised from the seed."""
@@ -95,11 +114,10 @@ class Run:
 
     @functools.cached_property
     def _initial_state(self) -> Callable[[], TrainState]:
-        inputs = {"rgb": jax.ShapeDtypeStruct((1, *self.input_shape), self.preprocessing.dtype)}
         return make_init(
             self.model,
             self.optimizer,
-            inputs,
+            self.specs(self.input_side),
             self.config.seed,
             ema=self.config.train.ema is not None,
             plateau=self.plateau,
@@ -149,6 +167,7 @@ class Run:
         return training_batches(
             self.source.train,
             self.clip,
+            inputs=self.inputs,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
             start_step=start_step,
@@ -183,7 +202,11 @@ class Run:
     @functools.cached_property
     def summary(self) -> models.Summary:
         """Parameters and multiply-accumulates for one view."""
-        return models.summary(self.model, rgb=(1, *self.view_shape))
+        return self.counts(self.view_side)
+
+    def counts(self, side: int) -> models.Summary:
+        """Parameters and multiply-accumulates for one example with images of this side."""
+        return models.summary(self.model, **{name: spec.shape for name, spec in self.specs(side).items()})
 
     @functools.cached_property
     def _moments_step(self) -> Callable[[TrainState, Batch], Any]:
@@ -224,7 +247,7 @@ def check_config(config: ConfigDict) -> None:
     configuration.check_source_options(config)
     _model(config, 2, axis_name=None)
     recipe.optimizer(config, 0.0)
-    _preprocessing(config, "invariant")
+    _preprocessing(config, "invariant", ())
     recipe.check_validation(config, validation_videos=1)
     recipe.check_schedule(config)
     losses.check(_loss(config, total_steps=1000, steps_per_epoch=1.0))
@@ -238,7 +261,9 @@ def check_shapes(config: ConfigDict) -> None:
     """
     side = config.preprocessing.crop or config.data.crop
     if config.model.factory is None:  # a model of one's own may be made for a number of classes
-        checks.check_applies(config.model.name, _model(config, 2, axis_name=None), (config.data.frames, side, side, 3))
+        model = _model(config, 2, axis_name=None)
+        if models.input_names(model) == ("rgb",) and config.data.inputs is None:  # else the source says what they are
+            checks.check_applies(config.model.name, model, (config.data.frames, side, side, 3))
 
 
 def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "test")) -> Run:
@@ -260,6 +285,9 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
     checks.check_pairs(config, form)
     check_shapes(config)
     source = configuration.source(config)
+    model = _model(config, len(source.classes), form.axis_name)
+    name = config.model.factory or config.model.name
+    inputs = bind(models.input_names(model), source.inputs, config.data.inputs, model=name, source=source.name)
     if config.data.check is not False:
         source = index.indexed(
             source,
@@ -268,7 +296,8 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
         )
     checks.check_readable(config, source, refused(source))
     if config.evaluate.flip or config.evaluate.crops == "ten":
-        require_mirror(source.mirror, (), "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten")
+        key = "evaluate.flip=True" if config.evaluate.flip else "evaluate.crops=ten"
+        require_mirror(source.mirror, inputs, key)
     steps_per_epoch = len(source.train) / config.train.batch_size
     total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
     if total_steps < 1:
@@ -282,11 +311,12 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
     run = Run(
         config=config,
         source=source,
+        inputs=inputs,
         clip=clip,
         cache=_cache(config),
         form=form,
-        model=_model(config, len(source.classes), form.axis_name),
-        preprocessing=_preprocessing(config, source.mirror),
+        model=model,
+        preprocessing=_preprocessing(config, source.mirror, inputs),
         loss=_loss(config, total_steps, steps_per_epoch),
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
@@ -317,9 +347,10 @@ def _model(config: ConfigDict, classes: int, axis_name: str | None) -> nn.Module
     return models.create(name, classes, factory=factory, **given)
 
 
-def _preprocessing(config: ConfigDict, mirror: Mirror) -> Preprocessing:
+def _preprocessing(config: ConfigDict, mirror: Mirror, inputs: tuple[Input, ...]) -> Preprocessing:
     section = config.preprocessing
     return Preprocessing(
+        inputs=inputs,
         crop=section.crop,
         evaluation_crop=config.evaluate.crop,
         flip=section.flip,

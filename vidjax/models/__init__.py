@@ -11,6 +11,7 @@ import flax.linen as nn
 
 from vidjax import options as _options
 from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
+from vidjax.models.calling import apply, input_names, taken
 from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
 
@@ -50,4 +51,4 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
     return _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
 
 
-__all__ = ["MODELS", "Output", "Summary", "create", "find", "summary"]
+__all__ = ["MODELS", "Output", "Summary", "apply", "create", "find", "input_names", "summary", "taken"]

@@ -73,7 +73,7 @@ class I3D(nn.Module):
 
     Attributes:
       num_classes: K.
-      in_channels: 3 for RGB, 2 for optical flow.
+      in_channels: 3 for the input `rgb`, 2 for the input `flow`.
       dropout: before the classifier; the paper's code keeps all in evaluation and half in fine-tuning.
       group_size: of batch normalisation.
       axis_name, dtype, param_dtype: as in `BatchNorm`.
@@ -87,14 +87,32 @@ class I3D(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """`flow` where it has two channels."""
+        return ("flow",) if self.in_channels == 2 else ("rgb",)
+
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(
+        self,
+        rgb: jax.Array | None = None,
+        *,
+        flow: jax.Array | None = None,
+        example_ids: jax.Array | None = None,
+        train: bool = False,
+    ) -> Output:
         """Maps float [B, T, H, W, in_channels], values in [-1, 1], to logits [B, N, K]: N places in time and space.
 
         One place in space at 224 pixels, where all are averaged before the softmax (`evaluate.average=logits`).
+
+        Raises:
+          ValueError: for both of rgb and flow, none of them, or another number of channels.
         """
-        if rgb.shape[-1] != self.in_channels:
-            raise ValueError(f"I3D with in_channels={self.in_channels} was given {rgb.shape[-1]} channels")
+        clips = flow if rgb is None else rgb
+        if clips is None or (rgb is not None and flow is not None):
+            raise ValueError("I3D takes either rgb or flow")
+        if clips.shape[-1] != self.in_channels:
+            raise ValueError(f"I3D with in_channels={self.in_channels} was given {clips.shape[-1]} channels")
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm: dict[str, Any] = {"momentum": _MOMENTUM, "epsilon": _EPSILON, "use_scale": False}
         norm |= {"group_size": self.group_size, "axis_name": self.axis_name}
@@ -105,7 +123,7 @@ class I3D(nn.Module):
             conv = ConvNorm(features, (size,) * 3, (stride,) * 3, padding="SAME", name=name, **options)
             return conv(x, train=train)
 
-        x = unit(rgb, 64, 7, 2, "Conv3d_1a_7x7")
+        x = unit(clips, 64, 7, 2, "Conv3d_1a_7x7")
         x = max_pool(x, (1, 3, 3), (1, 2, 2), "SAME")
         x = unit(x, 64, 1, 1, "Conv3d_2b_1x1")
         x = unit(x, 192, 3, 1, "Conv3d_2c_3x3")

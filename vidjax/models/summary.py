@@ -61,7 +61,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
 
     Args:
       module: a model.
-      **shapes: input shape by modality name, batch dimension included, e.g. rgb=(1, 10, 170, 170, 3).
+      **shapes: shape by name, batch dimension included, e.g. rgb=(1, 10, 170, 170, 3); of masks (`NAME_mask`) too.
 
     Returns:
       The counts, for that batch size.
@@ -82,6 +82,8 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
         modules.update(path[:depth] for depth in range(1, len(path) + 1))
         return call(*args, **kwargs)
 
+    masks = {name for name in shapes if name.endswith("_mask")}
+    inputs |= {name: jax.ShapeDtypeStruct(shapes[name], jnp.bool_) for name in masks}
     has_wrong_rank = "rgb" in shapes and len(shapes["rgb"]) != len(_AXES)
     try:
         with native_operations():

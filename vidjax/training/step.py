@@ -1,7 +1,6 @@
 """The pure steps: `train_step(state, batch) -> (state, metrics)` and `eval_step(state, batch) -> predictions`."""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import optax
 
 from vidjax.data.records import Batch
 from vidjax.evaluation.scores import probabilities
+from vidjax.models import calling
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import groups
@@ -158,7 +158,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch) -> Predictions:
         inputs = preprocessing.evaluation(batch)
-        output = _apply(model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
+        output = calling.apply(model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
         predictions = Predictions(
             average(output.logits), at_step(loss, state.step)(output, batch.label), batch.index, batch.mask
         )
@@ -177,7 +177,7 @@ def apply_training(
     Args:
       model: the model.
       variables: its parameters and other collections.
-      inputs: by modality name.
+      inputs: by name, with their masks.
       index: the global example numbers.
       key: of dropout.
       mutable: collections that may change.
@@ -185,22 +185,11 @@ def apply_training(
     Returns:
       Its output, and these collections afterwards.
     """
-    arguments = {**inputs, **_example_ids(model, index), "train": True}
-    output, changed = _apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)
+    arguments = {**inputs, "example_ids": index, "train": True}
+    output, changed = calling.apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)
     return output, changed
-
-
-def _apply(model: nn.Module, variables: Any, arguments: dict[str, Any], **options: Any) -> Any:
-    """`model.apply` with the model's own arguments, by name, told apart from Flax's."""
-    return model.apply(variables, **arguments, **options)
 
 
 def _sum_and_count(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     dtype = jnp.promote_types(values.dtype, jnp.float32)
     return values.sum(dtype=dtype), jnp.asarray(values.size, dtype)
-
-
-def _example_ids(model: nn.Module, index: jax.Array) -> dict[str, jax.Array]:
-    """The example numbers, for a model that draws at random per example."""
-    takes = "example_ids" in inspect.signature(type(model).__call__).parameters
-    return {"example_ids": index} if takes else {}

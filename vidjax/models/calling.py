@@ -1,0 +1,61 @@
+"""How a model is called: by the names of its arguments, whatever else it takes."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from vidjax.models.output import Output
+
+_OTHERS = ("self", "train", "example_ids")
+
+
+def input_names(model: nn.Module) -> tuple[str, ...]:
+    """The inputs that a model takes, e.g. ("rgb", "pose").
+
+    These are its `inputs` where it has such a field or property, else the arguments of its `__call__` that have no
+    default, but for `train`, `example_ids` and masks (`NAME_mask`).
+    """
+    own = getattr(model, "inputs", None)
+    if own is not None:
+        return tuple(own)
+    parameters = inspect.signature(type(model).__call__).parameters.values()
+    named = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return tuple(name for name in named if name not in _OTHERS and not name.endswith("_mask"))
+
+
+def taken(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without the masks and example numbers that the `__call__` of the model does not take."""
+    parameters = inspect.signature(type(model).__call__).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(arguments)
+    inputs = input_names(model)
+    return {name: value for name, value in arguments.items() if name in parameters or name in inputs}
+
+
+def apply(model: nn.Module, variables: Any, inputs: Mapping[str, Any], **options: Any) -> Any:
+    """`model.apply` with the model's own arguments, by name, told apart from Flax's.
+
+    Args:
+      model: the model.
+      variables: its parameters and other collections.
+      inputs: by name, with their masks, `train`, and `example_ids` for a model that draws at random per example.
+      **options: Flax's, e.g. `rngs` and `mutable`.
+
+    Returns:
+      `Output`, made of plain logits [B, K] or [B, N, K] where the model returns such; with `mutable` also what changed.
+    """
+    result: Any = model.apply(variables, **taken(model, inputs), **options)
+    if options.get("mutable"):
+        output, changed = result
+        return as_output(output), changed
+    return as_output(result)
+
+
+def as_output(result: Any) -> Any:
+    """Plain logits as an `Output`: [B, K] is one position; anything else as it is."""
+    if not isinstance(result, jax.Array) or result.ndim not in (2, 3):
+        return result
+    return Output(result[:, None] if result.ndim == 2 else result)
