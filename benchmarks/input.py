@@ -37,6 +37,7 @@ from vidjax.data.clips import Clip
 from vidjax.data.decoding import read_frames, resize_frames, short_side_size
 from vidjax.data.discovery import videos_below
 from vidjax.data.disk_cache import DiskCache
+from vidjax.data.inputs import RGB
 from vidjax.data.pipeline import epoch_order, training_batches
 from vidjax.data.records import Video, VideoInfo
 from vidjax.data.resizing import Resize
@@ -67,7 +68,7 @@ def _dense(count: int, stride: int, rng: random.Random) -> list[int]:
 
 
 def _vidjax(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    return reading.read_frames(video, indices, size)
+    return reading.read_frames(video.streams["rgb"], RGB, indices, size)
 
 
 def _vidjax_in_order(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
@@ -95,9 +96,10 @@ def _pyav(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
 
 def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
     """By the same table and in the same way as vidjax, but whatever comes is believed."""
-    if video.info is None or video.info.table is None:
+    info = video.streams["rgb"].info
+    if info is None or info.table is None:
         return _pyav(video, indices, size)
-    places, found, at = video.info.table.places(), {}, 0
+    places, found, at = info.table.places(), {}, 0
     frames: Iterator[Any] = iter(())
     convert = VideoReformatter()
     with av.open(video.path) as container:
@@ -165,7 +167,7 @@ def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str
     taken: dict[str, dict[str, list[Measured]]] = {pattern: {name: [] for name in readers} for pattern in PATTERNS}
     rng = random.Random(0)
     for video in terminal.track(videos, len(videos), "readers", "videos"):
-        info = reading.probe(video)
+        info = reading.probe(video.streams["rgb"], RGB)
         size = short_side_size(info.height, info.width, SIDE)
         truth = read_frames(video.path, range(info.frames), size)
         for pattern, choose in PATTERNS.items():
@@ -295,10 +297,10 @@ def _bare(videos: Sequence[Video], clip: Clip, threads: int, seconds: float) -> 
         while time.monotonic() < deadline:
             epoch, place = divmod(next(positions), len(videos))
             video = videos[epoch_order(len(videos), 0, epoch)[place]]
-            info = reading.probe(video)
+            info = reading.probe(video.streams["rgb"], RGB)
             rng = np.random.default_rng((0, epoch * len(videos) + place))
             indices = clip.training_indices(info.frames, 1, rng).tolist()
-            reading.read_frames(video, indices, short_side_size(info.height, info.width, SIDE))
+            reading.read_frames(video.streams["rgb"], RGB, indices, short_side_size(info.height, info.width, SIDE))
             count += 1
         return count
 
@@ -343,7 +345,7 @@ def main() -> None:
         chosen = paths[::step][: arguments.count]
         records = index.known(chosen, progress=lambda found, total: terminal.track(found, total, "checking", "files"))
         videos = [
-            Video(path, path, 0, path, info=VideoInfo(r.frames, r.fps, r.height, r.width, r.table))
+            Video.of(path, path, 0, path, info=VideoInfo(r.frames, r.fps, r.height, r.width, r.table))
             for path, r in records.items()
             if r.verdict != "refused"
         ]

@@ -221,7 +221,7 @@ class _Own(nn.Module):
 
 
 def _videos(part, labels):
-    return tuple(Video(f"{part}{i}", f"{part}{i}.avi", label, f"{part}{i}") for i, label in enumerate(labels))
+    return tuple(Video.of(f"{part}{i}", f"{part}{i}.avi", label, f"{part}{i}") for i, label in enumerate(labels))
 
 
 @pytest.mark.parametrize(

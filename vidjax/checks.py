@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, models, options
 from vidjax.data import reading
+from vidjax.data.inputs import RGB
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.evaluation.scores import AVERAGES
@@ -304,7 +305,7 @@ def check_crops(run: "Run") -> None:
         return
     video = run.source.test[0]
     try:
-        info = reading.probe(video)
+        info = reading.probe(video.streams["rgb"], RGB)
     except VideoError:
         return  # the evaluation lists it
     height, width = run.clip.resizing(training=False)(info.height, info.width)

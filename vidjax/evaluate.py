@@ -17,6 +17,7 @@ from vidjax import configuration, files, models, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
+from vidjax.data.inputs import RGB
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
@@ -286,10 +287,11 @@ def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int
     found = []
     for key, video in sorted(videos.items()):
         try:
-            info = reading.probe(video)
+            stream = video.streams["rgb"]
+            info = reading.probe(stream, RGB)
             indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
             size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
-            found.append((key, reading.read_frames(video, indices, size)))
+            found.append((key, reading.read_frames(stream, RGB, indices, size)))
         except VideoError:
             continue  # the result row already says which test videos failed
     return found

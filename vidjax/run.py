@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -151,10 +150,13 @@ class Run:
         for part in ("train", "validation", "test"):
             resize = self.clip.resizing(training=part == "train")
             for video in getattr(self.source, part):
-                if video.info is None and video.refused is None:
-                    return None
-                if video.info is not None:
-                    need += video.info.frames * math.prod(resize(video.info.height, video.info.width)) * 3
+                for input in self.source.inputs:
+                    stream = video.streams[input.stream_name]
+                    if stream.info is None and stream.refused is None and stream.frames is None:
+                        return None
+                    if stream.info is not None:
+                        size = resize(stream.info.height, stream.info.width) if input.space == "image" else (1, 1)
+                        need += stream.info.frames * input.frame_bytes(*size)
         return need
 
     def new_monitor(self) -> monitor.Monitor:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from vidjax import files
 from vidjax.configuration import PIPELINE_KEYS, flatten
 from vidjax.data.opening import identity
-from vidjax.data.records import Source, Video
+from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import DataError, VideoError
 
 # Keys that change how fast a run goes, or what is shown of it, but not what is trained, up to rounding: they may differ
@@ -124,18 +124,26 @@ def _contents(source: Source) -> dict[str, list[int | None]]:
 
 
 def _content(video: Video) -> int | None:
-    """A number that another video hardly has: the size of the file, or a checksum of frames in memory.
+    """A number that another video hardly has; None where there is nothing to be measured of one of its streams."""
+    numbers = [_content_of_stream(video.streams[name]) for name in sorted(video.streams)]
+    if None in numbers or len(numbers) == 1:
+        return numbers[0] if len(numbers) == 1 else None
+    return zlib.crc32(repr(numbers).encode())
+
+
+def _content_of_stream(stream: Stream) -> int | None:
+    """The size of the file, or a checksum of frames in memory.
 
     None where there is nothing to be measured, as of a video that was not packed.
     """
-    if video.frames is not None:
-        return zlib.crc32(video.frames.tobytes())
-    if video.packed is not None:
-        return int(video.packed.identity[0])
-    if video.info is not None and video.info.identity is not None:
-        return video.info.identity[0]
+    if stream.frames is not None:
+        return zlib.crc32(stream.frames.tobytes())
+    if stream.packed is not None:
+        return int(stream.packed.identity[0])
+    if stream.info is not None and stream.info.identity is not None:
+        return stream.info.identity[0]
     try:
-        return identity(video.path)[0]
+        return identity(stream.path)[0]
     except VideoError:
         return None
 

@@ -29,7 +29,7 @@ ROW = {
 def calls(monkeypatch):
     """Replaces the config and the decoding; records what reached them."""
     seen = {}
-    video = Video("a", "a.avi", 0, "a")
+    video = Video.of("a", "a.avi", 0, "a")
     source = Source("tones", "1", ("x", "y"), (video,), (), (video,))
     monkeypatch.setattr(configuration, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
     monkeypatch.setattr(configuration, "source", lambda config: source)

@@ -42,7 +42,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Video, ...]:
     """Seven videos of 14 to 32 frames."""
     folder = tmp_path_factory.mktemp("videos")
     return tuple(
-        Video(f"v{n}", str(write_video(folder / f"v{n}.avi", n, frames=14 + 3 * n)), label=n % 3, group=f"v{n}")
+        Video.of(f"v{n}", str(write_video(folder / f"v{n}.avi", n, frames=14 + 3 * n)), label=n % 3, group=f"v{n}")
         for n in range(7)
     )
 
@@ -51,7 +51,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Video, ...]:
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Video:
     path = tmp_path_factory.mktemp("damaged") / "noise.avi"
     path.write_bytes(bytes(range(256)) * 20)
-    return Video("noise", str(path), label=1, group="noise")
+    return Video.of("noise", str(path), label=1, group="noise")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from vidjax.data import cache as cache_module
 from vidjax.data import disk_cache
 from vidjax.data.decoding import read_video
 from vidjax.data.disk_cache import DiskCache
@@ -34,7 +35,7 @@ def decoded(monkeypatch):
         paths.append(path)
         return read_video(path, *args, **kwargs)
 
-    monkeypatch.setattr(disk_cache, "read_video", counted)
+    monkeypatch.setattr(cache_module, "read_video", counted)
     return paths
 
 
@@ -139,16 +140,16 @@ def test_failures_are_not_kept(tmp_path):
 
 
 def test_two_writers_of_a_video_count_it_once(path, tmp_path, monkeypatch):
-    one = 14 * 24 * 29 * 3 + disk_cache._HEADER.size
+    one = 14 * 24 * 29 * 3 + disk_cache._HEADER.size + 4 * 8
     caches = [DiskCache(tmp_path, 10**7) for _ in range(2)]
 
     def slow(*args, **kwargs):
         video = read_video(*args, **kwargs)
-        monkeypatch.setattr(disk_cache, "read_video", read_video)
+        monkeypatch.setattr(cache_module, "read_video", read_video)
         assert caches[1].video(path, SMALL), "the other one was faster"
         return video
 
-    monkeypatch.setattr(disk_cache, "read_video", slow)
+    monkeypatch.setattr(cache_module, "read_video", slow)
     assert caches[0].video(path, SMALL)
     assert int((tmp_path / "bytes").read_text()) == one == caches[0].used_bytes
     (file,) = tmp_path.glob("*/*.frames")

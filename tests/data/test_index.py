@@ -15,14 +15,14 @@ def source(monkeypatch):
         return {p: FileRecord(p, 1, 1, verdicts[p][0], verdicts[p][1], lasting=verdicts[p][2], frames=9) for p in paths}
 
     monkeypatch.setattr(index, "known", known)
-    videos = tuple(Video(name, name, 0, name) for name in "abc")
+    videos = tuple(Video.of(name, name, 0, name) for name in "abc")
     return Source("toy", "given", ("x", "y"), videos, (), (), None, ())
 
 
 def test_what_cannot_be_inspected_counts_as_unreadable_in_this_run(source):
     found = index.indexed(source)
     assert [video.refused for video in found.train] == [None, "no video", "takes too long"]
-    assert found.train[0].info.frames == 9
+    assert found.train[0].streams["rgb"].info.frames == 9
     (note,) = found.notes
     assert "1 videos" in note and "c: takes too long" in note
 

@@ -23,7 +23,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from vidjax import data
 from vidjax.cli import main
-from vidjax.data import packing, reading
+from vidjax.data import RGB, packing, reading
 from vidjax.data.cache import MemoryCache
 from vidjax.data.clips import Clip, Views
 from vidjax.data.disk_cache import DiskCache
@@ -51,7 +51,7 @@ def packed_folder(source, tmp_path_factory):
 
 def of_files(paths, tmp_path):
     """A source of these files, and what is packed of them."""
-    videos = tuple(Video(str(number), str(path), 0, str(number)) for number, path in enumerate(paths))
+    videos = tuple(Video.of(str(number), str(path), 0, str(number)) for number, path in enumerate(paths))
     source = Source("some", "1", ("a", "b"), videos, (), ())
     done = pack(source, tmp_path / "packed")
     return indexed(source), packed.load(root=str(tmp_path / "packed")), done
@@ -103,13 +103,13 @@ def test_every_kind_of_file_shows_the_same_packed(test_data, tmp_path):
     ours, theirs, done = of_files(files, tmp_path)
     assert len(files) > 80 and done["train"].videos > 60 and done["train"].refused
     for video, other in zip(ours.train, theirs.train):
-        assert (video.info, video.refused) == (other.info, other.refused)
+        stream, packed_stream = video.streams["rgb"], other.streams["rgb"]
+        assert (stream.info, video.refused) == (packed_stream.info, other.refused)
         if video.refused is None:
-            last = video.info.frames - 1
+            last = stream.info.frames - 1
             for indices in ([0], [last], sorted({0, last // 3, last // 2, last}), list(range(min(last + 1, 8)))):
-                np.testing.assert_array_equal(
-                    reading.read_frames(video, indices), reading.read_frames(other, indices), err_msg=video.path
-                )
+                got, wanted = (reading.read_frames(each, RGB, indices) for each in (packed_stream, stream))
+                np.testing.assert_array_equal(got, wanted, err_msg=video.path)
 
 
 def test_folders_of_images(tmp_path):
@@ -118,8 +118,8 @@ def test_folders_of_images(tmp_path):
     for number in range(3):
         Image.new("RGB", (20, 16), (80 * number, 0, 0)).save(frames / f"{number}.png")
     ours, theirs, _ = of_files([frames], tmp_path)
-    got = reading.read_frames(theirs.train[0], [2, 0])
-    np.testing.assert_array_equal(got, reading.read_frames(ours.train[0], [2, 0]))
+    got = reading.read_frames(theirs.train[0].streams["rgb"], RGB, [2, 0])
+    np.testing.assert_array_equal(got, reading.read_frames(ours.train[0].streams["rgb"], RGB, [2, 0]))
     assert got[0, 0, 0, 0] == 160
 
 
@@ -212,7 +212,7 @@ def test_a_shard_of_another_pack_is_noticed(source, packed_folder, tmp_path, vid
     shutil.copy(tmp_path / "packed" / "train-00000.arrayrecord", tmp_path / "mixed" / "train-00000.arrayrecord")
     video = packed.load(root=str(tmp_path / "mixed")).train[0]
     with pytest.raises(VideoError, match=r"train-00000.arrayrecord\[0\] .*does not belong to its dataset"):
-        reading.read_frames(video, [0])
+        reading.read_frames(video.streams["rgb"], RGB, [0])
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_shard_that_is_gone_is_no_bad_video(copied):
     for damage in (lambda: shard.write_bytes(shard.read_bytes()[:-20_000]), shard.unlink):
         damage()
         with pytest.raises(DataError, match="train-00001.arrayrecord cannot be opened") as error:
-            reading.read_frames(video, [0])
+            reading.read_frames(video.streams["rgb"], RGB, [0])
         assert not isinstance(error.value, VideoError)
     with pytest.raises(DataError, match=r"1 of \d+ shards are missing: .*train-00001.arrayrecord"):
         packed.load(root=str(copied))
@@ -244,7 +244,7 @@ def test_a_damaged_record_is_a_bad_video(copied):
     for video in packed.load(root=str(copied)).train:
         if "train-00001" in video.path:
             try:
-                reading.read_frames(video, [0])
+                reading.read_frames(video.streams["rgb"], RGB, [0])
             except VideoError as error:
                 found += "is damaged" in error.reason
     assert found == 1
@@ -411,10 +411,10 @@ def test_a_record_is_read_without_its_data_set(source, packed_folder):
 
 def test_a_shard_that_is_a_pipe_is_refused(copied):
     video = packed.load(root=str(copied)).train[0]
-    Path(video.packed.shard).unlink()
-    os.mkfifo(video.packed.shard)
+    Path(video.streams["rgb"].packed.shard).unlink()
+    os.mkfifo(video.streams["rgb"].packed.shard)
     with pytest.raises(DataError, match="is not a regular file"):
-        reading.read_frames(video, [0])
+        reading.read_frames(video.streams["rgb"], RGB, [0])
 
 
 def test_a_store_that_does_not_answer_is_given_up():

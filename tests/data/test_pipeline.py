@@ -89,7 +89,7 @@ def test_processes_share_each_global_batch(videos, processes):
 @pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 4}, {"cache": True}, {"cache": False, "threads": 1}])
 @pytest.mark.parametrize("exact_seek", [False, True])
 def test_batches_depend_neither_on_threads_nor_on_the_cache(videos, options, exact_seek):
-    videos = [Video(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
+    videos = [Video.of(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
     options = {**options, "cache": MemoryCache(10**8) if options.get("cache") else None}
     assert_same(train(videos, 5, **options), train(videos, 5))
     assert_same(evaluate(videos, **options)[0], evaluate(videos)[0])
@@ -128,7 +128,8 @@ def test_errors_and_reasons_travel_from_worker_processes(damaged, videos):
 @pytest.mark.parametrize("refused", [None, "noise, as the index knows"])
 def test_in_training_another_video_stands_in_the_place_of_a_damaged_one(videos, damaged, refused):
     """The same one whoever reads it, and no other example changes."""
-    mixed = [*videos[:3], dataclasses.replace(damaged, refused=refused), *videos[3:]]
+    damaged = Video.of(damaged.id, damaged.path, damaged.label, damaged.group, refused=refused)
+    mixed = [*videos[:3], damaged, *videos[3:]]
     with training_batches(mixed, CLIP, batch_size=4, seed=3) as batches:
         got = list(itertools.islice(batches, 6))
         assert batches.failed.keys() == {"noise"} and (refused or "cannot be decoded") in batches.failed["noise"]
@@ -177,7 +178,7 @@ def test_evaluation_views_are_the_clips_and_crops_of_each_video(videos):
 
 
 def test_three_crops_of_an_upright_video_lie_below_each_other(write, tmp_path):
-    video = Video("tall", str(write(tmp_path / "tall.avi", size=(48, 32))), 0, "tall")
+    video = Video.of("tall", str(write(tmp_path / "tall.avi", size=(48, 32))), 0, "tall")
     batches, _ = evaluate([video], Views(crops="three"), clip=Clip(frames=1, crop=32), batch_size=3)
     middle = sampling.uniform_clips(32, 1, 1, 1)[0].tolist()
     whole = read_frames(video.path, middle)
@@ -311,7 +312,7 @@ SPATIAL = [
 @pytest.mark.parametrize("clip", SPATIAL, ids=["jitter", "squash", "letterbox"])
 @pytest.mark.parametrize("exact_seek", [False, True])
 def test_resized_batches_do_not_depend_on_the_cache(videos, clip, exact_seek):
-    videos = [Video(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
+    videos = [Video.of(v.id, v.path, v.label, v.group, exact_seek) for v in videos]
     cached = train(videos, 5, clip=clip, cache=MemoryCache(10**8), threads=0)
     assert_same(cached, train(videos, 5, clip=clip))
     assert_same(evaluate(videos, clip=clip, cache=MemoryCache(10**8))[0], evaluate(videos, clip=clip)[0])

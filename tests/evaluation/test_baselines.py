@@ -27,7 +27,7 @@ def source(tmp_path):
     }
     parts = {
         part: tuple(
-            Video(f"{part}{n}", write(tmp_path / f"{part}{n}.avi", value, frames), label, f"{part}{n}")
+            Video.of(f"{part}{n}", write(tmp_path / f"{part}{n}.avi", value, frames), label, f"{part}{n}")
             for n, (label, value, frames) in enumerate(entries)
         )
         for part, entries in plan.items()
@@ -74,7 +74,7 @@ def test_rows_count_what_was_predicted(source):
 def test_videos_that_cannot_be_decoded_are_left_out_and_counted(source, tmp_path):
     bad = tmp_path / "bad.avi"
     bad.write_bytes(b"noise" * 100)
-    broken = Video("bad", str(bad), 0, "bad")
+    broken = Video.of("bad", str(bad), 0, "bad")
     rows = baseline_rows(Source("tones", "1", source.classes, source.train, (), (*source.test, broken)))
     assert {(row["videos"], row["failed_videos"]) for row in rows} == {(4, 1)}
     with pytest.raises(DataError, match="no video of the test part"):

@@ -13,7 +13,7 @@ CLASSES = ("a", "b", "c")
 
 
 def videos(labels):
-    return tuple(Video(f"v{i}", f"v{i}.avi", label, f"g{i}") for i, label in enumerate(labels))
+    return tuple(Video.of(f"v{i}", f"v{i}.avi", label, f"g{i}") for i, label in enumerate(labels))
 
 
 def source(labels):

@@ -21,7 +21,7 @@ def load() -> Source:
     def part(name: str, first: int, count: int) -> tuple[Video, ...]:
         numbers = [(first + number, number % 2) for number in range(count)]
         return tuple(
-            Video(f"{name}/{number}", f"{name}/{number}", label, f"{name}/{number}", frames=frames(number, label))
+            Video.of(f"{name}/{number}", f"{name}/{number}", label, f"{name}/{number}", frames=frames(number, label))
             for number, label in numbers
         )
 

@@ -292,7 +292,7 @@ def _encoded(folder: Path) -> Path:
     for video in (*source.train, *source.validation, *source.test):
         place = folder / "clips" / clips.CLASSES[video.label]
         place.mkdir(parents=True, exist_ok=True)
-        encode(place / f"{video.id.replace('/', '_')}.avi", video.frames[:8, :24, :24])
+        encode(place / f"{video.id.replace('/', '_')}.avi", video.streams["rgb"].frames[:8, :24, :24])
     return folder / "clips"
 
 

@@ -11,28 +11,35 @@ if TYPE_CHECKING:
     from vidjax.data.cache import MemoryCache
     from vidjax.data.clips import Clip, Views
     from vidjax.data.decoding import probe, read_frames
+    from vidjax.data.inputs import RGB, Input, Negate, Permute
     from vidjax.data.iteration import BatchIterator
     from vidjax.data.packed import encoded, unpack
     from vidjax.data.pipeline import evaluation_batches, training_batches
-    from vidjax.data.records import Batch, Mirror, Source, Video, VideoInfo
+    from vidjax.data.records import Batch, Mirror, Source, Stream, Video, VideoInfo
 
 _MODULES = {
     "cache": ("MemoryCache",),
     "clips": ("Clip", "Views"),
     "decoding": ("probe", "read_frames"),
+    "inputs": ("RGB", "Input", "Negate", "Permute"),
     "iteration": ("BatchIterator",),
     "packed": ("encoded", "unpack"),
     "pipeline": ("evaluation_batches", "training_batches"),
-    "records": ("Batch", "Mirror", "Source", "Video", "VideoInfo"),
+    "records": ("Batch", "Mirror", "Source", "Stream", "Video", "VideoInfo"),
 }
 
 __all__ = [
+    "RGB",
     "Batch",
     "BatchIterator",
     "Clip",
+    "Input",
     "MemoryCache",
     "Mirror",
+    "Negate",
+    "Permute",
     "Source",
+    "Stream",
     "Video",
     "VideoInfo",
     "Views",

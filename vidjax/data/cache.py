@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vidjax.data import arrays
 from vidjax.data.decoding import DecodedVideo, read_video
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
 
@@ -32,14 +34,37 @@ class HeldVideo(Protocol):
         """How many frames it has."""
 
     def take(self, indices: Sequence[int]) -> np.ndarray:
-        """uint8 [T, H, W, 3]: the frames with these numbers."""
+        """[T, ...]: the frames with these numbers."""
 
 
 class Cache(Protocol):
     """Keeps whole decoded videos."""
 
-    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
+    def video(
+        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
+    ) -> HeldVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
+
+
+def read_whole(
+    path: str | Packed, resize: Resize, input: Input, *, exact_seek: bool, max_bytes: int
+) -> DecodedVideo | None:
+    """Reads a file for a cache; None if it would take more than `max_bytes`.
+
+    Raises:
+      VideoError: if it cannot be read.
+    """
+    if input.reader == "array":
+        return arrays.read_video(path, input, resize, max_bytes=max_bytes)
+    return read_video(path, resize, exact_seek=exact_seek, max_bytes=max_bytes)
+
+
+def reading_of(resize: Resize, input: Input) -> tuple[Hashable, ...]:
+    """What decides, beside the file, on what a cache holds of it."""
+    if input.space != "image":
+        return input.reader, input.dtype, input.shape
+    scaling = (input.mean,) if input.vectors else ()
+    return input.reader, input.dtype, input.shape, resize.side, resize.rule, *scaling
 
 
 class MemoryCache:
@@ -61,13 +86,15 @@ class MemoryCache:
         self._too_large: set[Hashable] = set()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
-    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> DecodedVideo | None:
+    def video(
+        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
+    ) -> DecodedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
-          VideoError: as `read_video`; nothing is remembered of a video that failed.
+          VideoError: as `read_whole`; nothing is remembered of a video that failed.
         """
-        key = (path, resize, exact_seek)
+        key = (path, exact_seek, *reading_of(resize, input))
         with self._lock:
             held = self._videos.get(key)
             if held is None:
@@ -79,7 +106,7 @@ class MemoryCache:
             return held.result()
         try:
             room = self.max_bytes - self.used_bytes
-            video = self._keep(read_video(path, resize, exact_seek=exact_seek, max_bytes=room), key)
+            video = self._keep(read_whole(path, resize, input, exact_seek=exact_seek, max_bytes=room), key)
         except BaseException as error:
             self._forget(key)
             future.set_exception(error)
@@ -89,7 +116,7 @@ class MemoryCache:
         future.set_result(video)
         return video
 
-    def _keep(self, video: DecodedVideo | None, key: tuple[str | Packed, Resize, bool]) -> DecodedVideo | None:
+    def _keep(self, video: DecodedVideo | None, key: tuple[Hashable, ...]) -> DecodedVideo | None:
         with self._lock:
             if video is not None and self.used_bytes + video.frames.nbytes <= self.max_bytes:
                 self.used_bytes += video.frames.nbytes

@@ -3,7 +3,7 @@
 A video is one file: a short header, then its frames, of which only those of a clip are read. (Mapping it into memory
 instead took half as long again with one thread, twice as long with two, and a file cut short would end the process.)
 Its name hashes what decides on its pixels: the video file by path, size and time of change, the size of its frames, and
-the decoder. Files appear whole or not at all, so that processes may share a cache, and a kill leaves nothing half.
+what reads it. Files appear whole or not at all, so that processes may share a cache, and a kill leaves nothing half.
 """
 
 import contextlib
@@ -21,8 +21,9 @@ import av
 import numpy as np
 
 from vidjax import files
-from vidjax.data.cache import HeldVideo, gigabytes
-from vidjax.data.decoding import DecodedVideo, read_video
+from vidjax.data.cache import HeldVideo, gigabytes, read_whole, reading_of
+from vidjax.data.decoding import DecodedVideo
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.opening import identity
 from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
@@ -31,9 +32,10 @@ from vidjax.errors import DataError
 logger = logging.getLogger(__name__)
 
 # Of the files; raise it with every change of what they hold.
-_VERSION = 2
-_HEADER = struct.Struct("<8s3Qd")  # mark, frames, height, width, frames per second (nan where there are none)
-_MARK = b"vidjax 2"
+_VERSION = 3
+# Mark, dtype, frames per second (nan where there are none), number of dimensions; then the size of each, in 8 bytes.
+_HEADER = struct.Struct("<8s8sdQ")
+_MARK = b"vidjax 3"
 _TOTAL = "bytes"  # name of the file in which processes count together
 _LEFT_BEHIND = 3600.0  # seconds after which a half written file has no writer any more
 
@@ -64,28 +66,30 @@ class DiskCache:
         """Bytes of all files in the folder."""
         return self._scan()
 
-    def video(self, path: str | Packed, resize: Resize, *, exact_seek: bool = False) -> HeldVideo | None:
+    def video(
+        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
+    ) -> HeldVideo | None:
         """Returns the whole video, from disk or decoded into it now; None if it is not there and there is no room.
 
         Raises:
-          VideoError: as `read_video`; nothing is kept of a video that failed.
+          VideoError: as `cache.read_whole`; nothing is kept of a video that failed.
         """
-        file = self._file(path, resize, exact_seek)
+        file = self._file(path, (*reading_of(resize, input), exact_seek))
         held = _StoredVideo.of(file)
         if held is not None or file in self._too_large or not self._is_writable:
             return held
         if self._seen_bytes is None:
             self._seen_bytes = self._scan()
         room = self.max_bytes - self._seen_bytes - _HEADER.size
-        video = read_video(path, resize, exact_seek=exact_seek, max_bytes=room)
+        video = read_whole(path, resize, input, exact_seek=exact_seek, max_bytes=room)
         if video is None or not self._keep(file, video):
             self._decline(file, path)
             return None
         return _StoredVideo.of(file)  # the whole video is let go of
 
-    def _file(self, path: str | Packed, resize: Resize, exact_seek: bool) -> Path:
+    def _file(self, path: str | Packed, how: tuple[object, ...]) -> Path:
         known = path.identity if isinstance(path, Packed) else (os.path.realpath(path), *identity(path))
-        what = (*known, resize.side, resize.rule, exact_seek, _VERSION, av.__version__)
+        what = (*known, *how, _VERSION, av.__version__)
         key = hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / key[:2] / f"{key[2:40]}.frames"
 
@@ -101,12 +105,12 @@ class DiskCache:
                 if file.exists():  # but not whole: it is replaced, and nobody knows for how much it was counted
                     file.unlink()
                     (self.folder / _TOTAL).unlink(missing_ok=True)
-                used = self._total() + video.frames.nbytes + _HEADER.size
+                header = _header(video)
+                used = self._total() + video.frames.nbytes + len(header)
                 if used > self.max_bytes:
                     return False
                 with partial.open("wb") as stream:
-                    fps = np.nan if video.fps is None else video.fps
-                    stream.write(_HEADER.pack(_MARK, *video.frames.shape[:3], fps))
+                    stream.write(header)
                     stream.write(np.ascontiguousarray(video.frames).data)
                 partial.replace(file)
                 (self.folder / _TOTAL).write_text(str(used))
@@ -164,6 +168,13 @@ class DiskCache:
         self.__init__(**state)  # type: ignore[misc]
 
 
+def _header(video: DecodedVideo) -> bytes:
+    frames = video.frames
+    fps = np.nan if video.fps is None else video.fps
+    sizes = struct.pack(f"<{frames.ndim}Q", *frames.shape)
+    return _HEADER.pack(_MARK, frames.dtype.str.encode(), fps, frames.ndim) + sizes
+
+
 class _StoredVideo:
     """A video in a file of the cache, held open: it may be removed meanwhile.
 
@@ -171,9 +182,9 @@ class _StoredVideo:
       fps: frames per second; None where it has none.
     """
 
-    def __init__(self, path: Path, file: int, shape: tuple[int, int, int], fps: float | None):
+    def __init__(self, path: Path, file: int, start: int, shape: tuple[int, ...], dtype: np.dtype, fps: float | None):
         self.fps = fps
-        self._path, self._file, self._shape = path, file, shape
+        self._path, self._file, self._start, self._shape, self._dtype = path, file, start, shape, dtype
 
     def __del__(self) -> None:
         os.close(self._file)
@@ -186,35 +197,39 @@ class _StoredVideo:
         except OSError:
             return None
         try:
-            mark, *shape, fps = _HEADER.unpack(os.read(file, _HEADER.size))
-            whole = mark == _MARK and os.fstat(file).st_size == _HEADER.size + math.prod(shape) * 3
-        except (OSError, struct.error):
-            whole = False
-        if not whole:
+            mark, dtype, fps, dimensions = _HEADER.unpack(os.read(file, _HEADER.size))
+            if mark != _MARK:
+                raise ValueError("another file")
+            kind = np.dtype(dtype.rstrip(b"\0").decode())
+            shape = struct.unpack(f"<{dimensions}Q", os.read(file, 8 * dimensions))
+            start = _HEADER.size + 8 * dimensions
+            if os.fstat(file).st_size != start + math.prod(shape) * kind.itemsize:
+                raise ValueError("not whole")
+        except (OSError, struct.error, ValueError, TypeError):
             os.close(file)
             return None
-        return cls(path, file, tuple(shape), None if np.isnan(fps) else fps)
+        return cls(path, file, start, shape, kind, None if np.isnan(fps) else fps)
 
     def __len__(self) -> int:
         return self._shape[0]
 
     def take(self, indices: Sequence[int]) -> np.ndarray:
-        """uint8 [T, H, W, 3]: the frames with these numbers.
+        """[T, ...]: the frames with these numbers.
 
         Raises:
           DataError: if the disk fails.
         """
-        count, height, width = self._shape
+        count, *rest = self._shape
         if max(indices) >= count:
             raise IndexError(f"frame {max(indices)} of {count}")
-        frames = np.empty((len(indices), height, width, 3), np.uint8)
-        size = height * width * 3
+        frames = np.empty((len(indices), *rest), self._dtype)
+        size = math.prod(rest) * self._dtype.itemsize
         place = 0
         while place < len(indices):  # at once what lies together
             end = place + 1
             while end < len(indices) and indices[end] == indices[end - 1] + 1:
                 end += 1
-            wanted, at = frames[place:end].data.cast("B"), _HEADER.size + int(indices[place]) * size
+            wanted, at = frames[place:end].data.cast("B"), self._start + int(indices[place]) * size
             while wanted:
                 try:
                     got = os.preadv(self._file, [wanted], at)

@@ -11,15 +11,17 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vidjax import files
+from vidjax.data import arrays
 from vidjax.data.guard import guarded
+from vidjax.data.inputs import Input
 from vidjax.data.inspection import VERSION, FileRecord
 from vidjax.data.opening import identity
-from vidjax.data.records import Source, Video, VideoInfo
+from vidjax.data.records import Source, Stream, Video, VideoInfo
 from vidjax.errors import DataError, VideoError
 from vidjax.paths import cache_dir
 
@@ -75,9 +77,10 @@ def indexed(
     progress: Progress = lambda records, total: records,
     certain: bool = False,
 ) -> Source:
-    """The source with what is known of its files: `info` and `refused` of each video.
+    """The source with what is known of its files: `info` and `refused` of each stream.
 
-    Videos in memory or packed, and those of which the source itself knows that seeking is exact, stay as they are.
+    Of arrays the header is read. What is in memory or packed, and videos of which the source itself knows that seeking
+    is exact, stay as they are.
 
     Args:
       source: its videos.
@@ -88,22 +91,26 @@ def indexed(
     Raises:
       DataError: in the case of `certain`.
     """
-    asked = [video for part in parts for video in getattr(source, part) if _is_asked(video)]
-    records = known([video.path for video in asked], progress=progress)
+    input_of = {input.stream_name: input for input in source.inputs}
+    asked = [
+        stream.path
+        for part in parts
+        for video in getattr(source, part)
+        for name, stream in video.streams.items()
+        if name in input_of and input_of[name].reader == "video" and _is_asked(stream)
+    ]
+    records = known(asked, progress=progress)
 
-    def with_record(video: Video) -> Video:
-        if not _is_asked(video) or video.path not in records:
-            return video
-        record = records[video.path]
-        if record.verdict == "refused":
-            return dataclasses.replace(video, refused=record.reason)
-        identity_then = (record.size, record.mtime_ns)
-        info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, identity_then)
-        return dataclasses.replace(video, info=info)
+    def with_info(video: Video) -> Video:
+        streams = {
+            name: _with_info(stream, input_of[name], records) if name in input_of and _is_asked(stream) else stream
+            for name, stream in video.streams.items()
+        }
+        return dataclasses.replace(video, streams=streams)
 
-    shortened = [records[video.path] for video in asked if records[video.path].warning]
+    shortened = [records[path] for path in asked if records[path].warning]
     notes = list(source.notes)
-    uncertain = [records[video.path] for video in asked if _is_uncertain(records[video.path])]
+    uncertain = [records[path] for path in asked if _is_uncertain(records[path])]
     if uncertain:
         first = uncertain[0]
         if certain:
@@ -117,20 +124,36 @@ def indexed(
         notes.append(f"{len(shortened)} videos are not whole, e.g. {first.path}: {first.warning}")
     return dataclasses.replace(
         source,
-        train=tuple(map(with_record, source.train)),
-        validation=tuple(map(with_record, source.validation)),
-        test=tuple(map(with_record, source.test)),
+        train=tuple(map(with_info, source.train)),
+        validation=tuple(map(with_info, source.validation)),
+        test=tuple(map(with_info, source.test)),
         notes=tuple(notes),
     )
+
+
+def _with_info(stream: Stream, input: Input, records: Mapping[str, FileRecord]) -> Stream:
+    if input.reader == "array":
+        try:
+            return dataclasses.replace(stream, info=arrays.probe(stream.path, input))
+        except VideoError as error:
+            return dataclasses.replace(stream, refused=error.reason)
+    record = records.get(stream.path)
+    if record is None:  # of a part that is not going to be read
+        return stream
+    if record.verdict == "refused":
+        return dataclasses.replace(stream, refused=record.reason)
+    identity_then = (record.size, record.mtime_ns)
+    info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, identity_then)
+    return dataclasses.replace(stream, info=info)
 
 
 def _is_uncertain(record: FileRecord) -> bool:
     return record.verdict == "refused" and not record.lasting
 
 
-def _is_asked(video: Video) -> bool:
-    known = video.exact_seek or video.packed is not None or video.refused is not None
-    return video.frames is None and not known
+def _is_asked(stream: Stream) -> bool:
+    known = stream.exact_seek or stream.packed is not None or stream.refused is not None
+    return stream.frames is None and not known
 
 
 def write_csv(path: Path, records: Iterable[FileRecord]) -> None:

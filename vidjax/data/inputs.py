@@ -6,8 +6,11 @@ normalising do to it.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
 
 from vidjax.errors import ConfigError
 from vidjax.options import nearest
@@ -81,6 +84,13 @@ class Input:
             raise ConfigError(f"input {self.name!r}: its name is that of an argument, so give an identifier")
         if self.vectors and (self.space != "image" or self.mean is None):
             raise ConfigError(f"input {self.name!r}: vectors are images with a mean, the value of no motion")
+        if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
+            found = f"{self.space or 'no space'}, {self.dtype}, {self.shape}"
+            raise ConfigError(f"input {self.name!r}: what is decoded is image, uint8, (3,), not {found}")
+        if self.space == "image" and self.dtype not in ("uint8", "float32"):
+            raise ConfigError(f"input {self.name!r}: images are uint8 or float32, not {self.dtype}")
+        if self.space == "points" and not self.dtype.startswith("float"):
+            raise ConfigError(f"input {self.name!r}: points are shares of a frame, so floats, not {self.dtype}")
         if self.per_frame < 1:
             raise ConfigError(f"input {self.name!r}: per_frame={self.per_frame}: give at least 1")
         if self.space == "image" and len(self.shape) != 1:
@@ -108,6 +118,11 @@ class Input:
         """The shape of one example, [T, side, side, C] of images, else [T, ...]; T is per_frame x `frames`."""
         square = (side, side) if self.space == "image" else ()
         return (frames * self.per_frame, *square, *self.shape)
+
+    def frame_bytes(self, height: int, width: int) -> int:
+        """How many bytes one frame takes on the host; the size counts for images alone."""
+        pixels = height * width if self.space == "image" else 1
+        return pixels * math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def describe(self, frames: int, side: int) -> str:
         """Returns e.g. "rgb 16x48x48" or "pose 16x17"."""

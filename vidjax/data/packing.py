@@ -60,7 +60,8 @@ def pack(
       DataError: if a file could not be inspected or changes meanwhile, or nothing can be written.
     """
     parts = {part: tuple(getattr(source, part)) for part in _PARTS}
-    if any(video.frames is not None or video.packed is not None for videos in parts.values() for video in videos):
+    streams = [stream for videos in parts.values() for video in videos for stream in video.streams.values()]
+    if any(stream.frames is not None or stream.packed is not None for stream in streams):
         raise ConfigError(f"pack: the videos of {source.name} are no files: they are packed already, or in memory")
     folder = Path(os.path.realpath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -70,7 +71,7 @@ def pack(
     # Of each file all is asked, also where the source says that it is known: packed, it is read by its table.
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
-        asked[part] = tuple(dataclasses.replace(video, exact_seek=False) for video in videos)
+        asked[part] = tuple(map(_asked, videos))
     source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting, certain=True)
     todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
     done = {part: PackedPart() for part in _PARTS}
@@ -100,25 +101,32 @@ def pack(
     return done
 
 
+def _asked(video: Video) -> Video:
+    """The video, of whose files nothing is said to be known."""
+    streams = {name: dataclasses.replace(stream, exact_seek=False) for name, stream in video.streams.items()}
+    return dataclasses.replace(video, streams=streams)
+
+
 def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> dict[str, Any]:
     """Packs a video, unless it is refused; returns its row of the list."""
     name = os.path.basename(video.path)
     about: dict[str, Any] = {"id": video.id, "label": video.label, "group": video.group, "name": name}
-    if video.refused is not None:
-        return {**about, "refused": video.refused}
-    assert video.info is not None
-    content, table = content_of(video.path), video.info.table
-    if identity(video.path) != video.info.identity:
+    stream = video.streams["rgb"]
+    if stream.refused is not None:
+        return {**about, "refused": stream.refused}
+    assert stream.info is not None
+    content, table, info = content_of(stream.path), stream.info.table, stream.info
+    if identity(video.path) != info.identity:
         raise DataError(f"pack: {video.path} has changed since it was inspected; give the command again")
     row = {**about, "size": sum(len(each) for _, each in content)}
-    row |= {"digest": digest_of(content), "frames": video.info.frames, "fps": video.info.fps}
-    row |= {"height": video.info.height, "width": video.info.width}
+    row |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}
+    row |= {"height": info.height, "width": info.width}
     header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
     record = to_record({**header, "is_folder": os.path.isdir(video.path)}, content)
     if table is None:  # seen decoding once only: a damaged file may show something else when it is read from memory
         shown = _frames_of(record)
-        if shown != video.info.frames:
-            why = f"shows {shown} frames when it is read from memory, {video.info.frames} from its file"
+        if shown != info.frames:
+            why = f"shows {shown} frames when it is read from memory, {info.frames} from its file"
             return {**about, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
     shard, number = shards.write(record)
     return {**row, "shard": shard, "number": number}

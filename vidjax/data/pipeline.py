@@ -20,6 +20,7 @@ from vidjax.data import reading, sampling
 from vidjax.data.cache import Cache, MemoryCache, RecentResults
 from vidjax.data.clips import Clip, Views
 from vidjax.data.decoding import resize_frames, short_side_size
+from vidjax.data.inputs import RGB
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video
 from vidjax.data.resizing import Resize, letterboxed
@@ -230,13 +231,14 @@ def _read(
     video: Video, clip: Clip, resize: Resize, cache: Cache | None, choose: Callable[[int, float], np.ndarray]
 ) -> np.ndarray:
     """Frames `choose(frame count, stride)` of a video, from memory, the cache or the file: uint8 [T, H, W, 3]."""
-    held = reading.from_cache(video, resize, cache)
+    stream = video.streams[RGB.stream_name]
+    held = reading.from_cache(stream, RGB, resize, cache)
     if held is not None:
         frames = held.take(choose(len(held), _stride(video, clip, held.fps)).tolist())
     else:
-        info = reading.probe(video)
+        info = reading.probe(stream, RGB)
         indices = choose(info.frames, _stride(video, clip, info.fps)).tolist()
-        frames = reading.read_frames(video, indices, resize(info.height, info.width))
+        frames = reading.read_frames(stream, RGB, indices, resize(info.height, info.width))
     return letterboxed(frames, clip.size, clip.padding) if clip.resize == "letterbox" and clip.size else frames
 
 

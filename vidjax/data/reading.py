@@ -1,66 +1,70 @@
-"""Reading a `Video`, whether its frames are in a file or in memory."""
+"""Reading the streams of a `Video`, whatever they are and whether they are in a file or in memory."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from vidjax.data import decoding
+from vidjax.data import arrays, decoding
 from vidjax.data.cache import Cache, HeldVideo
 from vidjax.data.decoding import Size
-from vidjax.data.records import Video, VideoInfo
+from vidjax.data.inputs import Input
+from vidjax.data.records import Stream, VideoInfo
 from vidjax.data.resizing import Resize
 from vidjax.errors import VideoError
 
 
-def probe(video: Video) -> VideoInfo:
-    """Counts the frames of a video; frames in memory have no frame rate.
+def probe(stream: Stream, input: Input) -> VideoInfo:
+    """Counts the frames of a stream; arrays have no frame rate.
 
     Raises:
-      VideoError: as `decoding.probe`.
+      VideoError: as `decoding.probe` or `arrays.probe`.
     """
-    if video.refused is not None:
-        raise VideoError(video.path, video.refused)
-    if video.frames is None:
-        return video.info or decoding.probe(video.path, exact_seek=video.exact_seek)
-    t, h, w, _ = video.frames.shape
-    return VideoInfo(t, None, h, w)
+    _check_readable(stream)
+    if stream.frames is not None:
+        return arrays.info(stream.frames, stream.path, input)
+    if stream.info is not None:
+        return stream.info
+    if input.reader == "array":
+        return arrays.probe(stream.file, input)
+    return decoding.probe(stream.path, exact_seek=stream.exact_seek)
 
 
-def read_frames(video: Video, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+def read_frames(stream: Stream, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Args:
-      video: which.
+      stream: which.
+      input: what it holds.
       indices: frame numbers, counted from 0.
-      size: (height, width) to which frames are resized; None keeps their own.
+      size: (height, width) to which images are resized; None keeps their own, and so does all that is no image.
 
     Returns:
-      uint8 [T, H, W, 3], RGB.
+      [T, H, W, C] of images, else [T, *input.shape], of the input's dtype.
 
     Raises:
-      VideoError: as `decoding.read_frames`.
+      VideoError: as `decoding.read_frames` or `arrays.read_frames`.
     """
-    if video.refused is not None:
-        raise VideoError(video.path, video.refused)
-    if video.frames is None:
-        table = video.info.table if video.info is not None else None
-        return decoding.read_frames(video.file, indices, size, exact_seek=video.exact_seek, table=table)
-    wanted, count = np.asarray(indices, np.int64), len(video.frames)
-    if wanted.min() < 0 or wanted.max() >= count:
-        raise VideoError(video.path, f"frames {wanted.min()} to {wanted.max()} were asked for; it has {count}")
-    frames = video.frames[wanted]
-    rgb = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
-    return decoding.resize_frames(rgb, size) if size is not None else rgb
+    _check_readable(stream)
+    if stream.frames is not None:
+        return arrays.take(stream.frames, stream.path, input, indices, size)
+    if input.reader == "array":
+        return arrays.read_frames(stream.file, input, indices, size)
+    table = stream.info.table if stream.info is not None else None
+    return decoding.read_frames(stream.file, indices, size, exact_seek=stream.exact_seek, table=table)
 
 
-def from_cache(video: Video, resize: Resize, cache: Cache | None) -> HeldVideo | None:
-    """The whole video where a cache holds it or has room for it; None else, and for frames in memory.
+def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None) -> HeldVideo | None:
+    """The whole stream where a cache holds it or has room for it; None else, and for frames in memory.
 
     Raises:
-      VideoError: as `decoding.read_video`.
+      VideoError: as `decoding.read_video` or `arrays.read_video`.
     """
-    if cache is None or video.frames is not None:
+    if cache is None or stream.frames is not None:
         return None
-    if video.refused is not None:
-        raise VideoError(video.path, video.refused)
-    return cache.video(video.file, resize, exact_seek=video.exact_seek)
+    _check_readable(stream)
+    return cache.video(stream.file, resize, input, exact_seek=stream.exact_seek)
+
+
+def _check_readable(stream: Stream) -> None:
+    if stream.refused is not None:
+        raise VideoError(stream.path, stream.refused)

@@ -2,7 +2,10 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+from vidjax.data.inputs import RGB, Input
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
@@ -14,12 +17,12 @@ Mirror = Literal["invariant", "forbidden"] | tuple[int, ...] | None
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What a whole pass over a file found.
+    """What a whole pass over a video file found, or the header of an array.
 
     Attributes:
       frames: number of sound frames (headers lie); of a file that is damaged or cut short, those before that.
       fps: frames per second as the container states it; None where it does not.
-      height, width: of a frame as displayed, after rotation.
+      height, width: of a frame as displayed, after rotation; 0 of what is no image.
       table: `seeking.SeekTable`, by which frames are found faster; None where there is none.
       identity: size and time of change (ns) of the file at that time; None where it was not noted.
     """
@@ -33,36 +36,76 @@ class VideoInfo:
 
 
 @dataclasses.dataclass(frozen=True)
-class Video:
-    """One labelled video: a file, or frames in memory.
+class Stream:
+    """One of the things that were recorded of a video: a file, or frames in memory.
 
     Attributes:
-      id: unique within its source and the same on every machine, e.g. "Lunges/v_Lunges_g08_c01".
       path: the file; of frames in memory, where they come from, for messages.
-      label: index into `Source.classes`.
-      group: videos of one group are near-duplicates and never straddle two parts; the id where unknown.
       exact_seek: random access by decord is known to return the right frames.
       info: what is known of the file; None where it is not, and a pass over it must tell.
       refused: why the file cannot be read, where that is known; None else.
       packed: `packed.Packed`, where the file lies in a shard; None else.
-      frames: uint8 [T, H, W, 3], or [T, H, W, 1] for grey, of a video that is held in memory; None for a file.
+      frames: [N, ...] as its `Input` says, of what is held in memory, e.g. uint8 [N, H, W, 3], or [N, H, W, 1] for
+        grey; None for a file.
     """
 
-    id: str
     path: str
-    label: int
-    group: str
     exact_seek: bool = False
     info: VideoInfo | None = None
     refused: str | None = None
     packed: Any = None
-    # Two videos are the same if the rest is: arrays neither compare nor hash.
+    # Two streams are the same if the rest is: arrays neither compare nor hash.
     frames: Array = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def file(self) -> Any:
-        """What decoding opens: the place in a shard, or the path."""
+        """What reading opens: the place in a shard, or the path."""
         return self.packed or self.path
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One labelled video.
+
+    Attributes:
+      id: unique within its source and the same on every machine, e.g. "Lunges/v_Lunges_g08_c01".
+      label: index into `Source.classes`.
+      group: videos of one group are near-duplicates and never straddle two parts; the id where unknown.
+      streams: name -> stream; frame i of each belongs to frame i of the others.
+    """
+
+    id: str
+    label: int
+    group: str
+    streams: Mapping[str, Stream] = dataclasses.field(hash=False)
+
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        path: str,
+        label: int,
+        group: str,
+        exact_seek: bool = False,
+        *,
+        stream: str = "rgb",
+        info: VideoInfo | None = None,
+        refused: str | None = None,
+        packed: Any = None,
+        frames: Array = None,
+    ) -> "Video":
+        """A video of one stream, of that name; everything else as in `Video` and `Stream`."""
+        return cls(id, label, group, {stream: Stream(path, exact_seek, info, refused, packed, frames)})
+
+    @property
+    def path(self) -> str:
+        """That of its first stream, for messages."""
+        return next(iter(self.streams.values())).path
+
+    @property
+    def refused(self) -> str | None:
+        """Why a stream cannot be read, of the first for which that is known; None where it is of none."""
+        return next((stream.refused for stream in self.streams.values() if stream.refused is not None), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +120,7 @@ class Source:
       mirror: the rule for horizontal flips.
       absent: how many clips the lists name that are not on this disk (`allow_missing`).
       notes: what the user should know of these data, one line each.
+      inputs: which streams its videos have, and what is in them.
     """
 
     name: str
@@ -88,10 +132,13 @@ class Source:
     mirror: Mirror = None
     absent: int = 0
     notes: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = (RGB,)
 
     def fingerprint(self) -> str:
-        """A short hash of the classes and of which videos with which labels are in which part."""
+        """A short hash of the classes, of which videos with which labels are in which part, and of their streams."""
         digest = hashlib.sha256(repr(self.classes).encode())
+        if self.inputs != (RGB,):
+            digest.update(repr([input.stream_name for input in self.inputs]).encode())
         for part in (self.train, self.validation, self.test):
             digest.update(b"part")
             for video in part:
@@ -103,7 +150,8 @@ class Batch(NamedTuple):
     """What a step receives. On the host NumPy, on the device JAX arrays; clips stay uint8 until there.
 
     Attributes:
-      inputs: modality name -> array; "rgb" is uint8 [B, T, H, W, 3].
+      inputs: name -> array, [B, *Input.example_shape]; "rgb" is uint8 [B, T, H, W, 3]. Of an input that may have gaps
+        there is "NAME_mask", too, bool [B, T, ...] without the channels.
       label: int32 [B].
       index: int32 [B], the global example number. In training: the position in the endless shuffled
         stream, which keys augmentation and dropout and so contains the epoch. In evaluation:

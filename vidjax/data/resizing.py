@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from vidjax.data.decoding import Size, short_side_size
+from vidjax.data.decoding import Size, resize_frames, short_side_size
+from vidjax.data.inputs import Input
 
 RULES = ("short_side", "squash", "letterbox")
 
@@ -33,16 +34,55 @@ class Resize:
         return _rounded(height * self.side, longer), _rounded(width * self.side, longer)
 
 
-def letterboxed(frames: np.ndarray, side: int, colour: int) -> np.ndarray:
+def resized(frames: np.ndarray, size: Size, input: Input) -> np.ndarray:
+    """Resizes images that are in memory; displacements grow and shrink with them.
+
+    Args:
+      frames: [T, H, W, C], uint8 or float32.
+      size: (height, width).
+      input: what they are.
+
+    Returns:
+      [T, *size, C] of the same dtype, by the scaler of decoding where they are uint8 and of three channels.
+    """
+    _, height, width, channels = frames.shape
+    if (height, width) == size:
+        return frames
+    if frames.dtype == np.uint8 and channels == 3:
+        frames = resize_frames(frames, size)
+    else:
+        frames = _resized_by_channel(frames, size)
+    if input.vectors:
+        scales = np.ones(channels, np.float32)
+        scales[:2] = size[1] / width, size[0] / height
+        middle = np.asarray(input.mean, np.float32)
+        scaled = middle + (frames - middle) * scales
+        frames = np.clip(np.rint(scaled), 0, 255).astype(np.uint8) if frames.dtype == np.uint8 else scaled
+    return frames
+
+
+def _resized_by_channel(frames: np.ndarray, size: Size) -> np.ndarray:
+    from PIL import Image  # takes a while to import, and only this needs it
+
+    count, *_, channels = frames.shape
+    result = np.empty((count, *size, channels), frames.dtype)
+    for frame, output in zip(frames, result, strict=True):
+        for channel in range(channels):
+            picture = Image.fromarray(np.ascontiguousarray(frame[..., channel]))  # "L" or "F", by its dtype
+            output[..., channel] = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return result
+
+
+def letterboxed(frames: np.ndarray, side: int, colour: int | np.ndarray) -> np.ndarray:
     """Pads frames to a square, evenly; an odd pixel goes to the bottom or the right.
 
     Args:
-      frames: uint8 [T, H, W, 3], H and W at most `side`.
+      frames: [T, H, W, C], H and W at most `side`.
       side: of the square, in pixels.
-      colour: 0..255, of the padding in all three channels.
+      colour: of the padding, one value for all channels or one for each.
 
     Returns:
-      uint8 [T, side, side, 3].
+      [T, side, side, C].
     """
     t, h, w, c = frames.shape
     square = np.full((t, side, side, c), colour, frames.dtype)

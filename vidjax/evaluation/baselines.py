@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.data import Source, Video, reading
+from vidjax.data import RGB, Source, Video, reading
 from vidjax.errors import DataError, VideoError
 from vidjax.evaluation import metrics
 
@@ -42,9 +42,9 @@ def describe(video: Video) -> Description:
     Raises:
       VideoError: if it cannot be decoded.
     """
-    video = dataclasses.replace(video, exact_seek=False)
-    info = reading.probe(video)
-    frames = reading.read_frames(video, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
+    stream = dataclasses.replace(video.streams["rgb"], exact_seek=False)
+    info = reading.probe(stream, RGB)
+    frames = reading.read_frames(stream, RGB, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
     length_and_fps = np.array([info.frames, info.fps or 0.0])
     return Description(video.label, video.group, length_and_fps, frames.mean(axis=0).reshape(-1))
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from vidjax.data import index, reading, sampling
 from vidjax.data.decoding import Size, short_side_size
+from vidjax.data.inputs import RGB
 from vidjax.data.records import Video, VideoInfo
 from vidjax.errors import VideoError
 from vidjax.evaluation.scores import AVERAGES, average_views
@@ -79,7 +80,7 @@ class VideoClassifier:
         Raises:
           VideoError: if it cannot be read.
         """
-        info = reading.probe(video)
+        info = reading.probe(video.streams["rgb"], RGB)
         pieces = pieces_of(info, self._preprocessing, frames)
         size = frame_size(info.height, info.width, self._preprocessing)
         scores = [self._forward(self._variables, self._clip(video, piece, size)) for piece in pieces]
@@ -88,7 +89,8 @@ class VideoClassifier:
 
     def _clip(self, video: Video, indices: np.ndarray, size: Size) -> np.ndarray:
         """uint8 [1, T, crop, crop, 3]: the frames with these numbers."""
-        frames, side = reading.read_frames(video, indices.tolist(), size), self._preprocessing.crop
+        frames = reading.read_frames(video.streams["rgb"], RGB, indices.tolist(), size)
+        side = self._preprocessing.crop
         top, left = (size[0] - side) // 2, (size[1] - side) // 2
         return frames[None, :, top : top + side, left : left + side]
 
@@ -105,12 +107,12 @@ def inspected(paths: Sequence[str]) -> dict[str, Video]:
     videos = {}
     for path, record in index.known(paths).items():
         if record.verdict == "refused":
-            videos[path] = Video(path, path, 0, path, refused=record.reason)
+            videos[path] = Video.of(path, path, 0, path, refused=record.reason)
             continue
         if record.warning:
             logger.warning("%s", VideoError(path, f"{record.warning}; its first {record.frames} frames are used"))
         info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table)
-        videos[path] = Video(path, path, 0, path, info=info)
+        videos[path] = Video.of(path, path, 0, path, info=info)
     return videos
 
 

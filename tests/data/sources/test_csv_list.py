@@ -44,7 +44,7 @@ def test_parts_labels_and_paths(tmp_path):
     )
     assert [video.label for video in source.train + source.validation + source.test] == [1, 0, 1, 0, 1]
     first = source.train[0]
-    assert (first.path, first.group, first.frames) == (str(tmp_path / "b" / "1.mp4"), "b/1.mp4", None)
+    assert (first.path, first.group, first.streams["rgb"].frames) == (str(tmp_path / "b" / "1.mp4"), "b/1.mp4", None)
     assert source.absent == 0 and source.notes == ()
     assert load(tmp_path / "list.csv", mirror="forbidden").mirror == "forbidden"
 
@@ -102,7 +102,7 @@ def test_classes_that_share_all_their_groups_keep_one():
     # then has none left, takes b back.
     shared = {"run": "ab", "walk": "bc", "jump": "ca"}
     train = [
-        Video(f"{name}{group}", "", label, group)
+        Video.of(f"{name}{group}", "", label, group)
         for label, (name, groups) in enumerate(shared.items())
         for group in groups
     ]
@@ -120,7 +120,7 @@ def test_folders_of_images_are_clips(tmp_path, monkeypatch):
     source = load(path)
     assert ids(source.train)[2:] == ["frames", "pipe.mp4"] and source.absent == 0
     found = {video.id: video for video in index.indexed(source).train}
-    assert found["frames"].info.frames == 3 and found["pipe.mp4"].refused == "is not a regular file"
+    assert found["frames"].streams["rgb"].info.frames == 3 and found["pipe.mp4"].refused == "is not a regular file"
     (tmp_path / "frames").rename(tmp_path / "gone")
     (tmp_path / "frames").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"frames is missing \(1 of 7"):

@@ -46,8 +46,9 @@ def test_official_parts(tmp_path, compress):
     assert sorted(ids(source)["train"] + ids(source)["validation"]) == [f"train/{n:05d}" for n in range(200)]
     for video in source.train:
         number = int(video.id[-5:])
-        assert video.label == number % 10 and video.frames.shape == (1, 5, 6, 1) and video.frames.dtype == np.uint8
-        assert (video.frames == number).all() and video.path.endswith(f"#{number}")
+        frames = video.streams["rgb"].frames
+        assert video.label == number % 10 and frames.shape == (1, 5, 6, 1) and frames.dtype == np.uint8
+        assert (frames == number).all() and video.path.endswith(f"#{number}")
 
 
 def test_the_cut_depends_on_the_seed_alone(tmp_path):
@@ -66,8 +67,9 @@ def test_the_real_test_digits_are_cut_8_1_1(test_data):
     assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # the published ones
     assert np.bincount([video.label for video in source.test]).tolist() == [98, 114, 103, 101, 98, 89, 96, 103, 97, 101]
     first = next(v for v in source.train + source.validation + source.test if v.id == "t10k/00000")
-    assert first.label == 7 and first.frames.shape == (1, 28, 28, 1)  # MNIST's first test digit is a seven
-    assert abs(np.mean([v.frames.mean() for v in source.train]) / 255 - 0.1325) < 0.002
+    assert first.label == 7  # MNIST's first test digit is a seven
+    assert first.streams["rgb"].frames.shape == (1, 28, 28, 1)
+    assert abs(np.mean([v.streams["rgb"].frames.mean() for v in source.train]) / 255 - 0.1325) < 0.002
 
 
 def test_scikit_learns_digits_stand_in():
@@ -81,8 +83,8 @@ def test_scikit_learns_digits_stand_in():
     for video in source.test:
         number = int(video.id[-5:])
         assert video.label == digits.target[number]
-        np.testing.assert_allclose(video.frames[0, :, :, 0], digits.images[number] * 255 / 16, atol=0.5)
-    assert max(video.frames.max() for video in source.train) == 255
+        np.testing.assert_allclose(video.streams["rgb"].frames[0, :, :, 0], digits.images[number] * 255 / 16, atol=0.5)
+    assert max(video.streams["rgb"].frames.max() for video in source.train) == 255
 
 
 def test_digits_become_batches(tmp_path):
@@ -105,7 +107,7 @@ def test_digits_become_batches(tmp_path):
 def test_digits_reach_other_processes(tmp_path):
     source = mnist.load(root=str(write(tmp_path, "t10k", 100)))
     video = pickle.loads(pickle.dumps(source.train[3]))
-    assert video == source.train[3] and (video.frames == source.train[3].frames).all()
+    assert video == source.train[3] and (video.streams["rgb"].frames == source.train[3].streams["rgb"].frames).all()
     assert len(pickle.dumps(source.train[3])) < 1000  # itself, and not the array that it is cut from
 
 

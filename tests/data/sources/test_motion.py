@@ -48,7 +48,7 @@ def test_source_is_balanced_and_named(source):
         assert len(set(np.bincount([v.label for v in part], minlength=8))) == 1
         for video in part:
             assert video.id.split("/")[1] == source.classes[video.label]
-            assert video.group == video.id and video.exact_seek and os.path.isfile(video.path)
+            assert video.group == video.id and video.streams["rgb"].exact_seek and os.path.isfile(video.path)
     assert "test/left/0001" in [v.id for v in source.test]
     mirrored = [source.classes[k] for k in source.mirror]
     assert mirrored == ["right", "left", "up", "down", "counter-clockwise", "clockwise", "approach", "recede"]

@@ -114,7 +114,7 @@ def _videos(clips: dict[str, list[Path]], classes: tuple[str, ...]) -> list[Vide
     for label, name in enumerate(classes):
         for path in clips[name]:
             identity = f"{name}/{path.stem}"
-            videos.append(Video(identity, str(path), label, group=identity))
+            videos.append(Video.of(identity, str(path), label, group=identity))
     return videos
 
 

@@ -146,7 +146,7 @@ def _parts(
 ) -> dict[str, list[Video]]:
     labels = {name: label for label, name in enumerate(classes)}
     videos = {
-        part: [Video(clip.id, str(clip.path), labels[clip.class_name], clip.group) for clip in clips]
+        part: [Video.of(clip.id, str(clip.path), labels[clip.class_name], clip.group) for clip in clips]
         for part, clips in present.items()
     }
     if "validation" in videos:

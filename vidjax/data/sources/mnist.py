@@ -153,5 +153,5 @@ def _videos(part: str, images: np.ndarray, labels: np.ndarray, origin: str) -> l
     for number, (image, label) in enumerate(zip(images, labels)):
         identity = f"{part}/{number:05d}"
         frames = image[np.newaxis, :, :, np.newaxis]
-        videos.append(Video(identity, f"{origin}#{number}", int(label), group=identity, frames=frames))
+        videos.append(Video.of(identity, f"{origin}#{number}", int(label), group=identity, frames=frames))
     return videos

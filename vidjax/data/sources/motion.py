@@ -77,7 +77,7 @@ def load(
     for clip, label, _ in plan.entries():
         path = str(directory / f"{clip}.avi")
         # Every frame of the files is a key frame, so random access is exact (a test compares).
-        parts[clip.split("/")[0]].append(Video(clip, path, label, group=clip, exact_seek=True))
+        parts[clip.split("/")[0]].append(Video.of(clip, path, label, group=clip, exact_seek=True))
     return Source(
         name="motion" if level == "easy" else f"motion_{level}",
         split="standard" if seed == 0 else f"seed {seed}",

@@ -40,11 +40,12 @@ def load(*, root: str, mirror: str | None = None) -> Source:
         raise DataError(f"packed: {path} is no list of packed videos: {one_line(error)}") from error
     if found != FORMAT:
         raise DataError(f"packed: {path} has format {found}, this vidjax reads {FORMAT}: pack it again")
-    parts = {
+    parts: dict[str, Any] = {
         part: tuple(_video(folder, dict(zip(content["columns"], row, strict=True))) for row in content[part])
         for part in ("train", "validation", "test")
     }
-    shards = {video.packed.shard for videos in parts.values() for video in videos if video.packed is not None}
+    streams = [stream for videos in parts.values() for video in videos for stream in video.streams.values()]
+    shards = {stream.packed.shard for stream in streams if stream.packed is not None}
     missing = [] if is_remote(root) else sorted(shard for shard in shards if not os.path.isfile(shard))
     if missing:
         raise DataError(f"packed: {len(missing)} of {len(shards)} shards are missing: {missing[0]}")
@@ -65,7 +66,7 @@ def load(*, root: str, mirror: str | None = None) -> Source:
 def _video(folder: str, row: dict[str, Any]) -> Video:
     about = {"id": row["id"], "label": row["label"], "group": row["group"]}
     if row["refused"]:
-        return Video(path=row["name"], refused=row["refused"], **about)
+        return Video.of(path=row["name"], refused=row["refused"], **about)
     place = Packed(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
     info = VideoInfo(row["frames"], row["fps"], row["height"], row["width"])
-    return Video(path=str(place), info=info, packed=place, **about)
+    return Video.of(path=str(place), info=info, packed=place, **about)

@@ -140,11 +140,11 @@ def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
     """Refuses a file that is in two parts under two names, by a link or by a second path."""
     owner: dict[tuple[int, int], tuple[str, str]] = {}
     for part, videos in parts.items():
-        for video in videos:
-            if video.frames is not None:
+        for video, stream in ((each, stream) for each in videos for stream in each.streams.values()):
+            if stream.frames is not None:
                 continue
             try:
-                status = os.stat(video.path)
+                status = os.stat(stream.path)
             except OSError:  # whoever reads it says why it cannot be read
                 continue
             other, first = owner.setdefault((status.st_dev, status.st_ino), (part, video.id))
