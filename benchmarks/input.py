@@ -274,8 +274,16 @@ def pipeline_table(measured: dict[Setting, list[tuple[float, float | None]]]) ->
 def _clips_per_second(
     videos: Sequence[Video], clip: Clip, cache: Cache | None, setting: Setting, seconds: float
 ) -> float:
-    batch_size, how = 8, {"threads": setting.threads, "workers": setting.processes}
-    with training_batches(videos, clip, batch_size=batch_size, seed=0, cache=cache, **how) as batches:
+    batch_size = 8
+    with training_batches(
+        videos,
+        clip,
+        batch_size=batch_size,
+        seed=0,
+        cache=cache,
+        threads=setting.threads,
+        workers=setting.processes,
+    ) as batches:
         # What is ready when the clock starts was made before; and each process has a memory of its own to fill.
         ready = 2 * max(setting.threads, 1) * max(setting.processes, 1)
         for _ in range(ready + (_EPOCHS * len(videos) // batch_size if cache and setting.processes else 0)):

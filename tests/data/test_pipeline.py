@@ -30,9 +30,11 @@ def evaluate(videos, views=ALL_VIEWS, *, clip=CLIP, batch_size=8, **options):
 def assert_same(ours, theirs):
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one.inputs["rgb"], other.inputs["rgb"])
-        for name in ("label", "index", "mask"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert list(one.inputs) == list(other.inputs)
+        for name in one.inputs:
+            np.testing.assert_array_equal(one.inputs[name], other.inputs[name], err_msg=name)
+        for name in ("label", "index", "mask", "mirrored"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def examples(batches):
@@ -50,7 +52,7 @@ def test_shapes_and_types(videos):
     assert list(batch.inputs) == ["rgb"]
     assert batch.inputs["rgb"].shape == (4, 4, 20, 20, 3) and batch.inputs["rgb"].dtype == np.uint8
     assert (batch.label.dtype, batch.index.dtype, batch.mask.dtype) == (np.int32, np.int32, bool)
-    assert batch.mask.all() and batch.index.tolist() == [0, 1, 2, 3]
+    assert batch.mask.all() and batch.index.tolist() == [0, 1, 2, 3] and batch.mirrored is None
 
 
 def test_every_epoch_shows_each_video_once_in_a_new_order(videos, numbers):
@@ -168,13 +170,14 @@ def test_training_ends_for_good_where_no_video_can_be_decoded(damaged, threads):
 def test_evaluation_views_are_the_clips_and_crops_of_each_video(videos):
     batches, failed = evaluate(videos)
     found = np.concatenate([batch.inputs["rgb"] for batch in batches])
+    mirrored = np.concatenate([batch.mirrored for batch in batches])
     assert not failed and ALL_VIEWS.count == 12 and ALL_VIEWS.describe() == "2 clips x 3 crops x 2 flips"
     for number, video in enumerate(videos):
         clips = sampling.uniform_clips(14 + 3 * number, 4, 2, 2)
         for view, (clip, left, flip) in enumerate(itertools.product(clips, (0, 8, 16), (False, True))):
             expected = read_frames(video.path, clip.tolist(), (24, 36))[:, 2:22, left : left + 20]
-            assert ALL_VIEWS.is_flipped(view) == flip
-            np.testing.assert_array_equal(found[12 * number + view], expected[:, :, ::-1] if flip else expected)
+            assert ALL_VIEWS.is_flipped(view) == flip == mirrored[12 * number + view], "the device mirrors it"
+            np.testing.assert_array_equal(found[12 * number + view], expected)
 
 
 def test_three_crops_of_an_upright_video_lie_below_each_other(write, tmp_path):
@@ -352,13 +355,15 @@ def test_ten_crops_are_cut_from_the_centred_square(videos):
     clip = Clip(frames=4, stride=2, short_side=24, crop=20)
     batches, failed = evaluate(videos[:2], views, clip=clip)
     found = np.concatenate([batch.inputs["rgb"] for batch in batches])
+    mirrored = np.concatenate([batch.mirrored for batch in batches])
     assert not failed and found.shape == (40, 4, 16, 16, 3)
     places = [(2, 8), (2, 12), (6, 8), (6, 12), (4, 10)]  # the square is at (2, 8) of 24 x 36
     for number, video in enumerate(videos[:2]):
         clips = sampling.uniform_clips(14 + 3 * number, 4, 2, 2)
         for view, (frames, (top, left), flip) in enumerate(itertools.product(clips, places, (False, True))):
             expected = read_frames(video.path, frames.tolist(), (24, 36))[:, top : top + 16, left : left + 16]
-            np.testing.assert_array_equal(found[20 * number + view], expected[:, :, ::-1] if flip else expected)
+            assert mirrored[20 * number + view] == flip
+            np.testing.assert_array_equal(found[20 * number + view], expected)
 
 
 def test_the_papers_region_is_the_centre_square_of_the_resized_frame(videos):

@@ -32,7 +32,7 @@ class Clip:
       size: side, in pixels, for squash and letterbox.
       crop: side, in pixels, of the square that is cut.
       crop_position: "centre" or "random": where the square is cut in training.
-      padding: grey value 0..255 of what letterbox adds.
+      padding: grey value 0..255 of what letterbox adds to images without a mean of their own (`Input.mean`).
 
     Raises:
       ConfigError: if a value is out of range or contradicts another.
@@ -200,7 +200,7 @@ class Views:
         return " x ".join([*parts, "2 flips"] if self.flip else parts)
 
     def is_flipped(self, view: int) -> bool:
-        """Whether this view shows the mirror image (the host has mirrored its frames)."""
+        """Whether this view shows the mirror image: `Batch.mirrored`."""
         return self.mirrored and view % 2 == 1
 
     def clip_and_place(self, view: int) -> tuple[int, int]:

@@ -85,7 +85,8 @@ class BatchIterator:
 def _copied(batch: Batch) -> Batch:
     """Copies a worker's batch out of shared memory: a batch that is kept would hold its segment open."""
     inputs = {name: np.array(value) for name, value in batch.inputs.items()}
-    return Batch(inputs, np.array(batch.label), np.array(batch.index), np.array(batch.mask))
+    mirrored = None if batch.mirrored is None else np.array(batch.mirrored)
+    return Batch(inputs, np.array(batch.label), np.array(batch.index), np.array(batch.mask), mirrored)
 
 
 def _start_worker(index: int, count: int) -> None:

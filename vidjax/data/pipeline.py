@@ -10,20 +10,19 @@ Clips leave as uint8; normalisation and augmentation happen on the device.
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
-from vidjax.data import reading, sampling
+from vidjax.data import cutting
 from vidjax.data.cache import Cache, MemoryCache, RecentResults
 from vidjax.data.clips import Clip, Views
-from vidjax.data.decoding import resize_frames, short_side_size
-from vidjax.data.inputs import RGB
+from vidjax.data.cutting import Frames
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video
-from vidjax.data.resizing import Resize, letterboxed
 from vidjax.errors import ConfigError, DataError, VideoError
 
 # Videos that are tried in the place of one that cannot be read.
@@ -34,6 +33,7 @@ def training_batches(
     videos: Sequence[Video],
     clip: Clip,
     *,
+    inputs: Sequence[Input] = (RGB,),
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -48,6 +48,7 @@ def training_batches(
     Args:
       videos: the training part.
       clip: what is cut from each video.
+      inputs: what a batch holds; the square is drawn for the first that is an image, and the others follow.
       batch_size: over all processes together; each receives batch_size / process_count examples.
       seed: of the order and of every draw.
       start_step: number of batches that were already trained on.
@@ -67,8 +68,8 @@ def training_batches(
       DataError: if there is no video.
       VideoError: from the iterator, where neither a video nor any of those drawn in its place can be decoded.
     """
-    _check(videos, batch_size, process_index, process_count, threads, workers)
-    make = _TrainingExample(tuple(videos), clip, seed, _worker_share(cache, workers))
+    _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
+    make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers))
     positions = grain.MapDataset.range(start_step * batch_size + process_index, sys.maxsize, process_count)
     dataset = positions.map(make)
     return _iterate(dataset, batch_size // process_count, videos, threads, workers)
@@ -79,6 +80,7 @@ def evaluation_batches(
     clip: Clip,
     views: Views,
     *,
+    inputs: Sequence[Input] = (RGB,),
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
@@ -95,7 +97,8 @@ def evaluation_batches(
     Args:
       videos: the part to evaluate.
       clip: what is cut from each video; a jittered short side is at its smallest here.
-      views: which views are taken of each video.
+      views: which views are taken of each video; which of them are to be mirrored, `Batch.mirrored` says.
+      inputs: as in `training_batches`.
       batch_size: over all processes together; each receives batch_size / process_count examples.
       process_index: number of this host.
       process_count: how many hosts share each batch.
@@ -111,10 +114,12 @@ def evaluation_batches(
         From the iterator: a video is smaller than the crop.
       DataError: if there is no video.
     """
-    _check(videos, batch_size, process_index, process_count, threads, workers)
+    _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
     if clip.is_fixed and views.clips != 1:
         raise ConfigError(f"a clip at a fixed place is one clip per video, not {views.clips}")
-    make = _EvaluationExample(tuple(videos), clip, views, _worker_share(cache, workers), RecentResults(2 * threads + 2))
+    make = _EvaluationExample(
+        tuple(videos), tuple(inputs), clip, views, _worker_share(cache, workers), RecentResults(2 * threads + 2)
+    )
     batches = -(-len(videos) * views.count // batch_size)
     dataset = grain.MapDataset.range(batches * batch_size).map(make)[process_index::process_count]
     return _iterate(dataset, batch_size // process_count, videos, threads, workers)
@@ -122,10 +127,11 @@ def evaluation_batches(
 
 @dataclasses.dataclass(frozen=True)
 class _Example:
-    rgb: np.ndarray
+    inputs: dict[str, np.ndarray]
     label: int
     index: int
     mask: bool
+    mirrored: bool | None = None
     failure: tuple[int, str] | None = None  # (video number, reason)
 
 
@@ -137,6 +143,7 @@ class _TrainingExample:
     """
 
     videos: tuple[Video, ...]
+    inputs: tuple[Input, ...]
     clip: Clip
     seed: int
     cache: Cache | None
@@ -152,24 +159,24 @@ class _TrainingExample:
             try:
                 return self._example(index, chosen, rng, failure)
             except VideoError as error:
-                failure = failure or (chosen, error.reason)
+                failure = failure or (chosen, self.videos[chosen].reason(error))
                 last = error
         raise last
 
     def _example(self, index: int, number: int, rng: np.random.Generator, failure: tuple[int, str] | None) -> _Example:
         video, clip = self.videos[number], self.clip
-        frames = _read(
+        frames = cutting.read(
             video,
+            self.inputs,
             clip,
             clip.resizing(training=True),
             self.cache,
             lambda count, stride: clip.training_indices(count, stride, rng),
         )
-        frames = _jittered(frames, clip, rng)
-        _, height, width, _ = frames.shape
-        space = _crop_space(video, height, width, clip.crop)
-        top, left = rng.integers(np.add(space, 1)) if clip.crop_position == "random" else np.floor_divide(space, 2)
-        return _Example(_crop(frames, top, left, clip.crop), video.label, index, True, failure)
+        if clip.short_side is not None and clip.short_side_max is not None:
+            frames = frames.with_short_side(int(rng.integers(clip.short_side, clip.short_side_max + 1)))
+        corners = frames.drawn_corners(clip.crop, rng if clip.crop_position == "random" else None)
+        return _Example(frames.cut(corners, clip.crop), video.label, index, True, failure=failure)
 
 
 @functools.lru_cache(maxsize=16)  # threads that read ahead are in several epochs at once
@@ -186,6 +193,7 @@ class _EvaluationExample:
     """Makes example i: view i % V of video i // V; beyond the last video, padding."""
 
     videos: tuple[Video, ...]
+    inputs: tuple[Input, ...]
     clip: Clip
     views: Views
     cache: Cache | None
@@ -194,90 +202,47 @@ class _EvaluationExample:
     def __call__(self, index: int) -> _Example:
         index = int(index)
         number, view = divmod(index, self.views.count)
+        mirrored = self.views.is_flipped(view) if self.views.mirrored else None
         if number >= len(self.videos):
-            return _Example(self._blank(), 0, index, False)
-        video = self.videos[number]
+            return _Example(self._blank(), 0, index, False, mirrored)
+        video, clip, side = self.videos[number], self.clip, self.views.side_of(self.clip)
         try:
-            clips = self.recent.get(number, lambda: self._clips(video))
+            frames = self.recent.get(number, lambda: self._frames(video))
         except VideoError as error:
-            return _Example(self._blank(), video.label, index, False, (number, error.reason))
+            return _Example(self._blank(), video.label, index, False, mirrored, (number, video.reason(error)))
         clip_number, place = self.views.clip_and_place(view)
-        frames, side = clips[clip_number], self.views.side_of(self.clip)
-        _, height, width, _ = frames.shape
-        _crop_space(video, height, width, side)
-        top, left = self.views.corner(place, height, width, self.clip)
-        square = _crop(frames, top, left, side)
-        return _Example(square[:, :, ::-1] if self.views.is_flipped(view) else square, video.label, index, True)
+        frames = frames.clip(clip_number, self.views.clips)
+        corners = frames.corners(side, lambda height, width: self.views.corner(place, height, width, clip))
+        return _Example(frames.cut(corners, side), video.label, index, True, mirrored)
 
-    def _clips(self, video: Video) -> np.ndarray:
-        """All clips of the video, uint8 [clips, T, H, W, 3], read in one pass."""
+    def _frames(self, video: Video) -> Frames:
+        """Those of all clips of the video, read in one pass."""
         clip, clips = self.clip, self.views.clips
-        frames = _read(
+        return cutting.read(
             video,
+            self.inputs,
             clip,
             clip.resizing(training=False),
             self.cache,
             lambda count, stride: clip.evaluation_indices(count, stride, clips).reshape(-1),
         )
-        _, height, width, _ = frames.shape
-        return frames.reshape(clips, clip.frames, height, width, 3)
 
-    def _blank(self) -> np.ndarray:
-        side = self.views.side_of(self.clip)
-        return np.zeros((self.clip.frames, side, side, 3), np.uint8)
-
-
-def _read(
-    video: Video, clip: Clip, resize: Resize, cache: Cache | None, choose: Callable[[int, float], np.ndarray]
-) -> np.ndarray:
-    """Frames `choose(frame count, stride)` of a video, from memory, the cache or the file: uint8 [T, H, W, 3]."""
-    stream = video.streams[RGB.stream_name]
-    held = reading.from_cache(stream, RGB, resize, cache)
-    if held is not None:
-        frames = held.take(choose(len(held), _stride(video, clip, held.fps)).tolist())
-    else:
-        info = reading.probe(stream, RGB)
-        indices = choose(info.frames, _stride(video, clip, info.fps)).tolist()
-        frames = reading.read_frames(stream, RGB, indices, resize(info.height, info.width))
-    return letterboxed(frames, clip.size, clip.padding) if clip.resize == "letterbox" and clip.size else frames
-
-
-def _jittered(frames: np.ndarray, clip: Clip, rng: np.random.Generator) -> np.ndarray:
-    """Resizes the frames of a training clip, read at the largest short side, to the one that is drawn for it."""
-    if clip.short_side is None or clip.short_side_max is None:
-        return frames
-    _, height, width, _ = frames.shape
-    side = int(rng.integers(clip.short_side, clip.short_side_max + 1))
-    return resize_frames(frames, short_side_size(height, width, side))
-
-
-def _stride(video: Video, clip: Clip, native_fps: float | None) -> float:
-    if clip.fps is None:
-        return clip.stride
-    if not native_fps:
-        raise VideoError(video.path, "states no frame rate, so it cannot be resampled: use stride instead of fps")
-    return sampling.stride_for_fps(native_fps, clip.fps)
-
-
-def _crop_space(video: Video, height: int, width: int, crop: int) -> tuple[int, int]:
-    """How far the corner of the square may move, down and across."""
-    if min(height, width) < crop:
-        raise ConfigError(
-            f"{video.path}: its frames are {height}x{width} pixels, smaller than the crop {crop}: "
-            f"set data.short_side to {crop} or more"
-        )
-    return height - crop, width - crop
-
-
-def _crop(frames: np.ndarray, top: int, left: int, crop: int) -> np.ndarray:
-    return frames[:, top : top + crop, left : left + crop]
+    def _blank(self) -> dict[str, np.ndarray]:
+        return cutting.blank(self.inputs, self.clip.frames, self.views.side_of(self.clip))
 
 
 def _check(
-    videos: Sequence[Video], batch_size: int, process_index: int, process_count: int, threads: int, workers: int
+    videos: Sequence[Video],
+    inputs: Sequence[Input],
+    batch_size: int,
+    process_index: int,
+    process_count: int,
+    threads: int,
+    workers: int,
 ) -> None:
     if not videos:
         raise DataError("there is no video to read: this part of the data is empty")
+    cutting.check_inputs(inputs, videos)
     if batch_size < 1 or batch_size % process_count:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the {process_count} process(es)")
     if not 0 <= process_index < process_count:
@@ -297,10 +262,12 @@ def _iterate(dataset: Any, batch_size: int, videos: Sequence[Video], threads: in
 
 
 def _stack(examples: Sequence[_Example]) -> BatchWithFailures:
+    flags = [example.mirrored for example in examples]
     batch = Batch(
-        inputs={"rgb": np.stack([example.rgb for example in examples])},
+        inputs={name: np.stack([example.inputs[name] for example in examples]) for name in examples[0].inputs},
         label=np.array([example.label for example in examples], np.int32),
         index=np.array([example.index for example in examples], np.int32),
         mask=np.array([example.mask for example in examples], bool),
+        mirrored=None if None in flags else np.array(flags, bool),
     )
     return BatchWithFailures(batch, tuple(e.failure for e in examples if e.failure is not None))

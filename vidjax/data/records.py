@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from vidjax.data.inputs import RGB, Input
+from vidjax.errors import VideoError
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
@@ -105,7 +106,18 @@ class Video:
     @property
     def refused(self) -> str | None:
         """Why a stream cannot be read, of the first for which that is known; None where it is of none."""
-        return next((stream.refused for stream in self.streams.values() if stream.refused is not None), None)
+        for name, stream in self.streams.items():
+            if stream.refused is not None:
+                return self._named(name, stream.refused)
+        return None
+
+    def reason(self, error: VideoError) -> str:
+        """Why it cannot be read, with the name of the stream at fault, where there are several."""
+        at_fault = (name for name, stream in self.streams.items() if stream.path == error.path)
+        return self._named(next(at_fault, ""), error.reason)
+
+    def _named(self, stream: str, reason: str) -> str:
+        return f"{stream}: {reason}" if stream and len(self.streams) > 1 else reason
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,6 +122,19 @@ def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
     return (2 * clips * part + 2 * clip + 1) * count // (2 * clips * frames)
 
 
+def around(indices: np.ndarray, count: int, per_frame: int) -> np.ndarray:
+    """Returns int64 [len(indices) * per_frame]: for each frame so many consecutive ones, half of them before it.
+
+    At an end of the video they are the nearest ones within it; one that is shorter shows its last frame again.
+
+    Example:
+      >>> around(np.array([0, 5, 9]), 10, 4)
+      array([0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9])
+    """
+    first = np.clip(indices - per_frame // 2, 0, max(count - per_frame, 0))
+    return np.minimum(first[:, np.newaxis] + np.arange(per_frame), count - 1).reshape(-1)
+
+
 def _part_edges(count: int, frames: int) -> np.ndarray:
     """Int64 [frames + 1]: where each of the equal parts of a video begins, and the frame count."""
     if count < 1 or frames < 1:
