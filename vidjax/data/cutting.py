@@ -12,7 +12,7 @@ from vidjax.data.decoding import short_side_size
 from vidjax.data.inputs import Input
 from vidjax.data.records import Video
 from vidjax.data.resizing import Resize, letterboxed, resized
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, VideoError
 
 Place = tuple[int, int]  # down, across
 
@@ -164,25 +164,6 @@ def blank(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarr
         if input.is_masked:
             result[f"{input.name}_mask"] = np.zeros(shape[: max(len(shape) - 1, 1)], bool)
     return result
-
-
-def check_inputs(inputs: Sequence[Input], videos: Sequence[Video]) -> None:
-    """Refuses inputs that share a name, and videos without the streams that they are read from.
-
-    Raises:
-      ConfigError: naming the input.
-      DataError: naming the video.
-    """
-    names = [input.name for input in inputs] + [f"{input.name}_mask" for input in inputs if input.is_masked]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"inputs {', '.join(names) or 'of none'}: give each a name of its own")
-    for video in videos:
-        for input in inputs:
-            if input.stream_name not in video.streams:
-                raise DataError(
-                    f"{video.id} has no stream {input.stream_name!r}, from which the input {input.name!r} is read;"
-                    f" it has {', '.join(video.streams)}"
-                )
 
 
 def _images(inputs: Sequence[Input]) -> list[Input]:

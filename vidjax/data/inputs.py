@@ -7,8 +7,8 @@ normalising do to it.
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,6 +118,26 @@ class Input:
         """The shape of one example, [T, side, side, C] of images, else [T, ...]; T is per_frame x `frames`."""
         square = (side, side) if self.space == "image" else ()
         return (frames * self.per_frame, *square, *self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Input":
+        """The input of which these are the fields, out of JSON.
+
+        Raises:
+          TypeError: if there is no such field.
+        """
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        mirror = known.get("mirror")
+        if isinstance(mirror, Mapping):
+            kind = Negate if "channels" in mirror else Permute
+            known["mirror"] = kind(**{name: tuple(value) for name, value in mirror.items()})
+        return cls(**known)
 
     def frame_bytes(self, height: int, width: int) -> int:
         """How many bytes one frame takes on the host; the size counts for images alone."""

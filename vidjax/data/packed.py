@@ -9,6 +9,8 @@ or of each image of a folder. The header holds what a label and an index row say
   records.map(vidjax.data.unpack)  # header, files
   records.map(lambda record: vidjax.data.read_frames(vidjax.data.encoded(record), [0, 2, 4], (112, 112)))
 
+Where videos have several streams, each is a record, whose header names its `stream`. An array is its NumPy file.
+
 `dataset.arrayrecord`, beside them, holds one JSON record that lists all videos. A path may be that of an object store:
 ArrayRecord reads `gs://` itself.
 """
@@ -31,7 +33,8 @@ from vidjax.data.seeking import SeekTable
 from vidjax.errors import DataError, VideoError
 
 DATASET = "dataset.arrayrecord"
-FORMAT = 2  # 1: of videos that lost frames, those behind the loss were counted too
+FORMAT_OF_RGB = 2  # of one RGB file each; 1: of videos that lost frames, those behind the loss were counted too
+FORMAT_OF_STREAMS = 3  # of several files, or of arrays: the list holds the `Input` records, and a row for each stream
 _LENGTH = struct.Struct("<I")
 # Of the files that a process may have open: 1024 as a rule, 256 on macOS.
 _OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)

@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.data import index
+from vidjax.data.inputs import RGB
 from vidjax.data.opening import identity, in_order
-from vidjax.data.packed import DATASET, FORMAT, content_of, digest_of, encoded, to_record
-from vidjax.data.records import Source, Video
+from vidjax.data.packed import (
+    DATASET,
+    FORMAT_OF_RGB,
+    FORMAT_OF_STREAMS,
+    content_of,
+    digest_of,
+    encoded,
+    to_record,
+)
+from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import ConfigError, DataError, VideoError
 
 _PARTS = ("train", "validation", "test")
-_ROW = "id label group name refused shard number size digest frames fps height width"
-_COLUMNS = _ROW.split()
+_VIDEO = ["id", "label", "group"]
+_STREAM = ["name", "refused", "shard", "number", "size", "digest", "frames", "fps", "height", "width"]
 _OPTIONS = "group_size:1,uncompressed"  # each record on its own; videos are compressed already
 
 
@@ -42,6 +51,7 @@ def pack(
 ) -> dict[str, PackedPart]:
     """Packs all videos of a source, in its order; the folder appears when it is complete.
 
+    Of each video those streams are packed of which `Source.inputs` says what they hold, each as a record of its own.
     What cannot be read is listed with its reason, so that training and evaluation on the packed data say and do the
     same of it as on the files.
 
@@ -73,6 +83,7 @@ def pack(
     for part, videos in parts.items():
         asked[part] = tuple(map(_asked, videos))
     source = index.indexed(dataclasses.replace(source, **asked), progress=inspecting, certain=True)
+    is_rgb = source.inputs == (RGB,)
     todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
     done = {part: PackedPart() for part in _PARTS}
     rows: dict[str, list[list[Any]]] = {part: [] for part in _PARTS}
@@ -82,18 +93,25 @@ def pack(
             for each in shards.values():
                 closing.callback(each.close)
             for (part, _), video in zip(todo, packing((video for _, video in todo), len(todo)), strict=True):
-                row = _pack_video(video, part, source.classes[video.label], shards[part])
-                if row.get("refused"):
-                    done[part].refused[video.id] = row["refused"]
-                else:
-                    done[part].videos += 1
-                    done[part].bytes += row["size"]
-                rows[part].append([row.get(column) for column in _COLUMNS])
+                packed = _pack_video(video, part, source, shards[part])
+                done[part].bytes += sum(row.get("size", 0) for row in packed.values())
+                refused = {name: row["refused"] for name, row in packed.items() if row.get("refused")}
+                for name, reason in refused.items():
+                    done[part].refused.setdefault(video.id, reason if len(packed) == 1 else f"{name}: {reason}")
+                done[part].videos += not refused
+                of_streams = {name: [row.get(column) for column in _STREAM] for name, row in packed.items()}
+                about_video = [getattr(video, column) for column in _VIDEO]
+                rows[part].append(about_video + (of_streams["rgb"] if is_rgb else [of_streams]))
             for part in _PARTS:
                 shards[part].close()
                 done[part].shards = shards[part].count
             about = {key: getattr(source, key) for key in ("name", "split", "classes", "mirror", "absent", "notes")}
-            content = json.dumps({"format": FORMAT, **about, "columns": _COLUMNS, **rows}).encode()
+            if is_rgb:
+                listed = {"format": FORMAT_OF_RGB, **about, "columns": [*_VIDEO, *_STREAM], **rows}
+            else:
+                about |= {"inputs": [input.to_json() for input in source.inputs], "stream_columns": _STREAM}
+                listed = {"format": FORMAT_OF_STREAMS, **about, "columns": [*_VIDEO, "streams"], **rows}
+            content = json.dumps(listed).encode()
             with _writer(unfinished / DATASET) as write:
                 write(content)
     except OSError as error:
@@ -107,29 +125,50 @@ def _asked(video: Video) -> Video:
     return dataclasses.replace(video, streams=streams)
 
 
-def _pack_video(video: Video, part: str, class_name: str, shards: "_Shards") -> dict[str, Any]:
-    """Packs a video, unless it is refused; returns its row of the list."""
-    name = os.path.basename(video.path)
-    about: dict[str, Any] = {"id": video.id, "label": video.label, "group": video.group, "name": name}
-    stream = video.streams["rgb"]
+def _pack_video(video: Video, part: str, source: Source, shards: "_Shards") -> dict[str, dict[str, Any]]:
+    """Packs the streams of a video; returns, of each, its row of the list."""
+    readers = {input.stream_name: input.reader for input in source.inputs}
+    about: dict[str, Any] = {column: getattr(video, column) for column in _VIDEO}
+    beside = {"class": source.classes[video.label], "part": part}
+    rows = {}
+    for name, reader in readers.items():
+        if source.inputs != (RGB,):
+            beside["stream"] = name
+        rows[name] = _pack_stream(video.streams[name], about, beside, reader == "video", shards)
+    return rows
+
+
+def _pack_stream(
+    stream: Stream, about: dict[str, Any], beside: dict[str, Any], is_decoded: bool, shards: "_Shards"
+) -> dict[str, Any]:
+    """Packs a stream, unless it is refused; returns its row of the list.
+
+    Args:
+      stream: of a video.
+      about: the video.
+      beside: what else the header of the record holds.
+      is_decoded: whether it is a video, and no array.
+      shards: to which it is written.
+    """
+    row: dict[str, Any] = {"name": os.path.basename(stream.path)}
     if stream.refused is not None:
-        return {**about, "refused": stream.refused}
+        return {**row, "refused": stream.refused}
     assert stream.info is not None
     content, table, info = content_of(stream.path), stream.info.table, stream.info
-    if identity(video.path) != info.identity:
-        raise DataError(f"pack: {video.path} has changed since it was inspected; give the command again")
-    row = {**about, "size": sum(len(each) for _, each in content)}
-    row |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}
-    row |= {"height": info.height, "width": info.width}
-    header = {**row, "class": class_name, "part": part, "seek": table.text if table else ""}
-    record = to_record({**header, "is_folder": os.path.isdir(video.path)}, content)
-    if table is None:  # seen decoding once only: a damaged file may show something else when it is read from memory
+    if identity(stream.path) != info.identity:
+        raise DataError(f"pack: {stream.path} has changed since it was inspected; give the command again")
+    full = {**row, "size": sum(len(each) for _, each in content)}
+    full |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}
+    full |= {"height": info.height, "width": info.width}
+    header = {**about, **full, **beside, "seek": table.text if table else ""}
+    record = to_record({**header, "is_folder": os.path.isdir(stream.path)}, content)
+    if is_decoded and table is None:  # seen once only: a damaged file may show something else when it is in memory
         shown = _frames_of(record)
         if shown != info.frames:
             why = f"shows {shown} frames when it is read from memory, {info.frames} from its file"
-            return {**about, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
+            return {**row, "refused": f"{why}: write it anew (ffmpeg -i OLD NEW) and pack again"}
     shard, number = shards.write(record)
-    return {**row, "shard": shard, "number": number}
+    return {**full, "shard": shard, "number": number}
 
 
 def _frames_of(record: bytes) -> int:

@@ -22,7 +22,7 @@ from vidjax.data.clips import Clip, Views
 from vidjax.data.cutting import Frames
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
-from vidjax.data.records import Batch, Video
+from vidjax.data.records import Batch, Video, check_inputs
 from vidjax.errors import ConfigError, DataError, VideoError
 
 # Videos that are tried in the place of one that cannot be read.
@@ -242,7 +242,7 @@ def _check(
 ) -> None:
     if not videos:
         raise DataError("there is no video to read: this part of the data is empty")
-    cutting.check_inputs(inputs, videos)
+    check_inputs(inputs, videos)
     if batch_size < 1 or batch_size % process_count:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the {process_count} process(es)")
     if not 0 <= process_index < process_count:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from vidjax.data.inputs import RGB, Input
-from vidjax.errors import VideoError
+from vidjax.errors import ConfigError, DataError, VideoError
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
@@ -177,3 +177,22 @@ class Batch(NamedTuple):
     index: Array  # type: ignore[assignment]  # a tuple's method of that name is not wanted here
     mask: Array
     mirrored: Array = None
+
+
+def check_inputs(inputs: Sequence[Input], videos: Sequence[Video]) -> None:
+    """Refuses inputs that share a name, and videos without the streams that they are read from.
+
+    Raises:
+      ConfigError: naming the input.
+      DataError: naming the video.
+    """
+    names = [input.name for input in inputs] + [f"{input.name}_mask" for input in inputs if input.is_masked]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"inputs {', '.join(names) or 'of none'}: give each a name of its own")
+    for video in videos:
+        for input in inputs:
+            if input.stream_name not in video.streams:
+                raise DataError(
+                    f"{video.id} has no stream {input.stream_name!r}, from which the input {input.name!r} is read;"
+                    f" it has {', '.join(video.streams)}"
+                )

@@ -4,9 +4,10 @@ import json
 import os
 from typing import Any
 
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.opening import one_line
-from vidjax.data.packed import DATASET, FORMAT, Packed, check_answer, is_remote, read_record
-from vidjax.data.records import Source, Video, VideoInfo
+from vidjax.data.packed import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS, Packed, check_answer, is_remote, read_record
+from vidjax.data.records import Source, Stream, Video, VideoInfo
 from vidjax.data.sources.partition import check_mirror
 from vidjax.errors import ConfigError, DataError
 
@@ -38,11 +39,11 @@ def load(*, root: str, mirror: str | None = None) -> Source:
         found = content["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"packed: {path} is no list of packed videos: {one_line(error)}") from error
-    if found != FORMAT:
-        raise DataError(f"packed: {path} has format {found}, this vidjax reads {FORMAT}: pack it again")
+    if found not in (FORMAT_OF_RGB, FORMAT_OF_STREAMS):
+        known = f"{FORMAT_OF_RGB} and {FORMAT_OF_STREAMS}"
+        raise DataError(f"packed: {path} has format {found}, this vidjax reads {known}: pack it again")
     parts: dict[str, Any] = {
-        part: tuple(_video(folder, dict(zip(content["columns"], row, strict=True))) for row in content[part])
-        for part in ("train", "validation", "test")
+        part: tuple(_video(folder, row, content) for row in content[part]) for part in ("train", "validation", "test")
     }
     streams = [stream for videos in parts.values() for video in videos for stream in video.streams.values()]
     shards = {stream.packed.shard for stream in streams if stream.packed is not None}
@@ -60,13 +61,24 @@ def load(*, root: str, mirror: str | None = None) -> Source:
         mirror=tuple(rule) if isinstance(rule, list) else rule,
         absent=content["absent"],
         notes=tuple(content["notes"]),
+        inputs=tuple(map(Input.from_json, content["inputs"])) if "inputs" in content else (RGB,),
     )
 
 
-def _video(folder: str, row: dict[str, Any]) -> Video:
-    about = {"id": row["id"], "label": row["label"], "group": row["group"]}
+def _video(folder: str, values: list[Any], content: dict[str, Any]) -> Video:
+    row = dict(zip(content["columns"], values, strict=True))
+    if "streams" in row:
+        columns = content["stream_columns"]
+        rows = {name: dict(zip(columns, of_stream, strict=True)) for name, of_stream in row["streams"].items()}
+    else:
+        rows = {RGB.stream_name: row}
+    streams = {name: _stream(folder, of_stream) for name, of_stream in rows.items()}
+    return Video(row["id"], row["label"], row["group"], streams)
+
+
+def _stream(folder: str, row: dict[str, Any]) -> Stream:
     if row["refused"]:
-        return Video.of(path=row["name"], refused=row["refused"], **about)
+        return Stream(row["name"], refused=row["refused"])
     place = Packed(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
     info = VideoInfo(row["frames"], row["fps"], row["height"], row["width"])
-    return Video.of(path=str(place), info=info, packed=place, **about)
+    return Stream(str(place), info=info, packed=place)

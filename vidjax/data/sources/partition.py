@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vidjax.data.records import Source, Video
+from vidjax.data.records import Source, Video, check_inputs
 from vidjax.errors import ConfigError, DataError
 
 
@@ -101,6 +101,7 @@ def check_source(name: str, source: Any) -> None:
                     f"data factory {name!r}: {video.id} in {part} has label {video.label}; there are"
                     f" {len(source.classes)} classes, from 0"
                 )
+        check_inputs(source.inputs, videos)
     check_parts(
         f"data factory {name!r}", source.classes, {part: v for part, v in parts.items() if v or part != "validation"}
     )
