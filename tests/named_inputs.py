@@ -94,9 +94,9 @@ def _write(root: Path, stream: Input, name: str, number: int) -> Path:
 
 
 def _seen(clips: jax.Array) -> jax.Array:
-    """Means over blocks of 8 x 8 pixels, [B, T, ...] -> [B, numbers]."""
+    """Means over 4 x 4 parts of each frame, [B, T, H, W, C] -> [B, numbers]."""
     b, t, h, w, c = clips.shape
-    return clips[:, :, : h // 8 * 8, : w // 8 * 8].reshape(b, t, h // 8, 8, w // 8, 8, c).mean((3, 5)).reshape(b, -1)
+    return clips.reshape(b, t, 4, h // 4, 4, w // 4, c).mean((3, 5)).reshape(b, -1)
 
 
 class FlowNet(nn.Module):
@@ -116,7 +116,7 @@ class TwoStream(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(self, rgb, flow, *, train):
+    def __call__(self, rgb, flow, *, train=False):
         return nn.Dense(self.num_classes)(jnp.concatenate([_seen(rgb), _seen(flow)], axis=-1))
 
 

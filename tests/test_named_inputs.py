@@ -31,30 +31,29 @@ networks = pytest.mark.parametrize("name", NETWORKS)
 
 def config_of(name, root, **more):
     source, model, _ = NETWORKS[name]
-    return configuration.load(
-        f"{toy.ROOT}/configs/default.py",
-        {
-            "data.factory": f"tests.named_inputs:{source}",
-            "data.root": str(root),
-            "model.factory": f"tests.named_inputs:{model}",
-            "data.frames": 4,
-            "data.short_side": 40,
-            "data.crop": 36,
-            "data.crop_position": "random",
-            "preprocessing.crop": 32,
-            "preprocessing.mean": 100.0,
-            "train.batch_size": 8,
-            "train.steps": 4,
-            "train.log_every": 1,
-            "train.validate_every": 4,
-            "checkpoint.every": 2,
-            "evaluate.batch_size": 8,
-            "evaluate.samples": 2,
-            "parallel": "jit",
-            **AUGMENTED,
-            **{key.replace("__", "."): value for key, value in more.items()},
-        },
-    )
+    overrides = {
+        "data.factory": f"tests.named_inputs:{source}",
+        "data.root": str(root),
+        "model.factory": f"tests.named_inputs:{model}",
+        "data.frames": 4,
+        "data.short_side": 40,
+        "data.crop": 36,
+        "data.crop_position": "random",
+        "preprocessing.crop": 32,
+        "preprocessing.mean": 100.0,
+        "train.batch_size": 8,
+        "train.steps": 4,
+        "train.log_every": 1,
+        "train.validate_every": 4,
+        "checkpoint.every": 2,
+        "evaluate.batch_size": 8,
+        "evaluate.samples": 2,
+        "parallel": "jit",
+        **AUGMENTED,
+        **{key.replace("__", "."): value for key, value in more.items()},
+    }
+    given = {key: value for key, value in overrides.items() if value is not ...}
+    return configuration.load(f"{toy.ROOT}/configs/default.py", given)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_learns(name, root):
     """Mirrored, warped and cropped, each input still tells the two motions apart."""
     run = prepare(config_of(name, root, train__steps=80, optimizer__learning_rate=3e-3))
     losses = losses_of(run, 80)
-    assert np.mean(losses[-10:]) < 0.4 < 0.6 < losses[0]
+    assert np.mean(losses[-10:]) < 0.5 < 0.6 < losses[0]
 
 
 @networks
@@ -120,12 +119,13 @@ def test_gives_the_same_from_every_place(name, root, tmp_path, monkeypatch):
     for options in ({"data__cache": "memory"}, {"data__cache": "disk"}, {"data__cache": "disk"}, {"data__workers": 2}):
         assert losses_of(prepare(config_of(name, root, **options))) == expected
     pack(run.source, tmp_path / "packed")
-    packed = config_of(name, tmp_path / "packed", data__factory=None, data__name="packed")
+    packed = config_of(name, tmp_path / "packed", data__factory=..., data__name="packed")
     found = prepare(packed)
     assert found.source.fingerprint() == run.source.fingerprint() and found.inputs == run.inputs
     assert losses_of(found) == expected
 
 
+@pytest.mark.slow
 def test_i3d_learns_from_flow(root, tmp_path):
     """`model.in_channels=2` is the network of flow; the published one has no other difference."""
     overrides = {
@@ -169,8 +169,8 @@ def test_each_argument_is_bound_to_a_stream():
     assert (bound.name, bound.stream_name, bound.shape) == ("rgb", "flow", (2,))
     one, two = bind(["rgb", "rgb_2"], [RGB, flow], "rgb_2=rgb", model="m", source="s")
     assert (one.name, one.stream_name, two.name, two.stream_name) == ("rgb", "rgb", "rgb_2", "rgb")
-    with pytest.raises(ConfigError, match="takes no 'rbg'; did you mean 'rgb'"):
-        bind(["rgb", "flow"], [RGB, flow], "rbg=flow", model="m", source="s")
+    with pytest.raises(ConfigError, match="takes no 'flo'; did you mean 'flow'"):
+        bind(["rgb", "flow"], [RGB, flow], "flo=rgb", model="m", source="s")
     with pytest.raises(ConfigError, match="have no 'flwo'; did you mean 'flow'"):
         bind(["rgb"], [RGB, flow], "flwo", model="m", source="s")
 

@@ -42,13 +42,13 @@ def apply(model: nn.Module, variables: Any, inputs: Mapping[str, Any], **options
       model: the model.
       variables: its parameters and other collections.
       inputs: by name, with their masks, `train`, and `example_ids` for a model that draws at random per example.
-      **options: Flax's, e.g. `rngs` and `mutable`.
+      **options: Flax's, e.g. `rngs`, and `mutable`, a list.
 
     Returns:
       `Output`, made of plain logits [B, K] or [B, N, K] where the model returns such; with `mutable` also what changed.
     """
     result: Any = model.apply(variables, **taken(model, inputs), **options)
-    if options.get("mutable"):
+    if "mutable" in options:
         output, changed = result
         return as_output(output), changed
     return as_output(result)
