@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, models, options
 from vidjax.data import reading
-from vidjax.data.inputs import RGB
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.evaluation.scores import AVERAGES
@@ -303,9 +302,13 @@ def check_crops(run: "Run") -> None:
     views = configuration.test_views(run.config)
     if views.crops == "centre":
         return
-    video = run.source.test[0]
+    video, image = run.source.test[0], run.source.image
+    if image is None:
+        raise ConfigError(
+            f"evaluate.crops={views.crops}: {run.source.name} has no images to be cut: take evaluate.crops=centre"
+        )
     try:
-        info = reading.probe(video.streams["rgb"], RGB)
+        info = reading.probe(video.streams[image.stream_name], image)
     except VideoError:
         return  # the evaluation lists it
     height, width = run.clip.resizing(training=False)(info.height, info.width)

@@ -17,7 +17,6 @@ from vidjax import configuration, files, models, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
-from vidjax.data.inputs import RGB
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
@@ -283,15 +282,18 @@ def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple
 
 
 def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int, np.ndarray]]:
-    """Evenly spaced frames of those videos that can be read, small enough for a page."""
-    found = []
+    """Evenly spaced frames of those videos that can be read, small enough for a page; none where there is no image."""
+    input, found = run.source.image, []
+    if input is None:
+        return []
     for key, video in sorted(videos.items()):
         try:
-            stream = video.streams["rgb"]
-            info = reading.probe(stream, RGB)
+            stream = video.streams[input.stream_name]
+            info = reading.probe(stream, input)
             indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
             size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
-            found.append((key, reading.read_frames(stream, RGB, indices, size)))
+            images = reading.read_frames(stream, input, indices, size)
+            found.append((key, pictures.from_images(images, input.mean)))
         except VideoError:
             continue  # the result row already says which test videos failed
     return found

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from vidjax.data import Video
+from vidjax.data import RGB, Input, Negate, Permute, Source, Stream, Video
 
 STEP = 8  # grey levels between two frame numbers: far more than the codec blurs
 
@@ -52,6 +52,35 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Video:
     path = tmp_path_factory.mktemp("damaged") / "noise.avi"
     path.write_bytes(bytes(range(256)) * 20)
     return Video.of("noise", str(path), label=1, group="noise")
+
+
+FLOW = Input("flow", (2,), "uint8", vectors=True, mirror=Negate((0,)), mean=(128,), std=(64,))
+POSE = Input("pose", (3, 3), "float32", space="points", mirror=Permute((0, 2, 1)))
+
+
+@pytest.fixture(scope="session")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Six videos as RGB, as flow (one field fewer) and as a pose, whose numbers say the frame and the video.
+
+    RGB as `write_video`; flow is of half the size, its channels 3 x frame and 10 x video; of the pose x is frame / 64,
+    y is video / 64, and at frame 3 key point 1 is missing.
+    """
+    folder = tmp_path_factory.mktemp("walks")
+    videos = []
+    for n in range(6):
+        count = 14 + 3 * n
+        flow = np.empty((count - 1, 16, 24, 2), np.uint8)
+        flow[..., 0], flow[..., 1] = 3 * np.arange(count - 1)[:, None, None], 10 * n
+        pose = np.ones((count, 3, 3), np.float32)
+        pose[..., 0], pose[..., 1] = np.arange(count)[:, None] / 64, n / 64
+        pose[3, 1] = np.nan
+        np.save(folder / f"flow{n}.npy", flow)
+        np.save(folder / f"pose{n}.npy", pose)
+        rgb = Stream(str(write_video(folder / f"v{n}.avi", n, frames=count)))
+        arrays = {name: Stream(str(folder / f"{name}{n}.npy")) for name in ("flow", "pose")}
+        videos.append(Video(f"v{n}", n % 2, f"v{n}", {"rgb": rgb, **arrays}))
+    parts = tuple(videos[:4]), tuple(videos[4:5]), tuple(videos[5:])
+    return Source("walks", "1", ("even", "odd"), *parts, mirror="invariant", inputs=(RGB, FLOW, POSE))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def evaluate(videos, views=ALL_VIEWS, *, clip=CLIP, batch_size=8, **options):
 def assert_same(ours, theirs):
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
-        assert list(one.inputs) == list(other.inputs)
+        assert one.inputs.keys() == other.inputs.keys()
         for name in one.inputs:
             np.testing.assert_array_equal(one.inputs[name], other.inputs[name], err_msg=name)
         for name in ("label", "index", "mask", "mirrored"):

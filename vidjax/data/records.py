@@ -146,6 +146,11 @@ class Source:
     notes: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = (RGB,)
 
+    @property
+    def image(self) -> Input | None:
+        """The first of the inputs that is an image; None where there is none."""
+        return next((input for input in self.inputs if input.space == "image"), None)
+
     def fingerprint(self) -> str:
         """A short hash of the classes, of which videos with which labels are in which part, and of their streams."""
         digest = hashlib.sha256(repr(self.classes).encode())

@@ -1,7 +1,7 @@
 """Trivial baselines: what a network must beat before its accuracy means anything.
 
 Each learns from the train part and predicts the test part, from things that have nothing to do with
-motion: the most frequent class, the length and frame rate of the file, the mean colour of its frames.
+motion: the most frequent class, the length and frame rate of the file, the mean of its frames.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.data import RGB, Source, Video, reading
+from vidjax.data import RGB, Input, Source, Video, reading
 from vidjax.errors import DataError, VideoError
 from vidjax.evaluation import metrics
 
@@ -27,7 +27,8 @@ class Description:
       label: its class.
       group: of its near-duplicates.
       length_and_fps: float64 [2], number of frames and frames per second (0 where not stated).
-      mean_frame: float64 [16 * 16 * 3], the mean over time of its frames resized to 16 x 16, values 0..255.
+      mean_frame: float64 [16 * 16 * C], the mean over time of its images resized to 16 x 16; without images, that of
+        what there is, flat.
     """
 
     label: int
@@ -36,17 +37,23 @@ class Description:
     mean_frame: np.ndarray
 
 
-def describe(video: Video) -> Description:
-    """Decodes a video, in order, and describes it.
+def describe(video: Video, input: Input = RGB) -> Description:
+    """Reads a video, in order, and describes it.
+
+    Args:
+      video: which.
+      input: what is read of it.
 
     Raises:
-      VideoError: if it cannot be decoded.
+      VideoError: if it cannot be read.
     """
-    stream = dataclasses.replace(video.streams["rgb"], exact_seek=False)
-    info = reading.probe(stream, RGB)
-    frames = reading.read_frames(stream, RGB, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
+    stream = dataclasses.replace(video.streams[input.stream_name], exact_seek=False)
+    info = reading.probe(stream, input)
+    frames = reading.read_frames(stream, input, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
     length_and_fps = np.array([info.frames, info.fps or 0.0])
-    return Description(video.label, video.group, length_and_fps, frames.mean(axis=0).reshape(-1))
+    known = np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0) if input.dtype.startswith("float") else frames
+    mean = known.mean(axis=0, dtype=np.float64)
+    return Description(video.label, video.group, length_and_fps, mean.reshape(-1))
 
 
 def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -75,7 +82,8 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     """Evaluates the three baselines on a source.
 
     Args:
-      source: its train and test parts are decoded, its validation part is not used.
+      source: of its train and test parts the first image input is read, or the first input where there is no image;
+        its validation part is not used.
       progress: called as progress(videos done, videos in all).
 
     Returns:
@@ -86,14 +94,16 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     Raises:
       DataError: if no video of a part can be decoded.
     """
-    described = list(_describe_all([*source.train, *source.test], progress))
+    input = source.image or source.inputs[0]
+    described = list(_describe_all([*source.train, *source.test], input, progress))
     train = [d for d in described[: len(source.train)] if d is not None]
     test = [d for d in described[len(source.train) :] if d is not None]
     if not train or not test:
         raise DataError(f"{source.name}: no video of the {'test' if train else 'train'} part can be decoded")
     train_labels = np.array([d.label for d in train], np.int64)
     predictions = {"majority class": majority_class(train_labels, len(test))}
-    for name, feature in (("length and fps, 1-NN", "length_and_fps"), ("mean colour frame, 1-NN", "mean_frame")):
+    mean = "mean colour frame" if input.colour else f"mean of {input.stream_name}"
+    for name, feature in (("length and fps, 1-NN", "length_and_fps"), (f"{mean}, 1-NN", "mean_frame")):
         known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
         predictions[name] = nearest_neighbour(known, train_labels, asked)
     failed = described.count(None)
@@ -118,12 +128,14 @@ def _row(
     }
 
 
-def _describe_all(videos: Sequence[Video], progress: Callable[[int, int], Any] | None) -> Iterator[Description | None]:
+def _describe_all(
+    videos: Sequence[Video], input: Input, progress: Callable[[int, int], Any] | None
+) -> Iterator[Description | None]:
     """Describes the videos in order, None for those that cannot be decoded."""
 
     def describe_or_none(video: Video) -> Description | None:
         try:
-            return describe(video)
+            return describe(video, input)
         except VideoError:
             return None
 

@@ -19,6 +19,28 @@ def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
     return [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
 
 
+def from_images(images: np.ndarray, middle: Sequence[float] | None = None) -> np.ndarray:
+    """Images of any channels as pictures: the first three are red, green and blue, and grey stands for missing ones.
+
+    Args:
+      images: uint8 [T, H, W, C] in 0..255, or float in any range.
+      middle: of floats: what becomes grey, one value for all channels or one for each; None: the middle of their range.
+
+    Returns:
+      uint8 [T, H, W, 3].
+    """
+    if images.dtype != np.uint8:
+        images = np.nan_to_num(images)
+        centre = (images.min() + images.max()) / 2 if middle is None else np.asarray(middle, np.float32)
+        away = images - centre
+        images = np.rint(127.5 + away * (127.5 / max(float(np.abs(away).max()), 1e-12))).astype(np.uint8)
+    channels = images.shape[-1]
+    if channels == 1:
+        return np.repeat(images, 3, axis=-1)
+    missing = np.full((*images.shape[:-1], max(3 - channels, 0)), 128, np.uint8)
+    return np.concatenate([images[..., :3], missing], axis=-1)
+
+
 def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
     """Frames side by side in a row.
 
