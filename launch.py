@@ -9,7 +9,7 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
       or kinetics.
 
   python launch.py --config=FILE --config.optimizer.learning_rate=3e-4 --config.train.steps=2000
-      Any key of configs/default.py, which documents them all.
+      Any key that --help lists, with its range and what it is.
 
   python launch.py --config=FILE --workdir=DIR             the same directory resumes an interrupted run
   python launch.py --workdir=DIR --mode=eval --config.evaluate.clips=10
@@ -33,14 +33,13 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from vidjax import configuration, memory
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.paths import typed_path
 from vidjax.termination import keep_interrupts
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
+_CONFIG = flags.DEFINE_string("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train and evaluate, or evaluate the newest checkpoint.")
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "File of an experiment, instead of a config.")
@@ -50,6 +49,11 @@ _ONLY = flags.DEFINE_string("only", None, "With --experiment: pattern of the nam
 
 def main(argv):
     logging.set_verbosity(logging.ERROR)  # Orbax tells dozens of lines about each checkpoint
+    typed = [word for word in argv[1:] if word.startswith("--config.")]
+    others = [word for word in argv[1:] if word not in typed]
+    config = None
+    if _CONFIG.value is not None and not _EXPERIMENT.value:  # what is wrong with it is said before seconds of imports
+        config = configuration.load(_CONFIG.value, configuration.config_overrides(typed))
     from vidjax import compilation_cache, evaluate, experiment, train  # after the flags: they take seconds to import
     from vidjax.reporting import terminal
 
@@ -65,11 +69,12 @@ def main(argv):
         return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
     if _LIST.value or _ONLY.value:
         raise ConfigError("--list and --only belong to --experiment")
-    config = _CONFIG.value
+    if others:
+        raise ConfigError(configuration.unexpected(others[0], is_evaluation=_MODE.value == "eval"))
     if config is None and _MODE.value == "eval" and workdir:
-        config, argv = evaluate.stored_config(workdir, configuration.config_overrides(argv[1:])), argv[:1]
-    if argv[1:]:
-        raise ConfigError(configuration.unexpected(argv[1], is_evaluation=_MODE.value == "eval"))
+        config, typed = evaluate.stored_config(workdir, configuration.config_overrides(typed)), []
+    if config is None and typed:
+        raise ConfigError(configuration.unexpected(typed[0], is_evaluation=_MODE.value == "eval"))
     if config is None:
         raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
     if config.keep_memory:

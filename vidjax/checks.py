@@ -3,7 +3,7 @@
 import contextlib
 import decimal
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import flax
@@ -12,107 +12,31 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import configuration, models, options
+from vidjax import configuration, declarations, models
 from vidjax.data import reading
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, printable
-from vidjax.evaluation.scores import AVERAGES
 from vidjax.layers.convolution import native_operations
 from vidjax.models.output import Output
-from vidjax.training import losses, monitor, parallel, recipe, weights
+from vidjax.training import losses, parallel, recipe
 
 if TYPE_CHECKING:
     from vidjax.run import Run
 
 _OF_CAPSULES = ("margin", "spread")
 
-# What numbers must be, where nothing else checks them -> (the check, the keys).
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "at least 1": (
-        lambda value: value >= 1,
-        """
-        train.batch_size train.steps train.log_every train.accumulate train.stop_after schedule.patience
-        optimizer.base_batch_size optimizer.newton_schulz_steps optimizer.min_size_to_factor
-        evaluate.batch_size evaluate.validation_clips checkpoint.every checkpoint.keep preprocessing.crop
-        evaluate.crop batch_norm.group_size batch_norm.precise_batches model.alpha model.beta_inverse model.width
-        model.lateral_kernel model.in_channels model.iterations model.conv_iterations model.types
-        model.primary_dimension
-        """,
-    ),
-    "a finite number, 0 or more": (
-        lambda value: 0 <= value < math.inf,
-        """
-        data.cache_gigabytes train.validate_every evaluate.samples preprocessing.mixup preprocessing.cutmix
-        loss.reconstruction loss.margin_start loss.margin_end
-        schedule.cooldown schedule.warmup_from optimizer.l2 optimizer.weight_decay optimizer.initial_accumulator
-        optimizer.adam_ratio
-        """,
-    ),
-    "a finite number above 0": (
-        lambda value: 0 < value < math.inf,
-        """
-        train.epochs preprocessing.std model.width_multiplier model.inverse_temperature model.vote_megabytes
-        model.least_variance schedule.power schedule.decay_rate schedule.div_factor schedule.final_div_factor
-        optimizer.eps optimizer.consistent_rms optimizer.clipping_threshold optimizer.decay_rate
-        """,
-    ),
-    "a finite number": (math.isfinite, "preprocessing.mean"),
-    "a number from 0 to below 1": (
-        lambda value: 0 <= value < 1,
-        """
-        model.dropout loss.label_smoothing preprocessing.zoom optimizer.momentum optimizer.b1 optimizer.b2
-        optimizer.decay optimizer.rho
-        """,
-    ),
-    "a number above 0 and below 1": (
-        lambda value: 0 < value < 1,
-        "train.ema schedule.factor schedule.pct_start schedule.threshold",
-    ),
-    "a number above 0, at most 1": (
-        lambda value: 0 < value <= 1,
-        """
-        preprocessing.erasing_area_min preprocessing.erasing_area_max preprocessing.erasing_aspect_min
-        train.validate_every_fraction
-        """,
-    ),
-    "a number from 0 to 1": (
-        lambda value: 0 <= value <= 1,
-        """
-        preprocessing.brightness preprocessing.contrast preprocessing.saturation preprocessing.shift
-        preprocessing.erasing schedule.final_fraction data.max_bad_fraction
-        """,
-    ),
-    "an angle from 0 to 180": (lambda value: 0 <= value <= 180, "preprocessing.rotation"),
-}
-
 
 def check_values(config: ConfigDict) -> None:
-    """Refuses values that are out of range or not among the known ones.
+    """Refuses values that are out of range, not among the known words, or do not fit each other.
+
+    Args:
+      config: with the options of what it chooses.
 
     Raises:
       ConfigError: naming the key, its value and what to give.
     """
-    choices: dict[str, Collection[str]] = {
-        "dtype": ("float32", "bfloat16"),
-        "parallel": ("auto", *parallel.FORMS),
-        "evaluate.average": AVERAGES,
-        "data.cache": ("none", "memory", "disk"),
-    }
-    optional: dict[str, Collection[str]] = {
-        "evaluate.weights": weights.WEIGHTS,
-        "optimizer.scale_with_batch": recipe.BATCH_SCALINGS,
-        "train.monitor": monitor.METRICS,
-    }
+    declarations.check_values(config)
     flat = configuration.flatten(config)
-    for key, known in {**choices, **optional}.items():
-        if flat[key] not in known and not (key in optional and flat[key] is None):
-            raise ConfigError(
-                f"{key}={flat[key]!r} is not one of {', '.join(known)}{options.nearest(flat[key], known)}"
-            )
-    for what, (holds, keys) in _RANGES.items():
-        for key in keys.split():
-            if flat[key] is not None and not holds(flat[key]):
-                raise ConfigError(f"{key}={flat[key]}: give {what}")
     clip = configuration.clip(config)
     for name, views in (
         ("clips", configuration.test_views(config)),

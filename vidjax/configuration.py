@@ -1,35 +1,35 @@
 """Configs: reading them, checking them, and building from them what a run needs.
 
-A config is an `ml_collections.ConfigDict` that declares every key; `configs/default.py` documents them.
+A config is an `ml_collections.ConfigDict` of the keys of `vidjax.sections` and of the options of what it chooses.
 A key whose default is None was not given: then what it is an option of has its own default, and an
-option that the chosen model, optimizer, schedule or data source does not take is an error.
+option that the chosen model, optimizer, schedule, loss or data source does not take is an error.
 """
 
 import ast
 import dataclasses
 import importlib.util
-import inspect
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, FieldReference, config_flags
+from ml_collections import ConfigDict
 
-from vidjax import key_hints, options
+from vidjax import declarations, files, key_hints, options, sections
 from vidjax.data.clips import Clip, Views
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
 from vidjax.data.sources.partition import check_source
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, options_of
 
-_DECLARED = Path(__file__).parent.parent / "configs" / "default.py"  # declares and documents every key
+# Key -> what it was called first, of keys that have another name now: hashes keep the first, and stored configs may
+# have it.
+RENAMED: dict[str, str] = {}
 
 # ---------------------------------------------------------------------------------- the argument grammar
 
@@ -92,37 +92,12 @@ def _read_as(kind: type, text: str, part: str) -> Any:
 # -------------------------------------------------------------------------------------- flags and files
 
 
-class _NumberOrNone(flags.ArgumentParser):
-    """Reads "none" as None and, for an integer, also "1e4"."""
-
-    def __init__(self, kind: type):
-        self._kind = kind
-
-    def parse(self, argument: Any) -> Any:
-        if not isinstance(argument, str):
-            return argument
-        if argument.lower() == "none":
-            return None
-        try:
-            number = float(argument)
-        except ValueError as error:
-            raise ValueError(f"{argument!r} is no number") from error
-        if self._kind is float:
-            return number
-        if number != int(number):
-            raise ValueError(f"{argument!r} is no whole number")
-        return int(argument) if argument.lstrip("+-").isdigit() else int(number)
-
-    def flag_type(self) -> str:
-        return self._kind.__name__
-
-
-for _kind in (int, float):
-    config_flags.register_flag_parser_for_type(_kind, _NumberOrNone(_kind))
-
-
 def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """Loads a config file as the flag `--config` does.
+    """Loads a config file and applies what is typed to it.
+
+    What a preset sets gives way to what is typed: another unit of the same duration (train.steps for
+    train.epochs), or the name of another model, source, loss, optimizer or schedule, which drops those options of
+    the preset that the new one does not take.
 
     Args:
       argument: "configs/early_fusion.py" or "configs/early_fusion.py:ucf101_small,frames=5".
@@ -131,76 +106,115 @@ def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDic
     Raises:
       ConfigError: for a missing file, an unknown key or a value that does not fit.
     """
-    argv = ["config", f"--config={argument}"]
-    argv += [f"--config.{key}={value}" for key, value in (overrides or {}).items()]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    parse_flags(argv, values)
-    return values.config
+    return _with_typed(_load_file(os.path.expanduser(argument)), overrides or {})
 
 
-def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """Loads the resolved config of a run from its `config.json`.
+def read_stored(workdir: Path) -> dict[str, Any] | None:
+    """The config of a run from its `config.json`, with today's names of keys; None where there is none."""
+    stored = files.read_json(workdir / "config.json")
+    return None if stored is None else _nested(_renamed(flatten(stored)))
+
+
+def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Loads the resolved config of a run from the content of its `config.json`.
 
     Args:
-      stored: the content of the file.
-      overrides: dotted config key -> text of its value.
+      stored: the content.
+      overrides: dotted config key -> value (or its text). A factory that the run has is code which would be run, so
+        that it must be typed again.
 
     Raises:
-      ConfigError: for an unknown key or a value that does not fit.
+      ConfigError: for a stored or typed key that there is not, a value that does not fit, or a factory that is not
+        typed again.
     """
-    overrides = overrides or {}
-    config = load(str(_DECLARED), overrides)  # knows the types, which JSON forgets
-    declared = flatten(config)
-    displaced = {key for keys in _ALTERNATIVES if overrides.keys() & set(keys) for key in keys}
-    for key, value in flatten(stored).items():
-        if key in declared and key not in overrides and key not in displaced:
-            section, name = _locate(config, key)
-            section[name] = value
-    return config
+    overrides, flat = overrides or {}, _renamed(flatten(stored))
+    _check_factories(flat, overrides)
+    config = sections.new_config()
+    for key, value in flat.items():
+        if value is None:
+            continue
+        name, _, last = key.rpartition(".")
+        if last not in sections.KEYS.get(name, {}) and name not in declarations.CHOICES:
+            raise ConfigError(f"the stored config has {key}={value!r}, which is no key{key_hints.hint(key, flat)}")
+        part = config[name] if name else config
+        if last in sections.KEYS[name]:
+            sections.set_field(part, sections.KEYS[name][last], value)
+        else:
+            part[last] = tuple(value) if isinstance(value, list) else value
+    for section in declarations.CHOICES:
+        declarations.declare(config, section)
+    return _with_typed(config, overrides)
+
+
+def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Refuses factories of a stored config, before they are imported, unless they are typed again."""
+    keys = [f"{section}.factory" for section in declarations.CHOICES if stored.get(f"{section}.factory")]
+    if all(typed.get(key) == stored[key] for key in keys):
+        return
+    again = [f"--config.{key}={stored[key]}" for key in keys]
+    flags_again = {word.partition("=")[0] for word in again}
+    words = [word for word in _joined(sys.argv[1:]) if word.partition("=")[0] not in flags_again]
+    raise ConfigError(
+        f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
+        f" again if you trust it: {shlex.join(['python', sys.argv[0], *words, *again])}"
+    )
+
+
+def _renamed(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a stored config by their names of today."""
+    today = {first: key for key, first in RENAMED.items()}
+    return {today.get(key, key): value for key, value in flat.items()}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, name = key.split(".")
+        part = nested
+        for section in path:
+            part = part.setdefault(section, {})
+        part[name] = value
+    return nested
 
 
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line; what is wrong with a config is said in one line.
-
-    What a preset sets gives way to what is typed: another unit of the same duration (train.steps for
-    train.epochs), or the name of another optimizer, schedule or model, which drops those options of
-    the preset that the new one does not take.
+    """Parses the command line but for what it says of keys of a config.
 
     Args:
       argv: program name and arguments.
       values: the flags.
 
     Returns:
-      What is left of `argv`: without a config, its overrides (an experiment passes them to its runs).
+      What is left of `argv`: the program name, what is no flag, and then all --config.KEY=VALUE.
 
     Raises:
-      ConfigError: for a missing config file, an unknown key or a value that does not fit.
+      ConfigError: for an unknown flag or a value that does not fit.
     """
     argv = _joined(argv)
-    chosen = [os.path.expanduser(arg.split("=", 1)[1]) for arg in argv[1:] if arg.startswith(("--config=", "-config="))]
     typed = [arg for arg in argv[1:] if arg.startswith(_OVERRIDE)]
-    if not chosen:
-        return [*_parse([arg for arg in argv if arg not in typed], values), *typed]
-    preset = _load_file(chosen[-1])
-    keys = {arg.lstrip("-").partition("=")[0].removeprefix("config.") for arg in typed}
-    _check_keys(preset, keys)
-    # A config file may stand behind its overrides on the command line; absl wants it before them.
-    left = _parse(
-        [argv[0], f"--config={chosen[-1]}", *(a for a in argv[1:] if not a.startswith(("--config=", "-config=")))],
-        values,
-    )
-    _settle(values.config, preset, keys)
-    return left
+    try:
+        return [*values([arg for arg in argv if arg not in typed]), *typed]
+    except flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown_flag(error.flagname, values)) from error
+    except flags.Error as error:
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
-def _joined(argv: list[str]) -> list[str]:
-    """Turns `--config FILE` into `--config=FILE`."""
-    words = iter(argv)
-    return [f"{word}={next(words, '')}" if word in ("--config", "-config") else word for word in words]
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Turns `--config FILE` into `--config=FILE`, and `--config.KEY VALUE` likewise."""
+    joined: list[str] = []
+    for word in argv:
+        before = joined[-1] if joined else ""
+        if before in ("--config", "-config") or (
+            before.startswith(_OVERRIDE) and "=" not in before and not word.startswith("--")
+        ):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(f"-{word}" if word.startswith("-config") else word)
+    return joined
 
 
-_OVERRIDE = ("--config.", "-config.")
+_OVERRIDE = "--config."
 
 # Keys of which a config may set one: the same duration in another unit.
 _ALTERNATIVES = (
@@ -217,65 +231,115 @@ _ALTERNATIVES = (
 )
 
 
-def _parse(argv: list[str], values: flags.FlagValues) -> list[str]:
-    try:
-        return values(argv)
-    except flags.UnrecognizedFlagError as error:
-        raise ConfigError(_unknown_flag(error.flagname, argv, values)) from error
-    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-
-
-def _unknown_flag(name: str, argv: Sequence[str], values: flags.FlagValues) -> str:
+def _unknown_flag(name: str, values: flags.FlagValues) -> str:
     """Says of a flag that there is not which other it may be a slip of, or which key of the config."""
-    own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith(("absl", "ml_")))]
-    own = [f"--{flag}" for flag in dict.fromkeys(own) if not flag.startswith("config.")]
+    own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith("absl"))]
+    own = [f"--{flag}" for flag in dict.fromkeys(own)]
     if found := options.closest(f"--{name}", own):
         return f"unknown flag --{name}; did you mean {found!r}?"
-    chosen = _values_of(argv, "config")
-    known = flatten(_load_file(chosen[-1] if chosen else str(_DECLARED)))
-    near = key_hints.hint(name, known, "--config.")
+    near = key_hints.hint(name, declarations.known_keys(), "--config.")
     if near.startswith(" ("):
         near = f" (flags: {', '.join(own)}; keys of the config are given as --config.KEY=VALUE)"
     return f"unknown flag --{name}{near}"
 
 
-def _settle(config: ConfigDict, preset: ConfigDict, typed: set[str]) -> None:
-    """Lets what was typed displace what the preset set, as `parse_flags` says."""
-    for key in typed:
-        section, name = _locate(config, key)
-        # Only a key that was declared as a placeholder may be None.
-        if section[name] is None and not isinstance(section._fields[name], FieldReference):
-            raise ConfigError(f"{key} may not be None")
-    for alternatives in _ALTERNATIVES:
-        if any(key in typed for key in alternatives):
-            for key in set(alternatives) - typed:
-                section, name = _locate(config, key)
-                section[name] = None
-    if "train.validate_every" in typed and "train.validate_every_fraction" not in typed:
-        config.train.validate_every_fraction = None
+def _with_typed(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """The config of a file with what was typed; no key that is not declared is in it then, but for options of what is
+    chosen, which are declared where they are typed or a run begins.
+    """
+    _check_sections(config)
+    with config.unlocked():
+        typed = {key: str(value) for key, value in overrides.items()}
+        for section in declarations.CHOICES:
+            _declare(config, section, typed)
+        for key, text in sorted(typed.items()):
+            _set(config, key, text)
+        _settle(config, typed)
+    config.lock()
+    return config
+
+
+def _check_sections(config: ConfigDict) -> None:
+    """Refuses keys of a config file that no section has, and casts values whose fields take several types.
+
+    Which options of what is chosen are right is seen where these are declared.
+    """
+    known = [f"{section}.{name}".lstrip(".") for section, keys in sections.KEYS.items() for name in keys]
+    for key, value in flatten(config).items():
+        section = key.rpartition(".")[0]
+        if key not in known and section not in declarations.CHOICES:
+            raise ConfigError(f"the config file sets an unknown key {key!r}{key_hints.hint(key, known)}")
+        declared = sections.KEYS[section].get(key.rpartition(".")[2])
+        if declared is not None and declared.field_type is object and value is not None:
+            with config.unlocked():
+                try:
+                    config[section][declared.name] = declared.cast(value)
+                except ValueError as error:
+                    raise ConfigError(f"{key}: {error}") from error
+
+
+def _declare(config: ConfigDict, section: str, typed: Mapping[str, str]) -> None:
+    """Sets what is chosen in a section as it was typed, and declares its options where they are needed."""
+    part = config[section]
+    before = part.name, part.get("factory")
+    for key in ("name", "factory"):
+        if f"{section}.{key}" in typed:
+            _set(config, f"{section}.{key}", typed[f"{section}.{key}"])
+    is_other, is_own = before != (part.name, part.get("factory")), bool(part.get("factory"))
+    inside = [key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")]
+    given = [name for name in inside if name not in sections.KEYS[section]]
+    # A whole number may stand for a float, which counts in the hash. House sources cost nothing to look at.
+    is_vague = any(type(value) is int for value in sections.of_choice(section, part).values())
+    if is_other or is_own or given or is_vague or section == "data":
+        declarations.declare(config, section, drops=is_other or is_own, typed=typed)
+
+
+def _set(config: ConfigDict, key: str, text: str) -> None:
+    """Sets a key to what was typed."""
+    section, _, name = key.rpartition(".")
+    declared = sections.KEYS.get(section, {}).get(name)
+    if declared is None and section in declarations.CHOICES:
+        part = config[section]
+        function = declarations.chosen(section, part)
+        declared = declarations.of_choice(section, part).get(name)
+        if declared is None and options.takes_any(function) and name.isidentifier():
+            declared = options.Declared(name, (object,))
+        if declared is None and name in declarations.of_all(section):
+            if text.lower() == "none":
+                return
+            raise ConfigError(declarations.not_taken(section, part, name))
+    if declared is None:
+        raise ConfigError(_unknown_key(config, key))
+    try:
+        value = declared.read(text)
+    except ValueError as error:
+        raise ConfigError(f"--config.{key}={text}: {error}") from error
+    if value is None and name in sections.KEYS[section] and declared.default is not None:
+        raise ConfigError(f"{key} may not be None")
+    (config[section] if section else config)[name] = value
+
+
+def _unknown_key(config: ConfigDict, key: str) -> str:
+    known = [*declarations.known_keys(), *declarations.keys_of(config)]
+    if key not in sections.KEYS:
+        return f"unknown config key {key!r}{key_hints.hint(key, dict.fromkeys(known))}"
+    inside = [name for name in known if name.startswith(f"{key}.")]
+    name = f"{key}.name"
+    meant = f"; did you mean {name!r}?" if name in known else f": set one of its keys ({', '.join(inside)})"
+    return f"config key {key!r} is a section{meant}"
+
+
+def _settle(config: ConfigDict, typed: Collection[str]) -> None:
+    """Lets what was typed displace what the preset set, as `load` says."""
+    displaced = {key for keys in _ALTERNATIVES if set(keys) & set(typed) for key in keys}
+    if "train.validate_every" in typed:
+        displaced.add("train.validate_every_fraction")
     if "data.sampling" in typed and config.data.sampling == "segments":
-        for name in {"stride", "fps"} - {key.removeprefix("data.") for key in typed}:
-            config.data[name] = None
-    for kind in ("model", "optimizer", "schedule"):
-        if f"{kind}.factory" in typed or (f"{kind}.name" in typed and config[kind].name != preset[kind].name):
-            _drop_options(kind, config[kind], typed)
-
-
-def _drop_options(kind: str, section: ConfigDict, typed: set[str]) -> None:
-    """Sets to None what was not typed and what the newly named model, optimizer or schedule does not take."""
-    from vidjax import models  # imports JAX, which most uses of a config need later or not at all
-    from vidjax.training import optimizers, schedules
-
-    table = {"model": models.MODELS, "optimizer": optimizers.OPTIMIZERS, "schedule": schedules.SCHEDULES}[kind]
-    function = options.resolve(kind, table, section.name, section.get("factory"))
-    shared = ("name", "factory", "learning_rate", "scale_with_batch", "base_batch_size", "clip_norm", "multipliers")
-    taken = {*shared, "freeze", *options.accepted(function)}
-    for key in list(section):
-        # A duration is an option in steps, whatever its unit.
-        option = re.sub("^(warmup|decay_every)_(epochs|fraction)$", r"\1_steps", key)
-        if option not in taken and f"{kind}.{key}" not in typed:
-            section[key] = None
+        displaced |= {"data.stride", "data.fps"}
+    for key in displaced - set(typed):
+        section, name = _locate(config, key)
+        if name in section:
+            section[name] = None
 
 
 def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
@@ -348,19 +412,6 @@ def _load_file(argument: str) -> ConfigDict:
     return config
 
 
-def _check_keys(config: ConfigDict, typed: set[str]) -> None:
-    known = flatten(config)
-    for key in sorted(typed):
-        if key in known:
-            continue
-        inside = [name for name in known if name.startswith(f"{key}.")]
-        if inside:
-            name = f"{key}.name"
-            meant = f"; did you mean {name!r}?" if name in known else f": set one of its keys ({', '.join(inside)})"
-            raise ConfigError(f"config key {key!r} is a section{meant}")
-        raise ConfigError(f"unknown config key {key!r}{key_hints.hint(key, known)}")
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns dotted key -> value of a nested config."""
     flat: dict[str, Any] = {}
@@ -378,31 +429,6 @@ def to_json(config: ConfigDict) -> str:
 
 
 # ------------------------------------------------------------------------------- what a config describes
-
-# Keys of `config.data` that belong to the pipeline; the others are options of the data source.
-PIPELINE_KEYS = {
-    "name",
-    "factory",
-    "inputs",
-    "frames",
-    "sampling",
-    "stride",
-    "fps",
-    "position",
-    "frame_number",
-    "resize",
-    "short_side",
-    "short_side_max",
-    "size",
-    "crop",
-    "crop_position",
-    "cache",
-    "cache_gigabytes",
-    "check",
-    "max_bad_fraction",
-    "threads",
-    "workers",
-}
 
 
 def source(config: ConfigDict) -> Source:
@@ -428,31 +454,29 @@ def check_source_options(config: ConfigDict) -> None:
     """
     name, factory, given = _source_options(config)
     function = options.resolve("data source", SOURCES, name, factory)
-    missing = [key for key in _required(function) if key not in given]
+    declared = declarations.options_of("data", function, is_own=bool(factory))
+    missing = [key.name for key in declared.values() if key.required and key.name not in given]
     if missing:
         raise ConfigError(
             f"data source {factory or name!r} needs {', '.join(f'--config.data.{key}=...' for key in missing)}"
         )
-    options.check("data source", factory or name, function, given)
+    options.check("data source", SOURCES, factory or name, function, given)
 
 
 def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:
     """Name, factory, and the options that were given."""
-    data = config.data.to_dict()
-    given = {key: value for key, value in data.items() if key not in PIPELINE_KEYS and value is not None}
-    return data["name"], data["factory"], given
-
-
-def _required(function: Callable[..., Any]) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    given = {key: value for key, value in sections.of_choice("data", config.data).items() if value is not None}
+    return config.data.name, config.data.factory, given
 
 
 def clip(config: ConfigDict) -> Clip:
     """Builds the description of what is cut from a video; what letterbox adds is the mean colour."""
     fields = {field.name for field in dataclasses.fields(Clip)}
     given = {key: value for key, value in config.data.items() if key in fields and value is not None}
-    return Clip(**given, padding=round(min(max(config.preprocessing.mean, 0.0), 255.0)))
+    mean = config.preprocessing.mean
+    grey = sum(mean) / len(mean) if isinstance(mean, tuple) else mean
+    with options_of("data"):
+        return Clip(**given, padding=round(min(max(grey, 0.0), 255.0)))
 
 
 def test_views(config: ConfigDict) -> Views:
@@ -472,38 +496,48 @@ def validation_views(config: ConfigDict) -> Views:
     return Views(config.evaluate.validation_clips)
 
 
-def documented_keys(chosen: ConfigDict | None = None, path: Path = _DECLARED) -> str:
-    """Returns the keys that a config file declares, each with its value and comment, for `--help`.
-
-    Args:
-      chosen: shows its values; None: the declared defaults.
-      path: the file.
-    """
-    lines = []
-    values = flatten(chosen) if chosen is not None else {}
-    text = path.read_text() if path.is_file() else ""
-    # A comment goes on in the next lines; what stands behind an empty line is a heading.
-    for found in re.finditer(r"^    (\w+)\.(\w+) = (.+?)  # (.+(?:\n    # .+)*)", text, re.MULTILINE):
-        section, name, value, comment = found.groups()
-        key = name if section == "config" else f"{section}.{name}"
-        value = values.get(key, re.sub(r"placeholder\(\w+\)", "None", value).strip("\"'"))
-        comment = re.sub(r"\n    # ", "\n      ", comment)
-        lines.append(f"  --config.{key}={value}\n      {comment}")
-    return "\n".join(lines)
-
-
 def _values_of(argv: Sequence[str], *names: str) -> list[str]:
     """What is given for these flags, as --name=value; for the config also as --config value."""
-    given = [arg.lstrip("-").split("=", 1) for arg in _joined(list(argv)) if arg.startswith("-") and "=" in arg]
+    given = [arg.lstrip("-").split("=", 1) for arg in _joined(argv) if arg.startswith("-") and "=" in arg]
     return [os.path.expanduser(value) for flag, value in given if flag in names]
 
 
 def help_on_keys(argv: Sequence[str]) -> str:
-    """The keys of the config on the command line with its values; without one, of the declared defaults."""
+    """The keys of the config on the command line with its values; without one, all that there are."""
     chosen = _values_of(argv, "config")
     if not chosen:
-        return "Config keys, with their declared defaults (a preset sets some of them):\n" + documented_keys()
-    return f"Config keys, with their values in {chosen[-1]}:\n" + documented_keys(_load_file(chosen[-1]))
+        heading = "Config keys, with their defaults (a preset sets some of them):"
+        return "\n".join([heading, *(line for keys in _all_keys() for line in keys)])
+    typed = {f"{section}.{key}" for section in declarations.CHOICES for key in ("name", "factory")}
+    names = {
+        word.partition("=")[0].removeprefix(_OVERRIDE): word.partition("=")[2]
+        for word in _joined(argv)
+        if word.startswith(_OVERRIDE) and word.partition("=")[0].removeprefix(_OVERRIDE) in typed
+    }
+    config = load(chosen[-1], names)
+    declarations.declare_all(config)
+    values, lines = flatten(config), [f"Config keys, with their values in {chosen[-1]}:"]
+    for name, key in declarations.keys_of(config).items():
+        default = "" if values[name] is not None or key.default is None else f" ({key.default})"
+        lines += _help_line(f"--config.{name}={values[name]}{default}", key)
+    return "\n".join(lines)
+
+
+def _all_keys() -> Iterator[list[str]]:
+    for section, keys in sections.KEYS.items():
+        path = f"--config.{section}." if section else "--config."
+        for name, key in keys.items():
+            yield _help_line(f"{path}{name}={key.default}", key)
+        if section in declarations.CHOICES:
+            for name, takers in declarations.of_all(section).items():
+                declared = next(iter(takers.values()))
+                which = list(takers) if len(takers) < 6 else [*list(takers)[:4], f"{len(takers) - 4} others"]
+                yield _help_line(f"{path}{name}=None", declared, f"{', '.join(which)}: ")
+
+
+def _help_line(shown: str, key: options.Declared, of: str = "") -> list[str]:
+    allowed = key.option.range or " | ".join(key.option.words)
+    return [f"  {shown}", f"      {of}{key.option.help} ({key.type_name}{f': {allowed}' if allowed else ''})"]
 
 
 def help_on_files(argv: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
       VidjaxError: if there is no run.
       ConfigError: for an unknown key or a value that does not fit.
     """
-    stored = files.read_json(workdir / "config.json")
+    stored = configuration.read_stored(workdir)
     if stored is None:
         raise VidjaxError(f"{workdir}: no config.json, so no run to evaluate; give the --workdir of one")
     return configuration.load_stored(stored, overrides)
@@ -68,7 +68,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       ConfigError: if the run was trained with another config.
     """
     check_config(config)
-    stored = files.read_json(workdir / "config.json")
+    stored = configuration.read_stored(workdir)
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
     changes = same_run.differences_but_places(stored, config.to_dict())
@@ -263,7 +263,7 @@ def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: 
 
 def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple[str, bytes]]:
     """What a network that has learned to draw draws of a test picture of each class, and of some that it got wrong."""
-    if not (isinstance(run.model, CapsNet) and run.model.decoder and run.config.loss.reconstruction):
+    if not (isinstance(run.model, CapsNet) and run.model.decoder and run.config.loss.get("reconstruction")):
         return []
     wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
     first = {v["label"]: v["id"] for v in reversed(scored["videos"]) if v["id"] not in wrong}

@@ -36,7 +36,7 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
     """
     folder = workdir / "runs" / run.name
     config = configuration.load(run.config, run.overrides)
-    result, before = files.read_json(folder / "result.json"), files.read_json(folder / "config.json")
+    result, before = files.read_json(folder / "result.json"), configuration.read_stored(folder)
     if result and result.get("finished"):
         return "finished" if result.get("config_hash") == same_run.hash_of(config) else "other config"
     if before is not None and same_run.differences(before, json.loads(configuration.to_json(config))):

@@ -1,16 +1,242 @@
-"""Things chosen by name with options: models, data sources, optimizers, schedules.
+"""Things chosen by name with options: models, data sources, losses, optimizers, schedules.
 
 Every such choice goes through `build`, so that a wrong name, or an option that the chosen thing does
 not take, is the same one-line error everywhere and names the nearest right one.
+
+What is chosen declares its options itself, on its fields or keyword parameters:
+
+    dropout: Annotated[float, Option("probability of dropping a hidden unit", at_least=0, below=1)] = 0.5
+
+From that come the key of the config, its type, its range, its line in `--help` and every error about it.
 """
 
+import ast
+import collections.abc
+import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import math
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 from vidjax.errors import ConfigError
+
+_INTERNAL = ("parent", "name")  # every Flax module has these two
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What is declared of an option beside its type and default, as metadata of `typing.Annotated`.
+
+    Attributes:
+      help: what it is, in one line.
+      at_least, above, at_most, below: its range. Numbers must be finite in any case.
+      words: of a string, those that are accepted; none: any.
+    """
+
+    help: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    words: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """What to give, e.g. "a number from 0 to below 1"; "" where there is no range."""
+        if self.at_most is not None or self.below is not None:
+            start = f"from {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}"
+            if self.below is not None:
+                return f"a number {start} {'to' if self.at_least is not None else 'and'} below {self.below:g}"
+            return f"a number {start}{' to' if self.at_least is not None else ', at most'} {self.at_most:g}"
+        if self.at_least is not None:
+            return "a finite number, 0 or more" if self.at_least == 0 else f"at least {self.at_least:g}"
+        return f"a finite number above {self.above:g}" if self.above is not None else ""
+
+    def check(self, key: str, value: Any) -> None:
+        """Refuses a value that is out of range or not among the words; of a tuple each element counts.
+
+        Args:
+          key: as the message names it.
+          value: of the right type.
+
+        Raises:
+          ConfigError: naming key and value, and what to give.
+        """
+        if self.words and value not in self.words:
+            raise ConfigError(f"{key}={value!r} is not one of {', '.join(self.words)}{nearest(value, self.words)}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not self._holds(number):
+                raise ConfigError(f"{key}={value}: give {self.range or 'a finite number'}")
+
+    def _holds(self, number: float) -> bool:
+        return (
+            math.isfinite(number)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """An option as a function, a module class or a section of the config declares it.
+
+    Attributes:
+      name: of the parameter or field.
+      types: of its values: int, float, bool, str or tuple, or float and tuple; object: any Python literal or text.
+      default: where it is not given; None for a required one, too.
+      option: help and range.
+      required: it has no default.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    default: Any = None
+    option: Option = Option("")
+    required: bool = False
+
+    @property
+    def field_type(self) -> type:
+        """The type of the config's field."""
+        return self.types[0] if len(self.types) == 1 else object
+
+    @property
+    def type_name(self) -> str:
+        """E.g. "float" or "float or tuple"; "value" for any."""
+        return " or ".join(kind.__name__ for kind in self.types) if self.types != (object,) else "value"
+
+    def read(self, text: str) -> Any:
+        """Reads a value from the command line; "none" is None, unless it may be meant as a word.
+
+        Raises:
+          ValueError: saying what the text is not.
+        """
+        is_text = self.types == (str,)
+        may_be_word = is_text and (not self.option.words or "none" in self.option.words)
+        if text == "None" or (text.lower() == "none" and not may_be_word):
+            return None
+        if is_text:
+            return text
+        if self.types == (bool,):
+            truth = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}.get(text.lower())
+            if truth is None:
+                raise ValueError(f"{text!r} is neither True nor False")
+            return truth
+        if tuple in self.types or object in self.types:
+            try:
+                return self.cast(ast.literal_eval(text))
+            except (SyntaxError, ValueError) as error:
+                if object in self.types or str in self.types:
+                    return text
+                raise ValueError(f"{text!r} is no {self.type_name}") from error
+        try:
+            return self.cast(int(text) if int in self.types and text.lstrip("+-").isdigit() else float(text))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{text!r} is no {'whole ' * ('whole' in str(error))}number") from error
+
+    def cast(self, value: Any) -> Any:
+        """The value in a type of the option: 1 becomes 1.0 where that is float, a list a tuple.
+
+        Raises:
+          ValueError: if it is of another type.
+        """
+        if object in self.types:
+            return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list | tuple) and tuple in self.types:
+            return tuple(float(item) for item in value) if float in self.types else tuple(value)
+        if isinstance(value, bool | str):
+            if type(value) in self.types:
+                return value
+        elif isinstance(value, int | float):
+            if float in self.types:
+                return float(value)
+            if int in self.types:
+                if value != int(value):
+                    raise ValueError(f"{value!r} is no whole number")
+                return int(value)
+        raise ValueError(f"{value!r} is no {self.type_name}")
+
+
+def declared(function: Callable[..., Any], *, is_own: bool = False) -> dict[str, Declared]:
+    """The options that a function, a module class or a `functools.partial` of one declares: name -> what it is.
+
+    Args:
+      function: its parameters that are keyword-only or have a default count, where they carry an `Option`.
+      is_own: it is a factory of the user's: those without one count, too, if their type can be given in a config. The
+        type is that of the default where there is no annotation; where neither says it, any value is taken.
+
+    Example:
+      >>> def build(classes, *, hidden: Annotated[int, Option("units", at_least=1)] = 64, rate=0.5): ...
+      >>> list(declared(build)), declared(build, is_own=True)["rate"].types
+      (['hidden'], (<class 'float'>,))
+    """
+    hints, parameters = _hints(function), inspect.signature(function).parameters
+    found = {}
+    for name in accepted(function):
+        option = next((note for note in _notes(hints.get(name)) if isinstance(note, Option)), None)
+        if option is None and not is_own:
+            continue
+        required = parameters[name].default is inspect.Parameter.empty
+        default = None if required else parameters[name].default
+        kinds = _types(hints[name]) if name in hints else _types_of(default)
+        if kinds or option:
+            found[name] = Declared(name, kinds or (object,), default, option or Option(""), required)
+    return found
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the parameters; none where one of them cannot be evaluated."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    target: Any = function
+    if inspect.isclass(function) and not dataclasses.is_dataclass(function):
+        target = function.__init__
+    elif not inspect.isclass(function) and not inspect.isroutine(function):
+        target = type(function).__call__
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _notes(hint: Any) -> tuple[Any, ...]:
+    """The metadata of `Annotated`, also of one side of `X | None`."""
+    if typing.get_origin(hint) is Annotated:
+        return hint.__metadata__
+    return tuple(note for side in typing.get_args(hint) for note in _notes(side)) if _is_union(hint) else ()
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    """The types of values that a config can hold for an annotation; none where it can hold none."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _types(typing.get_args(hint)[0])
+    if _is_union(hint):
+        sides = [_types(side) for side in typing.get_args(hint) if side is not type(None)]
+        return tuple(dict.fromkeys(kind for side in sides for kind in side)) if all(sides) else ()
+    if (origin or hint) in (tuple, list, collections.abc.Sequence):
+        return (tuple,)
+    return (hint,) if hint in (int, float, bool, str) else ()
+
+
+def _types_of(default: Any) -> tuple[type, ...]:
+    """The type of an option without an annotation."""
+    if default is None:
+        return (object,)
+    kind = tuple if isinstance(default, list) else type(default)
+    return (kind,) if kind in (int, float, bool, str, tuple) else ()
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:
@@ -31,11 +257,18 @@ def accepted(function: Callable[..., Any]) -> tuple[str, ...]:
 
     `function` may be a Flax module class: its fields with a default are its options.
     """
-    parameters = inspect.signature(function).parameters.values()
-    internal = ("parent", "name")  # every Flax module has these two
+    parameters = inspect.signature(function).parameters
+    internal = _INTERNAL if parameters.keys() >= set(_INTERNAL) else ()
     return tuple(
-        p.name for p in parameters if (p.kind is p.KEYWORD_ONLY or p.default is not p.empty) and p.name not in internal
+        p.name
+        for p in parameters.values()
+        if (p.kind is p.KEYWORD_ONLY or p.default is not p.empty) and p.name not in internal
     )
+
+
+def takes_any(function: Callable[..., Any]) -> bool:
+    """Whether `function` has a parameter like **options."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 def resolve(
@@ -43,11 +276,15 @@ def resolve(
 ) -> Callable[..., Any]:
     """Looks `name` up in `table`, or imports `factory` ("package.module:function") where one is given.
 
+    A factory may lie in the working directory, which is searched behind everything else.
+
     Raises:
       ConfigError: if there is no such name or factory.
     """
     if factory:
         module, _, function = factory.partition(":")
+        if "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         try:
             return getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError, ValueError) as error:
@@ -59,19 +296,39 @@ def resolve(
     return table[name]
 
 
-def check(kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuses an option that `function` does not take.
+def check(
+    kind: str,
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+) -> None:
+    """Refuses options that `function` does not take, and values that it does not allow.
 
     Raises:
-      ConfigError: naming the option, and those that are taken.
+      ConfigError: naming the option, and what takes it, or what is allowed.
     """
-    taken = accepted(function)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
-    for key in options:
-        if key not in taken and not takes_any:
-            raise ConfigError(
-                f"{kind} {name!r} takes no option {key!r}{nearest(key, taken)} (it takes: {', '.join(taken) or 'none'})"
-            )
+    taken, known = accepted(function), declared(function)
+    for key, value in given.items():
+        if key not in taken and not takes_any(function):
+            others = [other for other, each in table.items() if key in accepted(each)]
+            raise ConfigError(not_taken(kind, name, key, taken, others))
+        if key in known:
+            known[key].option.check(key, value)
+
+
+def not_taken(kind: str, name: str, key: str, taken: Collection[str], others: Sequence[str]) -> str:
+    """What is said of an option that the chosen thing does not take: which others do, or else what it takes.
+
+    Example:
+      >>> not_taken("shape", "square", "radius", ["side"], ["circle", "sphere"])
+      "shape 'square' takes no option 'radius' (circle and 1 other do)"
+    """
+    if others:
+        more = len(others) - 1
+        rest = f" and {more} other{'s' * (more > 1)} do" if more else " does"
+        return f"{kind} {name!r} takes no option {key!r} ({others[0]}{rest})"
+    return f"{kind} {name!r} takes no option {key!r}{nearest(key, taken)} (it takes: {', '.join(taken) or 'none'})"
 
 
 def build(
@@ -92,5 +349,5 @@ def build(
     """
     function = resolve(kind, table, name, factory)
     given = {key: value for key, value in options.items() if value is not None}
-    check(kind, factory or name, function, given)
+    check(kind, table, factory or name, function, given)
     return function(*args, **given)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, models, options
+from vidjax import checks, configuration, declarations, models, options, sections
 from vidjax.data import index
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.clips import Clip
@@ -31,7 +31,7 @@ from vidjax.preprocessing.pipeline import Preprocessing, require_mirror
 from vidjax.preprocessing.warp import Warp
 from vidjax.reporting import terminal
 from vidjax.training import batch_statistics, losses, monitor, parallel, recipe, schedules
-from vidjax.training.durations import UNITS, to_steps
+from vidjax.training.durations import options_in_steps, to_steps
 from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, Predictions, make_eval_step, make_train_step
 
@@ -240,11 +240,12 @@ class Run:
 def check_config(config: ConfigDict) -> None:
     """Refuses what can be known of a config alone: before its data, a device or an earlier run are looked at.
 
-    Starts no back end of JAX.
+    Gives it the options of what it chooses (None where they are not given). Starts no back end of JAX.
 
     Raises:
       ConfigError: for values out of range, keys that do not fit each other, unknown names, and options not taken.
     """
+    declarations.declare_all(config)
     checks.check_values(config)
     configuration.check_source_options(config)
     _model(config, 2, axis_name=None)
@@ -336,8 +337,8 @@ def refused(source: Source) -> dict[str, str]:
 
 
 def _model(config: ConfigDict, classes: int, axis_name: str | None) -> nn.Module:
-    given = config.model.to_dict()
-    name, factory = given.pop("name"), given.pop("factory")
+    given = sections.of_choice("model", config.model)
+    name, factory = config.model.name, config.model.factory
     if config.dtype != "float32":
         given["dtype"] = jnp.dtype(config.dtype)
     if config.batch_norm.group_size is not None:
@@ -381,23 +382,16 @@ def _erasing(section: ConfigDict) -> Erasing:
 
 
 def _loss(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
-    section = config.loss.to_dict()
-    name = section.pop("name")
+    name = config.loss.name
     function = options.resolve("loss", losses.LOSSES, name)
-    taken = set(options.accepted(function))
-    durations = {f"margin_{unit}": section.get(f"margin_{unit}") for unit in UNITS}
-    if "margin_steps" in taken:
-        taken |= durations.keys()
-    given = {key: value for key, value in section.items() if value is not None}
-    if unfit := sorted(given.keys() - taken):
-        raise ConfigError(
-            f"loss {name!r} takes no option {' and no option '.join(map(repr, unfit))}: set"
-            f" {' and '.join(f'loss.{key}=None' for key in unfit)}"
-            f" (it takes: {', '.join(sorted(taken & section.keys())) or 'none'})"
-        )
-    if given.keys() & durations.keys():
-        steps = to_steps(durations, "margin", path="loss", steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-        given = {key: value for key, value in given.items() if key not in durations} | {"margin_steps": steps}
+    given = options_in_steps(
+        sections.of_choice("loss", config.loss),
+        options.accepted(function),
+        path="loss",
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+    )
+    options.check("loss", losses.LOSSES, name, function, given)
     return functools.partial(function, **given)
 
 

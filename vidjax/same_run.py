@@ -9,8 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vidjax import files
-from vidjax.configuration import PIPELINE_KEYS, flatten
+from vidjax import configuration, files, sections
+from vidjax.configuration import flatten
 from vidjax.data.opening import identity
 from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import DataError, VideoError
@@ -35,8 +35,15 @@ _PARTS = ("train", "validation", "test")
 
 
 def hash_of(config: ConfigDict) -> str:
-    """Returns a short hash of the keys that were given: a key that is declared later changes no hash."""
-    flat = {key: value for key, value in flatten(config).items() if key not in _FREE_KEYS and value is not None}
+    """Returns a short hash of the keys that were given: a key that is declared later changes no hash.
+
+    A key that was renamed counts under its first name.
+    """
+    flat = {
+        configuration.RENAMED.get(key, key): value
+        for key, value in flatten(config).items()
+        if key not in _FREE_KEYS and value is not None
+    }
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -74,7 +81,7 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
     Raises:
       DataError: naming what differs.
     """
-    card, stored = files.read_json(workdir / "data.json"), files.read_json(workdir / "config.json")
+    card, stored = files.read_json(workdir / "data.json"), configuration.read_stored(workdir)
     now = config.to_dict()
     places = _place_keys(flatten(stored), flatten(now)) if stored is not None else set()
     moved = [change for key, change in _changes(stored or now, now).items() if key in places]
@@ -115,7 +122,7 @@ def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     keys = {"data.root", "data.splits", "data.annotations"}
     if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
         given = {key for key in old.keys() | new.keys() if key.startswith("data.")}
-        keys |= given - {f"data.{key}" for key in PIPELINE_KEYS - {"name"}} - {"data.mirror"}
+        keys |= given - {f"data.{key}" for key in sections.KEYS["data"] if key != "name"} - {"data.mirror"}
     return keys
 
 

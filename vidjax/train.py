@@ -158,7 +158,7 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     Raises:
       ConfigError: naming the keys that differ.
     """
-    stored = files.read_json(workdir / "config.json")
+    stored = configuration.read_stored(workdir)
     if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
         return  # an attempt that got nowhere holds nothing that could be lost
     changes = same_run.differences_but_places(stored, config.to_dict()) if stored is not None else []
@@ -209,7 +209,7 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     Raises:
       DataError: if the config names other data now.
     """
-    result, stored = (files.read_json(workdir / name) for name in ("result.json", "config.json"))
+    result, stored = files.read_json(workdir / "result.json"), configuration.read_stored(workdir)
     if result is None or not result["finished"]:
         return None
     if stored is not None and same_run.differences(stored, config.to_dict()):

@@ -5,7 +5,7 @@ Eight 3 x 3 x 3 convolutions and five max pools, section 3.3: 64 - pool - 128 - 
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
-from vidjax.layers.normalization import Normalization
+from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
+from vidjax.options import Option
 
 _WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
@@ -32,9 +33,11 @@ class C3D(nn.Module):
     """
 
     num_classes: int
-    normalization: str = "none"
-    width_multiplier: float = 1.0
-    dropout: float = 0.5
+    normalization: Annotated[str, Option("after convolutions", words=NORMALIZATIONS)] = "none"
+    width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
+    dropout: Annotated[
+        float, Option("probability of dropping a hidden unit of the classifier", at_least=0, below=1)
+    ] = 0.5
     group_size: int | None = None
     axis_name: str | None = None
     dtype: Any = None

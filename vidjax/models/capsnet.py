@@ -6,7 +6,7 @@ DigitCaps(K x 16D, 3 routing iterations); figure 2: a decoder of 512 - 1024 - pi
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from vidjax.layers.capsules import DenseCaps, MaskedDecoder, PrimaryCaps, length
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.models.output import Output
+from vidjax.options import Option
 
 
 class CapsNet(nn.Module):
@@ -34,15 +35,18 @@ class CapsNet(nn.Module):
     """
 
     num_classes: int
-    channels: int = 1
-    iterations: int = 3
-    decoder: bool = True
-    width: int = 256
-    types: int = 32
-    primary_dimension: int = 8
+    channels: Annotated[int, Option("1 for grey pictures, 3 for colour", at_least=1)] = 1
+    iterations: Annotated[int, Option("of the routing", at_least=1)] = 3
+    decoder: Annotated[bool, Option("whether each class capsule also draws a picture")] = True
+    width: Annotated[int, Option("channels of the convolution", at_least=1)] = 256
+    types: Annotated[int, Option("capsules at each position of the primary ones", at_least=1)] = 32
+    primary_dimension: Annotated[int, Option("of the poses of the primary capsules", at_least=1)] = 8
     dimension: int = 16
-    detach: bool = False
-    vote_megabytes: float | None = None
+    detach: Annotated[bool, Option("no gradient through couplings, which is faster; the paper's has it")] = False
+    vote_megabytes: Annotated[
+        float | None,
+        Option("megabytes of votes that routing holds at once; more are computed anew for gradients", above=0),
+    ] = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -115,11 +119,13 @@ class CapsNetBaseline(nn.Module):
     """
 
     num_classes: int
-    channels: int = 1
+    channels: Annotated[int, Option("1 for grey pictures, 3 for colour", at_least=1)] = 1
     widths: Sequence[int] = (256, 256, 128)
     hidden: Sequence[int] = (328, 192)
-    width_multiplier: float = 1.0
-    dropout: float = 0.5
+    width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
+    dropout: Annotated[
+        float, Option("probability of dropping a hidden unit of the classifier", at_least=0, below=1)
+    ] = 0.5
     dtype: Any = None
     param_dtype: Any = jnp.float32
 

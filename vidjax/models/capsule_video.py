@@ -6,7 +6,7 @@ addition, by EM routing. Not its localisation network, and at widths for small m
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, EMRouting, PrimaryMatrixCaps
 from vidjax.models.output import Output
+from vidjax.options import Option
 
 
 class CapsuleVideo(nn.Module):
@@ -41,17 +42,20 @@ class CapsuleVideo(nn.Module):
 
     num_classes: int
     widths: Sequence[int] = (16, 32, 64)
-    types: int = 8
+    types: Annotated[int, Option("capsules at each position, in both layers of them", at_least=1)] = 8
     primary_kernel: Sequence[int] = (3, 3, 3)
     window: Sequence[int] = (3, 3, 3)
     strides: Sequence[int] = (1, 2, 2)
-    pool: bool = True
-    iterations: int = 2
-    conv_iterations: int = 1
-    inverse_temperature: float = 1.0
-    relative_cost: bool = True
-    least_variance: float = 0.05
-    vote_megabytes: float | None = None
+    pool: Annotated[bool, Option("average the capsules of a type in a window before they vote")] = True
+    iterations: Annotated[int, Option("of the routing to class capsules", at_least=1)] = 2
+    conv_iterations: Annotated[int, Option("of the routing to convolutional capsules", at_least=1)] = 1
+    inverse_temperature: Annotated[float, Option("lambda of EM routing; iteration t: times 1 - 0.95^t", above=0)] = 1.0
+    relative_cost: Annotated[bool, Option("of EM routing: to an equal share of the inputs")] = True
+    least_variance: Annotated[float, Option("added to variances in EM routing", above=0)] = 0.05
+    vote_megabytes: Annotated[
+        float | None,
+        Option("megabytes of votes that routing holds at once; more are computed anew for gradients", above=0),
+    ] = None
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32

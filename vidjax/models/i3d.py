@@ -5,7 +5,7 @@ two max pools do not merge time. Sonnet's BatchNorm without gamma (epsilon 1e-3,
 convolution but the last. Modules have the names of the published checkpoint, with its oddity.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
+from vidjax.options import Option
 
 # Output channels of the branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pool then 1x1x1.
 _MIXED = {
@@ -80,8 +81,8 @@ class I3D(nn.Module):
     """
 
     num_classes: int
-    in_channels: int = 3
-    dropout: float = 0.5
+    in_channels: Annotated[int, Option("3 for RGB, 2 for optical flow", at_least=1)] = 3
+    dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.5
     group_size: int | None = None
     axis_name: str | None = None
     dtype: Any = None

@@ -18,7 +18,7 @@ stacked on its channels, so each is told by the windows in time of its first thr
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -26,10 +26,14 @@ import jax.numpy as jnp
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
-from vidjax.layers.normalization import Normalization
+from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
+from vidjax.options import Option
 
+STREAMS = ("full", "both", "fovea", "context")
+FUSE_AT = ("features", "scores")
+FUSION = ("concatenate", "average", "max")
 # (extent, stride) in time of the first three convolutions.
 Windows = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 _FRAME_BY_FRAME: Windows = ((1, 1), (1, 1), (1, 1))
@@ -174,10 +178,12 @@ class _FusionNetwork(nn.Module):
     """
 
     num_classes: int
-    streams: str = "full"
-    normalization: str = "lrn"
-    width_multiplier: float = 1.0
-    dropout: float = 0.0
+    streams: Annotated[str, Option("of half the size, or full: the whole input", words=STREAMS)] = "full"
+    normalization: Annotated[str, Option("after convolutions", words=NORMALIZATIONS)] = "lrn"
+    width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
+    dropout: Annotated[
+        float, Option("probability of dropping a hidden unit of the classifier", at_least=0, below=1)
+    ] = 0.0
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -224,8 +230,8 @@ def _streams(rgb: jax.Array, streams: str) -> dict[str, jax.Array]:
     """Name of the layers -> what they see of rgb [B, T, H, W, C]."""
     if streams == "full":
         return {"features": rgb}
-    if streams not in ("fovea", "context", "both"):
-        raise ValueError(f"streams={streams!r} is not one of full, fovea, context, both")
+    if streams not in STREAMS:
+        raise ValueError(f"streams={streams!r} is not one of {', '.join(STREAMS)}")
     b, t, h, w, c = rgb.shape
     if h % 2 or w % 2:
         raise ValueError(f"streams of half the size need an even height and width, got {h} x {w}")
@@ -271,17 +277,20 @@ class LateFusion(_FusionNetwork):
       share_towers: the towers have the same weights (paper); False gives each its own.
     """
 
-    fuse_at: str = "features"
-    fusion: str = "concatenate"
-    share_towers: bool = True
+    fuse_at: Annotated[
+        str,
+        Option("where the towers meet: in the first dense layer, or behind dense layers of their own", words=FUSE_AT),
+    ] = "features"
+    fusion: Annotated[str, Option("of the towers", words=FUSION)] = "concatenate"
+    share_towers: Annotated[bool, Option("the towers have the same weights")] = True
 
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
-        if self.fuse_at not in ("features", "scores"):
-            raise ValueError(f"fuse_at={self.fuse_at!r} is not one of features, scores")
-        if self.fusion not in ("concatenate", "average", "max"):
-            raise ValueError(f"fusion={self.fusion!r} is not one of concatenate, average, max")
+        if self.fuse_at not in FUSE_AT:
+            raise ValueError(f"fuse_at={self.fuse_at!r} is not one of {', '.join(FUSE_AT)}")
+        if self.fusion not in FUSION:
+            raise ValueError(f"fusion={self.fusion!r} is not one of {', '.join(FUSION)}")
         b, t = rgb.shape[:2]
         if t < 2:
             raise ValueError(f"late fusion needs at least 2 frames, got {t}")
@@ -317,7 +326,7 @@ class SlowFusion(_FusionNetwork):
         time); False gives each its own.
     """
 
-    share_columns: bool = True
+    share_columns: Annotated[bool, Option("responses at different times have the same weights")] = True
 
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
@@ -349,8 +358,8 @@ class Multires(_FusionNetwork):
       streams: "both" (paper), "fovea" or "context".
     """
 
-    streams: str = "both"
-    base: str = "single_frame"
+    streams: Annotated[str, Option("which of the two are there", words=STREAMS[1:])] = "both"
+    base: Annotated[str, Option("the network on the streams", words=tuple(FUSIONS))] = "single_frame"
 
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:

@@ -5,7 +5,7 @@ Residual networks of 18 layers (table 1) whose convolutions are 3 x 3 x 3 (R3D),
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.dropout import Dropout
 from vidjax.models.output import Output
+from vidjax.options import Option
 
 _WIDTHS = (64, 128, 256, 512)
 _BLOCKS = (2, 2, 2, 2)
@@ -70,8 +71,8 @@ class ResNet3D(nn.Module):
 
     num_classes: int
     factorized: bool = False
-    width_multiplier: float = 1.0
-    dropout: float = 0.0
+    width_multiplier: Annotated[float, Option("scales all channels; 1 is the paper's", above=0)] = 1.0
+    dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.0
     group_size: int | None = None
     axis_name: str | None = None
     dtype: Any = None

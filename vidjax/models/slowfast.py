@@ -11,19 +11,19 @@ Networks", tables 1 and 2), whose pool after res2 merges pairs of frames.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidjax.errors import ConfigError
+from vidjax.errors import OptionError
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
-from vidjax.options import nearest
+from vidjax.options import Option
 
 LATERALS = ("none", "time_to_channel_sum", "time_to_channel_concat", "time_strided_sample", "time_strided_conv")
 # Temporal kernels of the stem and of the blocks of each stage, in turn.
@@ -123,9 +123,9 @@ class _Network(nn.Module):
     num_classes: int
     blocks: Sequence[int] = _R50
     bottleneck: bool = True
-    width: int = 64
+    width: Annotated[int, Option("channels of the stem, of the slow pathway where there are two", at_least=1)] = 64
     head_window: int = 7
-    dropout: float = 0.5
+    dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.5
     group_size: int | None = None
     axis_name: str | None = None
     dtype: Any = None
@@ -167,23 +167,23 @@ class SlowFast(_Network):
       lateral_kernel: extent in time of that convolution.
     """
 
-    alpha: int = 8
-    beta_inverse: int = 8
-    lateral: str = "time_strided_conv"
-    lateral_kernel: int = 5
+    alpha: Annotated[int, Option("frames of the fast pathway for each of the slow one", at_least=1)] = 8
+    beta_inverse: Annotated[int, Option("channels of the slow pathway for each of the fast one", at_least=1)] = 8
+    lateral: Annotated[str, Option("connection from the fast to the slow pathway (section 3.3)", words=LATERALS)] = (
+        "time_strided_conv"
+    )
+    lateral_kernel: Annotated[int, Option("frames that the convolution of time_strided_conv spans", at_least=1)] = 5
 
     @nn.compact
     def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to logits [B, N, K]; at 224 pixels N is 1.
 
         Raises:
-          ConfigError: for an unknown lateral connection, or one that does not fit.
-          ValueError: if T is no multiple of alpha.
+          OptionError: for a lateral connection that does not fit.
+          ValueError: for an unknown one, or if T is no multiple of alpha.
         """
         if self.lateral not in LATERALS:
-            raise ConfigError(
-                f"model.lateral={self.lateral!r} is not one of {', '.join(LATERALS)}{nearest(self.lateral, LATERALS)}"
-            )
+            raise ValueError(f"lateral={self.lateral!r} is not one of {', '.join(LATERALS)}")
         if rgb.shape[1] % self.alpha:
             raise ValueError(f"SlowFast with alpha={self.alpha} was given {rgb.shape[1]} frames; give a multiple of it")
         fast_width = self.width // self.beta_inverse
@@ -226,9 +226,10 @@ class SlowFast(_Network):
         if self.lateral == "time_to_channel_concat":
             return jnp.concatenate([slow, packed], axis=-1)
         if packed.shape[-1] != slow.shape[-1]:
-            raise ConfigError(
-                "model.lateral=time_to_channel_sum needs model.alpha = model.beta_inverse,"
-                f" not {self.alpha} and {self.beta_inverse}"
+            raise OptionError(
+                f"{{lateral}}=time_to_channel_sum needs {{alpha}} = {{beta_inverse}}, not {self.alpha} and"
+                f" {self.beta_inverse}",
+                fields=("lateral", "alpha", "beta_inverse"),
             )
         return slow + packed
 

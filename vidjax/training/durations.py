@@ -1,6 +1,6 @@
 """Durations: steps, epochs or a fraction of the run, through one converter."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vidjax.errors import ConfigError
@@ -53,3 +53,31 @@ def to_steps(
     if total_steps is None:
         raise ConfigError(f"{shown[unit]}: a fraction has no meaning here; give steps or epochs")
     return round(value * total_steps)
+
+
+def options_in_steps(
+    given: Mapping[str, Any], accepted: Collection[str], *, path: str, steps_per_epoch: float, total_steps: int
+) -> dict[str, Any]:
+    """Options of something that counts in steps, whatever units its durations are given in.
+
+    Args:
+      given: option -> value; those that are None are left out.
+      accepted: names of the options that it takes; those called NAME_steps are durations.
+      path, steps_per_epoch, total_steps: as in `to_steps`.
+
+    Raises:
+      ConfigError: as `to_steps`.
+
+    Example:
+      >>> given = {"warmup_epochs": 2.0, "power": 1.0}
+      >>> options_in_steps(given, ["warmup_steps"], path="schedule", steps_per_epoch=10.0, total_steps=50)
+      {'power': 1.0, 'warmup_steps': 20}
+    """
+    rest = {key: value for key, value in given.items() if value is not None}
+    for name in [option.removesuffix("_steps") for option in accepted if option.endswith("_steps")]:
+        units = {key: rest.pop(key) for key in [f"{name}_{unit}" for unit in UNITS] if key in rest}
+        if units:
+            rest[f"{name}_steps"] = to_steps(
+                units, name, path=path, steps_per_epoch=steps_per_epoch, total_steps=total_steps
+            )
+    return rest

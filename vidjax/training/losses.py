@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -11,13 +12,21 @@ import optax
 
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
-from vidjax.options import nearest
+from vidjax.options import Option
 from vidjax.preprocessing.mixing import MixedLabels
 from vidjax.preprocessing.pipeline import Labels
 
+AVERAGED = ("loss", "logits")
+
 
 def cross_entropy(
-    output: Output, label: jax.Array, *, label_smoothing: float = 0.0, average: str = "loss"
+    output: Output,
+    label: jax.Array,
+    *,
+    label_smoothing: Annotated[
+        float, Option("share of the target that is spread over all classes", at_least=0, below=1)
+    ] = 0.0,
+    average: Annotated[str, Option("what is averaged over positions in time and space", words=AVERAGED)] = "loss",
 ) -> jax.Array:
     """Softmax cross-entropy.
 
@@ -32,10 +41,10 @@ def cross_entropy(
       float [B].
 
     Raises:
-      ConfigError: for another `average`.
+      ValueError: for another `average`.
     """
-    if average not in ("loss", "logits"):
-        raise ConfigError(f"loss.average={average!r} is not one of loss, logits{nearest(average, ('loss', 'logits'))}")
+    if average not in AVERAGED:
+        raise ValueError(f"average={average!r} is not one of {', '.join(AVERAGED)}")
     logits = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
     if average == "logits":
         logits = logits.mean(axis=1, keepdims=True)
@@ -51,7 +60,9 @@ def margin(
     present: float = 0.9,
     absent: float = 0.1,
     down_weight: float = 0.5,
-    reconstruction: float = 0.0,
+    reconstruction: Annotated[
+        float, Option("weight of the squared error of the label's reconstruction", at_least=0)
+    ] = 0.0,
 ) -> jax.Array:
     """The margin loss of capsule lengths, with the squared error of a reconstruction (Sabour et al. 2017, 3 and 4.1).
 
@@ -95,9 +106,11 @@ def spread(
     label: jax.Array,
     *,
     step: jax.Array,
-    margin_start: float = 0.2,
-    margin_end: float = 0.9,
-    margin_steps: int | None = None,
+    margin_start: Annotated[
+        float, Option("by how much the label's activation is to exceed others, at first", at_least=0)
+    ] = 0.2,
+    margin_end: Annotated[float, Option("in the end", at_least=0)] = 0.9,
+    margin_steps: Annotated[int | None, Option("until the margin has grown: give one of the three")] = None,
 ) -> jax.Array:
     """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
 

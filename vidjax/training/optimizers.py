@@ -12,7 +12,7 @@ Every update is linear in the learning rate, so that one factor at the end scale
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import optax
 from optax import GradientTransformation as Optimizer
@@ -20,6 +20,7 @@ from optax import ScalarOrSchedule as Rate
 
 from vidjax import options as _options
 from vidjax.errors import ConfigError
+from vidjax.options import Option
 from vidjax.training import groups
 from vidjax.training.transforms import (
     add_decay,
@@ -30,8 +31,17 @@ from vidjax.training.transforms import (
     scale_by_deviation,
 )
 
+Momentum = Annotated[float, Option("of the gradient", at_least=0, below=1)]
+LookAhead = Annotated[bool, Option("look ahead")]
+B1 = Annotated[float, Option("decay of the mean of gradients", at_least=0, below=1)]
+B2 = Annotated[float, Option("decay of the mean of their squares; lion: of its momentum", at_least=0, below=1)]
+Eps = Annotated[float, Option("added to what the update is divided by", above=0)]
+L2 = Annotated[float, Option("coupled decay, added to the gradient", at_least=0)]
+WeightDecay = Annotated[float, Option("decoupled decay", at_least=0)]
+DecayAll = Annotated[bool, Option("decay biases and normalisations too")]
 
-def sgd(rate: Rate, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False) -> Optimizer:
+
+def sgd(rate: Rate, *, l2: L2 = 0.0, weight_decay: WeightDecay = 0.0, decay_all: DecayAll = False) -> Optimizer:
     """Plain stochastic gradient descent: d = g."""
     return assemble(optax.identity(), rate, l2, weight_decay, decay_all)
 
@@ -39,17 +49,17 @@ def sgd(rate: Rate, *, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bo
 def momentum(
     rate: Rate,
     *,
-    momentum: float = 0.9,
-    l2: float = 0.0,
-    weight_decay: float = 0.0,
-    decay_all: bool = False,
+    momentum: Momentum = 0.9,
+    l2: L2 = 0.0,
+    weight_decay: WeightDecay = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Heavy-ball momentum (Polyak 1964): v = momentum * v + g; d = v, as in PyTorch (no damping 1 - momentum)."""
     return assemble(optax.trace(momentum), rate, l2, weight_decay, decay_all)
 
 
 def nesterov(
-    rate: Rate, *, momentum: float = 0.9, l2: float = 0.0, weight_decay: float = 0.0, decay_all: bool = False
+    rate: Rate, *, momentum: Momentum = 0.9, l2: L2 = 0.0, weight_decay: WeightDecay = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Nesterov momentum (Sutskever et al. 2013), in PyTorch's form: v = momentum * v + g; d = g + momentum * v."""
     return assemble(optax.trace(momentum, nesterov=True), rate, l2, weight_decay, decay_all)
@@ -58,12 +68,12 @@ def nesterov(
 def rmsprop(
     rate: Rate,
     *,
-    decay: float = 0.9,
-    eps: float = 1e-8,
-    momentum: float = 0.0,
-    centered: bool = False,
-    l2: float = 0.0,
-    decay_all: bool = False,
+    decay: Annotated[float, Option("of the mean square", at_least=0, below=1)] = 0.9,
+    eps: Eps = 1e-8,
+    momentum: Momentum = 0.0,
+    centered: Annotated[bool, Option("the variance in the place of the mean square")] = False,
+    l2: L2 = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """RMSprop (Tieleman & Hinton 2012, lecture 6.5): n = decay * n + (1 - decay) * g^2; d = g / (sqrt(n) + eps).
 
@@ -76,7 +86,12 @@ def rmsprop(
 
 
 def adagrad(
-    rate: Rate, *, eps: float = 1e-10, initial_accumulator: float = 0.0, l2: float = 0.0, decay_all: bool = False
+    rate: Rate,
+    *,
+    eps: Eps = 1e-10,
+    initial_accumulator: Annotated[float, Option("sum of squares at the start", at_least=0)] = 0.0,
+    l2: L2 = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Adagrad (Duchi et al. 2011, diagonal): s = s + g^2; d = g / (sqrt(s) + eps).
 
@@ -86,7 +101,12 @@ def adagrad(
 
 
 def adadelta(
-    rate: Rate, *, rho: float = 0.95, eps: float = 1e-6, l2: float = 0.0, decay_all: bool = False
+    rate: Rate,
+    *,
+    rho: Annotated[float, Option("decay of both averages", at_least=0, below=1)] = 0.95,
+    eps: Eps = 1e-6,
+    l2: L2 = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Adadelta (Zeiler 2012): d = sqrt(E[d^2] + eps) / sqrt(E[g^2] + eps) * g, averages with decay rho.
 
@@ -97,7 +117,7 @@ def adadelta(
 
 
 def adam(
-    rate: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, l2: float = 0.0, decay_all: bool = False
+    rate: Rate, *, b1: B1 = 0.9, b2: B2 = 0.999, eps: Eps = 1e-8, l2: L2 = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Adam (Kingma & Ba 2015), with coupled L2 by option."""
     return assemble(optax.scale_by_adam(b1, b2, eps), rate, l2, 0.0, decay_all)
@@ -106,18 +126,18 @@ def adam(
 def adamw(
     rate: Rate,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 1e-2,
-    decay_all: bool = False,
+    b1: B1 = 0.9,
+    b2: B2 = 0.999,
+    eps: Eps = 1e-8,
+    weight_decay: WeightDecay = 1e-2,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Adam with decoupled decay (Loshchilov & Hutter 2019, who tune it). 0.01 is PyTorch's; Optax has 1e-4."""
     return assemble(optax.scale_by_adam(b1, b2, eps), rate, 0.0, weight_decay, decay_all)
 
 
 def nadam(
-    rate: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, l2: float = 0.0, decay_all: bool = False
+    rate: Rate, *, b1: B1 = 0.9, b2: B2 = 0.999, eps: Eps = 1e-8, l2: L2 = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Nadam (Dozat 2016): Adam with Nesterov's look-ahead on the first moment.
 
@@ -130,18 +150,18 @@ def nadam(
 def nadamw(
     rate: Rate,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 1e-2,
-    decay_all: bool = False,
+    b1: B1 = 0.9,
+    b2: B2 = 0.999,
+    eps: Eps = 1e-8,
+    weight_decay: WeightDecay = 1e-2,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Nadam with decoupled decay, whose default is that of `adamw`; Optax has 1e-4."""
     return assemble(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, 0.0, weight_decay, decay_all)
 
 
 def adamax(
-    rate: Rate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, l2: float = 0.0, decay_all: bool = False
+    rate: Rate, *, b1: B1 = 0.9, b2: B2 = 0.999, eps: Eps = 1e-8, l2: L2 = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Adamax (Kingma & Ba 2015, section 7.1): Adam with the infinity norm, u = max(b2 * u, |g| + eps).
 
@@ -153,11 +173,11 @@ def adamax(
 def lamb(
     rate: Rate,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-6,
-    weight_decay: float = 1e-2,
-    decay_all: bool = False,
+    b1: B1 = 0.9,
+    b2: B2 = 0.999,
+    eps: Eps = 1e-6,
+    weight_decay: WeightDecay = 1e-2,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """LAMB (You et al. 2020): d = |w| / |u| * u for each parameter array, u = Adam's d + weight_decay * w.
 
@@ -169,7 +189,7 @@ def lamb(
 
 
 def lion(
-    rate: Rate, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, decay_all: bool = False
+    rate: Rate, *, b1: B1 = 0.9, b2: B2 = 0.99, weight_decay: WeightDecay = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Lion (Chen et al. 2023): d = sign(b1 * m + (1 - b1) * g); m = b2 * m + (1 - b2) * g.
 
@@ -181,15 +201,17 @@ def lion(
 def muon(
     rate: Rate,
     *,
-    momentum: float = 0.95,
-    nesterov: bool = True,
-    newton_schulz_steps: int = 5,
-    consistent_rms: float | None = None,
-    adam_ratio: float = 0.015,
-    b1: float = 0.9,
-    b2: float = 0.95,
-    weight_decay: float = 0.0,
-    decay_all: bool = False,
+    momentum: Momentum = 0.95,
+    nesterov: LookAhead = True,
+    newton_schulz_steps: Annotated[int, Option("of the iteration", at_least=1)] = 5,
+    consistent_rms: Annotated[
+        float | None, Option("size of a step, with which AdamW's rates fit (0.2)", above=0)
+    ] = None,
+    adam_ratio: Annotated[float, Option("rate of biases and normalisations over that of kernels", at_least=0)] = 0.015,
+    b1: B1 = 0.9,
+    b2: B2 = 0.95,
+    weight_decay: WeightDecay = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Muon (Jordan 2024): momentum, made orthogonal by a Newton-Schulz iteration, for kernels; Adam for the rest.
 
@@ -231,13 +253,13 @@ def muon(
 def adafactor(
     rate: Rate,
     *,
-    decay_rate: float = 0.8,
-    clipping_threshold: float = 1.0,
-    parameter_scale: bool = True,
-    min_size_to_factor: int = 128,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    decay_all: bool = False,
+    decay_rate: Annotated[float, Option("exponent of the second moment's decay", above=0)] = 0.8,
+    clipping_threshold: Annotated[float, Option("largest root mean square of an update", above=0)] = 1.0,
+    parameter_scale: Annotated[bool, Option("rates relative to the size of the parameters")] = True,
+    min_size_to_factor: Annotated[int, Option("axes that are shorter are not factored", at_least=1)] = 128,
+    momentum: Momentum = 0.0,
+    weight_decay: WeightDecay = 0.0,
+    decay_all: DecayAll = False,
 ) -> Optimizer:
     """Adafactor (Shazeer & Stern 2018, algorithm 4): g over a factored estimate of its root mean square.
 

@@ -6,18 +6,15 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from vidjax import options
+from vidjax import options, sections
 from vidjax.errors import ConfigError
 from vidjax.training import groups, optimizers, schedules
-from vidjax.training.durations import to_steps
+from vidjax.training.durations import options_in_steps, to_steps
 
 # How the rate follows the batch size -> the factor for a batch that is r times the base one.
 BATCH_SCALINGS = {"linear": lambda r: r, "sqrt": math.sqrt}  # Goyal et al. 2017; Krizhevsky 2014
 
-_DURATIONS = ("warmup", "decay_every")
-_DURATION_KEYS = {f"{name}_{unit}": name for name in _DURATIONS for unit in ("steps", "epochs", "fraction")}
 _LENGTHS = {"schedule": ("warmup_steps", "warmup_epochs", "warmup_fraction"), "train": ("steps", "epochs")}
-_NOT_OPTIONS = ("name", "learning_rate", "scale_with_batch", "base_batch_size", "multipliers", "freeze")
 
 
 def peak_rate(config: ConfigDict) -> float:
@@ -46,7 +43,7 @@ def check_schedule(config: ConfigDict) -> None:
     total_steps, steps_per_epoch = _assumed_length(config)
     name, given = _schedule_options(config, total_steps, steps_per_epoch)
     if given.get("warmup_steps", 0) > total_steps:
-        told = {f"{path}.{key}": config[path][key] for path, keys in _LENGTHS.items() for key in keys}
+        told = {f"{path}.{key}": config[path].get(key) for path, keys in _LENGTHS.items() for key in keys}
         raise ConfigError(
             f"{', '.join(f'{key}={value:g}' for key, value in told.items() if value is not None)}:"
             " the warm-up is longer than the run"
@@ -56,17 +53,16 @@ def check_schedule(config: ConfigDict) -> None:
 
 def _schedule_options(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> tuple[str, dict[str, Any]]:
     """The name of the schedule, and its options with durations in steps."""
-    given = config.schedule.to_dict()
-    name = given.pop("name")
-    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in _DURATION_KEYS}
-    for key, of in _DURATION_KEYS.items():
-        if given.get(key) is not None:
-            if f"{of}_steps" not in options.accepted(schedules.SCHEDULES.get(name, schedules.constant)):
-                raise ConfigError(f"schedule {name!r} takes no schedule.{key}: leave it out (none)")
-            rest[f"{of}_steps"] = to_steps(
-                given, of, path="schedule", steps_per_epoch=steps_per_epoch, total_steps=total_steps
-            )
-    return name, rest
+    name = config.schedule.name
+    function = options.resolve("schedule", schedules.SCHEDULES, name)
+    given = options_in_steps(
+        sections.of_choice("schedule", config.schedule),
+        options.accepted(function),
+        path="schedule",
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+    )
+    return name, given
 
 
 def _assumed_length(config: ConfigDict) -> tuple[int, float]:
@@ -89,7 +85,8 @@ def optimizer(config: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> opta
         learning_rate,
         multipliers=groups.read_multipliers(section.multipliers, "optimizer.multipliers"),
         freeze=frozen(config),
-        **{key: value for key, value in section.items() if key not in _NOT_OPTIONS},
+        clip_norm=section.clip_norm,
+        **sections.of_choice("optimizer", section),
     )
 
 

@@ -7,16 +7,23 @@ the schedule gives at step w. What decays by a formula begins to at step w.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import optax
 
 from vidjax import options as _options
 from vidjax.errors import ConfigError
+from vidjax.options import Option
+
+WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three")]
+WarmupFrom = Annotated[float, Option("rate at step 0", at_least=0)]
+FinalFraction = Annotated[float, Option("of the peak, at the end; plateau: the least", at_least=0, at_most=1)]
+DecayEvery = Annotated[int, Option("length of one decay: give one of the three")]
+DecayRate = Annotated[float, Option("factor of one decay", above=0)]
 
 
 def constant(
-    learning_rate: float, total_steps: int, *, warmup_steps: int = 0, warmup_from: float = 0.0
+    learning_rate: float, total_steps: int, *, warmup_steps: WarmupSteps = 0, warmup_from: WarmupFrom = 0.0
 ) -> optax.Schedule:
     """The rate itself."""
     del total_steps
@@ -27,11 +34,13 @@ def step(
     learning_rate: float,
     total_steps: int,
     *,
-    boundaries: Sequence[float] | None = None,
-    decay_every_steps: int | None = None,
-    decay_rate: float = 0.1,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
+    boundaries: Annotated[
+        Sequence[float] | None, Option("fractions of the run at which the rate falls, e.g. '(0.5,0.75)'")
+    ] = None,
+    decay_every_steps: DecayEvery | None = None,
+    decay_rate: DecayRate = 0.1,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
     """The rate times `decay_rate` at each boundary; the new rate holds from that step on.
 
@@ -69,10 +78,10 @@ def exponential(
     learning_rate: float,
     total_steps: int,
     *,
-    decay_rate: float = 0.1,
-    decay_every_steps: int | None = None,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
+    decay_rate: DecayRate = 0.1,
+    decay_every_steps: DecayEvery | None = None,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
     """rate(s) = peak * decay_rate^((s - w) / n), n = decay_every_steps; by default S - w, so that it ends there."""
     n = _at_least_one(decay_every_steps) if decay_every_steps is not None else max(1, total_steps - warmup_steps)
@@ -84,10 +93,10 @@ def polynomial(
     learning_rate: float,
     total_steps: int,
     *,
-    power: float = 1.0,
-    final_fraction: float = 0.0,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
+    power: Annotated[float, Option("exponent", above=0)] = 1.0,
+    final_fraction: FinalFraction = 0.0,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
     """rate(s) = peak * (f + (1 - f) * (1 - (s - w) / (S - w))^power), f = final_fraction; power 1 is a line."""
     duration = max(1, total_steps - warmup_steps)
@@ -99,9 +108,9 @@ def cosine(
     learning_rate: float,
     total_steps: int,
     *,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
-    final_fraction: float = 0.0,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
+    final_fraction: FinalFraction = 0.0,
 ) -> optax.Schedule:
     """Half a cosine from the rate to `final_fraction` of it, after a linear warm-up.
 
@@ -118,9 +127,9 @@ def half_cosine(
     learning_rate: float,
     total_steps: int,
     *,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
-    final_fraction: float = 0.0,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
+    final_fraction: FinalFraction = 0.0,
 ) -> optax.Schedule:
     """The cosine of SlowFast: it runs over the whole run, and the warm-up covers its beginning.
 
@@ -138,9 +147,9 @@ def one_cycle(
     learning_rate: float,
     total_steps: int,
     *,
-    pct_start: float = 0.3,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    pct_start: Annotated[float, Option("share of the run until the peak", above=0, below=1)] = 0.3,
+    div_factor: Annotated[float, Option("peak over the rate at step 0", above=0)] = 25.0,
+    final_div_factor: Annotated[float, Option("rate at step 0 over that at the end", above=0)] = 1e4,
 ) -> optax.Schedule:
     """Up and down once: peak / div_factor -> peak -> peak / (div_factor * final_div_factor), along cosines.
 
@@ -173,13 +182,13 @@ def plateau(
     learning_rate: float,
     total_steps: int,
     *,
-    factor: float = 0.1,
-    patience: int = 10,
-    cooldown: int = 0,
-    threshold: float = 1e-4,
-    final_fraction: float = 0.0,
-    warmup_steps: int = 0,
-    warmup_from: float = 0.0,
+    factor: Annotated[float, Option("of the rate, when the validation loss no longer falls", above=0, below=1)] = 0.1,
+    patience: Annotated[int, Option("validations in a row without improvement before that", at_least=1)] = 10,
+    cooldown: Annotated[int, Option("validations after it that do not count", at_least=0)] = 0,
+    threshold: Annotated[float, Option("relative fall that is an improvement", above=0, below=1)] = 1e-4,
+    final_fraction: FinalFraction = 0.0,
+    warmup_steps: WarmupSteps = 0,
+    warmup_from: WarmupFrom = 0.0,
 ) -> Plateau:
     """The rate, lowered when the validation loss no longer falls.
 
@@ -264,7 +273,7 @@ def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> 
         )
     given = {key: value for key, value in options.items() if value is not None}
     function = _options.resolve("schedule", SCHEDULES, name)
-    _options.check("schedule", name, function, given)
+    _options.check("schedule", SCHEDULES, name, function, given)
     if function is step:
         _check_boundaries(given.get("boundaries"), given.get("decay_every_steps"))
 

@@ -3,13 +3,16 @@
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_mirror, check_shares
 from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.shared_options import AllowMissing, MirrorRule, Validation
 from vidjax.data.sources.tables import Row, read_table
 from vidjax.errors import DataError
+from vidjax.options import Option
 
 _COLUMNS = ("path", "label", "split")
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -17,11 +20,11 @@ _PARTS = {"train": "train", "val": "validation", "validation": "validation", "te
 
 def load(
     *,
-    annotations: str,
-    root: str | None = None,
-    allow_missing: bool = False,
-    validation: float = 0.1,
-    mirror: str | None = None,
+    annotations: Annotated[str, Option("the file with path,label,split")],
+    root: Annotated[str | None, Option("folder that its paths start from; None: that of the file")] = None,
+    allow_missing: AllowMissing = False,
+    validation: Validation = 0.1,
+    mirror: MirrorRule = None,
 ) -> Source:
     """Returns the clips that a CSV file names.
 

@@ -1,17 +1,27 @@
 """A folder of one's own clips: one subfolder per class, with or without a split into parts."""
 
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.discovery import is_image_sequence, is_video_name
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.partition import check_classes, check_mirror, check_parts, check_shares, cut, untested
 from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.shared_options import MirrorRule, Validation
 from vidjax.errors import DataError
+from vidjax.options import Option
 
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
-def load(*, root: str, validation: float = 0.1, test: float = 0.2, seed: int = 0, mirror: str | None = None) -> Source:
+def load(
+    *,
+    root: Annotated[str, Option("folder of videos")],
+    validation: Validation = 0.1,
+    test: Annotated[float, Option("share that is tested where the files do not say what is")] = 0.2,
+    seed: Annotated[int, Option("of the split")] = 0,
+    mirror: MirrorRule = None,
+) -> Source:
     """Returns the clips under `root`, in one of two layouts.
 
     `root/CLASS/clip.mp4`: within each class the clips are ordered by a hash of the seed and their name, and the

@@ -8,19 +8,29 @@ share the beginning of their name, before the class.
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder, numbered_lines
+from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
 from vidjax.errors import ConfigError, DataError
+from vidjax.options import Option
 
 _CLASSES = 51
 _OFFICIAL = {"train": 70, "test": 30}  # clips per class, section 4.1
 _PARTS = {"0": None, "1": "train", "2": "test"}
 
 
-def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False, validation: float = 0.1) -> Source:
+def load(
+    *,
+    root: Annotated[str, Option("folder of videos")],
+    splits: Annotated[str, Option("folder of the official lists")],
+    split: Split = 1,
+    allow_missing: AllowMissing = False,
+    validation: Validation = 0.1,
+) -> Source:
     """Returns one official split of HMDB51, with validation carved out of its training list.
 
     The paper draws no training and test clip of a class from the same video. Two classes may well share a video, so

@@ -8,14 +8,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.discovery import VIDEO_SUFFIXES
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.shared_options import AllowMissing, Validation
 from vidjax.data.sources.tables import Row, read_table
 from vidjax.errors import DataError
+from vidjax.options import Option
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 # What the official validation list is called; it is what papers test on, since test labels came late or never.
@@ -24,7 +27,13 @@ _FOLDERS = {"train": ("train", ""), "test": (*_VALIDATION, "")}
 _RELEASES = (400, 600, 700)
 
 
-def load(*, root: str, annotations: str, allow_missing: bool = False, validation: float = 0.1) -> Source:
+def load(
+    *,
+    root: Annotated[str, Option("folder of the clips")],
+    annotations: Annotated[str, Option("folder of train.csv and val.csv, or one file of both")],
+    allow_missing: AllowMissing = False,
+    validation: Validation = 0.1,
+) -> Source:
     """Returns Kinetics, tested on its official validation list; validation is carved out of the training list.
 
     A clip is `ID_START_END.mp4` (times in seconds with six digits, as the official archives name it; or another

@@ -8,19 +8,28 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.partition import check_parts, check_shares, cut
 from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.shared_options import Validation
 from vidjax.errors import DataError
+from vidjax.options import Option
 
 _CLASSES = tuple("0123456789")
 _UNSIGNED_BYTES = 0x08  # third byte of an idx file
 
 
-def load(*, root: str | None = None, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Source:
+def load(
+    *,
+    root: Annotated[str | None, Option("folder of the idx files; None: scikit-learn's digits")] = None,
+    seed: Annotated[int, Option("of the split")] = 0,
+    validation: Validation = 0.1,
+    test: Annotated[float, Option("share that is tested where there is no official part")] = 0.1,
+) -> Source:
     """Returns the digits of the idx files in `root`, whatever parts are there; without `root`, scikit-learn's.
 
     - train and t10k: the official 60,000 and 10,000 digits; validation is cut from the training digits.

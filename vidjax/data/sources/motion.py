@@ -9,12 +9,13 @@ data.frame_number) may know which of the two motions it shows, and then a short 
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.motion_files import PARTS, Plan, ensure
 from vidjax.data.motion_paths import LEVELS
 from vidjax.data.records import Source, Video
 from vidjax.errors import ConfigError
-from vidjax.options import nearest
+from vidjax.options import Option, nearest
 from vidjax.paths import cache_dir
 
 _HARD_NOTE = (
@@ -24,12 +25,14 @@ _HARD_NOTE = (
 
 def load(
     *,
-    root: str | None = None,
-    level: str = "easy",
-    seed: int = 0,
-    train_clips: int = 1600,
-    validation_clips: int = 200,
-    test_clips: int = 304,
+    root: Annotated[str | None, Option("folder in which the sets are kept; None: in the cache")] = None,
+    level: Annotated[
+        str, Option("hard: with the preset motion_hard, whose clips span its videos", words=tuple(LEVELS))
+    ] = "easy",
+    seed: Annotated[int, Option("of the generator")] = 0,
+    train_clips: Annotated[int, Option("how many are made for training, a multiple of 8")] = 1600,
+    validation_clips: Annotated[int, Option("likewise, for validation")] = 200,
+    test_clips: Annotated[int, Option("likewise, for the test")] = 304,
 ) -> Source:
     """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 90 MB; hard: 170 MB).
 

@@ -2,17 +2,19 @@
 
 import json
 import os
-from typing import Any
+from typing import Annotated, Any
 
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.opening import one_line
 from vidjax.data.packed import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS, Packed, check_answer, is_remote, read_record
 from vidjax.data.records import Source, Stream, Video, VideoInfo
 from vidjax.data.sources.partition import check_mirror
+from vidjax.data.sources.shared_options import MirrorRule
 from vidjax.errors import ConfigError, DataError
+from vidjax.options import Option
 
 
-def load(*, root: str, mirror: str | None = None) -> Source:
+def load(*, root: Annotated[str, Option("folder of shards")], mirror: MirrorRule = None) -> Source:
     """Returns the packed data set: name, split, classes, videos and their order are those of what was packed.
 
     Args:

@@ -7,18 +7,28 @@ Clips of one group come from one video, so a split that divides a group tests on
 import os
 import re
 from pathlib import Path
+from typing import Annotated
 
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder, numbered_lines
+from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
 from vidjax.errors import ConfigError, DataError
+from vidjax.options import Option
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
 _CLIP = re.compile(r"(?P<folder>\w+)/(?P<name>v_\w+_g(?P<group>\d+)_c\d+)\.avi", re.ASCII)
 
 
-def load(*, root: str, splits: str, split: int = 1, allow_missing: bool = False, validation: float = 0.1) -> Source:
+def load(
+    *,
+    root: Annotated[str, Option("folder of videos")],
+    splits: Annotated[str, Option("folder of the official lists (classInd.txt and so on)")],
+    split: Split = 1,
+    allow_missing: AllowMissing = False,
+    validation: Validation = 0.1,
+) -> Source:
     """Returns one official split of UCF101, with validation carved out of its training list.
 
     Args:

@@ -1,0 +1,10 @@
+"""Options that several sources have."""
+
+from typing import Annotated
+
+from vidjax.options import Option
+
+Validation = Annotated[float, Option("share of the training part that is held out (by group)")]
+AllowMissing = Annotated[bool, Option("of listed clips: work on those that are there, and say how many are not")]
+Split = Annotated[int, Option("1 | 2 | 3")]
+MirrorRule = Annotated[str | None, Option("what a mirror image does to the classes", words=("invariant", "forbidden"))]

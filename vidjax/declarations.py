@@ -1,0 +1,193 @@
+"""Which keys a config has: those of its sections, and the options of what it chooses.
+
+The model, the data source, the loss, the optimizer and the schedule declare their options themselves. These are looked
+up only where a config is about to be used, or one of them is typed: the networks take a second to import.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vidjax import options, sections
+from vidjax.data.sources import SOURCES
+from vidjax.errors import ConfigError
+from vidjax.options import Declared
+
+# Section in which something is chosen by name -> what it is called.
+CHOICES = {
+    "model": "model",
+    "data": "data source",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+}
+_WITH_DURATIONS = ("loss", "schedule")  # what is NAME_steps there is given in any unit
+_UNITS: dict[str, type] = {"steps": int, "epochs": float, "fraction": float}
+_GIVEN_BY_RUN = ("dtype", "param_dtype", "axis_name", "group_size")  # to a model, from other sections or the machine
+
+
+def table(section: str) -> Mapping[str, Callable[..., Any]]:
+    """Name -> what can be chosen in a section; all but those of `data` import JAX."""
+    if section == "data":
+        return SOURCES
+    if section == "model":
+        from vidjax.models import MODELS
+
+        return MODELS
+    from vidjax.training import losses, optimizers, schedules
+
+    return {"loss": losses.LOSSES, "optimizer": optimizers.OPTIMIZERS, "schedule": schedules.SCHEDULES}[section]
+
+
+def label(part: ConfigDict) -> str:
+    """The name of what is chosen, as messages have it."""
+    return str(part.get("factory") or part.name)
+
+
+def chosen(section: str, part: ConfigDict) -> Callable[..., Any]:
+    """What is chosen in a section.
+
+    Raises:
+      ConfigError: if there is no such thing.
+    """
+    return options.resolve(CHOICES[section], table(section), part.name, part.get("factory"))
+
+
+def options_of(section: str, function: Callable[..., Any], *, is_own: bool = False) -> dict[str, Declared]:
+    """The options of something that can be chosen, as keys of the config.
+
+    Args:
+      section: in which it is chosen.
+      function: it.
+      is_own: a factory of the user's.
+
+    Raises:
+      ConfigError: if it needs an option that is a key of the section already.
+    """
+    found = {}
+    for name, key in options.declared(function, is_own=is_own).items():
+        if section == "model" and name in _GIVEN_BY_RUN:
+            continue
+        if name in sections.KEYS[section]:
+            if key.required:
+                raise ConfigError(
+                    f"{CHOICES[section]} factory: its option {name!r} is a key of config.{section} already"
+                )
+            continue
+        found[name] = key
+        duration = name.removesuffix("_steps")
+        if section in _WITH_DURATIONS and duration != name:
+            for unit, kind in _UNITS.items():
+                found[f"{duration}_{unit}"] = Declared(f"{duration}_{unit}", (kind,), None, key.option)
+    return found
+
+
+def of_choice(section: str, part: ConfigDict) -> dict[str, Declared]:
+    """The options of what is chosen in a section.
+
+    Raises:
+      ConfigError: if there is no such thing.
+    """
+    return options_of(section, chosen(section, part), is_own=bool(part.get("factory")))
+
+
+def of_all(section: str) -> dict[str, dict[str, Declared]]:
+    """Option -> name of everything that takes it -> what it declares."""
+    found: dict[str, dict[str, Declared]] = {}
+    for name, function in table(section).items():
+        for key, option in options_of(section, function).items():
+            found.setdefault(key, {})[name] = option
+    return found
+
+
+def known_keys() -> list[str]:
+    """All keys, with dots, that a config of what comes with vidjax may have."""
+    return [
+        f"{section}.{name}" if section else name
+        for section, keys in sections.KEYS.items()
+        for name in dict.fromkeys([*keys, *(of_all(section) if section in CHOICES else ())])
+    ]
+
+
+def keys_of(config: ConfigDict) -> dict[str, Declared]:
+    """Key, with dots -> what is declared of it, for every key that a config may have with what it chooses.
+
+    Raises:
+      ConfigError: if something that it chooses is not there.
+    """
+    found = {}
+    for section, keys in sections.KEYS.items():
+        chosen_keys = of_choice(section, config[section]) if section in CHOICES else {}
+        for name, key in {**keys, **chosen_keys}.items():
+            found[f"{section}.{name}" if section else name] = key
+    return found
+
+
+def not_taken(section: str, part: ConfigDict, key: str) -> str:
+    """What is said of an option that the chosen thing does not take: which others do, or what it takes."""
+    others = list(of_all(section).get(key, ()))
+    kind, name, taken = CHOICES[section], label(part), of_choice(section, part)
+    return options.not_taken(kind, name, key, taken, others)
+
+
+def declare(config: ConfigDict, section: str, *, drops: bool = False, typed: Collection[str] = ()) -> None:
+    """Gives a section the options of what it chooses; those that are not set yet are None.
+
+    Args:
+      config: is changed.
+      section: one of `CHOICES`.
+      drops: options that the chosen thing does not take are dropped; else they are an error.
+      typed: keys, with dots, that are known to come from the command line, for a factory that takes any.
+
+    Raises:
+      ConfigError: for what is chosen and is not there, an option that it does not take, or a value of a wrong type.
+    """
+    part, function = config[section], chosen(section, config[section])
+    keys = of_choice(section, part)
+    takes_any = options.takes_any(function)
+    if takes_any:
+        names = [key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")]
+        keys |= {
+            name: Declared(name, (object,))
+            for name in names
+            if name.isidentifier() and name not in keys and name not in sections.KEYS[section]
+        }
+    for name, value in sections.of_choice(section, part).items():
+        if name in keys or (takes_any and value is not None):
+            continue
+        if value is not None and not drops:
+            raise ConfigError(not_taken(section, part, name))
+        del part[name]
+    for name, key in keys.items():
+        try:
+            sections.set_field(part, key, part.get(name))
+        except ValueError as error:
+            raise ConfigError(f"{section}.{name}: {error}") from error
+
+
+def declare_all(config: ConfigDict) -> None:
+    """Gives a config all keys that it has with what it chooses, so that what was not given is None.
+
+    Raises:
+      ConfigError: as `declare`.
+    """
+    with config.unlocked():
+        for section in CHOICES:
+            declare(config, section, drops=bool(config[section].get("factory")))
+
+
+def check_values(config: ConfigDict) -> None:
+    """Refuses values that are out of range or not among the known words.
+
+    Args:
+      config: with all its keys.
+
+    Raises:
+      ConfigError: naming the key, its value and what to give.
+    """
+    for name, key in keys_of(config).items():
+        section, _, last = name.rpartition(".")
+        value = (config[section] if section else config).get(last)
+        if value is not None:
+            key.option.check(name, value)
