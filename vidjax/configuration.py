@@ -215,6 +215,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
 
 
 _OVERRIDE = "--config."
+_NAMED = 4  # of those that take an option, in --help; the others are counted
 
 # Keys of which a config may set one: the same duration in another unit.
 _ALTERNATIVES = (
@@ -320,9 +321,9 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
 
 
 def _unknown_key(config: ConfigDict, key: str) -> str:
-    known = [*declarations.known_keys(), *declarations.keys_of(config)]
+    known = sorted({*declarations.known_keys(), *declarations.keys_of(config)})
     if key not in sections.KEYS:
-        return f"unknown config key {key!r}{key_hints.hint(key, dict.fromkeys(known))}"
+        return f"unknown config key {key!r}{key_hints.hint(key, known)}"
     inside = [name for name in known if name.startswith(f"{key}.")]
     name = f"{key}.name"
     meant = f"; did you mean {name!r}?" if name in known else f": set one of its keys ({', '.join(inside)})"
@@ -506,38 +507,39 @@ def help_on_keys(argv: Sequence[str]) -> str:
     """The keys of the config on the command line with its values; without one, all that there are."""
     chosen = _values_of(argv, "config")
     if not chosen:
-        heading = "Config keys, with their defaults (a preset sets some of them):"
-        return "\n".join([heading, *(line for keys in _all_keys() for line in keys)])
-    typed = {f"{section}.{key}" for section in declarations.CHOICES for key in ("name", "factory")}
-    names = {
-        word.partition("=")[0].removeprefix(_OVERRIDE): word.partition("=")[2]
-        for word in _joined(argv)
-        if word.startswith(_OVERRIDE) and word.partition("=")[0].removeprefix(_OVERRIDE) in typed
-    }
-    config = load(chosen[-1], names)
+        return "\n".join(["Config keys, with their defaults (a preset sets some of them):", *_all_keys()])
+    typed = dict(word.removeprefix(_OVERRIDE).split("=", 1) for word in _joined(argv) if word.startswith(_OVERRIDE))
+    choices = {f"{section}.{key}" for section in declarations.CHOICES for key in ("name", "factory")}
+    config = load(chosen[-1], {key: text for key, text in typed.items() if key in choices})
     declarations.declare_all(config)
     values, lines = flatten(config), [f"Config keys, with their values in {chosen[-1]}:"]
     for name, key in declarations.keys_of(config).items():
-        default = "" if values[name] is not None or key.default is None else f" ({key.default})"
-        lines += _help_line(f"--config.{name}={values[name]}{default}", key)
+        default = f" ({key.default})" if values[name] is None and key.default is not None else ""
+        lines += [_key_line(f"{name}={values[name]}{default}", key), f"      {key.option.help}"]
     return "\n".join(lines)
 
 
-def _all_keys() -> Iterator[list[str]]:
+def _all_keys() -> Iterator[str]:
+    """Lines on the keys of all sections and the options of everything that can be chosen."""
     for section, keys in sections.KEYS.items():
-        path = f"--config.{section}." if section else "--config."
+        prefix = f"{section}." if section else ""
         for name, key in keys.items():
-            yield _help_line(f"{path}{name}={key.default}", key)
-        if section in declarations.CHOICES:
-            for name, takers in declarations.of_all(section).items():
-                declared = next(iter(takers.values()))
-                which = list(takers) if len(takers) < 6 else [*list(takers)[:4], f"{len(takers) - 4} others"]
-                yield _help_line(f"{path}{name}=None", declared, f"{', '.join(which)}: ")
+            yield _key_line(f"{prefix}{name}={key.default}", key)
+            yield f"      {key.option.help}"
+        for name, takers in declarations.of_all(section).items() if section in declarations.CHOICES else ():
+            yield _key_line(f"{prefix}{name}=None", next(iter(takers.values())))
+            alike: dict[str, list[str]] = {}
+            for taker, key in takers.items():
+                alike.setdefault(key.option.help, []).append(taker)
+            for text, names in alike.items():
+                more = [f"{len(names) - _NAMED} others"] if len(names) > _NAMED + 1 else names[_NAMED:]
+                yield f"      {', '.join([*names[:_NAMED], *more])}: {text}"
 
 
-def _help_line(shown: str, key: options.Declared, of: str = "") -> list[str]:
-    allowed = key.option.range or " | ".join(key.option.words)
-    return [f"  {shown}", f"      {of}{key.option.help} ({key.type_name}{f': {allowed}' if allowed else ''})"]
+def _key_line(shown: str, key: options.Declared) -> str:
+    allowed = key.option.range.removeprefix("a ").removeprefix("finite ").removeprefix("number").strip(", ")
+    allowed = allowed or " | ".join(key.option.words)
+    return f"  --config.{shown}  [{key.type_name}{f': {allowed}' if allowed else ''}]"
 
 
 def help_on_files(argv: Sequence[str]) -> str:

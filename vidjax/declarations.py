@@ -103,11 +103,11 @@ def of_all(section: str) -> dict[str, dict[str, Declared]]:
 
 def known_keys() -> list[str]:
     """All keys, with dots, that a config of what comes with vidjax may have."""
-    return [
+    return sorted(
         f"{section}.{name}" if section else name
         for section, keys in sections.KEYS.items()
-        for name in dict.fromkeys([*keys, *(of_all(section) if section in CHOICES else ())])
-    ]
+        for name in {*keys, *(of_all(section) if section in CHOICES else ())}
+    )
 
 
 def keys_of(config: ConfigDict) -> dict[str, Declared]:

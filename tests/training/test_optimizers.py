@@ -340,7 +340,9 @@ def test_what_is_frozen_does_not_move_and_has_no_part_in_the_clipped_norm(name):
         ("adamw", {"momentum": 0.9}, "'adamw' takes no option 'momentum'"),
         ("adam", {"weight_decay": 0.1}, "takes no option 'weight_decay'"),
         ("adamm", {}, "did you mean 'adam'"),
-        ("adamw", {"l2": 0.1}, r"takes no option 'l2' \(it takes: .*weight_decay"),
+        ("adamw", {"l2": 0.1}, r"takes no option 'l2' \(sgd and 8 others do\)"),
+        ("adamw", {"betas": 0.1}, r"takes no option 'betas' \(it takes: .*weight_decay"),
+        ("adamw", {"b1": 1.5}, "b1=1.5: give a number from 0 to below 1"),
         ("sgd", {"clip_norm": float("nan")}, "clip_norm=nan: give a number above 0"),
     ],
 )
