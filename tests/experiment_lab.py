@@ -6,10 +6,12 @@ from tests.reporting import run_directory
 from vidjax import configuration, experiment, plan, same_run
 
 CONFIG = """
-from ml_collections import ConfigDict
+from vidjax import sections
 
 def get_config(argument=""):
-    return ConfigDict({"seed": 0, "rate": 1.0, "data": {"split": 0, "root": ""}})
+    config = sections.new_config()
+    config.data.name, config.data.split, config.data.root = "ucf101", 0, ""
+    return config
 """
 EXPERIMENT = """
 from vidjax.plan import Experiment, Setting
@@ -17,7 +19,8 @@ from vidjax.plan import Experiment, Setting
 def get_experiment():
     return Experiment(
         name="fake", title="A fake", config={config!r}, splits=(2, 3), seeds=(0, 1),
-        axes={{"rate": {{"low": Setting(overrides={{"rate": 0.5}}), "high": Setting(overrides={{"rate": 2.0}})}}}},
+        axes={{"rate": {{"low": Setting(overrides={{"optimizer.learning_rate": 0.5}}),
+                        "high": Setting(overrides={{"optimizer.learning_rate": 2.0}})}}}},
         columns=("videos", "video_top1", "mean_class_accuracy", "seconds"),
     )
 """

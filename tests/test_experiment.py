@@ -92,7 +92,8 @@ def test_states(lab, capsys):
     (folder / "low-split2-seed0" / "result.json").unlink()
     (folder / "low-split3-seed0" / "result.json").write_text('{"finished": tr')  # killed while it wrote
     (folder / "high-split3-seed0" / "result.json").unlink()
-    (folder / "high-split3-seed0" / "config.json").write_text(json.dumps({"seed": 0, "rate": 7.0}))
+    other = {"seed": 0, "optimizer": {"learning_rate": 7.0}}
+    (folder / "high-split3-seed0" / "config.json").write_text(json.dumps(other))
     lab.calls()
     capsys.readouterr()
     assert lab.run(list_only=True) == 0
@@ -125,8 +126,8 @@ def test_main_refuses_unknown_arguments(lab):
 
 
 def test_main_lists(lab, capsys):
-    assert experiment.main(lab.file, lab.workdir, ["--list", "--config.rate=3"]) == 0
-    assert capsys.readouterr().out.count("--config.rate=3") == 8
+    assert experiment.main(lab.file, lab.workdir, ["--list", "--config.optimizer.learning_rate=3"]) == 0
+    assert capsys.readouterr().out.count("--config.optimizer.learning_rate=3") == 8
     assert not lab.workdir.exists()
 
 

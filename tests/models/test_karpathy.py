@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import random_variables
+from vidjax.errors import ConfigError
 from vidjax.models import create, summary
 from vidjax.models.karpathy import ConvolutionalLayers, _streams
 
@@ -211,7 +212,7 @@ def test_the_streams_see_the_centre_and_the_whole_frame():
     ],
 )
 def test_what_does_not_fit_is_refused(name, shape, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, ConfigError), match=message):
         summary(create(name, 5, **options), rgb=shape)
 
 

@@ -152,9 +152,9 @@ def test_what_a_lateral_connection_brings(lateral):
 
 def test_wrong_options_are_named():
     clip = jnp.zeros((1, 16, 32, 32, 3))
-    with pytest.raises(ConfigError, match="model.lateral='time_strided' is not one of none, .*; did you mean"):
-        small(lateral="time_strided").init(jax.random.key(0), clip)
-    with pytest.raises(ConfigError, match="needs model.alpha = model.beta_inverse, not 8 and 4"):
+    with pytest.raises(ConfigError, match="^lateral='time_strided' is not one of none, .*; did you mean"):
+        create("slowfast_r50_4x16", 5, lateral="time_strided")
+    with pytest.raises(ConfigError, match="^lateral=time_to_channel_sum needs alpha = beta_inverse, not 8 and 4"):
         small(lateral="time_to_channel_sum", alpha=8).init(jax.random.key(0), clip)
     with pytest.raises(ValueError, match="alpha=8 was given 12 frames"):
         small(alpha=8).init(jax.random.key(0), clip[:, :12])

@@ -20,7 +20,7 @@ def test_logits_can_be_averaged_before_the_loss():
     output = Output(jnp.array([[[2.0, 0.0], [0.0, 4.0]]]))
     loss = cross_entropy(output, jnp.array([0]), average="logits")
     np.testing.assert_allclose(loss, [np.log1p(np.exp(2.0 - 1.0))], rtol=1e-6)
-    with pytest.raises(ConfigError, match="loss.average='logit' is not one of loss, logits; did you mean 'logits'"):
+    with pytest.raises(ValueError, match="average='logit' is not one of loss, logits"):
         cross_entropy(output, jnp.array([0]), average="logit")
 
 
