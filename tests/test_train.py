@@ -123,6 +123,36 @@ def test_a_contradiction_is_told_before_another_config_and_before_the_data(finis
         assert not (tmp_path / "new").exists()
 
 
+OWN_MODEL = """
+import flax.linen as nn
+from vidjax.models import Output
+
+class Net(nn.Module):
+    num_classes: int
+    hidden: int = 4
+
+    @nn.compact
+    def __call__(self, rgb, train=False):
+        x = nn.relu(nn.Dense(self.hidden, name="hidden")(rgb.mean(axis=(1, 2, 3))))
+        return Output(nn.Dense(self.num_classes)(x)[:, None])
+"""
+
+
+def test_a_model_of_ones_own_is_trained_and_evaluated_with_its_options(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(ROOT)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_model_with_options.py").write_text(OWN_MODEL)
+    factory, workdir = "own_model_with_options:Net", tmp_path / "run"
+    keys = {"model.factory": factory, "model.width_multiplier": ..., "model.hidden": 7}
+    result = train.train_and_evaluate(toy_config(toy_folder, **keys, **{"train.steps": 2}), workdir)
+    assert json.loads((workdir / "config.json").read_text())["model"]["hidden"] == 7
+    with pytest.raises(ConfigError, match=f"type it again if you trust it: .* --config.model.factory={factory}$"):
+        evaluate.stored_config(workdir, {})
+    config = evaluate.stored_config(workdir, {"model.factory": factory})
+    assert evaluate.evaluate(config, workdir)["video_top1"] == result["video_top1"]
+    assert result["parameters"] == 3 * 7 + 7 + 7 * 2 + 2
+
+
 def test_an_evaluation_tells_a_contradiction_first(finished, tmp_path):
     for workdir in (finished[0], tmp_path / "new"):
         with pytest.raises(ConfigError, match="evaluate.average='mean' is not one of"):

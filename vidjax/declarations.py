@@ -71,9 +71,7 @@ def options_of(section: str, function: Callable[..., Any], *, is_own: bool = Fal
             continue
         if name in sections.KEYS[section]:
             if key.required:
-                raise ConfigError(
-                    f"{CHOICES[section]} factory: its option {name!r} is a key of config.{section} already"
-                )
+                raise ConfigError(f"the factory needs an option {name!r}, which is a key of config.{section} already")
             continue
         found[name] = key
         duration = name.removesuffix("_steps")
@@ -163,7 +161,8 @@ def declare(config: ConfigDict, section: str, *, drops: bool = False, typed: Col
         try:
             sections.set_field(part, key, part.get(name))
         except ValueError as error:
-            raise ConfigError(f"{section}.{name}: {error}") from error
+            if not drops:
+                raise ConfigError(f"{section}.{name}: {error}") from error
 
 
 def declare_all(config: ConfigDict) -> None:

@@ -1,0 +1,206 @@
+"""The keys of a config: those of its sections, and those that come with what it chooses."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidjax import configuration, declarations, sections
+from vidjax.data import resizing, sampling
+from vidjax.errors import ConfigError
+from vidjax.evaluation.scores import AVERAGES
+from vidjax.training import monitor, parallel, recipe, weights
+
+ROOT = Path(__file__).resolve().parent.parent
+EARLY = "configs/early_fusion.py"
+
+
+def test_words_of_sections_are_those_that_there_are():
+    """Sections import no JAX, so that they have words of their own."""
+    known = {
+        "parallel": ("auto", *parallel.FORMS),
+        "data.sampling": sampling.SAMPLINGS,
+        "data.position": sampling.POSITIONS,
+        "data.resize": resizing.RULES,
+        "evaluate.average": tuple(AVERAGES),
+        "evaluate.weights": weights.WEIGHTS,
+        "optimizer.scale_with_batch": tuple(recipe.BATCH_SCALINGS),
+        "train.monitor": tuple(monitor.METRICS),
+    }
+    keys = declarations.keys_of(configuration.load(EARLY))
+    assert {key: keys[key].option.words for key in known} == known
+
+
+def test_every_key_has_its_line_of_help():
+    for section in sections.KEYS:
+        others = (
+            [key for takers in declarations.of_all(section).values() for key in takers.values()]
+            if (section in declarations.CHOICES)
+            else []
+        )
+        for key in [*sections.KEYS[section].values(), *others]:
+            assert key.option.help and "\n" not in key.option.help, (section, key)
+
+
+def test_defaults_are_allowed():
+    for section in sections.KEYS:
+        takers = declarations.of_all(section).values() if section in declarations.CHOICES else ()
+        for key in [*sections.KEYS[section].values(), *(key for each in takers for key in each.values())]:
+            if key.default is not None:
+                key.option.check(key.name, key.default)
+                assert key.cast(key.default) == key.default
+
+
+def test_options_are_declared_where_one_is_typed_and_where_a_run_begins():
+    config = configuration.load(EARLY)
+    assert "width_multiplier" in config.model and "streams" not in config.model
+    typed = configuration.load(EARLY, {"model.dropout": "0.1"})
+    assert typed.model.dropout == 0.1 and typed.model.streams is None and "b1" not in typed.optimizer
+    declarations.declare_all(config)
+    assert config.model.streams is None and config.optimizer.b1 is None and "momentum" not in config.optimizer
+    assert {"warmup_steps", "warmup_epochs", "warmup_fraction"} <= set(config.schedule)
+    assert config.data.train_clips is None and config.is_locked
+
+
+def test_numbers_of_a_file_count_as_the_type_of_the_option(tmp_path):
+    """Or the hash of a config would depend on whether its options are declared yet."""
+    from vidjax import same_run
+
+    def config(number):
+        path = tmp_path / f"of_{number}.py"
+        path.write_text(
+            "from configs import default\n\ndef get_config(argument=''):\n    config = default.get_config()\n"
+            f"    config.model.dropout = {number}\n    config.preprocessing.mean = {number}\n    return config\n"
+        )
+        return configuration.load(str(path))
+
+    whole, broken = config("0"), config("0.0")
+    assert repr(whole.preprocessing.mean) == repr(whole.model.dropout) == "0.0"
+    assert same_run.hash_of(whole) == same_run.hash_of(broken)
+    before = same_run.hash_of(broken)
+    declarations.declare_all(broken)
+    assert same_run.hash_of(broken) == before
+
+
+def test_mean_and_std_may_be_one_for_each_channel():
+    config = configuration.load(EARLY, {"preprocessing.mean": "(123.7,116.3,103.5)", "preprocessing.std": "58"})
+    assert config.preprocessing.mean == (123.7, 116.3, 103.5) and repr(config.preprocessing.std) == "58.0"
+    assert configuration.clip(config).padding == 114
+    stored = {"preprocessing": {"mean": [1, 2.0, 3.0], "std": 2}}
+    assert configuration.load_stored(stored).preprocessing.mean == (1.0, 2.0, 3.0)
+    with pytest.raises(ConfigError, match="mean=red: 'red' is no float or tuple"):
+        configuration.load(EARLY, {"preprocessing.mean": "red"})
+
+
+def _file(folder, name, *lines):
+    path = folder / f"{name}.py"
+    body = "\n    ".join(["config = default.get_config()", *lines, "return config"])
+    path.write_text(f"from configs import default\n\n\ndef get_config(argument=''):\n    {body}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("config.train.stesp = 3", "the config file sets an unknown key 'train.stesp'; did you mean 'train.steps'"),
+        ("config.rate = 3", "the config file sets an unknown key 'rate'"),
+        (
+            "config.model.alpha = 8",
+            r"model 'early_fusion' takes no option 'alpha' \(slowfast_r50_4x16 and 2 others do\)",
+        ),
+        (
+            "config.optimizer.momentum = 0.9",
+            r"optimizer 'adamw' takes no option 'momentum' \(momentum and 4 others do\)",
+        ),
+        ("config.optimizer.b1 = 'much'", "optimizer.b1: 'much' is no float"),
+        ("config.preprocessing.mean = 'red'", "preprocessing.mean: 'red' is no float or tuple"),
+    ],
+)
+def test_what_a_file_sets_and_nothing_takes_is_an_error_by_name(tmp_path, line, message):
+    with pytest.raises(ConfigError, match=message):
+        declarations.declare_all(configuration.load(_file(tmp_path, "mine", line)))
+
+
+MODEL = """
+import flax.linen as nn
+
+def build(num_classes, *, hidden=32, dropout: float = 0.0, axis_name=None):
+    raise NotImplementedError
+
+def any_options(num_classes, **options):
+    raise NotImplementedError
+
+def clips(*, root, frames=3, level=1):
+    raise NotImplementedError
+
+def clashing(*, crop):
+    raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with code of one's own, as the working directory; returns its module's name."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MODEL)
+    return name
+
+
+def test_a_model_of_ones_own_has_its_options_and_none_of_the_preset_that_it_does_not_take(own, tmp_path):
+    for typed, path in (
+        ({"model.factory": f"{own}:build"}, f"{ROOT}/{EARLY}"),
+        ({}, _file(tmp_path, "mine", f"config.model.factory = '{own}:build'")),
+    ):
+        config = configuration.load(path, {**typed, "model.hidden": "64"})
+        assert config.model.to_dict() == {
+            "name": "early_fusion",
+            "factory": f"{own}:build",
+            "hidden": 64,
+            "dropout": 0.2,
+        }
+        with pytest.raises(ConfigError, match="unknown config key 'model.hiden'; did you mean 'model.hidden'"):
+            configuration.load(path, {**typed, "model.hiden": "64"})
+        with pytest.raises(ConfigError, match=f"model '{own}:build' takes no option 'streams'"):
+            configuration.load(path, {**typed, "model.streams": "full"})
+
+
+def test_a_factory_that_takes_any_option_is_given_what_is_typed(own):
+    typed = {"model.factory": f"{own}:any_options", "model.heads": "4", "model.kind": "wide", "model.sides": "[1, 2]"}
+    config = configuration.load(f"{ROOT}/{EARLY}", typed)
+    assert (config.model.heads, config.model.kind, config.model.sides) == (4, "wide", (1, 2))
+    with pytest.raises(ConfigError, match="unknown config key 'train.heads'"):
+        configuration.load(f"{ROOT}/{EARLY}", {**typed, "train.heads": "4"})
+
+
+def test_a_source_of_ones_own_has_its_options(own):
+    config = configuration.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:clips", "data.level": "2"})
+    assert config.data.level == 2 and config.data.root is None and config.data.frames == 10
+    with pytest.raises(ConfigError, match=f"data source '{own}:clips' needs --config.data.root="):
+        configuration.check_source_options(config)
+    with pytest.raises(ConfigError, match="the factory needs an option 'crop', which is a key of config.data already"):
+        configuration.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:clashing"})
+
+
+def test_configs_and_verbs_that_need_no_model_import_neither_jax_nor_flax(tmp_path):
+    program = """
+import sys
+from vidjax import cli, configuration
+configuration.load("configs/early_fusion.py:motion_hard", {"train.steps": 5, "data.seed": 1, "name": "x"})
+clips = [f"--config.data.{part}_clips=8" for part in ("train", "validation", "test")]
+assert cli.main(["pack", sys.argv[1], "--config=configs/early_fusion.py", *clips]) == 0
+assert cli.main(["baselines", "--config=configs/early_fusion.py", *clips]) == 0
+assert cli.main(["collect", "--check", "experiments/motion.py"]) == 0
+assert not {"jax", "flax"} & sys.modules.keys()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "packed")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sections_are_dataclasses_whose_fields_are_all_keys():
+    for section, kind in sections._SECTIONS.items():
+        assert [field.name for field in dataclasses.fields(kind)] == list(sections.KEYS[section])

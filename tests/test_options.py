@@ -1,0 +1,167 @@
+"""What is chosen by name declares its options: types, ranges, words and help, from one place."""
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import flax.linen as nn
+import pytest
+
+from vidjax import options
+from vidjax.errors import ConfigError
+from vidjax.options import Option, declared
+
+SHARE = Option("a share", at_least=0, below=1)
+
+
+class Net(nn.Module):
+    num_classes: int
+    dropout: Annotated[float, SHARE] = 0.5
+    kind: Annotated[str, Option("which", words=("one", "two"))] = "one"
+    blocks: Sequence[int] = (1, 2)
+    dtype: Any = None
+
+
+def own(classes, *, hidden=64, rate: float = 0.5, root, sides: tuple[int, ...] = (1,), call=len, dtype: Any = None): ...
+
+
+def test_only_what_carries_an_option_is_a_key():
+    found = declared(Net)
+    assert list(found) == ["dropout", "kind"]
+    assert found["dropout"] == options.Declared("dropout", (float,), 0.5, SHARE)
+
+
+def test_a_factory_of_ones_own_also_has_its_plain_parameters():
+    found = declared(own, is_own=True)
+    types = {name: key.types for name, key in found.items()}
+    assert types == {"hidden": (int,), "rate": (float,), "root": (object,), "sides": (tuple,)}
+    assert found["root"].required and not found["hidden"].required
+    assert declared(own) == {}
+
+
+def test_a_partial_has_the_annotations_of_its_function_and_its_own_defaults():
+    found = declared(functools.partial(functools.partial(Net, dropout=0.1), kind="two"))
+    assert (found["dropout"].default, found["kind"].default) == (0.1, "two")
+    assert found["dropout"].option is SHARE
+
+
+def test_options_may_stand_on_one_side_of_a_union():
+    def build(*, a: Annotated[int | None, SHARE] = None, b: Annotated[float, SHARE] | None = None): ...
+
+    assert {name: (key.types, key.option) for name, key in declared(build).items()} == {
+        "a": ((int,), SHARE),
+        "b": ((float,), SHARE),
+    }
+
+
+def test_annotations_that_are_text_are_evaluated_or_the_default_says_the_type(tmp_path, monkeypatch):
+    text = """
+from __future__ import annotations
+from typing import Annotated
+from vidjax.options import Option
+
+def build(classes, *, hidden: Annotated[int, Option("units")] = 3):
+    pass
+
+def lost(classes, *, hidden: NotThere = 3, other: NotThere = None):
+    pass
+"""
+    (tmp_path / "postponed_annotations.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = __import__("postponed_annotations")
+    assert declared(module.build)["hidden"].option == Option("units")
+    assert declared(module.lost, is_own=True)["hidden"].types == (int,)
+
+
+@pytest.mark.parametrize(
+    "bounds, fine, wrong, told",
+    [
+        ({"at_least": 1}, 1, 0, "at least 1"),
+        ({"at_least": 0}, 0.0, -1.0, "a finite number, 0 or more"),
+        ({"above": 0}, 0.1, 0.0, "a finite number above 0"),
+        ({"at_least": 0, "below": 1}, 0.0, 1.0, "a number from 0 to below 1"),
+        ({"above": 0, "below": 1}, 0.5, 0.0, "a number above 0 and below 1"),
+        ({"above": 0, "at_most": 1}, 1.0, 0.0, "a number above 0, at most 1"),
+        ({"at_least": 0, "at_most": 1}, 1.0, 1.1, "a number from 0 to 1"),
+        ({}, -3.0, float("nan"), "a finite number"),
+        ({"at_least": 0}, 1.0, float("inf"), "a finite number, 0 or more"),
+        ({"above": 0}, (1.0, 2.0), (1.0, 0.0), "a finite number above 0"),
+    ],
+)
+def test_ranges(bounds, fine, wrong, told):
+    option = Option("help", **bounds)
+    option.check("key", fine)
+    with pytest.raises(ConfigError) as caught:
+        option.check("key", wrong)
+    assert str(caught.value) == f"key={wrong}: give {told}"
+
+
+def test_words():
+    with pytest.raises(ConfigError, match="^model.kind='twoo' is not one of one, two; did you mean 'two'"):
+        declared(Net)["kind"].option.check("model.kind", "twoo")
+
+
+@pytest.mark.parametrize(
+    "types, text, value",
+    [
+        ((int,), "1e3", 1000),
+        ((int,), "10000000000000001", 10000000000000001),
+        ((int,), "none", None),
+        ((float,), "1", 1.0),
+        ((bool,), "True", True),
+        ((bool,), "false", False),
+        ((str,), "none", "none"),
+        ((str,), "None", None),
+        ((tuple,), "(0.5,)", (0.5,)),
+        ((tuple,), "[1, 2]", (1, 2)),
+        ((float, tuple), "117", 117.0),
+        ((float, tuple), "(123.7,116,103.5)", (123.7, 116.0, 103.5)),
+        ((object,), "3", 3),
+        ((object,), "some text", "some text"),
+    ],
+)
+def test_values_are_read_with_the_type_of_the_option(types, text, value):
+    read = options.Declared("key", types).read(text)
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "types, text, told",
+    [
+        ((int,), "many", "'many' is no number"),
+        ((int,), "1.5", "'1.5' is no whole number"),
+        ((int,), "inf", "'inf' is no number"),
+        ((bool,), "maybe", "'maybe' is neither True nor False"),
+        ((tuple,), "(0.5", "'(0.5' is no tuple"),
+        ((float, tuple), "red", "'red' is no float or tuple"),
+    ],
+)
+def test_values_that_cannot_be_read(types, text, told):
+    with pytest.raises(ValueError) as caught:
+        options.Declared("key", types).read(text)
+    assert str(caught.value) == told
+
+
+def test_none_is_not_given_where_no_word_is_called_so():
+    assert options.Declared("key", (str,), option=Option("", words=("last", "best"))).read("none") is None
+    assert options.Declared("key", (str,), option=Option("", words=("none", "best"))).read("none") == "none"
+
+
+def test_an_option_of_another_names_who_takes_it():
+    table = {"net": Net, "wide": functools.partial(Net, dropout=0.1), "plain": own}
+    with pytest.raises(ConfigError, match=r"^model 'plain' takes no option 'kind' \(net and 1 other do\)$"):
+        options.build("model", table, "plain", 3, options={"kind": "one"})
+    with pytest.raises(ConfigError, match=r"'net' takes no option 'dropuot'; did you mean 'dropout'"):
+        options.build("model", table, "net", 3, options={"dropuot": 0.5})
+    with pytest.raises(ConfigError, match="^dropout=1.0: give a number from 0 to below 1$"):
+        options.build("model", table, "net", 3, options={"dropout": 1.0})
+
+
+def test_a_factory_is_found_from_the_working_directory_behind_everything_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    (tmp_path / "factory_of_here.py").write_text("def build(classes):\n    return classes\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError\n")
+    monkeypatch.chdir(tmp_path)
+    assert options.resolve("model", {}, "", "factory_of_here:build")(3) == 3
+    assert sys.path[-1] == str(tmp_path)
