@@ -1,14 +1,20 @@
 """Evaluation end to end with a model of constant scores: the accuracy is known without computing anything."""
 
+import dataclasses
+import json
 import shutil
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
 from tests import toy
 from vidjax import evaluate
+from vidjax.data import Input, Source, Stream, Video
 from vidjax.data.pipeline import Views
 from vidjax.evaluation import metrics
+from vidjax.reporting import pictures
 from vidjax.run import prepare
 
 
@@ -48,3 +54,24 @@ def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views
         ),
         rel=1e-5,
     )
+
+
+def test_pictures_of_a_run_show_the_first_image_input(tmp_path):
+    flow, pose = Input("flow", (2,), "uint8"), Input("pose", (2, 2), "float32", space="points")
+    streams = {
+        "pose": Stream("pose", frames=np.zeros((9, 2, 2), np.float32)),
+        "flow": Stream("flow", frames=np.full((9, 20, 30, 2), (10, 20), np.uint8)),
+    }
+    videos = {0: Video("v", 0, "v", streams), 1: Video("w", 1, "w", {**streams, "flow": Stream("gone.npy")})}
+    source = Source("walks", "1", ("a", "b"), (), (), (), inputs=(pose, flow))
+    ((number, frames),) = evaluate._readable(videos, SimpleNamespace(source=source), 4)
+    assert (
+        number == 0
+        and frames.shape == (4, 20, 30, 3)
+        and np.unique(frames.reshape(-1, 3), axis=0).tolist() == [[10, 20, 128]]
+    )
+    poses = dataclasses.replace(source, inputs=(pose,))
+    nothing = evaluate._readable(videos, SimpleNamespace(source=poses), 4)
+    assert nothing == []
+    pictures.write_samples(tmp_path / "samples", nothing, nothing)
+    assert json.loads((tmp_path / "samples" / "index.json").read_text())["contact"] == []

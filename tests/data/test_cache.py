@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import pickle
 import threading
@@ -6,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from vidjax.data import Stream, arrays, reading
 from vidjax.data import cache as cache_module
 from vidjax.data.cache import MemoryCache, RecentResults
 from vidjax.data.resizing import Resize
@@ -92,6 +94,42 @@ def test_a_pickled_copy_starts_empty(videos):
     copy = pickle.loads(pickle.dumps(cache))
     assert (copy.max_bytes, copy.used_bytes) == (10**8, 0)
     assert np.array_equal(copy.video(videos[0].path, Resize(20)).frames, cache.video(videos[0].path, Resize(20)).frames)
+
+
+def test_arrays_are_held_as_they_are_read(walks, monkeypatch):
+    opened = []
+    original = arrays.read_video
+    monkeypatch.setattr(arrays, "read_video", lambda path, *a, **k: opened.append(path) or original(path, *a, **k))
+    cache = MemoryCache(10**8)
+    for input in walks.inputs[1:]:
+        stream = walks.train[0].streams[input.name]
+        for resize in (Resize(8), Resize(8), Resize(12)):
+            held = reading.from_cache(stream, input, resize, cache)
+            size = resize(16, 24) if input.space == "image" else None
+            frames = reading.read_frames(stream, input, [5, 6, 2], size)
+            np.testing.assert_array_equal(held.take([5, 6, 2]), frames)
+            assert held.fps is None and held.frames.dtype == frames.dtype == input.dtype
+    flow, pose = (walks.train[0].streams[name].path for name in ("flow", "pose"))
+    assert opened == [flow, flow, pose], "numbers are of no size"
+    assert cache.used_bytes == 13 * (8 * 12 + 12 * 18) * 2 + 14 * 9 * 4
+
+
+def test_what_is_read_in_another_way_is_kept_apart(walks):
+    cache, stream = MemoryCache(10**8), walks.train[3].streams["flow"]
+    scaled = walks.inputs[1]
+    plain = dataclasses.replace(scaled, vectors=False)
+    found = [reading.from_cache(stream, input, Resize(8), cache).take([9]) for input in (scaled, plain)]
+    for input, frames in zip((scaled, plain), found):
+        np.testing.assert_array_equal(frames, reading.read_frames(stream, input, [9], (8, 12)))
+    assert (found[0] != found[1]).any()
+    with pytest.raises(VideoError, match=r"flow3.npy: holds uint8 .* the input 'flow' is uint8 \[N, H, W, 4\]"):
+        reading.from_cache(stream, dataclasses.replace(plain, shape=(4,), mean=None, std=None), Resize(8), cache)
+
+
+def test_what_is_in_memory_is_not_held_again(walks):
+    cache = MemoryCache(10**8)
+    stream = Stream("memory", frames=np.zeros((3, 16, 24, 2), np.uint8))
+    assert reading.from_cache(stream, walks.inputs[1], Resize(8), cache) is None and cache.used_bytes == 0
 
 
 def test_recent_results_are_computed_once_and_forgotten_in_turn():

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import os
 import pickle
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidjax.data import cache as cache_module
-from vidjax.data import disk_cache
+from vidjax.data import disk_cache, reading
 from vidjax.data.decoding import read_video
 from vidjax.data.disk_cache import DiskCache
 from vidjax.data.resizing import Resize
@@ -137,6 +138,27 @@ def test_failures_are_not_kept(tmp_path):
         with pytest.raises(VideoError, match="cannot be decoded"):
             cache.video(str(tmp_path / "noise.avi"), SMALL)
     assert not list((tmp_path / "cache").glob("*/*"))
+
+
+def test_arrays_are_kept_with_their_shape_and_dtype(walks, tmp_path, monkeypatch):
+    for input in walks.inputs:
+        stream = walks.train[1].streams[input.name]
+        first = reading.from_cache(stream, input, Resize(8), DiskCache(tmp_path, 10**7))
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_module, "read_whole", None)  # nothing is read again
+            held = reading.from_cache(stream, input, Resize(8), DiskCache(tmp_path, 10**7))
+        size = (8, 12) if input.space == "image" else None
+        frames = reading.read_frames(stream, input, [9, 3, 4], size)
+        for each in (first, held):
+            taken = each.take([9, 3, 4])
+            np.testing.assert_array_equal(taken, frames)
+            assert taken.dtype == frames.dtype and taken.flags.writeable and len(each) == len(first)
+        assert held.fps == (25.0 if input.name == "rgb" else None)
+    assert len(list(tmp_path.glob("*/*.frames"))) == 3
+    plain = dataclasses.replace(walks.inputs[1], vectors=False)
+    reading.from_cache(walks.train[1].streams["flow"], plain, Resize(8), DiskCache(tmp_path, 10**7))
+    reading.from_cache(walks.train[1].streams["pose"], walks.inputs[2], Resize(12), DiskCache(tmp_path, 10**7))
+    assert len(list(tmp_path.glob("*/*.frames"))) == 4, "of numbers the size does not matter"
 
 
 def test_two_writers_of_a_video_count_it_once(path, tmp_path, monkeypatch):

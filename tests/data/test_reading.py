@@ -1,8 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 
-from vidjax.data import RGB, decoding, reading
-from vidjax.data.records import Video
+from vidjax.data import RGB, Input, Stream, Video, decoding, reading
+from vidjax.data.opening import identity
 from vidjax.errors import VideoError
 
 FRAMES = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
@@ -38,3 +40,124 @@ def test_files_are_decoded(toy_folder, exact_seek):
     assert reading.probe(video.streams["rgb"], RGB) == decoding.VideoInfo(14, 25.0, 40, 48)
     expected = decoding.read_frames(path, [3, 1], (20, 24), exact_seek=exact_seek)
     np.testing.assert_array_equal(reading.read_frames(video.streams["rgb"], RGB, [3, 1], (20, 24)), expected)
+
+
+FLOW = Input("flow", (2,), "uint8")
+VALUES = np.arange(5 * 4 * 6 * 2, dtype=np.uint8).reshape(5, 4, 6, 2)
+
+
+@pytest.fixture
+def flow_file(tmp_path):
+    np.save(tmp_path / "flow.npy", VALUES)
+    return tmp_path / "flow.npy"
+
+
+def test_arrays_are_read_from_files(flow_file):
+    stream = Stream(str(flow_file))
+    info = reading.probe(stream, FLOW)
+    assert info == decoding.VideoInfo(5, None, 4, 6) and info.identity == identity(str(flow_file))
+    frames = reading.read_frames(stream, FLOW, [4, 0, 0])
+    np.testing.assert_array_equal(frames, VALUES[[4, 0, 0]])
+    assert type(frames) is np.ndarray and frames.flags.writeable, "a copy: the file may change or go"
+    resized = reading.read_frames(stream, FLOW, [1, 2], (8, 12))
+    assert resized.shape == (2, 8, 12, 2) and resized.dtype == np.uint8
+    with pytest.raises(VideoError, match=r"flow.npy: frames 2 to 5 were asked for; it has 5"):
+        reading.read_frames(stream, FLOW, [2, 5])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_each_channel_is_resized_on_its_own(dtype, channels):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 200, (2, 12, 16, channels)).astype(dtype)
+    images[1] = 7  # what is of one value stays so
+    input = Input("images", (channels,), dtype)
+    for size in ((6, 8), (24, 32)):
+        found = reading.read_frames(Stream("memory", frames=images), input, [0, 1], size)
+        assert found.shape == (2, *size, channels) and found.dtype == dtype and (found[1] == 7).all()
+        for channel in range(channels):
+            alone = reading.read_frames(
+                Stream("memory", frames=images[..., channel : channel + 1]), Input("one", (1,), dtype), [0, 1], size
+            )
+            np.testing.assert_array_equal(found[..., channel], alone[..., 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_ramp_stays_one(dtype):
+    """Rows and columns are not exchanged, and nothing is shifted."""
+    rows, columns = np.mgrid[:20, :30]
+    images = np.stack([4 * rows, 4 * columns], axis=-1)[None].astype(dtype)
+    half = reading.read_frames(Stream("memory", frames=images), Input("flow", (2,), dtype), [0], (10, 15))[0]
+    rows, columns = np.mgrid[:10, :15]
+    wanted = 4 * (2 * np.stack([rows, columns], axis=-1) + 0.5)
+    np.testing.assert_allclose(half[2:-2, 2:-2], wanted[2:-2, 2:-2], atol=0.5)
+
+
+def test_numbers_that_are_no_image_keep_their_shape(tmp_path):
+    pose = np.random.default_rng(0).random((6, 17, 3), np.float32)
+    np.save(tmp_path / "pose.npy", pose)
+    input, stream = Input("pose", (17, 3), "float32", space="points"), Stream(str(tmp_path / "pose.npy"))
+    assert reading.probe(stream, input) == decoding.VideoInfo(6, None, 0, 0)
+    np.testing.assert_array_equal(reading.read_frames(stream, input, [5, 1], (8, 8)), pose[[5, 1]])
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (VALUES.astype(np.float32), r"float32 \[5, 4, 6, 2\]"),
+        (VALUES[..., :1], r"uint8 \[5, 4, 6, 1\]"),
+        (VALUES[0], r"uint8 \[4, 6, 2\]"),
+        (VALUES.transpose(0, 3, 1, 2), r"uint8 \[5, 2, 4, 6\]"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path, array, found):
+    path = tmp_path / "flow.npy"
+    np.save(path, array)
+    for stream in (Stream(str(path)), Stream(str(path), frames=array)):
+        message = rf"flow.npy: holds {found}; the input 'flow' is uint8 \[N, H, W, 2\]"
+        with pytest.raises(VideoError, match=message):
+            reading.probe(stream, FLOW)
+        with pytest.raises(VideoError, match=message):
+            reading.read_frames(stream, FLOW, [0])
+
+
+def test_arrays_without_a_frame_are_refused():
+    with pytest.raises(VideoError, match=r"memory: holds no frame: its shape is \[0, 4, 6, 2\]"):
+        reading.probe(Stream("memory", frames=VALUES[:0]), FLOW)
+
+
+def test_what_is_no_array_is_refused(tmp_path, flow_file):
+    (tmp_path / "text.npy").write_text("frame,x,y\n")
+    np.savez(tmp_path / "many.npy", VALUES)
+    (tmp_path / "many.npy.npz").rename(tmp_path / "many.npy")
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    (tmp_path / "cut.npy").write_bytes(flow_file.read_bytes()[:-1])
+    (tmp_path / "head.npy").write_bytes(flow_file.read_bytes()[:20])
+    os.mkfifo(tmp_path / "pipe.npy")
+    reasons = {
+        "text": "is no array: give a .npy file, as numpy.save writes it",
+        "many": "is no array: give a .npy file",
+        "objects": "is damaged, or no array: .*Python objects",
+        "cut": "is damaged, or no array: mmap length is greater than file size",
+        "head": "is damaged, or no array: ",
+        "pipe": "is not a regular file",
+        "gone": "No such file or directory",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(VideoError, match=rf"{name}.npy: {reason}"):
+            reading.probe(Stream(str(tmp_path / f"{name}.npy")), FLOW)
+
+
+def test_a_refused_stream_is_not_opened():
+    for call in (reading.probe, lambda *about: reading.read_frames(*about, [0])):
+        with pytest.raises(VideoError, match="a.npy: too dark"):
+            call(Stream("a.npy", refused="too dark"), FLOW)
+
+
+def test_a_video_says_which_of_its_streams_fails():
+    streams = {"rgb": Stream("a.avi"), "flow": Stream("a.npy", refused="too dark")}
+    video = Video("a", 0, "a", streams)
+    assert (video.path, video.refused) == ("a.avi", "flow: too dark")
+    assert video.reason(VideoError("a.npy", "gone")) == "flow: gone"
+    assert Video("a", 0, "a", {"flow": streams["flow"]}).refused == "too dark"
+    assert hash(video) == hash(Video("a", 0, "a", {})) and video != Video("a", 0, "a", {"rgb": streams["rgb"]})

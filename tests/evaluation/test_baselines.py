@@ -2,7 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from vidjax.data import Source, Video
+from vidjax.data import Input, Source, Video
 from vidjax.errors import DataError
 from vidjax.evaluation.baselines import baseline_rows, describe, majority_class, nearest_neighbour
 
@@ -79,3 +79,23 @@ def test_videos_that_cannot_be_decoded_are_left_out_and_counted(source, tmp_path
     assert {(row["videos"], row["failed_videos"]) for row in rows} == {(4, 1)}
     with pytest.raises(DataError, match="no video of the test part"):
         baseline_rows(Source("tones", "1", source.classes, source.train, (), (broken,)))
+
+
+def test_a_source_without_images_has_baselines_too():
+    """The mean of what there is tells these classes apart; a gap counts as 0."""
+    pose = Input("pose", (2, 2), "float32", space="points")
+
+    def video(name, label, value, frames):
+        array = np.full((frames, 2, 2), value, np.float32)
+        array[0, 0] = np.nan
+        return Video.of(name, name, label, name, stream="pose", frames=array)
+
+    train = tuple(video(f"train{n}", n % 2, n % 2, 50) for n in range(4))
+    test = tuple(video(f"test{n}", n % 2, 0.8 * (n % 2), 50) for n in range(4))
+    rows = baseline_rows(Source("poses", "1", ("still", "raised"), train, (), test, inputs=(pose,)))
+    assert {row["baseline"]: row["correct"] for row in rows} == {
+        "majority class": 2,
+        "length and fps, 1-NN": 2,
+        "mean of pose, 1-NN": 4,
+    }
+    assert describe(test[1], pose).mean_frame.tolist() == pytest.approx([0.8 * 0.98] * 2 + [0.8] * 2, rel=1e-6)
