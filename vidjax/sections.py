@@ -59,6 +59,10 @@ class Data:
         None
     )
 
+    inputs: Annotated[
+        str | None, Option("'rgb=flow': the model's rgb is read from the stream flow; None: each from that of its name")
+    ] = None
+
     frames: Annotated[int, Option("T, frames of a clip", at_least=1)] = 10
     sampling: Annotated[
         str | None,
