@@ -193,7 +193,7 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
     [
         ("flat", r"returns logits of the shape \(3, 2\) for a batch of 3 clips and 2 classes: make it \[batch"),
         ("more classes", r"logits of the shape \(3, 1, 3\)"),
-        ("array", "returns a .*, not a vidjax.models.Output"),
+        ("tuple", "returns a tuple, neither logits nor a vidjax.models.Output"),
         ("none", "cannot be applied to rgb .*'NoneType' object has no attribute 'init'"),
         ("no train", "cannot be applied to rgb .*unexpected keyword argument 'train'"),
     ],
@@ -208,6 +208,18 @@ def test_a_model_of_ones_own_is_held_to_the_interface(toy_folder, monkeypatch, k
         prepared(toy_folder)
 
 
+def test_plain_logits_will_do(toy_folder, monkeypatch):
+    from tests.evaluation import constant_model
+
+    monkeypatch.setattr(constant_model, "Constant", lambda num_classes: _Own("array", num_classes))
+    run = prepared(toy_folder)
+    state = run.form.put_state(run.new_state())
+    batch = run.form.put_batch(next(run.training_batches(0)))
+    assert run.eval_step()(state, batch).scores.shape == (8, 2)
+    state, metrics = run.train_step()(state, batch)
+    assert np.isfinite(metrics["loss"][0])
+
+
 class _Own(nn.Module):
     kind: str
     classes: int
@@ -217,7 +229,9 @@ class _Own(nn.Module):
         if self.kind == "no train" and options:
             raise TypeError("__call__() got an unexpected keyword argument 'train'")
         scores = nn.Dense(self.classes + (self.kind == "more classes"))(rgb.mean(axis=(1, 2, 3)))
-        return scores if self.kind == "array" else Output(scores if self.kind == "flat" else scores[:, None])
+        if self.kind in ("array", "tuple"):
+            return scores if self.kind == "array" else (scores, scores)
+        return Output(scores if self.kind == "flat" else scores[:, None])
 
 
 def _videos(part, labels):
