@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from vidjax import configuration, declarations, models
 from vidjax.data import reading
 from vidjax.data.records import Source
-from vidjax.errors import ConfigError, DataError, VideoError, printable
+from vidjax.errors import ConfigError, DataError, VideoError, options_of, printable
 from vidjax.layers.convolution import native_operations
 from vidjax.models.output import Output
 from vidjax.training import losses, parallel, recipe
@@ -173,7 +173,8 @@ def _too_small(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
 def _applying(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
     """Says of what a layer stumbles over which model and which input it is."""
     try:
-        yield
+        with options_of("model"):
+            yield
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
         by_zero = isinstance(error, ZeroDivisionError)
@@ -198,7 +199,8 @@ def _check_output(run: "Run", name: str) -> None:
             f" make it [batch, positions, classes], ({batch}, 1, {classes}) where there is one position"
         )
     step, label = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
-    jax.eval_shape(lambda output, label, step: losses.at_step(run.loss, step)(output, label), output, label, step)
+    with options_of("loss"):
+        jax.eval_shape(lambda output, label, step: losses.at_step(run.loss, step)(output, label), output, label, step)
 
 
 def _check_view(run: "Run", name: str) -> None:

@@ -441,7 +441,8 @@ def source(config: ConfigDict) -> Source:
     """
     check_source_options(config)
     name, factory, given = _source_options(config)
-    built = options.build("data source", SOURCES, name, factory=factory, options=given)
+    with options_of("data"):
+        built = options.build("data source", SOURCES, name, factory=factory, options=given)
     if factory:
         check_source(factory, built)
     return built
@@ -483,7 +484,8 @@ def clip(config: ConfigDict) -> Clip:
 def test_views(config: ConfigDict) -> Views:
     """The views per test video. Several crops are cut at the size that the model sees, so they reach the edges."""
     evaluate, side = config.evaluate, config.evaluate.crop or config.preprocessing.crop
-    views = Views(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "centre" else side)
+    with options_of("evaluate"):
+        views = Views(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "centre" else side)
     if views.crops == "ten" and config.data.crop_position == "centre" and side in (None, config.data.crop):
         raise ConfigError(
             f"evaluate.crops=ten: the ten would be two, since the model sees all of data.crop={config.data.crop}:"

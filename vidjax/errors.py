@@ -12,13 +12,19 @@ class ConfigError(VidjaxError):
     """A config, a flag or an option is wrong; the message names the key and what is accepted."""
 
 
-class OptionError(ConfigError):
-    """Options do not fit each other or what they are for; who raises it does not know in which section they are.
+class DataError(VidjaxError):
+    """A data source is incomplete or contradicts itself; the message names the file or class."""
+
+
+class _OfOptionsError(VidjaxError):
+    """Names options without the section of the config that they are in, which who raises it does not know.
 
     Args:
-      text: with each field in braces, e.g. "{crop}=3 does not fit into {size}=2".
-      fields: those that stand in braces.
+      text: with each option in braces, e.g. "{crop}=3 does not fit into {size}=2".
+      fields: the options that stand in braces; other braces stay, since what users have typed may have some.
     """
+
+    kind: type[VidjaxError]
 
     def __init__(self, text: str, fields: Collection[str]):
         super().__init__(text, tuple(fields))
@@ -28,28 +34,36 @@ class OptionError(ConfigError):
         return self.within("")
 
     def within(self, section: str) -> str:
-        """The message, with the keys of a section for the fields: "data.crop=3 does not fit into data.size=2"."""
+        """The message, with keys of a section for the options: "data.crop=3 does not fit into data.size=2"."""
         text = self.text
-        for field in self.fields:  # not str.format: what users have typed may have braces, too
+        for field in self.fields:
             text = text.replace(f"{{{field}}}", f"{section}.{field}" if section else field)
         return text
 
 
+class OptionError(_OfOptionsError, ConfigError):
+    """Options contradict each other or what they are for."""
+
+    kind = ConfigError
+
+
+class OptionDataError(_OfOptionsError, DataError):
+    """An option names something that is not there, or is something else."""
+
+    kind = DataError
+
+
 @contextlib.contextmanager
 def options_of(section: str) -> Iterator[None]:
-    """Says of options that do not fit which keys of the config they are.
+    """Makes the options that errors name keys of a section of the config.
 
     Raises:
-      ConfigError: in the place of an `OptionError`.
+      ConfigError, DataError: in the place of an `OptionError` and an `OptionDataError`.
     """
     try:
         yield
-    except OptionError as error:
-        raise ConfigError(error.within(section)) from error
-
-
-class DataError(VidjaxError):
-    """A data source is incomplete or contradicts itself; the message names the file or class."""
+    except (OptionError, OptionDataError) as error:
+        raise error.kind(error.within(section)) from error
 
 
 class VideoError(DataError):

@@ -25,7 +25,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, OptionError
 
 _INTERNAL = ("parent", "name")  # every Flax module has these two
 
@@ -67,13 +67,15 @@ class Option:
           value: of the right type.
 
         Raises:
-          ConfigError: naming key and value, and what to give.
+          OptionError: naming key and value, and what to give.
         """
         if self.words and value not in self.words:
-            raise ConfigError(f"{key}={value!r} is not one of {', '.join(self.words)}{nearest(value, self.words)}")
+            raise OptionError(
+                f"{{{key}}}={value!r} is not one of {', '.join(self.words)}{nearest(value, self.words)}", [key]
+            )
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not self._holds(number):
-                raise ConfigError(f"{key}={value}: give {self.range or 'a finite number'}")
+                raise OptionError(f"{{{key}}}={value}: give {self.range or 'a finite number'}", [key])
 
     def _holds(self, number: float) -> bool:
         return (

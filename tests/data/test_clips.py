@@ -9,19 +9,19 @@ from vidjax.errors import ConfigError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampling": "segment"}, "data.sampling='segment' is not one of dense, segments"),
-        ({"sampling": "segments", "stride": 2}, "data.sampling=segments takes no data.stride"),
-        ({"sampling": "segments", "fps": 5.0}, "takes no data.fps"),
-        ({"sampling": "segments", "position": "first"}, "takes no data.position"),
-        ({"sampling": "segments", "frame_number": 0}, "takes no data.frame_number"),
-        ({"frame_number": -1}, "data.frame_number=-1: give 0 or more"),
-        ({"frame_number": 6, "position": "first"}, "without data.position"),
-        ({"resize": "stretch"}, "data.resize='stretch' is not one of short_side, squash, letterbox"),
-        ({"resize": "squash"}, "data.resize=squash needs data.size"),
-        ({"resize": "letterbox", "size": 32, "short_side": 32}, "takes no data.short_side"),
-        ({"resize": "letterbox", "size": 16}, "data.crop=20 does not fit into data.size=16"),
-        ({"size": 32}, "data.size=32 belongs to data.resize=squash or letterbox"),
-        ({"short_side_max": 32}, r"give data.short_side, and at least as much as that \(None\)"),
+        ({"sampling": "segment"}, "sampling='segment' is not one of dense, segments"),
+        ({"sampling": "segments", "stride": 2}, "sampling=segments takes no stride"),
+        ({"sampling": "segments", "fps": 5.0}, "takes no fps"),
+        ({"sampling": "segments", "position": "first"}, "takes no position"),
+        ({"sampling": "segments", "frame_number": 0}, "takes no frame_number"),
+        ({"frame_number": -1}, "frame_number=-1: give 0 or more"),
+        ({"frame_number": 6, "position": "first"}, "without position"),
+        ({"resize": "stretch"}, "resize='stretch' is not one of short_side, squash, letterbox"),
+        ({"resize": "squash"}, "resize=squash needs size"),
+        ({"resize": "letterbox", "size": 32, "short_side": 32}, "takes no short_side"),
+        ({"resize": "letterbox", "size": 16}, "crop=20 does not fit into size=16"),
+        ({"size": 32}, "size=32 belongs to resize=squash or letterbox"),
+        ({"short_side_max": 32}, r"give short_side, and at least as much as that \(None\)"),
         ({"short_side_max": 20, "short_side": 24}, r"at least as much as that \(24\)"),
     ],
 )
@@ -88,5 +88,5 @@ def test_views_of_ten_crops_come_in_mirrored_pairs():
     assert [ten.is_flipped(view) for view in range(4)] == [False, True, False, True]
     assert [ten.clip_and_place(view) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
     assert [ten.clip_and_place(view + 1) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
-    with pytest.raises(ConfigError, match="evaluate.crops=ten has the mirror images already"):
+    with pytest.raises(ConfigError, match="crops=ten has the mirror images already"):
         Views(crops="ten", flip=True)

@@ -314,7 +314,7 @@ def test_the_verb(toy_folder, damaged, tmp_path, capsys, monkeypatch):
 
 
 def test_what_is_not_packed_is_refused(source, tmp_path, packed_folder):
-    with pytest.raises(DataError, match=r"data.root=.* holds no dataset.arrayrecord; `python -m vidjax pack`"):
+    with pytest.raises(DataError, match=r"root=.* holds no dataset.arrayrecord; `python -m vidjax pack`"):
         packed.load(root=str(tmp_path))
     (tmp_path / DATASET).write_bytes(b"noise" * 100)
     with pytest.raises(DataError, match="dataset.arrayrecord cannot be opened"):
@@ -376,7 +376,7 @@ def test_the_list_is_one_record_of_json(packed_folder):
 def test_the_rule_for_mirror_images_can_be_given(packed_folder):
     assert packed.load(root=str(packed_folder)).mirror is None
     assert packed.load(root=str(packed_folder), mirror="invariant").mirror == "invariant"
-    with pytest.raises(ConfigError, match="data.mirror is 'no'"):
+    with pytest.raises(ConfigError, match="mirror is 'no'"):
         packed.load(root=str(packed_folder), mirror="no")
 
 

@@ -244,11 +244,11 @@ def test_random_crops_vary_and_centre_crops_do_not(videos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": 30, "short_side": 24}, "data.crop=30 does not fit into data.short_side=24"),
+        ({"crop": 30, "short_side": 24}, "crop=30 does not fit into short_side=24"),
         ({"position": "frist"}, "frist"),
         ({"crop_position": "corner"}, "corner"),
-        ({"frames": 0}, "data.frames=0: give at least 1"),
-        ({"fps": 10.0, "stride": 2}, "data.stride=2 and data.fps=10.0 are both set"),
+        ({"frames": 0}, "frames=0: give at least 1"),
+        ({"fps": 10.0, "stride": 2}, "stride=2 and fps=10.0 are both set"),
     ],
 )
 def test_clips_that_cannot_be_are_refused(options, message):

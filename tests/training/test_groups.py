@@ -39,7 +39,7 @@ def test_reading():
         (groups.read_patterns, "a,", "key='a,' holds an empty pattern"),
         (groups.read_patterns, "conv[1,2]", r"key: 'conv\[1' is no regular expression.*commas separate patterns"),
         (groups.read_multipliers, "a", "'a' is not PATTERN=FACTOR"),
-        (groups.read_multipliers, "a=0", "above 0 .*optimizer.freeze"),
+        (groups.read_multipliers, "a=0", "above 0 .*is frozen"),
         (groups.read_multipliers, "a=nan", "above 0"),
         (groups.read_multipliers, "a=2,b=1,a=3", "'a' is there twice"),
     ],

@@ -54,7 +54,7 @@ def test_margin_loss_counts_the_label_s_picture_alone():
     output = Output(jnp.ones((2, 1, 2)), {"reconstruction": drawn, "target": jnp.full((2, 1, 4), 0.25)})
     drawn_loss = margin(output, jnp.array([0, 1]), reconstruction=2.0) - margin(output, jnp.array([0, 1]))
     np.testing.assert_allclose(drawn_loss, [2 * 4 * 0.25**2] * 2, rtol=1e-6)
-    with pytest.raises(ConfigError, match="loss.reconstruction=2: this model reconstructs nothing"):
+    with pytest.raises(ConfigError, match="^reconstruction=2: this model reconstructs nothing"):
         margin(Output(jnp.ones((2, 1, 2))), jnp.array([0, 1]), reconstruction=2.0)
 
 
@@ -72,7 +72,7 @@ def test_a_loss_that_does_not_change_takes_no_step():
 
 def test_a_margin_that_grows_needs_a_time():
     output = Output(jnp.ones((1, 1, 3)))
-    with pytest.raises(ConfigError, match="grows from 0.2 to 0.9; set loss.margin_steps"):
+    with pytest.raises(ConfigError, match="grows from 0.2 to 0.9; set margin_steps"):
         spread(output, jnp.array([0]), step=jnp.zeros((), int))
     np.testing.assert_allclose(
         spread(output, jnp.array([0]), step=jnp.zeros((), int), margin_start=0.5, margin_end=0.5), [2 * 0.5**2]

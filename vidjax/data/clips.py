@@ -6,7 +6,7 @@ import numpy as np
 
 from vidjax.data import sampling
 from vidjax.data.resizing import RULES, Resize
-from vidjax.errors import ConfigError
+from vidjax.errors import OptionError
 
 # Name -> crops per clip. The last ones are five places, each mirrored, too.
 _CROPS = {"centre": 1, "three": 3, "ten": 10}
@@ -35,7 +35,7 @@ class Clip:
       padding: grey value 0..255 of what letterbox adds to images without a mean of their own (`Input.mean`).
 
     Raises:
-      ConfigError: if a value is out of range or contradicts another.
+      OptionError: if a value is out of range or contradicts another.
     """
 
     frames: int
@@ -55,7 +55,7 @@ class Clip:
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "crop"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"data.{name}={getattr(self, name)}: give at least 1")
+                raise OptionError(f"{{{name}}}={getattr(self, name)}: give at least 1", [name])
         choices = {
             "sampling": sampling.SAMPLINGS,
             "position": sampling.POSITIONS,
@@ -64,41 +64,48 @@ class Clip:
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ConfigError(f"data.{name}={getattr(self, name)!r} is not one of {', '.join(known)}")
+                raise OptionError(f"{{{name}}}={getattr(self, name)!r} is not one of {', '.join(known)}", [name])
         self._check_time()
         self._check_size()
 
     def _check_time(self) -> None:
         if self.fps is not None and self.fps <= 0:
-            raise ConfigError(f"data.fps={self.fps}: give a number above 0")
+            raise OptionError(f"{{fps}}={self.fps}: give a number above 0", ["fps"])
         if self.fps is not None and self.stride != 1:
-            raise ConfigError(f"data.stride={self.stride} and data.fps={self.fps} are both set: give one of them")
+            raise OptionError(
+                f"{{stride}}={self.stride} and {{fps}}={self.fps} are both set: give one of them", ["stride", "fps"]
+            )
         if self.frame_number is not None and (self.frame_number < 0 or self.position != "random"):
-            raise ConfigError(
-                f"data.frame_number={self.frame_number}: give 0 or more, without data.position ({self.position})"
+            raise OptionError(
+                f"{{frame_number}}={self.frame_number}: give 0 or more, without {{position}} ({self.position})",
+                ["frame_number", "position"],
             )
         if self.sampling == "segments":
             given = [name for name, default in _OF_DENSE.items() if getattr(self, name) != default]
             if given:
-                raise ConfigError(f"data.sampling=segments takes no data.{given[0]}: leave it out (none)")
+                raise OptionError(
+                    f"{{sampling}}=segments takes no {{{given[0]}}}: leave it out (none)", ["sampling", given[0]]
+                )
 
     def _check_size(self) -> None:
         if self.resize == "short_side":
             if self.size is not None:
-                raise ConfigError(f"data.size={self.size} belongs to data.resize=squash or letterbox")
+                raise OptionError(f"{{size}}={self.size} belongs to {{resize}}=squash or letterbox", ["size", "resize"])
             name, side = "short_side", self.short_side
         else:
             if self.size is None or self.short_side is not None or self.short_side_max is not None:
-                raise ConfigError(
-                    f"data.resize={self.resize} needs data.size, and takes no data.short_side and data.short_side_max"
+                raise OptionError(
+                    f"{{resize}}={self.resize} needs {{size}}, and takes no {{short_side}} and {{short_side_max}}",
+                    ["resize", "size", "short_side", "short_side_max"],
                 )
             name, side = "size", self.size
         if side is not None and side < self.crop:
-            raise ConfigError(f"data.crop={self.crop} does not fit into data.{name}={side}")
+            raise OptionError(f"{{crop}}={self.crop} does not fit into {{{name}}}={side}", ["crop", name])
         if self.short_side_max is not None and self.short_side_max < (self.short_side or self.short_side_max + 1):
-            raise ConfigError(
-                f"data.short_side_max={self.short_side_max}: give data.short_side, and at least as much as that"
-                f" ({self.short_side})"
+            raise OptionError(
+                f"{{short_side_max}}={self.short_side_max}: give {{short_side}}, and at least as much as that"
+                f" ({self.short_side})",
+                ["short_side_max", "short_side"],
             )
 
     @property
@@ -173,11 +180,11 @@ class Views:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise ConfigError(f"evaluate.clips={self.clips}: give at least 1")
+            raise OptionError(f"{{clips}}={self.clips}: give at least 1", ["clips"])
         if self.crops not in _CROPS:
-            raise ConfigError(f"evaluate.crops={self.crops!r} is not one of {', '.join(_CROPS)}")
+            raise OptionError(f"{{crops}}={self.crops!r} is not one of {', '.join(_CROPS)}", ["crops"])
         if self.crops == "ten" and self.flip:
-            raise ConfigError("evaluate.crops=ten has the mirror images already: leave evaluate.flip out (False)")
+            raise OptionError("{crops}=ten has the mirror images already: leave {flip} out (False)", ["crops", "flip"])
 
     @property
     def mirrored(self) -> bool:

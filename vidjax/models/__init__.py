@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 
 from vidjax import options as _options
+from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
 from vidjax.models.calling import apply, input_names, taken
 from vidjax.models.output import Output
@@ -46,9 +47,12 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
       **options: what the model takes; one that is None takes the model's default.
 
     Raises:
-      ConfigError: for an unknown name or an option that the model does not take.
+      ConfigError: for an unknown name, an option that the model does not take, or a factory that builds no module.
     """
-    return _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
+    module = _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"model factory {factory!r} returns a {type(module).__name__}, no flax.linen.Module")
+    return module
 
 
 __all__ = ["MODELS", "Output", "Summary", "apply", "create", "find", "input_names", "summary", "taken"]

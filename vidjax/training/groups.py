@@ -71,8 +71,7 @@ def read_multipliers(text: str | None, key: str) -> dict[str, float]:
             factor = float("nan")
         if not 0 < factor < float("inf"):
             raise ConfigError(
-                f"{key}: {part!r} is not PATTERN=FACTOR with a factor above 0"
-                " (optimizer.freeze is for what must not move)"
+                f"{key}: {part!r} is not PATTERN=FACTOR with a factor above 0 (what must not move is frozen)"
             )
         if pattern in rules:
             raise ConfigError(f"{key}: {pattern!r} is there twice")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vidjax.errors import ConfigError
+from vidjax.errors import OptionError
 from vidjax.models.output import Output
 from vidjax.options import Option
 from vidjax.preprocessing.mixing import MixedLabels
@@ -82,7 +82,7 @@ def margin(
       float [B].
 
     Raises:
-      ConfigError: for a reconstruction by a model that makes none.
+      OptionError: for a reconstruction by a model that makes none.
     """
     lengths = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
     is_label = jax.nn.one_hot(label, lengths.shape[-1], dtype=lengths.dtype)[:, None]
@@ -91,9 +91,10 @@ def margin(
     result = losses.sum(-1).mean(axis=1)
     if reconstruction:
         if "reconstruction" not in output.aux:
-            raise ConfigError(
-                f"loss.reconstruction={reconstruction:g}: this model reconstructs nothing: set it to 0,"
-                " or give a capsnet its model.decoder"
+            raise OptionError(
+                f"{{reconstruction}}={reconstruction:g}: this model reconstructs nothing: set it to 0,"
+                " or take a capsnet with its decoder",
+                ["reconstruction"],
             )
         drawn = jnp.take_along_axis(output.aux["reconstruction"], label[:, None, None, None], axis=2)[:, :, 0]
         errors = jnp.square(drawn.astype(lengths.dtype) - output.aux["target"].astype(lengths.dtype))
@@ -127,14 +128,18 @@ def spread(
       float [B].
 
     Raises:
-      ConfigError: for two margins without `margin_steps`, or the larger one first.
+      OptionError: for two margins without `margin_steps`, or the larger one first.
     """
     if margin_start > margin_end:
-        raise ConfigError(f"loss.margin_start={margin_start:g} is above loss.margin_end={margin_end:g}: it grows")
+        raise OptionError(
+            f"{{margin_start}}={margin_start:g} is above {{margin_end}}={margin_end:g}: it grows",
+            ["margin_start", "margin_end"],
+        )
     if margin_steps is None and margin_start != margin_end:
-        raise ConfigError(
-            f"loss.name=spread: its margin grows from {margin_start:g} to {margin_end:g}; set loss.margin_steps,"
-            " margin_epochs or margin_fraction, or both margins to the same"
+        raise OptionError(
+            f"spread: its margin grows from {margin_start:g} to {margin_end:g}; set {{margin_steps}},"
+            " margin_epochs or margin_fraction, or both margins to the same",
+            ["margin_steps"],
         )
     activations = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
     m = margin_start + (margin_end - margin_start) * jnp.clip(step / max(1, margin_steps or 1), 0, 1)
@@ -147,7 +152,7 @@ def check(loss: Callable[..., jax.Array]) -> None:
     """Refuses options of a loss that contradict each other; computes nothing.
 
     Raises:
-      ConfigError: naming them.
+      OptionError: naming them.
     """
 
     def of_nothing(step: jax.Array) -> jax.Array:

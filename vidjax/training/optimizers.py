@@ -110,7 +110,7 @@ def adadelta(
 ) -> Optimizer:
     """Adadelta (Zeiler 2012): d = sqrt(E[d^2] + eps) / sqrt(E[g^2] + eps) * g, averages with decay rho.
 
-    The paper has no learning rate: its own is 1, so set optimizer.learning_rate near that. rho 0.95 is the
+    The paper has no learning rate: its own is 1, so set the rate near that. rho 0.95 is the
     paper's; Optax and PyTorch have 0.9.
     """
     return assemble(optax.scale_by_adadelta(rho, eps), rate, l2, 0.0, decay_all)
@@ -320,7 +320,7 @@ def create(
       ConfigError: for an unknown name or an option that the optimizer does not take.
     """
     if clip_norm is not None and not 0 < clip_norm < math.inf:
-        raise ConfigError(f"optimizer.clip_norm={clip_norm}: give a number above 0, or none")
+        raise ConfigError(f"clip_norm={clip_norm}: give a number above 0, or none")
     optimizer = _options.build("optimizer", OPTIMIZERS, name, learning_rate, options=options)
     if clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)

@@ -7,7 +7,7 @@ import optax
 from ml_collections import ConfigDict
 
 from vidjax import options, sections
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, options_of
 from vidjax.training import groups, optimizers, schedules
 from vidjax.training.durations import options_in_steps, to_steps
 
@@ -31,7 +31,9 @@ def peak_rate(config: ConfigDict) -> float:
 def schedule(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     """Builds step -> learning rate."""
     name, given = _schedule_options(config, total_steps, steps_per_epoch)
-    return schedules.create(name, peak_rate(config), total_steps, **given)
+    rate = peak_rate(config)
+    with options_of("schedule"):
+        return schedules.create(name, rate, total_steps, **given)
 
 
 def check_schedule(config: ConfigDict) -> None:
@@ -48,7 +50,9 @@ def check_schedule(config: ConfigDict) -> None:
             f"{', '.join(f'{key}={value:g}' for key, value in told.items() if value is not None)}:"
             " the warm-up is longer than the run"
         )
-    schedules.check(name, peak_rate(config), total_steps, **given)
+    rate = peak_rate(config)
+    with options_of("schedule"):
+        schedules.check(name, rate, total_steps, **given)
 
 
 def _schedule_options(config: ConfigDict, total_steps: int, steps_per_epoch: float) -> tuple[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import optax
 
 from vidjax import options as _options
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, OptionError
 from vidjax.options import Option
 
 WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three")]
@@ -64,8 +64,9 @@ def step(
         assert decay_every_steps is not None
         steps = list(range(_at_least_one(decay_every_steps), total_steps, decay_every_steps))
     if warmup_steps and steps and min(steps) <= warmup_steps:
-        raise ConfigError(
-            f"schedule.warmup_*: the warm-up ({warmup_steps} steps) must end before the first boundary ({min(steps)})"
+        raise OptionError(
+            f"{{warmup_*}}: the warm-up ({warmup_steps} steps) must end before the first boundary ({min(steps)})",
+            ["warmup_*"],
         )
     factors: dict[int, float] = {}
     for boundary in steps:  # two that fall on one step both count
@@ -230,14 +231,19 @@ def _warmup_inside(whole: optax.Schedule, warmup_steps: int, start: float) -> op
 
 def _check_boundaries(boundaries: Sequence[float] | None, decay_every_steps: int | None) -> None:
     if (boundaries is None) == (decay_every_steps is None):
-        raise ConfigError("schedule 'step': give one of schedule.boundaries and schedule.decay_every_{steps,epochs}")
+        raise OptionError(
+            "schedule 'step': give one of {boundaries} and {decay_every_steps} (or _epochs, _fraction)",
+            ["boundaries", "decay_every_steps"],
+        )
     if boundaries is not None and not all(0 < fraction < 1 for fraction in boundaries):
-        raise ConfigError(f"schedule.boundaries={tuple(boundaries)}: give fractions of the run, between 0 and 1")
+        raise OptionError(
+            f"{{boundaries}}={tuple(boundaries)}: give fractions of the run, between 0 and 1", ["boundaries"]
+        )
 
 
 def _at_least_one(steps: int) -> int:
     if steps < 1:
-        raise ConfigError(f"schedule.decay_every: {steps} steps; give at least 1")
+        raise OptionError(f"{{decay_every_*}}: {steps} steps; give at least 1", ["decay_every_*"])
     return steps
 
 
@@ -260,16 +266,17 @@ def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> 
       ConfigError: as `create`.
     """
     if not (math.isfinite(learning_rate) and learning_rate >= 0):
-        raise ConfigError(f"optimizer.learning_rate is {learning_rate}: give a finite number >= 0")
+        raise ConfigError(f"the learning rate is {learning_rate}: give a finite number >= 0")
     warmup = options.get("warmup_steps") or 0
     if warmup > total_steps:
-        raise ConfigError(
-            f"schedule.warmup_*: the warm-up ({warmup} steps) is longer than the run ({total_steps} steps)"
+        raise OptionError(
+            f"{{warmup_*}}: the warm-up ({warmup} steps) is longer than the run ({total_steps} steps)", ["warmup_*"]
         )
     if options.get("warmup_from") is not None and not warmup:
-        raise ConfigError(
-            f"schedule.warmup_from={options['warmup_from']} is of no use without a warm-up: give schedule.warmup_steps,"
-            " warmup_epochs or warmup_fraction"
+        raise OptionError(
+            f"{{warmup_from}}={options['warmup_from']} is of no use without a warm-up: give {{warmup_steps}},"
+            " warmup_epochs or warmup_fraction",
+            ["warmup_from", "warmup_steps"],
         )
     given = {key: value for key, value in options.items() if value is not None}
     function = _options.resolve("schedule", SCHEDULES, name)

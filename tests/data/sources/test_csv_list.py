@@ -177,11 +177,11 @@ def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
 
 def test_options_out_of_range(tmp_path):
     path = write(tmp_path, *ROWS)
-    with pytest.raises(ConfigError, match=r"data.validation \(1\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"validation \(1\) must be above 0"):
         load(path, validation=1)
-    with pytest.raises(ConfigError, match="data.mirror is 'yes'"):
+    with pytest.raises(ConfigError, match="mirror is 'yes'"):
         load(path, mirror="yes")
-    with pytest.raises(DataError, match="data.root=.*nowhere is not a folder"):
+    with pytest.raises(DataError, match="root=.*nowhere is not a folder"):
         load(path, root=str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="is a folder; give the CSV file"):
         load(tmp_path)

@@ -108,13 +108,13 @@ def test_lines_that_do_not_fit_are_refused(hmdb, line, message):
 
 
 def test_missing_folders_lists_and_options_out_of_range(hmdb, tmp_path):
-    with pytest.raises(DataError, match="data.splits=.*nowhere is not a folder"):
+    with pytest.raises(DataError, match="splits=.*nowhere is not a folder"):
         load((hmdb[0], tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"has no list CLASS_test_split2\.txt"):
         load(hmdb, split=2)
-    with pytest.raises(ConfigError, match="data.split is 0"):
+    with pytest.raises(ConfigError, match="split is 0"):
         load(hmdb, split=0)
-    with pytest.raises(ConfigError, match=r"data.validation \(0\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"validation \(0\) must be above 0"):
         load(hmdb, validation=0)
     (hmdb[1] / "hit_test_split1.txt").write_text("\n")
     with pytest.raises(DataError, match=r"hit_test_split1\.txt: names no clip"):

@@ -146,11 +146,11 @@ def test_rows_that_do_not_fit_are_refused(tmp_path, lists, file, row, message):
 
 def test_missing_lists_and_folders(tmp_path, lists):
     root = fill(tmp_path / "clips", ".")
-    with pytest.raises(DataError, match="data.root=.*nowhere is not a folder"):
+    with pytest.raises(DataError, match="root=.*nowhere is not a folder"):
         load(tmp_path / "nowhere", lists)
     with pytest.raises(DataError, match=r"nowhere\.csv is missing"):
         load(root, tmp_path / "nowhere.csv")
-    with pytest.raises(ConfigError, match=r"data.validation \(1\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"validation \(1\) must be above 0"):
         load(root, lists, validation=1)
     with pytest.raises(DataError, match=r"lists no validation clip"):
         load(root, lists / "train.csv")

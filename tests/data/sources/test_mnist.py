@@ -161,7 +161,7 @@ def test_missing_files_and_options_out_of_range(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"x")
     with pytest.raises(DataError, match="has neither train-labels-idx1-ubyte nor"):
         mnist.load(root=str(tmp_path))
-    with pytest.raises(DataError, match="data.root=.*nowhere is not a folder"):
+    with pytest.raises(DataError, match="root=.*nowhere is not a folder"):
         mnist.load(root=str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="together below 1"):
         mnist.load(validation=0.5, test=0.5)

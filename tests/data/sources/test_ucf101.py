@@ -139,13 +139,13 @@ def test_any_bytes_as_a_list_give_a_source_or_a_data_error(ucf, data):
 
 
 def test_missing_folders_and_options_out_of_range(ucf, tmp_path):
-    with pytest.raises(DataError, match=r"data.root=.*nowhere is not a folder"):
+    with pytest.raises(DataError, match=r"root=.*nowhere is not a folder"):
         load((tmp_path / "nowhere", ucf[1]))
     with pytest.raises(DataError, match=r"trainlist02\.txt is missing"):
         load(ucf, split=2)
     with pytest.raises(ConfigError, match="split is 4"):
         load(ucf, split=4)
-    with pytest.raises(ConfigError, match=r"data.validation \(0\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"validation \(0\) must be above 0"):
         load(ucf, validation=0)
 
 

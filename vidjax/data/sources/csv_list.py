@@ -11,7 +11,7 @@ from vidjax.data.sources.partition import check_mirror, check_shares
 from vidjax.data.sources.places import existing_folder
 from vidjax.data.sources.shared_options import AllowMissing, MirrorRule, Validation
 from vidjax.data.sources.tables import Row, read_table
-from vidjax.errors import DataError
+from vidjax.errors import DataError, OptionDataError
 from vidjax.options import Option
 
 _COLUMNS = ("path", "label", "split")
@@ -62,7 +62,7 @@ def load(
     check_mirror("csv", mirror)
     path = Path(os.path.expanduser(annotations))
     if os.path.isdir(path):
-        raise DataError(f"csv: data.annotations={path} is a folder; give the CSV file")
+        raise OptionDataError(f"csv: {{annotations}}={path} is a folder; give the CSV file", ["annotations"])
     folder = existing_folder("csv", "root", root) if root else path.parent
     rows = read_table(path, _COLUMNS)
     listed: dict[str, list[ListedClip]] = {"train": [], "validation": [], "test": []}

@@ -15,7 +15,7 @@ from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder, numbered_lines
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError, OptionError
 from vidjax.options import Option
 
 _CLASSES = 51
@@ -54,7 +54,7 @@ def load(
       DataError: if a folder or a clip is missing, a list does not fit, or a part is empty.
     """
     if split not in (1, 2, 3):
-        raise ConfigError(f"hmdb51: data.split is {split}; it must be 1, 2 or 3")
+        raise OptionError(f"hmdb51: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
     check_shares("hmdb51", validation)
     folder, lists = existing_folder("hmdb51", "root", root), existing_folder("hmdb51", "splits", splits)
     ending = f"_test_split{split}.txt"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vidjax.data.records import Mirror, Source, Video
 from vidjax.data.sources.partition import check_parts, hash_fraction, untested
-from vidjax.errors import DataError
+from vidjax.errors import DataError, OptionDataError
 
 
 class ListedClip(NamedTuple):
@@ -128,9 +128,10 @@ def _count_missing(name: str, listed: Mapping[str, Sequence[ListedClip]], allow_
     missing = [clip for clips in listed.values() for clip in clips if not clip.present]
     if missing and not allow_missing:
         total = sum(map(len, listed.values()))
-        raise DataError(
+        raise OptionDataError(
             f"{name}: {missing[0].path} is missing ({len(missing)} of {total} listed clips are); "
-            "--config.data.allow_missing=True goes on without them"
+            "{allow_missing}=True goes on without them",
+            ["allow_missing"],
         )
     return len(missing)
 

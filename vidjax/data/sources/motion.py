@@ -14,8 +14,8 @@ from typing import Annotated
 from vidjax.data.motion_files import PARTS, Plan, ensure
 from vidjax.data.motion_paths import LEVELS
 from vidjax.data.records import Source, Video
-from vidjax.errors import ConfigError
-from vidjax.options import Option, nearest
+from vidjax.errors import ConfigError, OptionError
+from vidjax.options import Option
 from vidjax.paths import cache_dir
 
 _HARD_NOTE = (
@@ -59,7 +59,7 @@ def load(
       DataError: if the files cannot be written.
     """
     if level not in LEVELS:
-        raise ConfigError(f"motion: data.level={level!r} is not one of {', '.join(LEVELS)}{nearest(level, LEVELS)}")
+        raise OptionError(f"motion: {{level}}={level!r} is not one of {', '.join(LEVELS)}", ["level"])
     recipe = LEVELS[level]
     names = recipe.classes.names
     counts = {"train_clips": train_clips, "validation_clips": validation_clips, "test_clips": test_clips}
@@ -70,9 +70,10 @@ def load(
         raise ConfigError(f"motion: seed={seed} must not be negative")
     place = Path(root).expanduser() if root else cache_dir() / "motion"
     if root and place.is_dir() and any(place.iterdir()) and not any(map(_is_set, place.iterdir())):
-        raise ConfigError(
-            f"data.root={root} holds other files; motion makes its own videos there. For your own videos take the"
-            " preset folder: --config=FILE:folder"
+        raise OptionError(
+            f"{{root}}={root} holds other files; motion makes its own videos there. For your own videos take the"
+            " preset folder: --config=FILE:folder",
+            ["root"],
         )
     plan = Plan(seed, (train_clips, validation_clips, test_clips), recipe)
     directory = ensure(place, plan)

@@ -10,7 +10,7 @@ from vidjax.data.packed import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS, Packed
 from vidjax.data.records import Source, Stream, Video, VideoInfo
 from vidjax.data.sources.partition import check_mirror
 from vidjax.data.sources.shared_options import MirrorRule
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError, OptionDataError, OptionError
 from vidjax.options import Option
 
 
@@ -33,7 +33,9 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: MirrorRule
     folder = (root if is_remote(root) else os.path.expanduser(root)).rstrip("/")
     path = f"{folder}/{DATASET}"
     if not is_remote(root) and not os.path.isfile(path):
-        raise DataError(f"packed: data.root={root} holds no {DATASET}; `python -m vidjax pack` makes a packed data set")
+        raise OptionDataError(
+            f"packed: {{root}}={root} holds no {DATASET}; `python -m vidjax pack` makes a packed data set", ["root"]
+        )
     if is_remote(root):
         check_answer(path)
     try:
@@ -54,7 +56,9 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: MirrorRule
         raise DataError(f"packed: {len(missing)} of {len(shards)} shards are missing: {missing[0]}")
     rule: Any = mirror or content["mirror"]
     if mirror is not None and isinstance(content["mirror"], list):
-        raise ConfigError(f"packed: data.mirror={mirror}, but mirror images exchange classes of {content['name']}")
+        raise OptionError(
+            f"packed: {{mirror}}={mirror}, but mirror images exchange classes of {content['name']}", ["mirror"]
+        )
     return Source(
         name=content["name"],
         split=content["split"],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidjax.data.records import Source, Video, check_inputs
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError, OptionError
 
 
 def hash_fraction(*words: object) -> float:
@@ -23,8 +23,10 @@ def check_shares(source: str, validation: float, test: float = 0.0) -> None:
       ConfigError: naming the source and the shares.
     """
     if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
-        others = f" and data.test ({test})" if test else ""
-        raise ConfigError(f"{source}: data.validation ({validation}){others} must be above 0, together below 1")
+        others = f" and {{test}} ({test})" if test else ""
+        raise OptionError(
+            f"{source}: {{validation}} ({validation}){others} must be above 0, together below 1", ["validation", "test"]
+        )
 
 
 def check_mirror(source: str, mirror: str | None) -> None:
@@ -34,7 +36,7 @@ def check_mirror(source: str, mirror: str | None) -> None:
       ConfigError: naming the source and the value.
     """
     if mirror not in (None, "invariant", "forbidden"):
-        raise ConfigError(f"{source}: data.mirror is {mirror!r}; it must be 'invariant' or 'forbidden'")
+        raise OptionError(f"{source}: {{mirror}} is {mirror!r}; it must be 'invariant' or 'forbidden'", ["mirror"])
 
 
 def cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
-from vidjax.errors import DataError
+from vidjax.errors import DataError, OptionDataError
 
 
 def existing_folder(source: str, key: str, text: str) -> Path:
-    """Returns the folder that a config key names; a leading ~ is the home directory.
+    """Returns the folder that an option names; a leading ~ is the home directory.
 
     Args:
       source: how messages name the source.
-      key: of `config.data`.
+      key: the option that names it.
       text: its value.
 
     Raises:
@@ -19,7 +19,7 @@ def existing_folder(source: str, key: str, text: str) -> Path:
     """
     folder = Path(os.path.expanduser(text))
     if not os.path.isdir(folder):
-        raise DataError(f"{source}: data.{key}={text} is not a folder")
+        raise OptionDataError(f"{source}: {{{key}}}={text} is not a folder", [key])
     return folder
 
 

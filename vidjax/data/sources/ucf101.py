@@ -14,7 +14,7 @@ from vidjax.data.sources.listed import ListedClip, source_of_lists
 from vidjax.data.sources.partition import check_shares
 from vidjax.data.sources.places import existing_folder, numbered_lines
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import DataError, OptionError
 from vidjax.options import Option
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
@@ -48,7 +48,7 @@ def load(
       DataError: if a folder or a clip is missing, a list does not fit, a part is empty, or parts share a group.
     """
     if split not in (1, 2, 3):
-        raise ConfigError(f"ucf101: data.split is {split}; it must be 1, 2 or 3")
+        raise OptionError(f"ucf101: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
     check_shares("ucf101", validation)
     folder, lists = existing_folder("ucf101", "root", root), existing_folder("ucf101", "splits", splits)
     labels = _read_classes(lists / "classInd.txt")
