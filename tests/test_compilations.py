@@ -5,7 +5,7 @@ import pytest
 
 from tests import toy
 from vidjax import train
-from vidjax.run import prepare
+from vidjax.preparation import prepare
 from vidjax.training.checkpoints import Checkpoints
 
 RUN = {

@@ -9,12 +9,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import default
-from vidjax import configuration, declarations, run
+from vidjax import building, configuration, declarations
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create
-from vidjax.training import parallel, recipe
+from vidjax.training import recipe
 from vidjax.training.durations import to_steps
 from vidjax.training.loop import Calendar
 
@@ -96,8 +96,9 @@ def test_every_preset_of_a_video_network_makes_a_run(system, preset):
     if name == "capsule_video" and preset in ("ucf101", "kinetics"):
         pytest.skip("for small presets")
     config = load(f"configs/{name}.py:{','.join(filter(None, (preset, argument)))}")
-    recipe.optimizer(config, recipe.schedule(config, 100_000, 100_000 / (config.train.epochs or 50)))
-    model = run._model(config, 7, parallel.choose("jit").axis_name)
+    per_epoch = 100_000 / (config.train.epochs or 50)
+    recipe.optimizer(config.optimizer, recipe.schedule(config.schedule, 0.1, 100_000, per_epoch))
+    model = building.model(config, 7)
     sides = config.preprocessing.crop, config.evaluate.crop or config.preprocessing.crop
     logits = logits_of_a_view(model, *((1, config.data.frames, side, side, 3) for side in sides))
     assert logits.shape[::2] == (1, 7)

@@ -14,8 +14,8 @@ from vidjax import evaluate
 from vidjax.data import Input, Source, Stream, Video
 from vidjax.data.pipeline import Views
 from vidjax.evaluation import metrics
+from vidjax.preparation import prepare
 from vidjax.reporting import pictures
-from vidjax.run import prepare
 
 
 @pytest.fixture(scope="module")

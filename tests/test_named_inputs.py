@@ -10,10 +10,11 @@ import pytest
 
 from tests import named_inputs, toy
 from vidjax import benchmark, configuration, evaluate
+from vidjax.checks import check_config
 from vidjax.data.inputs import RGB, bind
 from vidjax.data.packing import pack
 from vidjax.errors import ConfigError
-from vidjax.run import check_config, prepare
+from vidjax.preparation import prepare
 from vidjax.train import train_and_evaluate
 from vidjax.training import parallel
 

@@ -13,16 +13,17 @@ import pytest
 
 from tests import toy
 from vidjax import checks, configuration
+from vidjax.checks import check_config
 from vidjax.data.records import Batch, Source, Video
 from vidjax.data.sources.partition import check_source
 from vidjax.errors import ConfigError, DataError
 from vidjax.models import Output
+from vidjax.preparation import prepare
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.preprocessing.warp import Warp
-from vidjax.run import check_config, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,7 +57,7 @@ def test_statistics_of_groups_are_the_same_in_every_form(toy_folder):
 def test_views_that_the_weights_do_not_fit_are_refused(toy_folder):
     keys = {"model.factory": ..., "model.name": "c3d_small", "model.width_multiplier": 0.04, "preprocessing.crop": 16}
     with pytest.raises(ConfigError, match="other weights for the views of .* leave evaluate.crop out"):
-        checks.check_input(prepared(toy_folder, **keys, **{"evaluate.crop": 40, "model.normalization": "batch"}))
+        checks.check_run(prepared(toy_folder, **keys, **{"evaluate.crop": 40, "model.normalization": "batch"}))
 
 
 # Of each key of config.preprocessing a value that no default has.
@@ -277,10 +278,10 @@ def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
     reasons = {f"train{number}": "no video" for number in range(bad)}
     config = configuration.load("configs/early_fusion.py", {"data.max_bad_fraction": limit})
     if told is None:
-        checks.check_readable(config, source, reasons)
+        checks.check_readable(source, reasons, config.data.max_bad_fraction)
         return
     with pytest.raises(DataError) as caught:
-        checks.check_readable(config, source, reasons)
+        checks.check_readable(source, reasons, config.data.max_bad_fraction)
     message = str(caught.value)
     if not told:
         assert message.startswith(f"none of the {videos} training videos can be read, e.g. train0: no video")
@@ -288,7 +289,7 @@ def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
     assert message.startswith(f"{bad} of {videos} training videos cannot be read, more than data.max_bad_fraction=")
     assert f"; --config.data.max_bad_fraction={told} goes on without them" in message
     enough = configuration.load("configs/early_fusion.py", {"data.max_bad_fraction": told})
-    checks.check_readable(enough, source, reasons)
+    checks.check_readable(source, reasons, enough.data.max_bad_fraction)
 
 
 @pytest.mark.parametrize(
@@ -360,13 +361,13 @@ def test_durations_that_depend_on_the_data_are_not_refused_before(overrides):
 def test_checking_a_config_starts_no_back_end():
     """An experiment checks those of all its runs, and must leave the device to them."""
     program = """
-from vidjax import configuration, run
+from vidjax import checks, configuration
 from vidjax.training.optimizers import OPTIMIZERS
 presets = ["early_fusion.py", "slowfast.py:motion_hard", "capsnet.py", "capsule_video.py:motion_hard", "i3d.py"]
 configs = [configuration.load(f"configs/{name}") for name in presets]
 configs += [configuration.load("configs/early_fusion.py", {"optimizer.name": name}) for name in OPTIMIZERS]
 for config in configs:
-    run.check_config(config)
+    checks.check_config(config)
 """
     environment = {**os.environ, "JAX_PLATFORMS": "nonsense"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True)

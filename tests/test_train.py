@@ -19,7 +19,7 @@ from vidjax import configuration, evaluate, train
 from vidjax.data.packing import pack
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
-from vidjax.run import prepare
+from vidjax.preparation import prepare
 from vidjax.training.metrics_log import MetricsLog
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import files
+from vidjax import devices, files
 from vidjax.data.iteration import READY
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
-from vidjax.run import Run, device_description, prepare
+from vidjax.preparation import prepare
+from vidjax.run import Run
 from vidjax.training.loop import PARTS, Loop
 
 _WARM_UP = 3  # steps after the first one
@@ -99,7 +100,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "parallel": run.form.name,
         "devices": len(run.form.devices),
         "dtype": config.dtype,
-        "hardware": device_description(),
+        "hardware": devices.description(),
         "start": {"prepare": prepared - began, "state": has_state - prepared},
         "first_step": {"total": first, **compiling},
         "seconds": seconds,

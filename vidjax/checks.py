@@ -1,10 +1,14 @@
-"""What is refused before a run begins: values out of range, and keys that do not fit each other or the data."""
+"""What is refused before a run begins: values out of range, and keys that do not fit each other or the data.
+
+In the order in which it can be known: `check_config` and `check_shapes` by the config alone, `check_devices` by where
+it is to run, `check_data` and `check_readable` by the data, `check_run` by what was built.
+"""
 
 import contextlib
 import decimal
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -12,21 +16,94 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import configuration, declarations, models
+from vidjax import building, configuration, declarations, models
 from vidjax.data import reading
+from vidjax.data.inputs import Input
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, options_of, printable
 from vidjax.layers.convolution import native_operations
 from vidjax.models.output import Output
-from vidjax.training import losses, parallel, recipe
-
-if TYPE_CHECKING:
-    from vidjax.run import Run
+from vidjax.preprocessing.pipeline import mirror_refusal
+from vidjax.run import Run
+from vidjax.training import losses, parallel, recipe, schedules
+from vidjax.training.durations import to_steps
 
 _OF_CAPSULES = ("margin", "spread")
+_LENGTHS = {"schedule": ("warmup_steps", "warmup_epochs", "warmup_fraction"), "train": ("steps", "epochs")}
 
 
-def check_values(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
+    """Refuses what can be known of a config alone: before its data, a device or an earlier run are looked at.
+
+    Gives it the options of what it chooses (None where they are not given). Starts no back end of JAX.
+
+    Raises:
+      ConfigError: for values out of range, keys that do not fit each other, unknown names, and options not taken.
+    """
+    declarations.declare_all(config)
+    _check_values(config)
+    configuration.check_source_options(config)
+    building.model(config, 2)
+    recipe.optimizer(config.optimizer, 0.0)
+    building.preprocessing(config.preprocessing, "invariant", (), config.evaluate.crop)
+    _check_validation(config, validation_videos=1)
+    _check_schedule(config)
+    with options_of("loss"):
+        losses.check(building.loss(config.loss, total_steps=1000, steps_per_epoch=1.0))
+
+
+def check_shapes(config: ConfigDict) -> None:
+    """Refuses clips that the model cannot be applied to, as far as they do not depend on the data.
+
+    Raises:
+      ConfigError: naming the model and the shape.
+    """
+    side = config.preprocessing.crop or config.data.crop
+    if config.model.factory is None:  # a model of one's own may be made for a number of classes
+        model = building.model(config, 2)
+        if models.input_names(model) == ("rgb",) and config.data.inputs is None:  # else the source says what they are
+            _check_applies(config.model.name, model, (config.data.frames, side, side, 3))
+
+
+def check_devices(config: ConfigDict, form: parallel.Form) -> None:
+    """Refuses batches that do not divide among the devices.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
+    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
+    _check_pairs(config, form)
+
+
+def check_data(config: ConfigDict, source: Source) -> None:
+    """Refuses what the number of videos, or the source's rule for mirror images, does not allow.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    steps_per_epoch = len(source.train) / config.train.batch_size
+    if to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch) < 1:
+        raise ConfigError(
+            f"train.steps={config.train.steps}, train.epochs={config.train.epochs}: a run has at least 1 step"
+            f" (an epoch has {steps_per_epoch:g})"
+        )
+    _check_validation(config, len(source.validation))
+    _check_mirror(config, source, ())
+
+
+def check_run(run: Run) -> None:
+    """Refuses inputs and views that the network cannot be applied to, and what their records do not allow.
+
+    Raises:
+      ConfigError: naming the model, the shape or the key.
+    """
+    _check_mirror(run.config, run.source, run.inputs)
+    _check_input(run)
+    _check_crops(run)
+
+
+def _check_values(config: ConfigDict) -> None:
     """Refuses values that are out of range, not among the known words, or do not fit each other.
 
     Args:
@@ -60,7 +137,58 @@ def check_values(config: ConfigDict) -> None:
         )
 
 
-def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
+def _check_schedule(config: ConfigDict) -> None:
+    """Refuses what `recipe.schedule` refuses, as far as that can be known without the data and a device.
+
+    Raises:
+      ConfigError: naming the key; also if the config does not give the length of the run, or twice.
+    """
+    total_steps, steps_per_epoch = _assumed_length(config)
+    given = recipe.schedule_options(config.schedule, total_steps, steps_per_epoch)
+    if given.get("warmup_steps", 0) > total_steps:
+        told = {f"{path}.{key}": config[path].get(key) for path, keys in _LENGTHS.items() for key in keys}
+        raise ConfigError(
+            f"{', '.join(f'{key}={value:g}' for key, value in told.items() if value is not None)}:"
+            " the warm-up is longer than the run"
+        )
+    rate = recipe.peak_rate(config.optimizer, config.train.batch_size)
+    with options_of("schedule"):
+        schedules.check(config.schedule.name, rate, total_steps, **given)
+
+
+def _assumed_length(config: ConfigDict) -> tuple[int, float]:
+    """Steps in all and steps per epoch, to compare durations with before the number of videos is known.
+
+    What is in the unit of the run compares with it as it will; what is not is taken for short.
+    """
+    total_steps = to_steps(config.train, "", path="train", steps_per_epoch=1e9)
+    in_epochs = any(value is not None for key, value in config.schedule.items() if key.endswith("_epochs"))
+    if config.train.steps is not None and in_epochs:
+        return 10**12, 1e3
+    return total_steps, 1e9
+
+
+def _check_validation(config: ConfigDict, validation_videos: int) -> None:
+    """Refuses what needs validations where there are none.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    regular = {
+        f"schedule.name={config.schedule.name}": config.schedule.name == "plateau",
+        f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
+    }
+    for key in [key for key, used in regular.items() if used]:
+        validates = config.train.validate_every or config.train.validate_every_fraction is not None
+        if not validation_videos or not validates:
+            raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
+    if config.evaluate.weights == "best" and not validation_videos:
+        raise ConfigError("evaluate.weights=best needs validation videos to choose by")
+    if config.evaluate.weights == "ema" and config.train.ema is None:
+        raise ConfigError("evaluate.weights=ema needs train.ema, e.g. 0.999")
+
+
+def _check_pairs(config: ConfigDict, form: parallel.Form) -> None:
     """Refuses mixup, cutmix and normalisation in groups where the examples that belong together are not on one device.
 
     A group may also be shared by whole devices.
@@ -86,21 +214,34 @@ def check_pairs(config: ConfigDict, form: parallel.Form) -> None:
             raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
 
 
-def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -> None:
+def _check_mirror(config: ConfigDict, source: Source, inputs: tuple[Input, ...]) -> None:
+    """Refuses flips that the source, or an input, does not allow."""
+    refusal = mirror_refusal(source.mirror, inputs)
+    flips = {
+        "preprocessing.flip=True": config.preprocessing.flip,
+        "evaluate.flip=True": config.evaluate.flip,
+        "evaluate.crops=ten": config.evaluate.crops == "ten",
+    }
+    hint = " set data.mirror=invariant if a mirrored clip keeps its class, or" if source.mirror is None else ""
+    for key in [key for key, is_used in flips.items() if is_used and refusal]:
+        raise ConfigError(f"{key}, but {refusal}:{hint} turn the flip off")
+
+
+def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: float | None) -> None:
     """Refuses training data of which too much cannot be read; what is left stands in its place.
 
     One video is never too much, so that small sets bear a broken file, unless `data.max_bad_fraction` is 0 or no
     other video is left.
 
     Args:
-      config: resolved.
       source: with the training part.
       bad: id -> reason of its videos that cannot be read.
+      max_bad_fraction: the share of them that may be; None: 0.01.
 
     Raises:
       DataError: naming the first, and what to type in order to go on.
     """
-    limit = 0.01 if config.data.max_bad_fraction is None else config.data.max_bad_fraction
+    limit = 0.01 if max_bad_fraction is None else max_bad_fraction
     videos = len(source.train)
     if not bad or (len(bad) < videos and (len(bad) / videos <= limit or (len(bad) == 1 and limit > 0))):
         return
@@ -116,7 +257,7 @@ def check_readable(config: ConfigDict, source: Source, bad: Mapping[str, str]) -
     )
 
 
-def check_input(run: "Run") -> None:
+def _check_input(run: Run) -> None:
     """Refuses inputs that the network shrinks to nothing, or a result of another shape."""
     name = run.config.model.factory or run.config.model.name
     with _applying(name, run.shapes(run.input_side)):
@@ -129,13 +270,13 @@ def check_input(run: "Run") -> None:
             " would differ between devices: take parallel=sharded"
         )
     if run.config.optimizer.multipliers or run.config.optimizer.freeze:
-        recipe.check_groups(run.config, run.abstract_state.params)
+        recipe.check_groups(run.config.optimizer, run.abstract_state.params)
     _check_view(run, name)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):
         raise ConfigError(_too_small(name, run.shapes(run.input_side)))
 
 
-def check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
+def _check_applies(name: str, model: nn.Module, shape: tuple[int, ...]) -> None:
     """Refuses an input that the network cannot be applied to or shrinks to nothing; computes nothing.
 
     Args:
@@ -184,7 +325,7 @@ def _applying(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None
         ) from error
 
 
-def _check_output(run: "Run", name: str) -> None:
+def _check_output(run: Run, name: str) -> None:
     """Refuses a model whose result a loss would misread in silence, and a loss that cannot take it."""
     batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
     output = _output(run, run.input_side, batch)
@@ -203,7 +344,7 @@ def _check_output(run: "Run", name: str) -> None:
         jax.eval_shape(lambda output, label, step: losses.at_step(run.loss, step)(output, label), output, label, step)
 
 
-def _check_view(run: "Run", name: str) -> None:
+def _check_view(run: Run, name: str) -> None:
     """Refuses views in evaluation that the weights of training do not fit."""
     try:
         _output(run, run.view_side, 1)
@@ -214,7 +355,7 @@ def _check_view(run: "Run", name: str) -> None:
         ) from error
 
 
-def _output(run: "Run", side: int, batch: int) -> Any:
+def _output(run: Run, side: int, batch: int) -> Any:
     """What the model returns in evaluation for a batch with images of this side, as shapes."""
 
     def applied(state: Any, inputs: Any) -> Any:
@@ -223,7 +364,7 @@ def _output(run: "Run", side: int, batch: int) -> Any:
     return jax.eval_shape(applied, run.abstract_state, run.specs(side, batch))
 
 
-def check_crops(run: "Run") -> None:
+def _check_crops(run: Run) -> None:
     """Refuses several test crops that would all be the same square, by the first test video."""
     views = configuration.test_views(run.config)
     if views.crops == "centre":

@@ -1,5 +1,6 @@
 """The devices that JAX computes on here, or why there are none: `python -m vidjax.devices` says it, too."""
 
+import os
 import re
 import sys
 
@@ -29,6 +30,18 @@ def available() -> list[jax.Device]:
             f"JAX_PLATFORMS={asked} asks for a device that is not there or cannot be used ({reason}); there:"
             f" {', '.join(_others())}; leave JAX_PLATFORMS out to take what is there{''.join(plugins)}"
         ) from error
+
+
+def description() -> str:
+    """Names the hardware that JAX computes on, e.g. "8 x TPU v5e" or "cpu, 2 cores"."""
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    if devices[0].platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"CPU, {cores} core{'s' * (cores != 1)}" + (
+            f", {len(devices)} virtual devices" if len(devices) > 1 else ""
+        )
+    return f"{len(devices)} x {kind}"
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import configuration, files, models, provenance, same_run
+from vidjax import checks, configuration, devices, files, models, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
@@ -23,8 +23,9 @@ from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, print
 from vidjax.evaluation import drawings, metrics, predictions
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
+from vidjax.preparation import prepare
 from vidjax.reporting import learning_curves, pictures, tables, terminal
-from vidjax.run import Run, check_config, device_description, prepare
+from vidjax.run import Run
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
@@ -67,7 +68,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       VidjaxError: if there is no checkpoint, or it does not fit.
       ConfigError: if the run was trained with another config.
     """
-    check_config(config)
+    checks.check_config(config)
     stored = configuration.read_stored(workdir)
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
@@ -233,7 +234,7 @@ def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about
         **about,
         "batch_size": config.train.batch_size,
         "parallel": run.form.name,
-        "hardware": device_description(),
+        "hardware": devices.description(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
         "commit": provenance.commit(),
         "date": datetime.date.today().isoformat(),

@@ -76,7 +76,7 @@ def _check_configs(runs: Iterable[PlannedRun]) -> None:
     Raises:
       ConfigError: naming the run.
     """
-    from vidjax.run import check_config  # imports JAX, which tables of results need not
+    from vidjax.checks import check_config  # imports JAX, which tables of results need not
 
     for each in runs:
         try:

@@ -14,8 +14,9 @@ from vidjax.data.cache import gigabytes
 from vidjax.errors import ConfigError, DataError, VidjaxError, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.layers.convolution import native_operations
+from vidjax.preparation import prepare
 from vidjax.reporting import tables, terminal
-from vidjax.run import Run, check_config, check_shapes, prepare, refused
+from vidjax.run import Run
 from vidjax.training import weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.loop import Calendar, Loop
@@ -41,7 +42,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     Raises:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
     """
-    check_config(config)
+    checks.check_config(config)
     _check_directory(config, workdir)
     with _lock(workdir), native_operations(config.native_convolutions):
         finished = _finished(config, workdir)
@@ -64,7 +65,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 def train(run: Run, workdir: Path) -> weights.Trained:
     """Trains to the end, from the newest checkpoint if there is one."""
     config, form, watched = run.config, run.form, run.new_monitor()
-    replaced = refused(run.source)
+    replaced = dict(run.source.refused)
     train_step, eval_step = run.train_step(), run.eval_step()
     first_step, seconds_before = 0, 0.0
     with (
@@ -95,7 +96,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                 state = loop.step(state)
                 if batches.failed.keys() - replaced.keys():
                     replaced.update(batches.failed)
-                    checks.check_readable(config, run.source, replaced)
+                    checks.check_readable(run.source, replaced, config.data.max_bad_fraction)
                 if calendar.logs(step):
                     loop.close_window(step)
                 lines = loop.lines(wait=calendar.pauses(step))
@@ -163,7 +164,7 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
         return  # an attempt that got nowhere holds nothing that could be lost
     changes = same_run.differences_but_places(stored, config.to_dict()) if stored is not None else []
     if changes:
-        check_shapes(config)  # what could not be trained anywhere
+        checks.check_shapes(config)  # what could not be trained anywhere
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
         )

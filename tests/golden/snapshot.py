@@ -32,7 +32,7 @@ from vidjax import compilation_cache, configuration, files, models, plan, same_r
 from vidjax.data.sources import SOURCES, motion
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
-from vidjax.run import prepare
+from vidjax.preparation import prepare
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent

@@ -94,7 +94,7 @@ def test_an_invariant_source_keeps_its_labels():
 
 @pytest.mark.parametrize("mirror, message", [(None, "does not say"), ("forbidden", "forbids")])
 def test_undeclared_and_forbidden_flips_are_errors(mirror, message):
-    with pytest.raises(ConfigError, match=f"preprocessing.flip=True.*{message}"):
+    with pytest.raises(ConfigError, match=f"flip=True.*{message}"):
         Preprocessing(flip=True, mirror=mirror)
 
 

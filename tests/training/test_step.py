@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax import configuration
+from vidjax import checks, configuration
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
@@ -95,8 +95,9 @@ def test_frozen_parameters_stay_and_so_do_the_statistics_of_their_module():
 def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
     given = {"optimizer.learning_rate": 0.4, "train.batch_size": 64, **overrides}
     config = configuration.load("configs/early_fusion.py", given)
-    assert recipe.peak_rate(config) == pytest.approx(rate)
-    assert float(recipe.schedule(config, 100, 10.0)(5)) == pytest.approx(rate)  # the end of the warm-up
+    assert recipe.peak_rate(config.optimizer, config.train.batch_size) == pytest.approx(rate)
+    schedule = recipe.schedule(config.schedule, rate, 100, 10.0)
+    assert float(schedule(5)) == pytest.approx(rate)  # the end of the warm-up
 
 
 @pytest.mark.parametrize(
@@ -112,4 +113,4 @@ def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
 )
 def test_keys_without_an_effect_are_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        recipe.schedule(configuration.load("configs/early_fusion.py", overrides), 100, 10.0)
+        checks.check_config(configuration.load("configs/early_fusion.py", overrides))

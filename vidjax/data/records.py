@@ -151,6 +151,11 @@ class Source:
         """The first of the inputs that is an image; None where there is none."""
         return next((input for input in self.inputs if input.space == "image"), None)
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """Id -> reason of the training videos that are known not to be readable."""
+        return {video.id: video.refused for video in self.train if video.refused is not None}
+
     def fingerprint(self) -> str:
         """A short hash of the classes, of which videos with which labels are in which part, and of their streams."""
         digest = hashlib.sha256(repr(self.classes).encode())

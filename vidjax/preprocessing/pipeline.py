@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vidjax.data.inputs import RGB, Input, Permute
 from vidjax.data.records import Batch, Mirror
-from vidjax.errors import ConfigError
+from vidjax.errors import OptionError
 from vidjax.preprocessing import augment
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing, random_erasing
@@ -40,7 +40,7 @@ class Preprocessing:
       inputs: of the model.
 
     Raises:
-      ConfigError: for a flip or a mixture that the source or an input does not allow.
+      OptionError: for a flip or a mixture that the source or an input does not allow.
     """
 
     crop: int | None = None
@@ -57,12 +57,13 @@ class Preprocessing:
     inputs: tuple[Input, ...] = (RGB,)
 
     def __post_init__(self):
-        if self.flip:
-            require_mirror(self.mirror, self.inputs, "preprocessing.flip=True")
+        refusal = mirror_refusal(self.mirror, self.inputs)
+        if self.flip and refusal:
+            raise OptionError(f"{{flip}}=True, but {refusal}: turn the flip off", ["flip"])
         others = [each.stream_name for each in self.inputs if each.space != "image"]
         if self.mixing.active and others:
-            raise ConfigError(
-                f"preprocessing.mixup and preprocessing.cutmix mix images, and {others[0]} is none: leave them out"
+            raise OptionError(
+                f"{{mixup}} and {{cutmix}} mix images, and {others[0]} is none: leave them out", ["mixup", "cutmix"]
             )
 
     def training(self, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Labels]:
@@ -157,19 +158,11 @@ class Preprocessing:
         return value[0] if len(value) == 1 else jnp.array(value, self.dtype)
 
 
-def require_mirror(mirror: Mirror, inputs: tuple[Input, ...], key: str) -> None:
-    """Refuses a flip that the data source, or an input, does not allow.
-
-    Raises:
-      ConfigError: naming `key`, the config key that asks for the flip, with its value.
-    """
+def mirror_refusal(mirror: Mirror, inputs: tuple[Input, ...] = ()) -> str | None:
+    """Why nothing may be mirrored, by the rules of the data source and of the inputs; None where it may."""
     if mirror is None:
-        raise ConfigError(
-            f"{key}, but this data source does not say what a mirror image does to its classes:"
-            " set data.mirror=invariant if a mirrored clip keeps its class, or turn the flip off"
-        )
+        return "this data source does not say what a mirror image does to its classes"
     if mirror == "forbidden":
-        raise ConfigError(f"{key}, but this data source forbids mirror images: turn the flip off")
-    for each in inputs:
-        if each.mirror == "forbidden":
-            raise ConfigError(f"{key}, but {each.stream_name} must not be mirrored: turn the flip off")
+        return "this data source forbids mirror images"
+    fixed = [each.stream_name for each in inputs if each.mirror == "forbidden"]
+    return f"{fixed[0]} must not be mirrored" if fixed else None

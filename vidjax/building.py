@@ -1,0 +1,151 @@
+"""Building the parts of a run from the config; `vidjax.checks` says what is refused before and after."""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from vidjax import configuration, models, options, sections
+from vidjax.data.cache import Cache, MemoryCache
+from vidjax.data.disk_cache import DiskCache
+from vidjax.data.inputs import Input, bind
+from vidjax.data.records import Mirror, Source
+from vidjax.errors import ConfigError, OptionError, options_of
+from vidjax.paths import cache_dir
+from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.erasing import Erasing
+from vidjax.preprocessing.mixing import Mixing
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.preprocessing.warp import Warp
+from vidjax.run import Run
+from vidjax.training import losses, parallel, recipe
+from vidjax.training.durations import options_in_steps, to_steps
+from vidjax.training.step import LossFunction
+
+
+def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
+    """All that a config describes.
+
+    Args:
+      config: resolved.
+      source: that it names.
+      form: of the steps.
+
+    Raises:
+      ConfigError: for keys that do not fit each other or the data.
+    """
+    network = model(config, len(source.classes), form.axis_name)
+    name = config.model.factory or config.model.name
+    inputs = bind(models.input_names(network), source.inputs, config.data.inputs, model=name, source=source.name)
+    steps_per_epoch = len(source.train) / config.train.batch_size
+    total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
+    rate = recipe.peak_rate(config.optimizer, config.train.batch_size)
+    schedule = recipe.schedule(config.schedule, rate, total_steps, steps_per_epoch)
+    return Run(
+        config=config,
+        source=source,
+        inputs=inputs,
+        clip=configuration.clip(config),
+        cache=cache(config.data.cache, config.data.cache_gigabytes),
+        form=form,
+        model=network,
+        preprocessing=preprocessing(config.preprocessing, source.mirror, inputs, config.evaluate.crop),
+        loss=loss(config.loss, total_steps, steps_per_epoch),
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        schedule=schedule,
+        optimizer=recipe.optimizer(config.optimizer, schedule),
+    )
+
+
+def model(config: ConfigDict, classes: int, axis_name: str | None = None) -> nn.Module:
+    """The network.
+
+    Args:
+      config: resolved.
+      classes: K.
+      axis_name: the device axis, under `pmap`.
+
+    Raises:
+      ConfigError: for what it does not take.
+    """
+    given = sections.of_choice("model", config.model)
+    name, factory = config.model.name, config.model.factory
+    if config.dtype != "float32":
+        given["dtype"] = jnp.dtype(config.dtype)
+    if config.batch_norm.group_size is not None:
+        if "group_size" not in options.accepted(models.find(name, factory)):
+            raise ConfigError(f"model {factory or name!r} takes no batch_norm.group_size: leave it out (None)")
+        given["group_size"] = config.batch_norm.group_size
+    if axis_name is not None and "axis_name" in options.accepted(models.find(name, factory)):
+        given["axis_name"] = axis_name
+    return models.create(name, classes, factory=factory, **given)
+
+
+def preprocessing(
+    section: ConfigDict, mirror: Mirror, inputs: tuple[Input, ...], evaluation_crop: int | None
+) -> Preprocessing:
+    """What happens on the device.
+
+    Args:
+      section: `config.preprocessing`.
+      mirror: the data source's rule.
+      inputs: of the model.
+      evaluation_crop: side of a view, in pixels; None: as in training.
+
+    Raises:
+      ConfigError: for keys that do not fit each other, the inputs or the mirror rule.
+    """
+    with options_of("preprocessing"):
+        return Preprocessing(
+            inputs=inputs,
+            crop=section.crop,
+            evaluation_crop=evaluation_crop,
+            flip=section.flip,
+            mirror=mirror,
+            warp=Warp(section.rotation or 0.0, section.zoom or 0.0, section.shift or 0.0),
+            colour=ColourJitter(section.brightness, section.contrast, section.saturation),
+            erasing=_erasing(section),
+            mixing=Mixing(section.mixup or 0.0, section.cutmix or 0.0),
+            mean=section.mean,
+            std=section.std,
+        )
+
+
+def _erasing(section: ConfigDict) -> Erasing:
+    keys = {"erasing": "probability"} | {f"erasing_{name}": name for name in ("area_min", "area_max", "aspect_min")}
+    given = {name: section[key] for key, name in keys.items() if section[key] is not None}
+    if not given.get("probability") and given.keys() - {"probability"}:
+        raise OptionError("erasing_* are given without {erasing}, a probability above 0", ["erasing"])
+    if (erasing := Erasing(**given)).area_min > erasing.area_max:
+        low, high = "erasing_area_min", "erasing_area_max"
+        raise OptionError(f"{{{low}}}={erasing.area_min:g} is above {{{high}}}={erasing.area_max:g}", [low, high])
+    return erasing
+
+
+def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
+    """The loss of each example, by `config.loss` and the length of the run.
+
+    Raises:
+      ConfigError: for options that it does not take.
+    """
+    name = section.name
+    function = options.resolve("loss", losses.LOSSES, name)
+    given = options_in_steps(
+        sections.of_choice("loss", section),
+        options.accepted(function),
+        path="loss",
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+    )
+    options.check("loss", losses.LOSSES, name, function, given)
+    return functools.partial(function, **given)
+
+
+def cache(kind: str, gigabytes: float) -> Cache | None:
+    """Where decoded videos are kept: "none", "memory" or "disk"."""
+    size = int(gigabytes * 1e9)
+    if kind == "disk":
+        return DiskCache(cache_dir() / "videos", size)
+    return MemoryCache(size) if kind == "memory" else None
