@@ -129,6 +129,9 @@ import flax.linen as nn
 def build(num_classes, *, hidden=32, dropout: float = 0.0, axis_name=None):
     raise NotImplementedError
 
+def needy(num_classes, *, hidden: int):
+    raise NotImplementedError
+
 def any_options(num_classes, **options):
     raise NotImplementedError
 
@@ -166,6 +169,12 @@ def test_a_model_of_ones_own_has_its_options_and_none_of_the_preset_that_it_does
             configuration.load(path, {**typed, "model.hiden": "64"})
         with pytest.raises(ConfigError, match=f"model '{own}:build' takes no option 'streams'"):
             configuration.load(path, {**typed, "model.streams": "full"})
+
+
+def test_a_model_that_needs_an_option_says_so(own):
+    config = configuration.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:needy"})
+    with pytest.raises(ConfigError, match=f"model '{own}:needy' needs --config.model.hidden=..."):
+        declarations.check_values(config)
 
 
 def test_a_factory_that_takes_any_option_is_given_what_is_typed(own):

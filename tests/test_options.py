@@ -109,6 +109,7 @@ def test_words():
         ((int,), "10000000000000001", 10000000000000001),
         ((int,), "none", None),
         ((float,), "1", 1.0),
+        ((float,), "-inf", float("-inf")),
         ((bool,), "True", True),
         ((bool,), "false", False),
         ((str,), "none", "none"),
@@ -141,6 +142,31 @@ def test_values_that_cannot_be_read(types, text, told):
     with pytest.raises(ValueError) as caught:
         options.Declared("key", types).read(text)
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(
+    "types, value, cast",
+    [
+        ((float,), 1, 1.0),
+        ((int,), 1, 1),
+        ((tuple,), [1, 2], (1, 2)),
+        ((float, tuple), [1, 2], (1.0, 2.0)),
+        ((object,), [1, 2], (1, 2)),
+        ((bool,), True, True),
+        ((int,), 1.0, None),
+        ((int,), True, None),
+        ((bool,), 1, None),
+        ((str,), 1, None),
+        ((float,), "1", None),
+    ],
+)
+def test_values_of_files_are_cast_where_nothing_is_lost(types, value, cast):
+    key = options.Declared("key", types)
+    if cast is None:
+        with pytest.raises(ValueError, match=f"^{value!r} is no {types[0].__name__}$"):
+            key.cast(value)
+    else:
+        assert (key.cast(value), type(key.cast(value))) == (cast, type(cast))
 
 
 def test_none_is_not_given_where_no_word_is_called_so():

@@ -51,8 +51,9 @@ def test_a_renamed_key_keeps_its_hash_and_old_runs_keep_their_meaning(tmp_path, 
 @pytest.mark.parametrize(
     "stored, message",
     [
-        ({"train": {"batch": 8}}, "stored config has train.batch=8, which is no key"),
-        ({"speed": 8}, "stored config has speed=8, which is no key"),
+        ({"train": {"batch": 8}}, "stored config has train.batch=8, and there is no such key"),
+        ({"speed": 8}, "stored config has speed=8, and there is no such key"),
+        ({"train": {"batch_size": "many"}}, "stored config has train.batch_size='many': 'many' is no int"),
         ({"model": {"attention": "full"}}, "model 'early_fusion' takes no option 'attention'"),
         ({"optimizer": {"name": "adamw", "momentum": 0.9}}, "optimizer 'adamw' takes no option 'momentum'"),
     ],
@@ -60,7 +61,7 @@ def test_a_renamed_key_keeps_its_hash_and_old_runs_keep_their_meaning(tmp_path, 
 def test_a_stored_key_that_there_is_not_is_refused_by_name(stored, message):
     with pytest.raises(ConfigError, match=message):
         configuration.load_stored(stored)
-    nothing = {section: dict.fromkeys(keys) for section, keys in stored.items() if isinstance(keys, dict)}
+    nothing = {section: dict.fromkeys(keys) if isinstance(keys, dict) else None for section, keys in stored.items()}
     configuration.load_stored(nothing)  # a key that was not given then is of no account
 
 

@@ -134,13 +134,16 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
         if value is None:
             continue
         name, _, last = key.rpartition(".")
-        if last not in sections.KEYS.get(name, {}) and name not in declarations.CHOICES:
-            raise ConfigError(f"the stored config has {key}={value!r}, which is no key{key_hints.hint(key, flat)}")
-        part = config[name] if name else config
-        if last in sections.KEYS[name]:
-            sections.set_field(part, sections.KEYS[name][last], value)
-        else:
+        part = config[name] if name in sections.KEYS and name else config
+        if last in sections.KEYS.get(name, {}):
+            try:
+                sections.set_field(part, sections.KEYS[name][last], value)
+            except ValueError as error:
+                raise ConfigError(f"the stored config has {key}={value!r}: {error}") from error
+        elif name in declarations.CHOICES:
             part[last] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise ConfigError(f"the stored config has {key}={value!r}, and there is no such key here")
     for section in declarations.CHOICES:
         declarations.declare(config, section)
     return _with_typed(config, overrides)
@@ -205,9 +208,8 @@ def _joined(argv: Sequence[str]) -> list[str]:
     joined: list[str] = []
     for word in argv:
         before = joined[-1] if joined else ""
-        if before in ("--config", "-config") or (
-            before.startswith(_OVERRIDE) and "=" not in before and not word.startswith("--")
-        ):
+        is_open = before.startswith(_OVERRIDE) and "=" not in before and not word.startswith("--")
+        if before == "--config" or is_open:
             joined[-1] += f"={word}"
         else:
             joined.append(f"-{word}" if word.startswith("-config") else word)
@@ -245,8 +247,9 @@ def _unknown_flag(name: str, values: flags.FlagValues) -> str:
 
 
 def _with_typed(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-    """The config of a file with what was typed; no key that is not declared is in it then, but for options of what is
-    chosen, which are declared where they are typed or a run begins.
+    """The config of a file with what was typed.
+
+    Options of what is chosen are declared where one of them is typed; the others where a run begins.
     """
     _check_sections(config)
     with config.unlocked():
@@ -456,12 +459,7 @@ def check_source_options(config: ConfigDict) -> None:
     """
     name, factory, given = _source_options(config)
     function = options.resolve("data source", SOURCES, name, factory)
-    declared = declarations.options_of("data", function, is_own=bool(factory))
-    missing = [key.name for key in declared.values() if key.required and key.name not in given]
-    if missing:
-        raise ConfigError(
-            f"data source {factory or name!r} needs {', '.join(f'--config.data.{key}=...' for key in missing)}"
-        )
+    declarations.check_required("data", config.data)
     options.check("data source", SOURCES, factory or name, function, given)
 
 
@@ -517,7 +515,9 @@ def help_on_keys(argv: Sequence[str]) -> str:
     values, lines = flatten(config), [f"Config keys, with their values in {chosen[-1]}:"]
     for name, key in declarations.keys_of(config).items():
         default = f" ({key.default})" if values[name] is None and key.default is not None else ""
-        lines += [_key_line(f"{name}={values[name]}{default}", key), f"      {key.option.help}"]
+        lines.append(_key_line(f"{name}={values[name]}{default}", key))
+        if key.option.help:  # a factory of one's own need not say any
+            lines.append(f"      {key.option.help}")
     return "\n".join(lines)
 
 

@@ -176,8 +176,20 @@ def declare_all(config: ConfigDict) -> None:
             declare(config, section, drops=bool(config[section].get("factory")))
 
 
+def check_required(section: str, part: ConfigDict) -> None:
+    """Refuses a section without an option that what it chooses cannot do without.
+
+    Raises:
+      ConfigError: naming those that are missing.
+    """
+    missing = [name for name, key in of_choice(section, part).items() if key.required and part.get(name) is None]
+    if missing:
+        keys = ", ".join(f"--config.{section}.{name}=..." for name in missing)
+        raise ConfigError(f"{CHOICES[section]} {label(part)!r} needs {keys}")
+
+
 def check_values(config: ConfigDict) -> None:
-    """Refuses values that are out of range or not among the known words.
+    """Refuses values that are missing, out of range or not among the known words.
 
     Args:
       config: with all its keys.
@@ -185,6 +197,8 @@ def check_values(config: ConfigDict) -> None:
     Raises:
       ConfigError: naming the key, its value and what to give.
     """
+    for section in CHOICES:
+        check_required(section, config[section])
     for name, key in keys_of(config).items():
         section, _, last = name.rpartition(".")
         value = (config[section] if section else config).get(last)

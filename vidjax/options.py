@@ -140,9 +140,17 @@ class Declared:
                     return text
                 raise ValueError(f"{text!r} is no {self.type_name}") from error
         try:
-            return self.cast(int(text) if int in self.types and text.lstrip("+-").isdigit() else float(text))
+            number = int(text) if int in self.types and text.lstrip("+-").isdigit() else float(text)
+            whole = int(number)
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"{text!r} is no {'whole ' * ('whole' in str(error))}number") from error
+            if float in self.types and text.lstrip("+-").lower() in ("inf", "nan"):
+                return float(text)
+            raise ValueError(f"{text!r} is no number") from error
+        if float in self.types:
+            return float(number)
+        if number != whole:
+            raise ValueError(f"{text!r} is no whole number")
+        return whole
 
     def cast(self, value: Any) -> Any:
         """The value in a type of the option: 1 becomes 1.0 where that is float, a list a tuple.
@@ -160,10 +168,8 @@ class Declared:
         elif isinstance(value, int | float):
             if float in self.types:
                 return float(value)
-            if int in self.types:
-                if value != int(value):
-                    raise ValueError(f"{value!r} is no whole number")
-                return int(value)
+            if int in self.types and isinstance(value, int):
+                return value
         raise ValueError(f"{value!r} is no {self.type_name}")
 
 
