@@ -474,9 +474,9 @@ def clip(config: ConfigDict) -> Clip:
     fields = {field.name for field in dataclasses.fields(Clip)}
     given = {key: value for key, value in config.data.items() if key in fields and value is not None}
     mean = config.preprocessing.mean
-    grey = sum(mean) / len(mean) if isinstance(mean, tuple) else mean
+    padding = tuple(round(min(max(each, 0.0), 255.0)) for each in (mean if isinstance(mean, tuple) else (mean,)))
     with options_of("data"):
-        return Clip(**given, padding=round(min(max(grey, 0.0), 255.0)))
+        return Clip(**given, padding=padding)
 
 
 def test_views(config: ConfigDict) -> Views:

@@ -318,7 +318,7 @@ def test_letterbox_adds_what_stands_for_nothing():
         "depth": np.zeros((1, 20, 40, 1), np.float32),
     }
     inputs = (RGB, flow, depth)
-    clip = Clip(frames=1, resize="letterbox", size=40, crop=40, padding=117)
+    clip = Clip(frames=1, resize="letterbox", size=40, crop=40, padding=(117,))
     (batch,) = train([in_memory(inputs, **pictures)], 1, batch_size=1, clip=clip, inputs=inputs)
     assert batch.inputs["rgb"][0, 0, 0, 0].tolist() == [117] * 3
     assert batch.inputs["flow"][0, 0, 0, 0].tolist() == [128, 100]

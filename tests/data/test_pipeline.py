@@ -308,7 +308,7 @@ JITTERED = Clip(frames=2, short_side=20, short_side_max=28, crop=20, crop_positi
 SPATIAL = [
     JITTERED,
     Clip(frames=2, resize="squash", size=24, crop=20),
-    Clip(frames=2, resize="letterbox", size=40, crop=36, padding=117),
+    Clip(frames=2, resize="letterbox", size=40, crop=36, padding=(117,)),
 ]
 
 
@@ -343,7 +343,7 @@ def test_squash_and_letterbox_show_the_whole_frame(videos):
     squash = Clip(frames=1, resize="squash", size=24, crop=24)
     (batch,) = evaluate(videos[:1], Views(), clip=squash, batch_size=1)[0]
     np.testing.assert_array_equal(batch.inputs["rgb"][0], read_frames(videos[0].path, middle, (24, 24)))
-    letterbox = Clip(frames=1, resize="letterbox", size=42, crop=42, padding=117)
+    letterbox = Clip(frames=1, resize="letterbox", size=42, crop=42, padding=(117,))
     (batch,) = evaluate(videos[:1], Views(), clip=letterbox, batch_size=1)[0]
     (shown,) = batch.inputs["rgb"]
     np.testing.assert_array_equal(shown[:, 7:35], read_frames(videos[0].path, middle, (28, 42)))

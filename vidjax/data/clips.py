@@ -32,7 +32,8 @@ class Clip:
       size: side, in pixels, for squash and letterbox.
       crop: side, in pixels, of the square that is cut.
       crop_position: "centre" or "random": where the square is cut in training.
-      padding: grey value 0..255 of what letterbox adds to images without a mean of their own (`Input.mean`).
+      padding: 0..255, of what letterbox adds to images without a mean of their own (`Input.mean`): one number for all
+        channels, or one for each.
 
     Raises:
       OptionError: if a value is out of range or contradicts another.
@@ -50,7 +51,7 @@ class Clip:
     size: int | None = None
     crop: int = 112
     crop_position: str = "centre"
-    padding: int = 0
+    padding: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         for name in ("frames", "stride", "crop"):

@@ -178,10 +178,10 @@ def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[i
     return 0, 0, height, width
 
 
-def _padding(input: Input, clip: Clip) -> int | np.ndarray:
+def _padding(input: Input, clip: Clip) -> np.ndarray:
     """What letterbox adds: what will be 0 for the network, where the input says what that is."""
     if input.mean is None:
-        return clip.padding
+        return np.asarray(clip.padding, input.dtype)
     mean = np.asarray(input.mean, np.float32)
     return np.clip(np.rint(mean), 0, 255).astype(np.uint8) if input.dtype == "uint8" else mean
 

@@ -1,0 +1,91 @@
+"""docs/extending.md is run as it stands: its files in a folder of their own, then its commands."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidjax import files
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "docs" / "extending.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the text calls `NAME.py` and shows behind that."""
+    place = tmp_path_factory.mktemp("own")
+    for name, code in re.findall(r"`(\w+\.py)`[^\n]*(?:\n[^`\n]+)*?\n\n```python\n(.*?)```", TEXT, re.S):
+        (place / name).write_text(code)
+    return place
+
+
+def run(folder, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_every_block_of_code_is_python():
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    assert len(blocks) >= 6
+    for code in blocks:
+        ast.parse(code)
+
+
+def test_the_files_are_those_that_the_text_names(folder):
+    found = sorted(path.name for path in folder.iterdir())
+    own = ["frame_lstm.py", "frame_lstm_config.py", "frame_lstm_table.py", "my_models.py", "test_frame_lstm.py"]
+    assert found == own
+
+
+def test_a_network_outside_of_vidjax_is_trained_and_evaluated(folder, toy_folder):
+    launch = str(ROOT / "launch.py")
+    config = ["--config=frame_lstm_config.py:folder", f"--config.data.root={toy_folder}"]
+    small = [
+        *("--config.model.hidden=8", "--config.train.steps=3", "--config.parallel=jit", "--config.train.batch_size=8"),
+        *("--config.data.short_side=40", "--config.data.crop=40", "--config.preprocessing.crop=36"),
+        *("--config.evaluate.batch_size=8", "--config.evaluate.clips=1", "--config.evaluate.samples=0"),
+    ]
+    done = run(folder, launch, *config, *small)
+    assert not done.returncode, done.stdout + done.stderr
+    workdir = "runs/frame_lstm-folder"
+    stored = files.read_json(folder / workdir / "config.json")["model"]
+    assert stored == {"name": "early_fusion", "factory": "frame_lstm:FrameLSTM", "features": None, "hidden": 8}
+    result = files.read_json(folder / workdir / "result.json")
+    assert result["model"] == "frame_lstm:FrameLSTM" and result["inputs"].startswith("rgb 10x36x36")
+
+    evaluation = [launch, f"--workdir={workdir}", "--mode=eval", "--config.evaluate.clips=2"]
+    refused = run(folder, *evaluation)
+    again = "--config.model.factory=frame_lstm:FrameLSTM"
+    assert refused.returncode and again in refused.stderr and "Traceback" not in refused.stderr
+    done = run(folder, *evaluation, again)
+    assert not done.returncode, done.stdout + done.stderr
+    assert len(list((folder / workdir / "evaluations").iterdir())) == 1
+
+
+def test_its_options_are_explained_and_checked(folder):
+    launch = str(ROOT / "launch.py")
+    done = run(folder, launch, "--config=frame_lstm_config.py", "--help")
+    assert not done.returncode, done.stderr
+    assert "--config.model.hidden=None (64)" in done.stdout and "units of the LSTM" in done.stdout
+    done = run(folder, launch, "--config=frame_lstm_config.py", "--config.model.hidden=0")
+    assert done.returncode and "model.hidden=0: give at least 1" in done.stderr
+    done = run(folder, launch, "--config=frame_lstm_config.py", "--config.model.hiden=3")
+    assert done.returncode and "hidden" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_its_own_test_passes(folder):
+    done = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_frame_lstm.py")
+    assert not done.returncode and "1 passed" in done.stdout, done.stdout
+
+
+def test_it_is_a_row_of_a_table(folder):
+    # A config is named by its path: those of vidjax lie in the checkout, where a user stands.
+    (folder / "configs").symlink_to(ROOT / "configs")
+    done = run(folder, str(ROOT / "launch.py"), "--experiment=frame_lstm_table.py", "--list")
+    assert not done.returncode, done.stderr
+    assert done.stdout.count("LSTM_over_frame_features-seed") == 3
