@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +127,16 @@ def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
 
 
 def _contents(source: Source) -> dict[str, list[int | None]]:
-    return {part: [_content(video) for video in getattr(source, part)] for part in _PARTS}
+    names = sorted({input.stream_name for input in source.inputs})
+    return {part: [_content(video, names) for video in getattr(source, part)] for part in _PARTS}
 
 
-def _content(video: Video) -> int | None:
-    """A number that another video hardly has; None where there is nothing to be measured of one of its streams."""
-    numbers = [_content_of_stream(video.streams[name]) for name in sorted(video.streams)]
-    if None in numbers or len(numbers) == 1:
-        return numbers[0] if len(numbers) == 1 else None
-    return zlib.crc32(repr(numbers).encode())
+def _content(video: Video, streams: Sequence[str]) -> int | None:
+    """A number that another video hardly has; None where there is nothing to be measured of one of these streams."""
+    numbers = [_content_of_stream(video.streams[name]) for name in streams]
+    if len(numbers) == 1:
+        return numbers[0]
+    return None if None in numbers else zlib.crc32(repr(numbers).encode())
 
 
 def _content_of_stream(stream: Stream) -> int | None:

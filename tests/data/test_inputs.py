@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -399,6 +400,10 @@ def test_content_is_that_of_all_streams(walks, tmp_path):
     streams = {**walks.train[0].streams, "pose": Stream(str(tmp_path / "longer.npy"))}
     changed = dataclasses.replace(walks, train=(dataclasses.replace(walks.train[0], streams=streams), *walks.train[1:]))
     assert [a == b for a, b in zip(same_run._contents(changed)["train"], before["train"])] == [False, True, True, True]
+    rgb_alone = dataclasses.replace(walks, inputs=(RGB,))
+    assert same_run._contents(rgb_alone)["test"] == [os.path.getsize(walks.test[0].path)], (
+        "what is not read is not asked"
+    )
     gone = {**streams, "pose": Stream(str(tmp_path / "gone.npy"))}
     missing = dataclasses.replace(walks, train=(dataclasses.replace(walks.train[0], streams=gone),))
     assert same_run._contents(missing)["train"] == [None]

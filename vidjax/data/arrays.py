@@ -1,14 +1,21 @@
 """Reading NumPy files, and frames that are in memory: what is computed of videos beforehand, optical flow or poses.
 
-A file holds [N, H, W, C] of images, else [N, *shape], as `Input` says. It is mapped into memory, so that only the
-frames of a clip are read; a packed one is in memory as a whole.
+A file holds [N, H, W, C] of images, else [N, *shape], as `Input` says. Only the frames of a clip are read of it; a
+packed one is in memory as a whole.
+
+Headers are read here and not by `numpy.load`, which evaluates them by `ast`: in CPython 3.11 several threads cannot do
+that at the same time ("AST constructor recursion depth mismatch").
 """
 
-import io
-from collections.abc import Sequence
+import contextlib
+import math
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.format import MAGIC_PREFIX
 
 from vidjax.data.decoding import DecodedVideo, Size
 from vidjax.data.inputs import Input
@@ -16,7 +23,24 @@ from vidjax.data.opening import identity, one_line, regular_file
 from vidjax.data.packed import Packed
 from vidjax.data.records import VideoInfo
 from vidjax.data.resizing import Resize, resized
+from vidjax.data.rows import read_rows
 from vidjax.errors import VideoError
+
+_MAGIC = b"\x93NUMPY"
+_LENGTHS = {1: struct.Struct("<H"), 2: struct.Struct("<I"), 3: struct.Struct("<I")}  # version -> of the header
+_LONGEST_HEADER = 10_000
+_FIELDS = {
+    "descr": re.compile(rb"""['"]descr['"]\s*:\s*['"]([^'"]+)['"]"""),
+    "order": re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)"""),
+    "shape": re.compile(rb"""['"]shape['"]\s*:\s*\(([\d\s,]*)\)"""),
+}
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_fortran: bool
+    start: int  # of the values, in bytes
 
 
 def probe(file: str | Packed, input: Input) -> VideoInfo:
@@ -25,18 +49,21 @@ def probe(file: str | Packed, input: Input) -> VideoInfo:
     Raises:
       VideoError: the file is missing, no regular file, no array, or one of another shape or dtype.
     """
-    return info(_opened(file), file, input, None if isinstance(file, Packed) else identity(file))
+    if isinstance(file, Packed):
+        return info(_in_memory(file.load().files[0][1], file), file, input)
+    with _opened(file) as (_, header):
+        _check(header.shape, header.dtype, file, input)
+        return _info(header.shape, input, identity(file))
 
 
-def info(array: np.ndarray, path: str | Packed, input: Input, identity: tuple[int, int] | None = None) -> VideoInfo:
+def info(array: np.ndarray, path: str | Packed, input: Input) -> VideoInfo:
     """The same of an array; `path` is for messages.
 
     Raises:
       VideoError: if it is of another shape or dtype.
     """
-    _check(array, path, input)
-    height, width = array.shape[1:3] if input.space == "image" else (0, 0)
-    return VideoInfo(len(array), None, height, width, identity=identity)
+    _check(array.shape, array.dtype, path, input)
+    return _info(array.shape, input, None)
 
 
 def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
@@ -48,7 +75,21 @@ def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: 
     Raises:
       VideoError: as `probe`, or if there is no such frame.
     """
-    return take(_opened(file), file, input, indices, size)
+    if isinstance(file, Packed):
+        return take(_in_memory(file.load().files[0][1], file), file, input, indices, size)
+    with _opened(file) as (descriptor, header):
+        if header.is_fortran:  # a frame is spread over the whole file
+            content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            return take(_in_memory(content, file), file, input, indices, size)
+        _check(header.shape, header.dtype, file, input)
+        _check_indices(indices, header.shape[0], file)
+        try:
+            frames = read_rows(descriptor, header.start, header.shape[1:], header.dtype, indices)
+        except OSError as error:
+            raise VideoError(file, f"cannot be read: {error.strerror}") from error
+        except EOFError as error:
+            raise VideoError(file, "was cut short while it was read") from error
+    return _finished(frames, input, size)
 
 
 def read_video(
@@ -59,12 +100,11 @@ def read_video(
     Raises:
       VideoError: as `probe`.
     """
-    array = _opened(file)
-    about = info(array, file, input)
+    about = probe(file, input)
     size = resize(about.height, about.width) if input.space == "image" else None
     if max_bytes is not None and input.frame_bytes(*size or (1, 1)) * about.frames > max_bytes:
         return None
-    return DecodedVideo(take(array, file, input, range(about.frames), size), None)
+    return DecodedVideo(read_frames(file, input, range(about.frames), size), None)
 
 
 def take(
@@ -75,51 +115,83 @@ def take(
     Raises:
       VideoError: if the array is of another shape or dtype, or has no such frame; `path` names it.
     """
-    _check(array, path, input)
-    wanted, count = np.asarray(indices, np.int64), len(array)
-    if wanted.min() < 0 or wanted.max() >= count:
-        raise VideoError(path, f"frames {wanted.min()} to {wanted.max()} were asked for; it has {count}")
-    frames = np.asarray(array[wanted])
-    if _is_grey(array, input):
+    _check(array.shape, array.dtype, path, input)
+    _check_indices(indices, len(array), path)
+    return _finished(array[np.asarray(indices, np.int64)], input, size)
+
+
+def _finished(frames: np.ndarray, input: Input, size: Size | None) -> np.ndarray:
+    if _is_grey(frames.shape, input):
         frames = np.repeat(frames, 3, axis=-1)
     return resized(frames, size, input) if size is not None and input.space == "image" else frames
 
 
-def _opened(file: str | Packed) -> np.ndarray:
-    """The array of a file, mapped into memory, or that of a record."""
-    if isinstance(file, Packed):
-        content = file.load().files[0][1]
-    else:
-        regular_file(file)
+def _info(shape: Sequence[int], input: Input, identity: tuple[int, int] | None) -> VideoInfo:
+    height, width = shape[1:3] if input.space == "image" else (0, 0)
+    return VideoInfo(shape[0], None, height, width, identity=identity)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[int, _Header]]:
+    """The descriptor of a file, and what its header says."""
+    regular_file(path)
     try:
-        with io.BytesIO(content) if isinstance(file, Packed) else open(file, "rb") as stream:
-            if stream.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
-                raise VideoError(file, "is no array: give a .npy file, as numpy.save writes it")
-            stream.seek(0)
-            array: np.ndarray = np.load(
-                stream if isinstance(file, Packed) else file,
-                mmap_mode=None if isinstance(file, Packed) else "r",
-                allow_pickle=False,
-            )
-    except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise VideoError(file, f"is damaged, or no array: {one_line(error)}") from error
-    return array
+        stream = open(path, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise VideoError(path, error.strerror or one_line(error)) from error
+    with stream:
+        start = os.pread(stream.fileno(), _LONGEST_HEADER, 0)
+        yield stream.fileno(), _header(start, os.fstat(stream.fileno()).st_size, path)
 
 
-def _check(array: np.ndarray, path: str | Packed, input: Input) -> None:
+def _in_memory(content: bytes, path: str | Packed) -> np.ndarray:
+    """The array of a file's content; a view of it."""
+    header = _header(content[:_LONGEST_HEADER], len(content), path)
+    values = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
+    return values.reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+def _header(start: bytes, size: int, path: str | Packed) -> _Header:
+    """What a file of that size says that it holds, by its first bytes."""
+    if not start.startswith(_MAGIC):
+        raise VideoError(path, "is no array: give a .npy file, as numpy.save writes it")
+    try:
+        place = len(_MAGIC) + 2
+        (length,) = _LENGTHS[start[place - 2]].unpack_from(start, place)
+        text = start[place : place + _LENGTHS[start[place - 2]].size + length]
+        fields = {name: pattern.search(text) for name, pattern in _FIELDS.items()}
+        descr, order, shape = (found.group(1).decode() for found in fields.values() if found is not None)
+        dtype = np.dtype(descr)
+        sizes = tuple(int(number) for number in shape.split(",") if number.strip())
+    except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+        raise VideoError(path, "is damaged, or no plain array: its header cannot be read") from error
+    found = _Header(sizes, dtype, order == "True", place + _LENGTHS[start[place - 2]].size + length)
+    if dtype.hasobject:
+        raise VideoError(path, "holds Python objects, not numbers")
+    if found.start + math.prod(sizes) * dtype.itemsize > size:
+        raise VideoError(path, f"is cut short: its header says {dtype} {_listed(sizes)}, it has {size} bytes")
+    return found
+
+
+def _check(shape: Sequence[int], dtype: np.dtype, path: str | Packed, input: Input) -> None:
     """Refuses an array that the input does not describe."""
     places = ("N", "H", "W") if input.space == "image" else ("N",)
-    shape_fits = array.ndim == len(places) + len(input.shape) and array.shape[len(places) :] == input.shape
-    if (shape_fits or _is_grey(array, input)) and array.dtype == np.dtype(input.dtype):
-        if 0 in array.shape:
-            raise VideoError(path, f"holds no frame: its shape is {_listed(array.shape)}")
-        return
-    found, wanted = f"{array.dtype} {_listed(array.shape)}", f"{input.dtype} {_listed((*places, *input.shape))}"
-    raise VideoError(path, f"holds {found}; the input {input.name!r} is {wanted}")
+    fits = len(shape) == len(places) + len(input.shape) and tuple(shape[len(places) :]) == input.shape
+    if not (fits or _is_grey(shape, input)) or dtype != np.dtype(input.dtype):
+        found, wanted = f"{dtype} {_listed(shape)}", f"{input.dtype} {_listed((*places, *input.shape))}"
+        raise VideoError(path, f"holds {found}; the input {input.name!r} is {wanted}")
+    if 0 in shape:
+        raise VideoError(path, f"holds no frame: its shape is {_listed(shape)}")
 
 
-def _is_grey(array: np.ndarray, input: Input) -> bool:
-    return input.colour and input.shape == (3,) and array.ndim == 4 and array.shape[-1] == 1
+def _check_indices(indices: Sequence[int], count: int, path: str | Packed) -> None:
+    first, last = min(indices), max(indices)
+    if first < 0 or last >= count:
+        raise VideoError(path, f"frames {first} to {last} were asked for; it has {count}")
+
+
+def _is_grey(shape: Sequence[int], input: Input) -> bool:
+    return input.colour and input.shape == (3,) and len(shape) == 4 and shape[-1] == 1
 
 
 def _listed(shape: Sequence[object]) -> str:

@@ -1,7 +1,6 @@
 """Keeping decoded videos on disk, so that the second epoch, and the next run, decode nothing.
 
-A video is one file: a short header, then its frames, of which only those of a clip are read. (Mapping it into memory
-instead took half as long again with one thread, twice as long with two, and a file cut short would end the process.)
+A video is one file: a short header, then its frames, of which only those of a clip are read.
 Its name hashes what decides on its pixels: the video file by path, size and time of change, the size of its frames, and
 what reads it. Files appear whole or not at all, so that processes may share a cache, and a kill leaves nothing half.
 """
@@ -27,6 +26,7 @@ from vidjax.data.inputs import RGB, Input
 from vidjax.data.opening import identity
 from vidjax.data.packed import Packed
 from vidjax.data.resizing import Resize
+from vidjax.data.rows import read_rows
 from vidjax.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -222,21 +222,9 @@ class _StoredVideo:
         count, *rest = self._shape
         if max(indices) >= count:
             raise IndexError(f"frame {max(indices)} of {count}")
-        frames = np.empty((len(indices), *rest), self._dtype)
-        size = math.prod(rest) * self._dtype.itemsize
-        place = 0
-        while place < len(indices):  # at once what lies together
-            end = place + 1
-            while end < len(indices) and indices[end] == indices[end - 1] + 1:
-                end += 1
-            wanted, at = frames[place:end].data.cast("B"), self._start + int(indices[place]) * size
-            while wanted:
-                try:
-                    got = os.preadv(self._file, [wanted], at)
-                except OSError as error:
-                    raise DataError(f"{self._path}: the disk cache cannot be read: {error.strerror}") from error
-                if not got:
-                    raise DataError(f"{self._path}: the disk cache was cut short while it was read")
-                wanted, at = wanted[got:], at + got
-            place = end
-        return frames
+        try:
+            return read_rows(self._file, self._start, rest, self._dtype, indices)
+        except OSError as error:
+            raise DataError(f"{self._path}: the disk cache cannot be read: {error.strerror}") from error
+        except EOFError as error:
+            raise DataError(f"{self._path}: the disk cache was cut short while it was read") from error

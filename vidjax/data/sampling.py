@@ -131,6 +131,8 @@ def around(indices: np.ndarray, count: int, per_frame: int) -> np.ndarray:
       >>> around(np.array([0, 5, 9]), 10, 4)
       array([0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9])
     """
+    if per_frame == 1:
+        return indices
     first = np.clip(indices - per_frame // 2, 0, max(count - per_frame, 0))
     return np.minimum(first[:, np.newaxis] + np.arange(per_frame), count - 1).reshape(-1)
 
