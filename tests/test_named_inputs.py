@@ -10,8 +10,9 @@ import pytest
 
 from tests import named_inputs, toy
 from vidjax import benchmark, configuration, evaluate
+from vidjax.building import bind
 from vidjax.checks import check_config
-from vidjax.data.inputs import RGB, bind
+from vidjax.data.inputs import RGB
 from vidjax.data.packing import pack
 from vidjax.errors import ConfigError
 from vidjax.preparation import prepare

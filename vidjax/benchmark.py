@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from vidjax import devices, files
 from vidjax.data.iteration import READY
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, options_of
 from vidjax.layers.convolution import native_operations
 from vidjax.preparation import prepare
 from vidjax.run import Run
@@ -71,7 +71,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         prepared = time.monotonic()
         state = jax.block_until_ready(run.form.put_state(run.new_state()))
         has_state = time.monotonic()
-        with run.training_batches(0) as batches:
+        with options_of("data"), run.training_batches(0) as batches:
             loop = Loop(run.form, run.train_step(), batches, config.train.batch_size)
             with _compile_times() as compiling:
                 before = time.monotonic()

@@ -1,6 +1,8 @@
 """Building the parts of a run from the config; `vidjax.checks` says what is refused before and after."""
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,9 +11,10 @@ from ml_collections import ConfigDict
 from vidjax import configuration, models, options, sections
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.disk_cache import DiskCache
-from vidjax.data.inputs import Input, bind
+from vidjax.data.inputs import Input
 from vidjax.data.records import Mirror, Source
 from vidjax.errors import ConfigError, OptionError, options_of
+from vidjax.options import nearest
 from vidjax.paths import cache_dir
 from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
@@ -22,6 +25,18 @@ from vidjax.run import Run
 from vidjax.training import losses, parallel, recipe
 from vidjax.training.durations import options_in_steps, to_steps
 from vidjax.training.step import LossFunction
+
+
+def source(config: ConfigDict) -> Source:
+    """The data source, with those of its inputs alone that the model takes.
+
+    Raises:
+      ConfigError: for options that it does not take, or a model that takes what it does not have.
+      DataError: if the data are incomplete or contradict themselves.
+    """
+    found = configuration.source(config)
+    taken = {each.stream_name for each in _inputs(config, found, model(config, len(found.classes)))}
+    return dataclasses.replace(found, inputs=tuple(each for each in found.inputs if each.stream_name in taken))
 
 
 def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
@@ -36,8 +51,7 @@ def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
       ConfigError: for keys that do not fit each other or the data.
     """
     network = model(config, len(source.classes), form.axis_name)
-    name = config.model.factory or config.model.name
-    inputs = bind(models.input_names(network), source.inputs, config.data.inputs, model=name, source=source.name)
+    inputs = _inputs(config, source, network)
     steps_per_epoch = len(source.train) / config.train.batch_size
     total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
     rate = recipe.peak_rate(config.optimizer, config.train.batch_size)
@@ -57,6 +71,49 @@ def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
         schedule=schedule,
         optimizer=recipe.optimizer(config.optimizer, schedule),
     )
+
+
+def _inputs(config: ConfigDict, source: Source, network: nn.Module) -> tuple[Input, ...]:
+    name, names = config.model.factory or config.model.name, models.input_names(network)
+    return bind(names, source.inputs, config.data.inputs, model=name, source=source.name)
+
+
+def bind(
+    names: Sequence[str], inputs: Sequence[Input], binding: str | None, *, model: str, source: str
+) -> tuple[Input, ...]:
+    """The records of what a model takes, each from the stream of its own name or the one that is given for it.
+
+    Args:
+      names: of the model's inputs.
+      inputs: of the data source.
+      binding: "NAME=STREAM,..."; for a model of one input "STREAM" will do.
+      model, source: their names, for messages.
+
+    Raises:
+      ConfigError: for a name that the model does not take, or a stream that the source does not have.
+    """
+    streams = {each.stream_name: each for each in inputs}
+    chosen = {}
+    for part in filter(None, (binding or "").split(",")):
+        name, equals, stream = part.rpartition("=")
+        name = name if equals or len(names) != 1 else names[0]
+        if name not in names:
+            raise ConfigError(
+                f"data.inputs={binding!r}: model {model!r} takes no {name or part!r}{nearest(name or part, names)}"
+                f" (it takes: {', '.join(names)}; written NAME=STREAM,...)"
+            )
+        chosen[name] = stream
+    found = []
+    for name in names:
+        stream = chosen.get(name, name)
+        if stream not in streams:
+            other = "" if name in chosen else f"; --config.data.inputs={name}=STREAM takes another one for it"
+            raise ConfigError(
+                f"model {model!r} takes {name!r}, and the videos of {source} have no {stream!r}"
+                f"{nearest(stream, streams)} (they have: {', '.join(streams)}){other}"
+            )
+        found.append(dataclasses.replace(streams[stream], name=name, stream="" if stream == name else stream))
+    return tuple(found)
 
 
 def model(config: ConfigDict, classes: int, axis_name: str | None = None) -> nn.Module:

@@ -19,7 +19,7 @@ from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, printable
+from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, options_of, printable
 from vidjax.evaluation import drawings, metrics, predictions
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
@@ -120,18 +120,21 @@ def predict(
     config = run.config
     collected = predictions.ViewScores(videos, views, len(run.source.classes), run.source.mirror)
     total = -(-len(videos) * views.count // config.evaluate.batch_size)
-    with evaluation_batches(
-        videos,
-        run.clip,
-        views,
-        inputs=run.inputs,
-        batch_size=config.evaluate.batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        cache=run.cache,
-        threads=config.data.threads,
-        workers=config.data.workers,
-    ) as batches:
+    with (
+        options_of("data"),
+        evaluation_batches(
+            videos,
+            run.clip,
+            views,
+            inputs=run.inputs,
+            batch_size=config.evaluate.batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            cache=run.cache,
+            threads=config.data.threads,
+            workers=config.data.workers,
+        ) as batches,
+    ):
         under_way: collections.deque[Any] = collections.deque()
         for batch in progress(batches, total):
             under_way.append(eval_step(state, run.form.put_batch(batch)))

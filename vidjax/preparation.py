@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vidjax import building, checks, configuration
+from vidjax import building, checks
 from vidjax.data import index
 from vidjax.reporting import terminal
 from vidjax.run import Run
@@ -28,7 +28,7 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
     form = parallel.choose(config.parallel)
     checks.check_devices(config, form)
     checks.check_shapes(config)
-    source = configuration.source(config)
+    source = building.source(config)
     checks.check_data(config, source)
     run = building.run(config, source, form)
     if config.data.check is not False:

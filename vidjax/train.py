@@ -9,9 +9,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, evaluate, files, same_run
+from vidjax import building, checks, configuration, evaluate, files, same_run
 from vidjax.data.cache import gigabytes
-from vidjax.errors import ConfigError, DataError, VidjaxError, printable
+from vidjax.errors import ConfigError, DataError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.layers.convolution import native_operations
 from vidjax.preparation import prepare
@@ -69,6 +69,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
     train_step, eval_step = run.train_step(), run.eval_step()
     first_step, seconds_before = 0, 0.0
     with (
+        options_of("data"),
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         weights.BestWeights(workdir, checkpoints) as best,
     ):
@@ -214,7 +215,7 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     if result is None or not result["finished"]:
         return None
     if stored is not None and same_run.differences(stored, config.to_dict()):
-        same_run.check_data_card(config, configuration.source(config), workdir)
+        same_run.check_data_card(config, building.source(config), workdir)
     page = workdir / "report.html"
     if not _is_whole(page):
         from vidjax.reporting import report  # its libraries take a second to import

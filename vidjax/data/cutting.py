@@ -12,7 +12,7 @@ from vidjax.data.decoding import short_side_size
 from vidjax.data.inputs import Input
 from vidjax.data.records import Video
 from vidjax.data.resizing import Resize, letterboxed, resized
-from vidjax.errors import ConfigError, VideoError
+from vidjax.errors import OptionError, VideoError
 
 Place = tuple[int, int]  # down, across
 
@@ -101,9 +101,10 @@ class Frames:
         """How far the corner of the square may move, down and across."""
         _, height, width, _ = self.arrays[input.name].shape
         if min(height, width) < side:
-            raise ConfigError(
+            raise OptionError(
                 f"{self.video.streams[input.stream_name].path}: its frames are {height}x{width} pixels, smaller than"
-                f" the crop {side}: set data.short_side to {side} or more"
+                f" the crop {side}: set {{short_side}} to {side} or more",
+                ["short_side"],
             )
         return height - side, width - side
 

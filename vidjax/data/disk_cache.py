@@ -140,7 +140,7 @@ class DiskCache:
             if self._is_writable and not self._too_large:
                 logger.warning(
                     "the disk cache %s has no room for %s within %s: what does not fit is decoded at every use;"
-                    " raise data.cache_gigabytes or empty that folder",
+                    " give the cache more gigabytes or empty that folder",
                     self.folder,
                     path,
                     gigabytes(self.max_bytes),

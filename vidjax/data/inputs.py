@@ -7,13 +7,12 @@ normalising do to it.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from vidjax.errors import ConfigError
-from vidjax.options import nearest
 
 Space = Literal["image", "points"] | None
 
@@ -151,41 +150,3 @@ class Input:
 
 
 RGB = Input("rgb", (3,), "uint8", reader="video", colour=True)
-
-
-def bind(
-    names: Sequence[str], inputs: Sequence[Input], binding: str | None, *, model: str, source: str
-) -> tuple[Input, ...]:
-    """The records of what a model takes, each from the stream of its own name or the one that is given for it.
-
-    Args:
-      names: of the model's inputs.
-      inputs: of the data source.
-      binding: "NAME=STREAM,..."; for a model of one input "STREAM" will do.
-      model, source: their names, for messages.
-
-    Raises:
-      ConfigError: for a name that the model does not take, or a stream that the source does not have.
-    """
-    streams = {each.stream_name: each for each in inputs}
-    chosen = {}
-    for part in filter(None, (binding or "").split(",")):
-        name, equals, stream = part.rpartition("=")
-        name = name if equals or len(names) != 1 else names[0]
-        if name not in names:
-            raise ConfigError(
-                f"data.inputs={binding!r}: model {model!r} takes no {name or part!r}{nearest(name or part, names)}"
-                f" (it takes: {', '.join(names)}; written NAME=STREAM,...)"
-            )
-        chosen[name] = stream
-    found = []
-    for name in names:
-        stream = chosen.get(name, name)
-        if stream not in streams:
-            other = "" if name in chosen else f"; --config.data.inputs={name}=STREAM takes another one for it"
-            raise ConfigError(
-                f"model {model!r} takes {name!r}, and the videos of {source} have no {stream!r}"
-                f"{nearest(stream, streams)} (they have: {', '.join(streams)}){other}"
-            )
-        found.append(dataclasses.replace(streams[stream], name=name, stream="" if stream == name else stream))
-    return tuple(found)

@@ -23,7 +23,7 @@ from vidjax.data.cutting import Frames
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video, check_inputs
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, OptionError, VideoError
 
 # Videos that are tried in the place of one that cannot be read.
 _SUBSTITUTES = 20
@@ -248,7 +248,8 @@ def _check(
     if not 0 <= process_index < process_count:
         raise ConfigError(f"process_index {process_index} is outside 0..{process_count - 1}")
     if threads < 0 or workers < 0:
-        raise ConfigError(f"data.threads={threads}, data.workers={workers}: neither may be negative")
+        text = f"{{threads}}={threads}, {{workers}}={workers}: neither may be negative"
+        raise OptionError(text, ["threads", "workers"])
 
 
 def _worker_share(cache: Cache | None, workers: int) -> Cache | None:

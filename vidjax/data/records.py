@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from vidjax.data.inputs import RGB, Input
@@ -106,9 +106,14 @@ class Video:
     @property
     def refused(self) -> str | None:
         """Why a stream cannot be read, of the first for which that is known; None where it is of none."""
-        for name, stream in self.streams.items():
-            if stream.refused is not None:
-                return self._named(name, stream.refused)
+        return self.refusal(self.streams)
+
+    def refusal(self, names: Iterable[str]) -> str | None:
+        """The same of the streams of these names alone."""
+        for name in names:
+            reason = self.streams[name].refused
+            if reason is not None:
+                return self._named(name, reason)
         return None
 
     def reason(self, error: VideoError) -> str:
@@ -153,8 +158,10 @@ class Source:
 
     @property
     def refused(self) -> dict[str, str]:
-        """Id -> reason of the training videos that are known not to be readable."""
-        return {video.id: video.refused for video in self.train if video.refused is not None}
+        """Id -> reason of the training videos of which an input is known not to be readable."""
+        names = [input.stream_name for input in self.inputs]
+        reasons = {video.id: video.refusal(names) for video in self.train}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def fingerprint(self) -> str:
         """A short hash of the classes, of which videos with which labels are in which part, and of their streams."""

@@ -92,7 +92,7 @@ def test_hard_source_is_a_set_of_its_own(tmp_path, source):
     hard = motion.load(root=str(tmp_path), level="hard", train_clips=8, validation_clips=8, test_clips=16)
     assert hard.name == "motion_hard" and hard.classes == PAIRS.names and hard.mirror == PAIRS.mirrored
     assert "test/left-up/0001" in [v.id for v in hard.test]
-    assert any("data.stride=6" in note for note in hard.notes) and not source.notes
+    assert any("10 frames at stride 6" in note for note in hard.notes) and not source.notes
     assert hard.fingerprint() != source.fingerprint()
     for video in hard.test:
         rendered = render((0, 2, int(video.id[-4:]) * 8 + video.label), video.label, HARD)

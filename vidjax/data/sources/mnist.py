@@ -59,7 +59,7 @@ def load(
     if root is None:
         name, split = "digits", f"hash, seed {seed}"
         parts = cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
-        notes = ("no data.root with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
+        notes = ("no folder with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
     else:
         name, folder = "mnist", existing_folder("mnist", "root", root)
         tested = _read_digits(folder, "t10k")

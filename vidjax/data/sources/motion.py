@@ -18,9 +18,7 @@ from vidjax.errors import ConfigError, OptionError
 from vidjax.options import Option
 from vidjax.paths import cache_dir
 
-_HARD_NOTE = (
-    "only clips that span both motions tell the class: 10 frames at data.stride=6, as the preset motion_hard has"
-)
+_HARD_NOTE = "only clips that span both motions tell the class: 10 frames at stride 6, as the preset motion_hard has"
 
 
 def load(
