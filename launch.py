@@ -34,7 +34,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vidjax import configuration, memory
+from vidjax import configuration, key_help, memory
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.paths import typed_path
 from vidjax.termination import keep_interrupts
@@ -88,8 +88,8 @@ if __name__ == "__main__":
     keep_interrupts()
     try:
         if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv):
-            about = configuration.help_on_files(sys.argv) or __doc__
-            print(f"{about}\n\n{configuration.help_on_keys(sys.argv)}", flush=True)
+            about = key_help.on_files(sys.argv) or __doc__
+            print(f"{about}\n\n{key_help.on_keys(sys.argv)}", flush=True)
             sys.exit()
         app.run(main, flags_parser=configuration.parse_flags)
     except VidjaxError as error:

@@ -1,5 +1,4 @@
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import default
-from vidjax import building, configuration, declarations
+from vidjax import building, configuration, key_help
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
@@ -41,13 +40,6 @@ def test_argument_grammar():
 def test_argument_errors(argument, message):
     with pytest.raises(ConfigError, match=message):
         parse_argument(argument, ("motion", "folder"), frames=10, variant=("", "c3d", "c3d_small"))
-
-
-def test_help_is_that_of_the_file():
-    assert configuration.help_on_files(["launch.py", "--help"]) == ""
-    for flag in ("--config=configs/c3d.py:ucf101", "--experiment=experiments/slowfast.py"):
-        path = flag.partition("=")[2].partition(":")[0]
-        assert configuration.help_on_files(["launch.py", flag, "--help"]).splitlines()[0] in Path(path).read_text()
 
 
 @pytest.mark.parametrize("preset", ["motion", "motion_hard", "ucf101", "ucf101_small", "folder"])
@@ -206,14 +198,30 @@ def test_unknown_flags_are_one_line(words, message):
         assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config=a.py", "--config.train.ema=0.9", "--config.optimizer.l2=-1", "x"],
+        ["--config.train.ema", "0.9", "x", "--config.optimizer.l2", "-1", "--config", "a.py"],
+        ["-config", "a.py", "x", "-config.train.ema", "0.9", "-config.optimizer.l2=-1"],
+    ],
+)
+def test_flags_are_told_from_keys_however_they_are_written(words):
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "", flag_values=values)
+    left = configuration.parse_flags(["launch.py", *words], values)
+    assert left == ["launch.py", "x", "--config.train.ema=0.9", "--config.optimizer.l2=-1"]
+    assert values.config == "a.py"
+
+
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").write_text('"""Of mine."""\n\nfrom configs.default import get_config\n')
     for argument in ("~/mine.py", "~/mine.py:folder"):
         config = load(argument, {"data.root": "~/clips"})
         assert config.data.root == "~/clips", "the config keeps what was typed"
-    assert configuration.help_on_files(["launch.py", "--config=~/mine.py", "--help"]) == "Of mine."
-    assert "--config.data.name=folder" in configuration.help_on_keys(["launch.py", "--config=~/mine.py:folder"])
+    assert key_help.on_files(["launch.py", "--config=~/mine.py", "--help"]) == "Of mine."
+    assert "--config.data.name=folder" in key_help.on_keys(["launch.py", "--config=~/mine.py:folder"])
     (tmp_path / "clips").write_text("")
     with pytest.raises(DataError, match="data.root=~/clips is not a folder"):
         configuration.source(config)
@@ -238,23 +246,6 @@ def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_ty
     assert "validation" not in config.data, "of the preset's source"
     config = load("configs/i3d.py", {"loss.name": "spread"})
     assert "average" not in config.loss
-
-
-def test_help_documents_every_key():
-    shown = configuration.help_on_keys(["launch.py", "--help"])
-    assert all(f"--config.{key}=" in shown for key in declarations.known_keys())
-    assert "  --config.dtype=float32  [str: float32 | bfloat16]\n      of the computation;" in shown
-    assert "  --config.preprocessing.mean=117.0  [float or tuple]\n" in shown
-    assert "  --config.model.alpha=None  [int: at least 1]\n      slowfast_r50_4x16, slowfast_r50_8x8, slow" in shown
-
-
-def test_help_on_a_config_shows_its_values_and_the_options_of_what_it_chooses():
-    shown = configuration.help_on_keys(["launch.py", "--config=configs/c3d.py:ucf101", "--help"])
-    assert "  --config.model.dropout=None (0.5)  [float: from 0 to below 1]\n      probability of dropping" in shown
-    assert "  --config.optimizer.momentum=0.9  [float: from 0 to below 1]\n" in shown
-    assert "config.model.alpha" not in shown and "config.optimizer.b1" not in shown
-    other = configuration.help_on_keys(["launch.py", "--config=configs/c3d.py", "--config.optimizer.name=adam"])
-    assert "--config.optimizer.b1=None (0.9)" in other
 
 
 def test_unknown_source_and_option_are_one_line_errors():

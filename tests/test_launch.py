@@ -5,7 +5,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import launch
-from vidjax import plan
+from vidjax import memory, plan, train
 from vidjax.errors import ConfigError, VidjaxError
 
 
@@ -48,3 +48,16 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
 def test_what_flags_do_not_say_together(words, flags_given, message):
     with pytest.raises(ConfigError, match=message):
         call(*words, **flags_given)
+
+
+def test_what_is_typed_of_the_config_arrives(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: trained.append((config, workdir)))
+    monkeypatch.setattr(memory, "keep_freed", lambda: None)
+    values = {"config": "configs/early_fusion.py:folder", "workdir": None}
+    assert call("--config.train.steps=5", "--config.optimizer.b1=0.8", **values) == 0
+    ((config, workdir),) = trained
+    assert (config.train.steps, config.train.epochs, config.optimizer.b1) == (5, None, 0.8)
+    assert str(workdir) == "runs/early_fusion-folder"
+    with pytest.raises(ConfigError, match="unexpected 'more': write --KEY=VALUE"):
+        call("more", "--config.train.steps=5", **values)

@@ -5,14 +5,13 @@ A key whose default is None was not given: then what it is an option of has its 
 option that the chosen model, optimizer, schedule, loss or data source does not take is an error.
 """
 
-import ast
 import dataclasses
 import importlib.util
 import json
 import os
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,7 +155,7 @@ def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> Non
         return
     again = [f"--config.{key}={stored[key]}" for key in keys]
     flags_again = {word.partition("=")[0] for word in again}
-    words = [word for word in _joined(sys.argv[1:]) if word.partition("=")[0] not in flags_again]
+    words = [word for word in joined(sys.argv[1:]) if word.partition("=")[0] not in flags_again]
     raise ConfigError(
         f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
         f" again if you trust it: {shlex.join(['python', sys.argv[0], *words, *again])}"
@@ -193,8 +192,8 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     Raises:
       ConfigError: for an unknown flag or a value that does not fit.
     """
-    argv = _joined(argv)
-    typed = [arg for arg in argv[1:] if arg.startswith(_OVERRIDE)]
+    argv = joined(argv)
+    typed = [arg for arg in argv[1:] if arg.startswith(OVERRIDE)]
     try:
         return [*values([arg for arg in argv if arg not in typed]), *typed]
     except flags.UnrecognizedFlagError as error:
@@ -203,12 +202,12 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
         raise ConfigError(" ".join(str(error).split())) from error
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
+def joined(argv: Sequence[str]) -> list[str]:
     """Turns `--config FILE` into `--config=FILE`, and `--config.KEY VALUE` likewise."""
     joined: list[str] = []
     for word in argv:
         before = joined[-1] if joined else ""
-        is_open = before.startswith(_OVERRIDE) and "=" not in before and not word.startswith("--")
+        is_open = before.startswith(OVERRIDE) and "=" not in before and not word.startswith("--")
         if before == "--config" or is_open:
             joined[-1] += f"={word}"
         else:
@@ -216,8 +215,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-_OVERRIDE = "--config."
-_NAMED = 4  # of those that take an option, in --help; the others are counted
+OVERRIDE = "--config."
 
 # Keys of which a config may set one: the same duration in another unit.
 _ALTERNATIVES = (
@@ -355,7 +353,7 @@ def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
 
 def unexpected(word: str, *, is_evaluation: bool = False) -> str:
     """Says what to write for a word of the command line that `parse_flags` has left."""
-    if word.startswith(_OVERRIDE):
+    if word.startswith(OVERRIDE):
         missing = "--workdir=DIR of a run, or its --config" if is_evaluation else "--config=FILE"
         return f"{word} changes a config, and none is given: add {missing}, e.g. --config=configs/early_fusion.py"
     if ".py" in word:
@@ -495,63 +493,6 @@ def test_views(config: ConfigDict) -> Views:
 def validation_views(config: ConfigDict) -> Views:
     """The views per validation video: centre crops, not mirrored."""
     return Views(config.evaluate.validation_clips)
-
-
-def _values_of(argv: Sequence[str], *names: str) -> list[str]:
-    """What is given for these flags, as --name=value; for the config also as --config value."""
-    given = [arg.lstrip("-").split("=", 1) for arg in _joined(argv) if arg.startswith("-") and "=" in arg]
-    return [os.path.expanduser(value) for flag, value in given if flag in names]
-
-
-def help_on_keys(argv: Sequence[str]) -> str:
-    """The keys of the config on the command line with its values; without one, all that there are."""
-    chosen = _values_of(argv, "config")
-    if not chosen:
-        return "\n".join(["Config keys, with their defaults (a preset sets some of them):", *_all_keys()])
-    typed = dict(word.removeprefix(_OVERRIDE).split("=", 1) for word in _joined(argv) if word.startswith(_OVERRIDE))
-    choices = {f"{section}.{key}" for section in declarations.CHOICES for key in ("name", "factory")}
-    config = load(chosen[-1], {key: text for key, text in typed.items() if key in choices})
-    declarations.declare_all(config)
-    values, lines = flatten(config), [f"Config keys, with their values in {chosen[-1]}:"]
-    for name, key in declarations.keys_of(config).items():
-        default = f" ({key.default})" if values[name] is None and key.default is not None else ""
-        lines.append(_key_line(f"{name}={values[name]}{default}", key))
-        if key.option.help:  # a factory of one's own need not say any
-            lines.append(f"      {key.option.help}")
-    return "\n".join(lines)
-
-
-def _all_keys() -> Iterator[str]:
-    """Lines on the keys of all sections and the options of everything that can be chosen."""
-    for section, keys in sections.KEYS.items():
-        prefix = f"{section}." if section else ""
-        for name, key in keys.items():
-            yield _key_line(f"{prefix}{name}={key.default}", key)
-            yield f"      {key.option.help}"
-        for name, takers in declarations.of_all(section).items() if section in declarations.CHOICES else ():
-            yield _key_line(f"{prefix}{name}=None", next(iter(takers.values())))
-            alike: dict[str, list[str]] = {}
-            for taker, key in takers.items():
-                alike.setdefault(key.option.help, []).append(taker)
-            for text, names in alike.items():
-                more = [f"{len(names) - _NAMED} others"] if len(names) > _NAMED + 1 else names[_NAMED:]
-                yield f"      {', '.join([*names[:_NAMED], *more])}: {text}"
-
-
-def _key_line(shown: str, key: options.Declared) -> str:
-    allowed = key.option.range.removeprefix("a ").removeprefix("finite ").removeprefix("number").strip(", ")
-    allowed = allowed or " | ".join(key.option.words)
-    return f"  --config.{shown}  [{key.type_name}{f': {allowed}' if allowed else ''}]"
-
-
-def help_on_files(argv: Sequence[str]) -> str:
-    """What the config or the experiment on the command line says about itself; "" where there is none."""
-    paths = [Path(value.partition(":")[0]) for value in _values_of(argv, "config", "experiment")]
-    try:
-        texts = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.is_file()]
-    except SyntaxError as error:
-        raise ConfigError(f"{error.filename}: {error.msg}, line {error.lineno}") from error
-    return "\n\n".join(filter(None, texts))
 
 
 def default_workdir(config: ConfigDict) -> Path:

@@ -54,7 +54,7 @@ def chosen(section: str, part: ConfigDict) -> Callable[..., Any]:
     return options.resolve(CHOICES[section], table(section), part.name, part.get("factory"))
 
 
-def options_of(section: str, function: Callable[..., Any], *, is_own: bool = False) -> dict[str, Declared]:
+def of_function(section: str, function: Callable[..., Any], *, is_own: bool = False) -> dict[str, Declared]:
     """The options of something that can be chosen, as keys of the config.
 
     Args:
@@ -87,14 +87,14 @@ def of_choice(section: str, part: ConfigDict) -> dict[str, Declared]:
     Raises:
       ConfigError: if there is no such thing.
     """
-    return options_of(section, chosen(section, part), is_own=bool(part.get("factory")))
+    return of_function(section, chosen(section, part), is_own=bool(part.get("factory")))
 
 
 def of_all(section: str) -> dict[str, dict[str, Declared]]:
     """Option -> name of everything that takes it -> what it declares."""
     found: dict[str, dict[str, Declared]] = {}
     for name, function in table(section).items():
-        for key, option in options_of(section, function).items():
+        for key, option in of_function(section, function).items():
             found.setdefault(key, {})[name] = option
     return found
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import configuration
+from vidjax import configuration, key_help
+from vidjax.checks import check_config, check_shapes
 from vidjax.errors import ConfigError
-from vidjax.run import check_config, check_shapes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECTION = (ROOT / "docs" / "extending.md").read_text().split("\n## ")[1]
@@ -29,7 +29,7 @@ def test_a_model_with_an_option(tmp_path, monkeypatch):
     check_config(config)
     check_shapes(config)
     assert config.model.hidden == 64
-    shown = configuration.help_on_keys(["launch.py", f"--config={file}", *typed])
+    shown = key_help.on_keys(["launch.py", f"--config={file}", *typed])
     (line,) = re.findall(r"`(--config\.model\.hidden=None.*?)`", SECTION)
     assert f"  {line}\n      units of the hidden layer\n" in shown
     with pytest.raises(ConfigError, match="model.hidden=0: give at least 1"):
