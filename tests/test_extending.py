@@ -89,3 +89,14 @@ def test_it_is_a_row_of_a_table(folder):
     done = run(folder, str(ROOT / "launch.py"), "--experiment=frame_lstm_table.py", "--list")
     assert not done.returncode, done.stderr
     assert done.stdout.count("LSTM_over_frame_features-seed") == 3
+
+
+def test_a_model_with_an_option(folder):
+    section = TEXT.partition("## A model with an option\n")[2].partition("\n## ")[0]
+    (command,) = re.findall(r"```bash\npython (.*?)\n```", section)
+    (line,) = re.findall(r"`(--config\.model\.hidden=None.*?)`", section)
+    words = command.replace("launch.py", str(ROOT / "launch.py")).replace("configs/", f"{ROOT}/configs/").split()
+    done = run(folder, *words, "--help")
+    assert f"  {line}\n      units of the hidden layer\n" in done.stdout, done.stderr
+    refused = run(folder, *words[:-1], "--config.model.hidden=0")
+    assert refused.returncode and "model.hidden=0: give at least 1" in refused.stderr
