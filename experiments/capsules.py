@@ -29,7 +29,7 @@ def _quarter(iterations, reconstruction):
 
 
 def _error(result):
-    return 1 - sum(result["per_class_correct"]) / sum(result["per_class_videos"])
+    return 1 - sum(result.per_class_correct) / sum(result.per_class_videos)
 
 
 def _error_interval(results):

@@ -17,19 +17,19 @@ _ONE_VIEW = {"evaluate.clips": 1, "evaluate.validation_clips": 1}  # the positio
 
 def chance_interval(result):
     """Smallest and largest number of correct videos inside the central 95% of guessing."""
-    classes, videos = len(result["per_class_videos"]), sum(result["per_class_videos"])
+    classes, videos = len(result.per_class_videos), sum(result.per_class_videos)
     low, high = binom.interval(0.95, videos, 1 / classes)
     return int(low), int(high)
 
 
 def at_chance(result):
     low, high = chance_interval(result)
-    return low <= sum(result["per_class_correct"]) <= high
+    return low <= sum(result.per_class_correct) <= high
 
 
 def interval_text(result):
     low, high = chance_interval(result)
-    videos = sum(result["per_class_videos"])
+    videos = sum(result.per_class_videos)
     return f"{100 * low / videos:.1f} to {100 * high / videos:.1f}"
 
 

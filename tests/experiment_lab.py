@@ -1,5 +1,6 @@
 """An experiment with a launcher that takes no time: it writes the files that a real run would leave."""
 
+import dataclasses
 import json
 
 from tests.reporting import run_directory
@@ -76,7 +77,7 @@ class Lab:
                 seconds=60.0,
                 config_hash=same_run.hash_of(config),
             )
-            prepared[run.name] = {"config": json.loads(configuration.to_json(config)), "result": result}
+            prepared[run.name] = {"config": json.loads(configuration.to_json(config)), "result": result.to_json()}
         (self.folder / "prepared.json").write_text(json.dumps(prepared))
 
     def run(self, overrides=None, **options):
@@ -95,9 +96,10 @@ class Lab:
             for seed in (0, 1):
                 for rate, right in (("low", 0), ("high", 1)):
                     predicted = run_directory.predictions(["a", "b"], count)
-                    for i, video in enumerate(predicted["videos"]):
+                    videos = []
+                    for i, video in enumerate(predicted.videos):
                         true = 0.9 if i // 2 % 2 == right else 0.4
-                        video["scores"] = [true, 1 - true] if video["label"] == 0 else [1 - true, true]
+                        scores = [true, 1 - true] if video.label == 0 else [1 - true, true]
+                        videos.append(dataclasses.replace(video, scores=scores))
                     folder = self.workdir / "runs" / f"{rate}-split{split}-seed{seed}" / "predictions"
-                    folder.mkdir(parents=True)
-                    (folder / "test.json").write_text(json.dumps({**predicted, "split": str(split)}))
+                    dataclasses.replace(predicted, videos=videos, split=str(split)).write(folder / "test.json")

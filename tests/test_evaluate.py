@@ -40,10 +40,10 @@ def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views
     scored, loss = evaluate.predict(run, state, run.eval_step(), "test", views)
     summary = metrics.summarise(scored)
     # Classes are in alphabetical order, so class 0 is "bright": 5 of the 8 videos that can be read.
-    assert (summary["videos"], summary["failed_videos"]) == (8, 1)
-    assert summary["video_top1"] == summary["clip_top1"] == 5 / 8
-    assert summary["mean_class_accuracy"] == 0.5
-    assert [failure["id"] for failure in scored["failed"]] == ["bright/damaged"]
+    assert (summary.videos, summary.failed_videos) == (8, 1)
+    assert summary.video_top1 == summary.clip_top1 == 5 / 8
+    assert summary.mean_class_accuracy == 0.5
+    assert [failure.id for failure in scored.failed] == ["bright/damaged"]
     assert loss == pytest.approx(
         float(
             (

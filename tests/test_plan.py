@@ -101,7 +101,7 @@ def test_the_row_of_an_ensemble_pools_its_splits_like_any_other():
     result = run_directory.result(run_directory.predictions(["a", "b"], 8))
     rows = plan.comparison_rows(found, dict.fromkeys(plan.run_names(found), result))
     assert [row.labels["model"] for row in rows][-1] == "average"
-    assert rows[-1].results[0]["videos"] == 16
+    assert rows[-1].results[0].videos == 16
 
 
 def test_two_ensembles_are_not_crossed():

@@ -20,6 +20,7 @@ from vidjax.data.packing import pack
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
 from vidjax.preparation import prepare
+from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.metrics_log import MetricsLog
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +54,7 @@ def comparable(workdir):
 
 def test_writes_the_run_directory(finished, toy_folder):
     workdir, result = finished
-    assert result["finished"] and result["steps"] == 12
+    assert result.finished and result.steps == 12
     asked = [
         "model",
         "inputs",
@@ -71,16 +72,16 @@ def test_writes_the_run_directory(finished, toy_folder):
         "mean_class_accuracy",
         "seconds",
     ]
-    assert set(asked) <= result.keys()
-    assert json.loads((workdir / "result.json").read_text()) == result
-    assert (result["model"], result["dataset"], result["views"]) == ("early_fusion", toy_folder.name, 2)
+    assert set(asked) <= set(result.keys())
+    assert json.loads((workdir / "result.json").read_text()) == result.to_json()
+    assert (result.model, result.dataset, result.views) == ("early_fusion", toy_folder.name, 2)
     assert (workdir / "report.html").stat().st_size > 10_000
     assert any((workdir / "tensorboard").iterdir())
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     logged = [(line["step"], line["split"]) for line in lines]
     assert [step for step, split in logged if split == "train"] == [4, 5, 8, 10, 12]
     assert [step for step, split in logged if split == "validation"] == [6, 12]
-    assert set(lines[0]) == {"step", "split", "loss", "top1", "learning_rate"}
+    assert set(lines[0]) == {"step", "split", *STEP_METRICS, "learning_rate"}
 
 
 def test_two_equal_runs_write_equal_files(finished, toy_folder, tmp_path):
@@ -167,11 +168,11 @@ def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_p
     shutil.copytree(toy_folder, tmp_path / "moved")
     moved = toy_config(tmp_path / "moved")
     assert train.train_and_evaluate(moved, workdir) == result
-    assert evaluate.evaluate(moved, workdir)["video_top1"] == result["video_top1"]
+    assert evaluate.evaluate(moved, workdir).video_top1 == result.video_top1
     pack(configuration.source(moved), tmp_path / "packed")
     packed = toy_config(tmp_path / "packed", data__name="packed")
     assert train.train_and_evaluate(packed, workdir) == result
-    assert evaluate.evaluate(packed, workdir)["video_top1"] == result["video_top1"]
+    assert evaluate.evaluate(packed, workdir).video_top1 == result.video_top1
 
 
 def test_other_data_of_the_same_names_are_refused(finished, toy_folder, tmp_path):
@@ -195,7 +196,7 @@ def test_eval_mode_gives_the_same_accuracies(finished, toy_folder):
     workdir, result = finished
     again = evaluate.evaluate(toy_config(toy_folder), workdir)
     for key in ("video_top1", "clip_top1", "steps", "per_class_correct"):
-        assert again[key] == result[key]
+        assert getattr(again, key) == getattr(result, key)
 
 
 def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
@@ -263,7 +264,7 @@ def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
 
 def test_an_attempt_that_trained_nothing_leaves_the_directory_free(toy_folder, tmp_path):
     (tmp_path / "config.json").write_text(configuration.to_json(toy_config(toy_folder, seed=1)))
-    assert train.train_and_evaluate(toy_config(toy_folder), tmp_path)["seed"] == 0
+    assert train.train_and_evaluate(toy_config(toy_folder), tmp_path).seed == 0
 
 
 def test_a_result_that_was_cut_short_is_made_again(finished, toy_folder, tmp_path):
@@ -287,7 +288,7 @@ def test_eval_mode_refuses_other_data_and_keeps_other_views_apart(finished, toy_
     with pytest.raises(ConfigError, match=r"trained with another config \(data.seed: null -> 1\)"):
         evaluate.evaluate(toy_config(toy_folder, data__seed=1), workdir)
     other = evaluate.evaluate(toy_config(toy_folder, evaluate__clips=3), workdir)
-    assert other["views"] == 3
+    assert other.views == 3
     assert json.loads((workdir / "result.json").read_text())["views"] == 2
 
 
@@ -295,8 +296,8 @@ def test_eval_mode_takes_the_config_of_the_run_and_leaves_its_result_alone(finis
     workdir, result = finished
     before = (workdir / "result.json").read_bytes()
     config = evaluate.stored_config(workdir, {"evaluate.clips": "1", "evaluate.batch_size": "16"})
-    assert evaluate.evaluate(config, workdir)["views"] == 1
-    assert evaluate.evaluate(evaluate.stored_config(workdir, {}), workdir)["video_top1"] == result["video_top1"]
+    assert evaluate.evaluate(config, workdir).views == 1
+    assert evaluate.evaluate(evaluate.stored_config(workdir, {}), workdir).video_top1 == result.video_top1
     assert (workdir / "result.json").read_bytes() == before
     assert all((folder / "report.html").exists() for folder in (workdir / "evaluations").iterdir())
     with pytest.raises(ConfigError, match="did you mean 'evaluate.clips'"):
@@ -310,7 +311,7 @@ def test_a_run_is_not_continued_on_other_data(finished, toy_folder, tmp_path):
     config = evaluate.stored_config(tmp_path / "run", {})
     config.data.root = str(data)
     (tmp_path / "run" / "config.json").write_text(configuration.to_json(config))
-    assert evaluate.evaluate(config, tmp_path / "run")["videos"] > 0
+    assert evaluate.evaluate(config, tmp_path / "run").videos > 0
     (data / "dark" / "dark3.avi").unlink()
     with pytest.raises(DataError, match="trained on other videos, labels or parts"):
         evaluate.evaluate(config, tmp_path / "run")
@@ -336,14 +337,14 @@ def test_best_and_averaged_weights_and_the_plateau_survive_an_interruption(toy_f
     whole = train.train_and_evaluate(config, tmp_path / "whole")
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["loss"] for line in lines if line["split"] == "validation"}
-    assert whole["weights"] == "best" and whole["best_step"] == min(losses, key=losses.get)
+    assert whole.weights == "best" and whole.best_step == min(losses, key=losses.get)
 
     write = MetricsLog.write
 
-    def interrupted(self, step, split, values):
-        if step == 10:
+    def interrupted(self, line):
+        if line.step == 10:
             raise KeyboardInterrupt
-        write(self, step, split, values)
+        write(self, line)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(MetricsLog, "write", interrupted)
@@ -356,7 +357,7 @@ def test_best_and_averaged_weights_and_the_plateau_survive_an_interruption(toy_f
 def test_training_stops_when_validation_no_longer_improves(toy_folder, tmp_path):
     options = {"train__stop_after": 2, "train__validate_every": 1, "train__monitor": "loss"}
     result = train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path)
-    assert result["stopped_early"] and result["finished"] and result["steps"] < 12
+    assert result.stopped_early and result.finished and result.steps < 12
     assert train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path) == result
 
 
@@ -379,7 +380,7 @@ def test_pmap_over_two_devices_trains_as_one(finished, toy_folder, tmp_path, mon
     two_devices = jax.devices()[:2]
     monkeypatch.setattr(jax, "devices", lambda: two_devices)
     result = train.train_and_evaluate(toy_config(toy_folder, parallel="pmap"), tmp_path)
-    assert result["parallel"] == "pmap" and result["videos"] == finished[1]["videos"]
+    assert result.parallel == "pmap" and result.videos == finished[1].videos
     one, two = ((folder / "metrics.jsonl").read_text().splitlines() for folder in (finished[0], tmp_path))
     losses = [[json.loads(line)["loss"] for line in lines] for lines in (one, two)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
@@ -445,7 +446,7 @@ def test_training_goes_on_without_a_damaged_video_and_says_so(toy_folder, tmp_pa
     (root / "train" / "dark" / "dark3.avi").write_bytes(b"RIFF" + bytes(500))
     config = toy_config(root, data__check=check)
     result = train.train_and_evaluate(config, tmp_path / "run")
-    assert result["replaced_train_videos"] == 1 and result["finished"] and result["failed_videos"] == 0
+    assert result.replaced_train_videos == 1 and result.finished and result.failed_videos == 0
     assert "another video stood in the place of dark/dark3: " in capsys.readouterr().out
     assert "1 training videos could not be read" in (tmp_path / "run" / "report.html").read_text()
     strict = toy_config(root, data__check=check, data__max_bad_fraction=0)

@@ -1,5 +1,6 @@
 """Copying the results of an experiment to where they are committed."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from vidjax import configuration, files, plan, same_run
 from vidjax.errors import DataError
+from vidjax.evaluation.result import Result
 from vidjax.experiment import results
 
 
@@ -44,17 +46,17 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
         raise DataError(f"{workdir}: no finished run to collect")
     for name, reason in errors.items():
         raise DataError(f"ensemble {name}: {reason}")
+    contents = {}
     for name, result in found.items():
         # These say which machine's folders were used; the config hash and the experiment file say the rest.
-        for key in ("command", "data_notes"):
-            result.pop(key, None)
-        if paths := _absolute_paths(result):
+        contents[name] = dataclasses.replace(result, command=None, data_notes=None).to_json()
+        if paths := _absolute_paths(contents[name]):
             raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, result in found.items():
+    for name, content in contents.items():
         written.append(folder / f"{name}.json")
-        files.write_text(written[-1], files.to_json(result, sort_keys=True))
+        files.write_text(written[-1], files.to_json(content, sort_keys=True))
     return written
 
 
@@ -80,9 +82,9 @@ def unchanged(
     folder = Path(folder) if folder else Path("results") / experiment.name
     same = {}
     for run in plan.runs_of(experiment, overrides):
-        result = files.read_json(folder / f"{run.name}.json")
+        result = Result.read(folder / f"{run.name}.json")
         if result is not None:
-            same[run.name] = result["config_hash"] == same_run.hash_of(configuration.load(run.config, run.overrides))
+            same[run.name] = result.config_hash == same_run.hash_of(configuration.load(run.config, run.overrides))
     if not same:
         raise DataError(f"{folder}: no result of a run of {path}; collect those of its --workdir first")
     return same

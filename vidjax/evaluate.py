@@ -1,6 +1,7 @@
 """Evaluation: from a state to predictions, one result row and a report."""
 
 import collections
+import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -20,13 +21,16 @@ from vidjax.data.decoding import short_side_size
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, options_of, printable
-from vidjax.evaluation import drawings, metrics, predictions
+from vidjax.evaluation import drawings, metrics
+from vidjax.evaluation.predictions import PredictionsFile
+from vidjax.evaluation.result import Result
+from vidjax.evaluation.view_scores import ViewScores
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
 from vidjax.preparation import prepare
 from vidjax.reporting import learning_curves, pictures, tables, terminal
 from vidjax.run import Run
-from vidjax.training import weights
+from vidjax.training import metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
 
@@ -52,7 +56,7 @@ def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
     return configuration.load_stored(stored, overrides)
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
 
     The result goes to `evaluations/stepN-HASH/` in the run directory; the run's own result stays as it is.
@@ -62,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       workdir: of the run.
 
     Returns:
-      The content of `result.json`.
+      The result.
 
     Raises:
       VidjaxError: if there is no checkpoint, or it does not fit.
@@ -86,14 +90,15 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         state, notes = checkpoints.restore(run.form.like(run.abstract_state))
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
-    state, about = weights.choose(config.evaluate.weights, weights.Trained(state, watched, notes["seconds"]), workdir)
+    trained = weights.Trained(state, watched, notes["seconds"])
+    state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
     folder = workdir / "evaluations" / f"step{int(state.step)}-{same_run.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
     with native_operations(config.native_convolutions):
         state = run.with_precise_statistics(state)
-        return evaluate_test_part(run, state, run.eval_step(), folder, about, train_seconds=notes["seconds"])
+        return evaluate_test_part(run, state, run.eval_step(), folder, chosen, train_seconds=trained.seconds)
 
 
 def predict(
@@ -104,7 +109,7 @@ def predict(
     views: Views,
     *,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches,
-) -> tuple[dict[str, Any], float]:
+) -> tuple[PredictionsFile, float]:
     """Scores every view of every video of a part, each once.
 
     Args:
@@ -114,11 +119,11 @@ def predict(
       progress: wraps the batches, given their number.
 
     Returns:
-      The content of a predictions file, and the mean loss over views.
+      The predictions, and the mean loss over views.
     """
     videos: tuple[Video, ...] = getattr(run.source, part)
     config = run.config
-    collected = predictions.ViewScores(videos, views, len(run.source.classes), run.source.mirror)
+    collected = ViewScores(videos, views, len(run.source.classes), run.source.mirror)
     total = -(-len(videos) * views.count // config.evaluate.batch_size)
     with (
         options_of("data"),
@@ -157,20 +162,22 @@ def evaluate_test_part(
     state: TrainState,
     eval_step: Callable[..., Any],
     workdir: Path,
-    about: Mapping[str, Any],
+    chosen: weights.Chosen,
     *,
     train_seconds: float,
-) -> dict[str, Any]:
+    replaced: int | None = None,
+) -> Result:
     """Evaluates the test part and writes predictions, samples, the result row and the report.
 
     Args:
       run, state, eval_step: what to evaluate.
       workdir: of the run.
-      about: which weights these are, as `weights.choose` says it.
+      chosen: which weights these are.
       train_seconds: wall time of the training.
+      replaced: training videos that could not be read, where that is known.
 
     Returns:
-      The content of `result.json`.
+      The result.
     """
     from vidjax.reporting import report  # its libraries take a second to import
 
@@ -178,76 +185,87 @@ def evaluate_test_part(
     views = configuration.test_views(run.config)
     show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
     scored, _ = predict(run, state, eval_step, "test", views, progress=show)
-    if not scored["videos"]:
+    if not scored.videos:
         raise DataError(unreadable("test", scored))
-    result = _result(run, int(state.step), views, metrics.summarise(scored), about)
+    result = _result(run, int(state.step), views, metrics.summarise(scored), chosen, train_seconds, replaced)
     if jax.process_index() != 0:
         return result
-    files.write_json(workdir / "predictions" / "test.json", scored)
+    scored.write(workdir / "predictions" / "test.json")
     _write_samples(run, state, scored, workdir / "samples")
-    result["seconds"] = round(train_seconds + time.monotonic() - started, 1)
-    files.write_json(workdir / "result.json", result)
+    result = dataclasses.replace(result, seconds=round(train_seconds + time.monotonic() - started, 1))
+    result.write(workdir / "result.json")
     page = report.write(workdir)
     show_result(result, workdir)
-    for failure in scored["failed"]:
-        terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
+    for failure in scored.failed:
+        terminal.say(f"not read: {printable(failure.id)}: {failure.reason}")
     terminal.say(f"report: {page}")
     return result
 
 
-def show_result(result: Mapping[str, Any], workdir: Path) -> None:
+def show_result(result: Result, workdir: Path) -> None:
     """Prints the result row of a run, and what should be read with it."""
     terminal.table(tables.result_row(result))
-    lines = learning_curves.read_metrics(workdir / "metrics.jsonl")
+    lines = metrics_line.read(workdir / "metrics.jsonl")
     for remark in (tables.top5_remark(result), learning_curves.overfitting_remark(result, lines)):
         if remark:
             terminal.say(remark)
 
 
-def unreadable(part: str, scored: dict[str, Any]) -> str:
+def unreadable(part: str, scored: PredictionsFile) -> str:
     """Says that no video of a part could be read, and why not the first."""
-    first = scored["failed"][0]
-    return f"none of the {len(scored['failed'])} {part} videos could be read; {first['id']}: {first['reason']}"
+    first = scored.failed[0]
+    return f"none of the {len(scored.failed)} {part} videos could be read; {first.id}: {first.reason}"
 
 
-def _result(run: Run, step: int, views: Views, accuracies: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def _result(
+    run: Run,
+    step: int,
+    views: Views,
+    accuracies: metrics.Accuracies,
+    chosen: weights.Chosen,
+    seconds: float,
+    replaced: int | None,
+) -> Result:
     """The result row and what one needs to trust it."""
     config, counts = run.config, run.summary
     inputs = run.describe_inputs(run.view_side)
-    return {
-        "model": config.model.factory or config.model.name,
-        "inputs": f"{inputs}, {run.clip.describe_pace()}",
-        "dataset": run.source.name,
-        "split": run.source.split,
-        "seed": config.seed,
-        "parameters": counts.parameters,
-        "gmacs_per_view": counts.macs / 1e9,
-        "resolution": inputs.partition(" + ")[0].partition(" ")[2],
-        "views": views.count,
-        "views_detail": views.describe(),
-        **accuracies,
-        "seconds": None,
-        "classes": list(run.source.classes),
-        "average": config.evaluate.average,
-        "absent_clips": run.source.absent,
-        "data_notes": list(run.source.notes),
-        "train_videos": len(run.source.train),
-        "validation_videos": len(run.source.validation),
-        "steps": step,
-        **about,
-        "batch_size": config.train.batch_size,
-        "parallel": run.form.name,
-        "hardware": devices.description(),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
-        "commit": provenance.commit(),
-        "date": datetime.date.today().isoformat(),
-        "command": configuration.command_line(),
-        "config_hash": same_run.hash_of(config),
-        "finished": step >= run.total_steps or about["stopped_early"],
-    }
+    return Result(
+        model=config.model.factory or config.model.name,
+        inputs=f"{inputs}, {run.clip.describe_pace()}",
+        dataset=run.source.name,
+        split=run.source.split,
+        seed=config.seed,
+        parameters=counts.parameters,
+        gmacs_per_view=counts.macs / 1e9,
+        resolution=inputs.partition(" + ")[0].partition(" ")[2],
+        views=views.count,
+        views_detail=views.describe(),
+        **vars(accuracies),
+        seconds=seconds,
+        classes=list(run.source.classes),
+        average=config.evaluate.average,
+        absent_clips=run.source.absent,
+        data_notes=list(run.source.notes),
+        train_videos=len(run.source.train),
+        validation_videos=len(run.source.validation),
+        steps=step,
+        weights=chosen.name,
+        best_step=chosen.best_step,
+        stopped_early=chosen.stopped_early,
+        replaced_train_videos=replaced,
+        batch_size=config.train.batch_size,
+        parallel=run.form.name,
+        hardware=devices.description(),
+        versions={name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
+        commit=provenance.commit(),
+        date=datetime.date.today().isoformat(),
+        command=configuration.command_line(),
+        config_hash=same_run.hash_of(config),
+        finished=step >= run.total_steps or chosen.stopped_early,
+    )
 
 
-def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: Path) -> None:
+def _write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: Path) -> None:
     """Writes pictures for the report: frames of every class, some test clips that play, and what the network draws."""
     first_of_class: dict[int, Video] = {}
     for video in run.source.train:
@@ -255,8 +273,8 @@ def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: 
     contact = [(run.source.classes[label], frames) for label, frames in _readable(first_of_class, run, 8)]
     by_id = {video.id: video for video in run.source.test}
     # Half of them wrong ones, where there are as many; evenly spread over the test part.
-    wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
-    right = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) == v["label"]]
+    wrong = [video.id for video in scored.videos if not video.is_right]
+    right = [video.id for video in scored.videos if video.is_right]
     wanted = run.config.evaluate.samples
     shown = _spread(wrong, max(wanted // 2, wanted - len(right)))
     shown += _spread(right, wanted - len(shown))
@@ -265,12 +283,12 @@ def _write_samples(run: Run, state: TrainState, scored: dict[str, Any], folder: 
     pictures.write_samples(folder, contact, clips, _drawings(run, state, scored))
 
 
-def _drawings(run: Run, state: TrainState, scored: dict[str, Any]) -> list[tuple[str, bytes]]:
+def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[tuple[str, bytes]]:
     """What a network that has learned to draw draws of a test picture of each class, and of some that it got wrong."""
     if not (isinstance(run.model, CapsNet) and run.model.decoder and run.config.loss.get("reconstruction")):
         return []
-    wrong = [v["id"] for v in scored["videos"] if int(np.argmax(v["scores"])) != v["label"]]
-    first = {v["label"]: v["id"] for v in reversed(scored["videos"]) if v["id"] not in wrong}
+    wrong = [video.id for video in scored.videos if not video.is_right]
+    first = {video.label: video.id for video in reversed(scored.videos) if video.is_right}
     shown = {*(first[label] for label in sorted(first)[:_DRAWN]), *_spread(wrong, _DRAWN_WRONG)}
     videos = sorted((v for v in run.source.test if v.id in shown), key=lambda v: (v.id in wrong, v.label))
     with evaluation_batches(

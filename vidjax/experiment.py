@@ -20,6 +20,7 @@ import pandas as pd
 from vidjax import configuration, files, same_run
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.evaluation import ensemble
+from vidjax.evaluation.result import Result
 from vidjax.plan import ROOT, Experiment, PlannedRun, comparison_rows, ensembles_of, load, runs_of
 from vidjax.reporting import comparison, tables, terminal
 from vidjax.reporting.tables import duration
@@ -36,9 +37,9 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
     """
     folder = workdir / "runs" / run.name
     config = configuration.load(run.config, run.overrides)
-    result, before = files.read_json(folder / "result.json"), configuration.read_stored(folder)
-    if result and result.get("finished"):
-        return "finished" if result.get("config_hash") == same_run.hash_of(config) else "other config"
+    result, before = Result.read(folder / "result.json"), configuration.read_stored(folder)
+    if result is not None and result.finished:
+        return "finished" if result.config_hash == same_run.hash_of(config) else "other config"
     if before is not None and same_run.differences(before, json.loads(configuration.to_json(config))):
         return "other config"
     if (folder / "error.txt").is_file():
@@ -117,7 +118,8 @@ def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
     log = folder / "log.txt"
     # Relative, so that the command that a run records is the one a reader would type.
     code = _call([sys.executable, os.path.relpath(launcher), *run.arguments(), f"--workdir={folder}"], log)
-    if code == 0 and (files.read_json(folder / "result.json") or {}).get("finished"):
+    result = Result.read(folder / "result.json") if code == 0 else None
+    if result is not None and result.finished:
         return None
     reason = _reason(code, log)
     files.write_text(error, reason + "\n")
@@ -126,7 +128,7 @@ def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
 
 def results(
     names: Iterable[str], ensembles: Mapping[str, Sequence[str]], workdir: Path
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+) -> tuple[dict[str, Result], dict[str, str]]:
     """What there is of an experiment.
 
     Args:
@@ -135,11 +137,11 @@ def results(
       workdir: of the experiment.
 
     Returns:
-      Name -> content of `result.json`, for finished runs and for ensembles of finished runs; and name -> why not, for
+      Name -> result, for finished runs and for ensembles of finished runs; and name -> why not, for
       ensembles whose members do not fit each other.
     """
-    read = {name: files.read_json(workdir / "runs" / name / "result.json") for name in names}
-    found = {name: result for name, result in read.items() if result and result.get("finished")}
+    read = {name: Result.read(workdir / "runs" / name / "result.json") for name in names}
+    found = {name: result for name, result in read.items() if result is not None and result.finished}
     errors = {}
     for name, members in ensembles.items():
         if set(members) <= found.keys():
@@ -165,12 +167,12 @@ def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Pa
         state = "finished" if run.name in found else "failed" if error.is_file() else "missing"
         records[run.name] = {"status": state, "command": ["launch.py", *run.arguments()]}
         if state == "finished":
-            records[run.name]["result"] = found[run.name]
+            records[run.name]["result"] = found[run.name].to_json()
         elif state == "failed":
             records[run.name]["error"] = error.read_text(encoding="utf-8").strip()
     for name, members in ensembles_of(experiment).items():
         if name in found:
-            records[name] = {"status": "averaged", "members": members, "result": found[name]}
+            records[name] = {"status": "averaged", "members": members, "result": found[name].to_json()}
     files.write_json(workdir / "results.json", records)
     return table
 

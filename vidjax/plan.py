@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.errors import ConfigError
+from vidjax.evaluation.result import Result
 from vidjax.paths import typed_path
 from vidjax.reporting import comparison
 
@@ -227,7 +228,7 @@ def ensembles_of(experiment: Experiment) -> dict[str, list[str]]:
     }
 
 
-def comparison_rows(experiment: Experiment, found: Mapping[str, Mapping[str, Any]]) -> list[comparison.Row]:
+def comparison_rows(experiment: Experiment, found: Mapping[str, Result]) -> list[comparison.Row]:
     """The rows of the table, from run name -> result; a seed counts when all of its splits are there."""
     rows = []
     for labels in experiment.row_labels():

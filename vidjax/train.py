@@ -13,20 +13,22 @@ from vidjax import building, checks, configuration, evaluate, files, same_run
 from vidjax.data.cache import gigabytes
 from vidjax.errors import ConfigError, DataError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
+from vidjax.evaluation.result import Result
 from vidjax.layers.convolution import native_operations
 from vidjax.preparation import prepare
 from vidjax.reporting import tables, terminal
 from vidjax.run import Run
-from vidjax.training import weights
+from vidjax.training import metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.loop import Calendar, Loop
+from vidjax.training.metrics_line import TrainLine, ValidationLine
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState
 
 _NAMED = 10  # training videos that could not be read are told by name
 
 
-def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Trains what the config describes, evaluates it once on the test part and writes the report.
 
     The same directory resumes: what was trained is continued from its newest checkpoint and ends at the
@@ -37,7 +39,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       workdir: the run directory.
 
     Returns:
-      The content of `result.json`.
+      The result.
 
     Raises:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
@@ -56,10 +58,16 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         files.write_text(workdir / "config.json", configuration.to_json(config))
         _show(run, workdir)
         trained = train(run, workdir)
-        state, about = weights.choose(config.evaluate.weights, trained, workdir)
-        about["replaced_train_videos"] = len(trained.replaced)
-        state = run.with_precise_statistics(state)
-        return evaluate.evaluate_test_part(run, state, run.eval_step(), workdir, about, train_seconds=trained.seconds)
+        state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
+        return evaluate.evaluate_test_part(
+            run,
+            run.with_precise_statistics(state),
+            run.eval_step(),
+            workdir,
+            chosen,
+            train_seconds=trained.seconds,
+            replaced=len(trained.replaced),
+        )
 
 
 def train(run: Run, workdir: Path) -> weights.Trained:
@@ -102,17 +110,18 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                     loop.close_window(step)
                 lines = loop.lines(wait=calendar.pauses(step))
                 for line in lines:
-                    log.write(line.step, "train", {**line.means, "learning_rate": rates[line.step]})
-                    progress.update(line.step, **line.means, **line.speed)
+                    logged = TrainLine.of(line.step, line.means, rates[line.step])
+                    log.write(logged)
+                    progress.update(line.step, loss=logged.loss, top1=logged.top1, **line.speed)
                 if not lines:
                     progress.update(step)
                 if calendar.validates(step):
-                    values = validate(run, run.with_precise_statistics(weights.validated(state)), eval_step)
-                    log.write(step, "validation", values)
-                    progress.note(_validation_line(step, values))
-                    if watched.add(step, values):
+                    found = validate(run, run.with_precise_statistics(weights.validated(state)), eval_step, step)
+                    log.write(found)
+                    progress.note(_said(found))
+                    if watched.add(step, metrics_line.values(found)):
                         best.save(weights.validated(state).weights, step)
-                    state = run.after_validation(state, values["loss"])
+                    state = run.after_validation(state, found.loss)
                     loop.restart_clock()
                 if calendar.saves(step) or watched.stops:
                     log.flush()
@@ -135,22 +144,27 @@ def train(run: Run, workdir: Path) -> weights.Trained:
     return weights.Trained(state, watched, seconds_before + time.monotonic() - started, replaced)
 
 
-def validate(run: Run, state: TrainState, eval_step: Any) -> dict[str, float]:
-    """Loss and accuracies on the validation part."""
+def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> ValidationLine:
+    """Loss and accuracies on the validation part, after so many steps."""
     views = configuration.validation_views(run.config)
     scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
-    if not scored["videos"]:
+    if not scored.videos:
         raise DataError(evaluate.unreadable("validation", scored))
-    summary = video_metrics.summarise(scored)
-    values = {"loss": loss, "clip_top1": summary["clip_top1"], "video_top1": summary["video_top1"]}
-    return {**values, "failed_videos": float(summary["failed_videos"])} if summary["failed_videos"] else values
+    found = video_metrics.summarise(scored)
+    return ValidationLine(
+        step=step,
+        loss=loss,
+        clip_top1=found.clip_top1,
+        video_top1=found.video_top1,
+        failed_videos=float(found.failed_videos) if found.failed_videos else None,
+    )
 
 
-def _validation_line(step: int, values: dict[str, float]) -> str:
-    failed = f" ({values['failed_videos']:.0f} videos could not be read)" if values.get("failed_videos") else ""
+def _said(line: ValidationLine) -> str:
+    failed = f" ({line.failed_videos:.0f} videos could not be read)" if line.failed_videos else ""
     return (
-        f"validation at step {step}: loss {values['loss']:.3f},"
-        f" clip top-1 {values['clip_top1']:.1%}, video top-1 {values['video_top1']:.1%}{failed}"
+        f"validation at step {line.step}: loss {line.loss:.3f},"
+        f" clip top-1 {line.clip_top1:.1%}, video top-1 {line.video_top1:.1%}{failed}"
     )
 
 
@@ -205,14 +219,14 @@ def _lock(workdir: Path) -> Iterator[None]:
                     files.remove_empty(made)
 
 
-def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+def _finished(config: ConfigDict, workdir: Path) -> Result | None:
     """Shows and returns the result of a finished run; None where there is none.
 
     Raises:
       DataError: if the config names other data now.
     """
-    result, stored = files.read_json(workdir / "result.json"), configuration.read_stored(workdir)
-    if result is None or not result["finished"]:
+    result, stored = Result.read(workdir / "result.json"), configuration.read_stored(workdir)
+    if result is None or not result.finished:
         return None
     if stored is not None and same_run.differences(stored, config.to_dict()):
         same_run.check_data_card(config, building.source(config), workdir)

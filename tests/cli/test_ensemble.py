@@ -5,6 +5,7 @@ import pytest
 from tests.reporting import run_directory
 from vidjax import cli
 from vidjax.evaluation import metrics
+from vidjax.evaluation.predictions import PredictionsFile
 
 
 @pytest.fixture
@@ -14,8 +15,8 @@ def folders(tmp_path):
     for seed in range(3):
         folder = run_directory.write(tmp_path / f"run{seed}", samples=False)
         predicted = run_directory.predictions(run_directory.CLASSES, 64, accuracy=0.6, seed=seed)
-        (folder / "predictions" / "test.json").write_text(json.dumps(predicted))
-        (folder / "result.json").write_text(json.dumps(run_directory.result(predicted, seed=seed)))
+        predicted.write(folder / "predictions" / "test.json")
+        run_directory.result(predicted, seed=seed).write(folder / "result.json")
         made.append(str(folder))
     return made
 
@@ -26,8 +27,8 @@ def test_prints_members_and_ensemble_and_writes_its_files(folders, tmp_path, cap
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("run0", "run1", "run2", "ensemble of 3"))
     result = json.loads((out / "result.json").read_text())
-    scored = json.loads((out / "predictions" / "test.json").read_text())
-    assert metrics.summarise(scored)["video_top1"] == result["video_top1"]
+    scored = PredictionsFile.read(out / "predictions" / "test.json")
+    assert metrics.summarise(scored).video_top1 == result["video_top1"]
     members = [member["video_top1"] for member in result["members"]]
     assert result["video_top1"] > max(members), "errors that are independent cancel"
     assert f"{100 * result['video_top1']:.1f}" in printed

@@ -36,7 +36,7 @@ def page(tmp_path):
     (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
     (tmp_path / "results" / "tiny").mkdir(parents=True)
     result = run_directory.result(run_directory.predictions(["a", "b"], 8), video_top1=0.625)
-    (tmp_path / "results" / "tiny" / "net-seed0.json").write_text(json.dumps(result))
+    result.write(tmp_path / "results" / "tiny" / "net-seed0.json")
     path = tmp_path / "README.md"
     path.write_text("# X\n<!-- results: tiny -->\n<!-- end -->\n")
     return path

@@ -10,6 +10,7 @@ import pytest
 from vidjax import cli, configuration
 from vidjax.data import Source, Video
 from vidjax.errors import ConfigError, DataError
+from vidjax.evaluation.result import Baseline
 
 ROW = {
     "baseline": "majority class",
@@ -34,7 +35,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(configuration, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
     monkeypatch.setattr(configuration, "source", lambda config: source)
     monkeypatch.setattr(
-        "vidjax.cli.baselines.baseline_rows", lambda source, progress: seen.update(source=source) or [ROW]
+        "vidjax.cli.baselines.baseline_rows",
+        lambda source, progress: seen.update(source=source) or [Baseline.from_json(ROW, "row")],
     )
     return seen
 

@@ -54,21 +54,18 @@ def test_description(source):
 
 def test_rows_count_what_was_predicted(source):
     steps = []
-    rows = {row["baseline"]: row for row in baseline_rows(source, lambda done, total: steps.append((done, total)))}
+    rows = {row.baseline: row for row in baseline_rows(source, lambda done, total: steps.append((done, total)))}
     assert steps == [(n, 11) for n in range(1, 12)]
     majority, length, colour = rows.values()
-    assert (majority["baseline"], majority["correct"], majority["video_top1"]) == ("majority class", 1, 0.25)
-    assert majority["mean_class_accuracy"] == pytest.approx(1 / 3)  # over the classes that are tested
-    assert majority["per_class_correct"] == [1, 0, 0, 0] and majority["per_class_videos"] == [1, 2, 1, 0]
-    assert majority["classes"] == ["dark", "bright", "long", "never"]
-    assert majority["groups"].pop("digest")
-    assert majority["groups"] == {"label": [0, 1, 1, 2], "videos": [1, 1, 1, 1], "correct": [1, 0, 0, 0]}
-    assert colour["correct"] == 4 and colour["video_top1"] == 1
-    assert length["per_class_correct"][2] == 1 and length["correct"] < 4
-    assert all(
-        (row["dataset"], row["split"], row["videos"], row["failed_videos"]) == ("tones", "1", 4, 0)
-        for row in rows.values()
-    )
+    assert (majority.baseline, majority.correct, majority.video_top1) == ("majority class", 1, 0.25)
+    assert majority.mean_class_accuracy == pytest.approx(1 / 3)  # over the classes that are tested
+    assert majority.per_class_correct == [1, 0, 0, 0] and majority.per_class_videos == [1, 2, 1, 0]
+    assert majority.classes == ["dark", "bright", "long", "never"]
+    groups = majority.groups
+    assert (groups.label, groups.videos, groups.correct) == ([0, 1, 1, 2], [1, 1, 1, 1], [1, 0, 0, 0])
+    assert colour.correct == 4 and colour.video_top1 == 1
+    assert length.per_class_correct[2] == 1 and length.correct < 4
+    assert all((row.dataset, row.split, row.videos, row.failed_videos) == ("tones", "1", 4, 0) for row in rows.values())
 
 
 def test_videos_that_cannot_be_decoded_are_left_out_and_counted(source, tmp_path):
@@ -76,7 +73,7 @@ def test_videos_that_cannot_be_decoded_are_left_out_and_counted(source, tmp_path
     bad.write_bytes(b"noise" * 100)
     broken = Video.of("bad", str(bad), 0, "bad")
     rows = baseline_rows(Source("tones", "1", source.classes, source.train, (), (*source.test, broken)))
-    assert {(row["videos"], row["failed_videos"]) for row in rows} == {(4, 1)}
+    assert {(row.videos, row.failed_videos) for row in rows} == {(4, 1)}
     with pytest.raises(DataError, match="no video of the test part"):
         baseline_rows(Source("tones", "1", source.classes, source.train, (), (broken,)))
 

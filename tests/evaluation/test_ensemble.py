@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from tests.reporting import run_directory
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation import ensemble, metrics
+from vidjax.evaluation.predictions import PredictionsFile
 
 CLASSES = ["a", "b"]
 
@@ -19,7 +21,8 @@ def predicted(scores, failed=(), **changes):
     ]
     failures = [{"id": f"v{i}", "reason": "broken"} for i, p in enumerate(scores) if p is None]
     base = {"dataset": "toy", "split": "1", "part": "test", "classes": CLASSES, "average": "probabilities"}
-    return {**base, "views_per_video": 3, "videos": videos, "failed": failures, **changes}
+    content = {**base, "views_per_video": 3, "videos": videos, "failed": failures, **changes}
+    return PredictionsFile.from_json(content, "predictions")
 
 
 def average(members, weights=None):
@@ -30,17 +33,17 @@ def average(members, weights=None):
 
 def test_scores_are_averaged_video_by_video():
     other = predicted([0.2, 0.1, 0.3])
-    other["videos"].reverse()  # by id, not by place
+    other.videos.reverse()  # by id, not by place
     got = average([predicted([0.9, 0.7, 0.4]), other])
-    np.testing.assert_allclose([v["scores"] for v in got["videos"]], [[0.55, 0.45], [0.4, 0.6], [0.35, 0.65]])
-    assert [video["id"] for video in got["videos"]] == ["v0", "v1", "v2"]
-    assert [video["views"] for video in got["videos"]] == [6, 6, 6]
-    assert metrics.summarise(got)["per_class_correct"] == [1, 1]
+    np.testing.assert_allclose([video.scores for video in got.videos], [[0.55, 0.45], [0.4, 0.6], [0.35, 0.65]])
+    assert [video.id for video in got.videos] == ["v0", "v1", "v2"]
+    assert [video.views for video in got.videos] == [6, 6, 6]
+    assert metrics.summarise(got).per_class_correct == [1, 1]
 
 
 def test_weights():
     members = [predicted([1.0]), predicted([0.0]), predicted([0.5])]
-    np.testing.assert_allclose(average(members, [6, 2, 0])["videos"][0]["scores"], [0.75, 0.25])
+    np.testing.assert_allclose(average(members, [6, 2, 0]).videos[0].scores, [0.75, 0.25])
     for wrong, message in (([1, 2], "2 weights for 3 runs"), ([1, -1, 1], "0 or more"), ([0, 0, 0], "not all 0")):
         with pytest.raises(ConfigError, match=message):
             average(members, wrong)
@@ -53,19 +56,19 @@ def test_errors_that_are_independent_cancel():
     for run in range(3):
         sure = 0.5 + 0.2 * np.where(np.arange(60) % 3 == run, -1, 1) * (2 * truth - 1)
         members.append(predicted(sure.tolist()))
-        assert metrics.summarise(members[-1])["video_top1"] == pytest.approx(2 / 3)
-    assert metrics.summarise(average(members))["video_top1"] == 1.0
+        assert metrics.summarise(members[-1]).video_top1 == pytest.approx(2 / 3)
+    assert metrics.summarise(average(members)).video_top1 == 1.0
 
 
 def test_a_video_that_failed_in_any_run_is_failed():
     got = average([predicted([0.9, None, 0.4]), predicted([0.2, 0.1, None])])
-    assert [video["id"] for video in got["videos"]] == ["v0"]
-    assert got["failed"] == [{"id": "v1", "reason": "run0: broken"}, {"id": "v2", "reason": "run1: broken"}]
+    assert [video.id for video in got.videos] == ["v0"]
+    assert [(each.id, each.reason) for each in got.failed] == [("v1", "run0: broken"), ("v2", "run1: broken")]
 
 
 def relabelled():
     other = predicted([0.5, 0.5])
-    other["videos"][1]["label"] = 0
+    other.videos[1] = dataclasses.replace(other.videos[1], label=0)
     return other
 
 
@@ -92,9 +95,8 @@ def runs(folder, *scores, **changes):
     for i, values in enumerate(scores):
         folders.append(run_directory.write(folder / f"run{i}", classes=CLASSES, samples=False, metrics=False))
         of_run = predicted(values)
-        (folders[-1] / "predictions" / "test.json").write_text(json.dumps(of_run))
-        result = run_directory.result(of_run, seed=i, **changes)
-        (folders[-1] / "result.json").write_text(json.dumps(result))
+        of_run.write(folders[-1] / "predictions" / "test.json")
+        run_directory.result(of_run, seed=i, **changes).write(folders[-1] / "result.json")
     return folders
 
 
@@ -102,17 +104,17 @@ def test_result_has_the_keys_of_a_run(tmp_path):
     folders = runs(tmp_path, [0.9, 0.7, 0.4, 0.2], [0.2, 0.1, 0.9, 0.7])
     scored, result = ensemble.of_runs(folders)
     run = json.loads((folders[0] / "result.json").read_text())
-    assert run.keys() - result.keys() == {"config_hash"}
-    assert result["video_top1"] == metrics.summarise(scored)["video_top1"] == 1.0  # .55, .4, .65, .45 of class 0
-    assert (result["seed"], result["model"]) == ("0+1", "ensemble of 2")
-    assert result["parameters"] == 2 * run["parameters"] and result["views"] == 4
-    assert result["gmacs_per_view"] == 2 * run["gmacs_per_view"]
-    assert result["seconds"] == pytest.approx(2 * run["seconds"])
-    assert (result["inputs"], result["hardware"]) == (run["inputs"], run["hardware"]), "what is equal is said once"
-    assert result["clip_top1"] is None
-    assert result["classes"] == CLASSES and result["videos"] == 4
-    assert result["groups"]["correct"] == [1, 1, 1, 1]
-    assert [(m["run"], m["video_top1"], m["weight"]) for m in result["members"]] == [
+    assert run.keys() - result.to_json().keys() == {"config_hash", "best_step"}
+    assert result.video_top1 == metrics.summarise(scored).video_top1 == 1.0  # .55, .4, .65, .45 of class 0
+    assert (result.seed, result.model) == ("0+1", "ensemble of 2")
+    assert result.parameters == 2 * run["parameters"] and result.views == 4
+    assert result.gmacs_per_view == 2 * run["gmacs_per_view"]
+    assert result.seconds == pytest.approx(2 * run["seconds"])
+    assert (result.inputs, result.hardware) == (run["inputs"], run["hardware"]), "what is equal is said once"
+    assert result.clip_top1 is None
+    assert result.classes == CLASSES and result.videos == 4
+    assert result.groups.correct == [1, 1, 1, 1]
+    assert [(m.run, m.video_top1, m.weight) for m in result.members] == [
         ("run0", 0.5, 0.5),
         ("run1", 0.5, 0.5),
     ]
@@ -138,6 +140,6 @@ def test_runs_that_cannot_be_averaged(tmp_path):
 def test_no_common_video_is_an_error(tmp_path):
     folders = runs(tmp_path, [0.9, 0.1], [0.9, 0.1])
     for folder, scores in zip(folders, ([0.9, None], [None, 0.1])):
-        (folder / "predictions" / "test.json").write_text(json.dumps(predicted(scores)))
+        predicted(scores).write(folder / "predictions" / "test.json")
     with pytest.raises(DataError, match="no test video"):
         ensemble.of_runs(folders)

@@ -61,7 +61,7 @@ def run(tmp_path, monkeypatch):
 def test_the_stored_run_is_finished(run, capsys):
     stored = files.read_json(run / "result.json")
     config = configuration.load_stored(files.read_json(run / "config.json"))
-    assert train_and_evaluate(config, run) == stored
+    assert train_and_evaluate(config, run).to_json() == stored
     assert "not trained again" in capsys.readouterr().out
     assert (run / "report.html").read_text().rstrip().endswith("</html>")
 
@@ -77,7 +77,7 @@ def test_the_stored_run_resumes(run):
         (run / path).unlink()
     config = configuration.load_stored(files.read_json(run / "config.json"))
     result = train_and_evaluate(config, run)
-    assert result["finished"] and result["steps"] == 8
+    assert result.finished and result.steps == 8
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["loss"] == 123.0
     after = json.loads((run / "predictions" / "test.json").read_text())
     assert_same_predictions(after, before)

@@ -1,17 +1,20 @@
 """Makes run directories that look like real ones, for the tests of the reports."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vidjax.evaluation.predictions import Failure, PredictionsFile
+from vidjax.evaluation.result import Result
 from vidjax.reporting import pictures
 
 CLASSES = ["left", "right", "up", "down", "clockwise", "counter-clockwise", "approach", "recede"]
 
 
-def predictions(classes: list[str], videos: int, accuracy: float = 0.8, seed: int = 0) -> dict[str, Any]:
+def predictions(classes: list[str], videos: int, accuracy: float = 0.8, seed: int = 0) -> PredictionsFile:
     rng = np.random.default_rng(seed)
     records = []
     for i in range(videos):
@@ -30,7 +33,7 @@ def predictions(classes: list[str], videos: int, accuracy: float = 0.8, seed: in
                 "view_ranks": [0, 0] if np.argmax(scores) == label else [1, 2],
             }
         )
-    return {
+    content = {
         "dataset": "motion",
         "split": "0",
         "part": "test",
@@ -40,21 +43,22 @@ def predictions(classes: list[str], videos: int, accuracy: float = 0.8, seed: in
         "videos": records,
         "failed": [],
     }
+    return PredictionsFile.from_json(content, "predictions")
 
 
-def result(predicted: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    k = len(predicted["classes"])
-    labels = np.array([video["label"] for video in predicted["videos"]], int)
-    scores = np.array([video["scores"] for video in predicted["videos"]])
+def result(predicted: PredictionsFile, **changes: Any) -> Result:
+    k = len(predicted.classes)
+    labels = np.array([video.label for video in predicted.videos], int)
+    scores = np.array([video.scores for video in predicted.videos])
     right = scores.argmax(1) == labels
     videos = np.bincount(labels, minlength=k)
     correct = np.bincount(labels[right], minlength=k)
     top5 = [label in np.argsort(-row)[:5] for label, row in zip(labels, scores)]
-    return {
+    content = {
         "model": "early_fusion",
         "inputs": "rgb 10x48x48, stride 1",
-        "dataset": predicted["dataset"],
-        "split": predicted["split"],
+        "dataset": predicted.dataset,
+        "split": predicted.split,
         "seed": 0,
         "parameters": 1_234_567,
         "gmacs_per_view": 0.0421,
@@ -62,7 +66,7 @@ def result(predicted: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "views": 2,
         "views_detail": "2 clips x 1 crop",
         "videos": len(labels),
-        "failed_videos": len(predicted["failed"]),
+        "failed_videos": len(predicted.failed),
         "clip_top1": float(right.mean()) - 0.01,
         "video_top1": float(right.mean()),
         "video_top5": float(np.mean(top5)),
@@ -70,7 +74,7 @@ def result(predicted: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "seconds": 143.2,
         "per_class_videos": videos.tolist(),
         "per_class_correct": correct.tolist(),
-        "classes": predicted["classes"],
+        "classes": predicted.classes,
         "steps": 1000,
         "batch_size": 32,
         "train_videos": 1600,
@@ -81,6 +85,7 @@ def result(predicted: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "finished": True,
         **changes,
     }
+    return Result.from_json(content, "result")
 
 
 def write(
@@ -95,12 +100,11 @@ def write(
     classes = classes or CLASSES
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    predicted = predictions(classes, videos)
-    predicted["failed"] = failed or []
+    unread = [Failure(**failure) for failure in failed or []]
+    predicted = dataclasses.replace(predictions(classes, videos), failed=unread)
     (folder / "config.json").write_text(json.dumps({"seed": 0, "model": {"name": "early_fusion"}, "note": classes[0]}))
-    (folder / "result.json").write_text(json.dumps(result(predicted)))
-    (folder / "predictions").mkdir(exist_ok=True)
-    (folder / "predictions" / "test.json").write_text(json.dumps(predicted))
+    result(predicted).write(folder / "result.json")
+    predicted.write(folder / "predictions" / "test.json")
     if metrics:
         lines = []
         for step in range(10, 1001, 10):
@@ -122,7 +126,7 @@ def write(
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if samples:
         contact = [(name, moving_square(rng)) for name in classes]
-        clips = [(video["id"], moving_square(rng, 24), 25.0) for video in predicted["videos"][:12]]
+        clips = [(video.id, moving_square(rng, 24), 25.0) for video in predicted.videos[:12]]
         pictures.write_samples(folder / "samples", contact, clips)
     return folder
 

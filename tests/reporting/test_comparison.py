@@ -1,9 +1,11 @@
+import dataclasses
 import statistics
 
 import pytest
 
 from tests.reporting import run_directory
 from vidjax.errors import DataError
+from vidjax.evaluation.result import Baseline, Groups
 from vidjax.evaluation.statistics import bootstrap_interval
 from vidjax.reporting import comparison
 from vidjax.reporting.comparison import COLUMNS, Column, Row
@@ -29,35 +31,35 @@ def test_pooling_sums_counts():
             result([0, 2], [28, 2], split="3", clip_top1=0.1, video_top5=0.5, seconds=20.0, failed_videos=1),
         ]
     )
-    assert pooled["split"] == "2+3"
-    assert pooled["videos"] == 40
-    assert pooled["video_top1"] == pytest.approx(11 / 40), "not the mean of the two shares"
-    assert pooled["mean_class_accuracy"] == pytest.approx((1 / 30 + 1) / 2)
-    assert pooled["clip_top1"] == pytest.approx((10 * 0.5 + 30 * 0.1) / 40)
-    assert pooled["video_top5"] == pytest.approx((10 * 1.0 + 30 * 0.5) / 40)
-    assert pooled["seconds"] == 30.0
-    assert pooled["failed_videos"] == 1
+    assert pooled.split == "2+3"
+    assert pooled.videos == 40
+    assert pooled.video_top1 == pytest.approx(11 / 40), "not the mean of the two shares"
+    assert pooled.mean_class_accuracy == pytest.approx((1 / 30 + 1) / 2)
+    assert pooled.clip_top1 == pytest.approx((10 * 0.5 + 30 * 0.1) / 40)
+    assert pooled.video_top5 == pytest.approx((10 * 1.0 + 30 * 0.5) / 40)
+    assert pooled.seconds == 30.0
+    assert pooled.failed_videos == 1
 
 
 def test_a_class_without_videos_does_not_count():
     pooled = comparison.pool([result([1, 0], [2, 0]), result([2, 0], [2, 0])])
-    assert pooled["mean_class_accuracy"] == pytest.approx(0.75)
+    assert pooled.mean_class_accuracy == pytest.approx(0.75)
 
 
 def test_splits_of_different_classes_cannot_be_pooled():
     with pytest.raises(DataError, match="different classes"):
-        comparison.pool([result([1, 1], [2, 2]), {**result([1, 1], [2, 2]), "classes": ["a", "c"]}])
+        comparison.pool([result([1, 1], [2, 2]), result([1, 1], [2, 2], classes=["a", "c"])])
 
 
 def test_top5_of_five_classes_or_fewer_is_a_dash():
-    few, many = result([1, 1], [2, 2]), {**result([1, 1], [2, 2]), "classes": [*"abcdef"], "video_top5": 0.75}
+    few, many = result([1, 1], [2, 2]), result([1, 1], [2, 2], classes=[*"abcdef"], video_top5=0.75)
     rows = [Row({"model": "few"}, [few]), Row({"model": "many"}, [many])]
     assert list(comparison.table(rows, [COLUMNS["video_top5"]])["video top-5 %"]) == ["-", "75.0"]
 
 
 def test_table_of_seeds():
     columns = [COLUMNS["video_top1"], COLUMNS["seconds"], COLUMNS["parameters"]]
-    columns.append(Column("half", lambda r: r["video_top1"] >= 0.5, "flag"))
+    columns.append(Column("half", lambda r: r.video_top1 >= 0.5, "flag"))
     seeds = [result([c, c], [10, 10], seconds=60.0 * c) for c in (4, 5, 9)]
     rows = [Row({"model": "net"}, seeds, 3), Row({"model": "none"}, [], 3), Row({"model": "one"}, seeds[:1], 3)]
     table = comparison.table(rows, columns)
@@ -80,7 +82,7 @@ def grouped(correct, videos=(1, 2, 3), label=(0, 0, 1), **changes):
 
 
 def interval(*seeds):
-    return comparison.top1_interval([{**seed} for seed in seeds])
+    return comparison.top1_interval(seeds)
 
 
 def test_interval_is_about_videos_not_seeds():
@@ -91,8 +93,8 @@ def test_interval_is_about_videos_not_seeds():
 
 
 def test_seeds_of_equal_counts_but_other_groups_have_no_interval():
-    digests = [{"groups": {**grouped([1, 0, 3])["groups"], "digest": [digest]}} for digest in ("a", "b")]
-    seeds = [{**grouped([1, 0, 3]), **digest} for digest in digests]
+    groups = [dataclasses.replace(grouped([1, 0, 3]).groups, digest=[digest]) for digest in ("a", "b")]
+    seeds = [dataclasses.replace(grouped([1, 0, 3]), groups=of_seed) for of_seed in groups]
     assert interval(seeds[0], seeds[0], grouped([1, 0, 3])) == interval(grouped([1, 0, 3]))
     with pytest.raises(DataError, match="tested on different videos"):
         interval(*seeds)
@@ -100,11 +102,11 @@ def test_seeds_of_equal_counts_but_other_groups_have_no_interval():
 
 def test_interval_of_pooled_splits_has_the_groups_of_both():
     pooled = comparison.pool([grouped([1, 0, 3], split="2"), grouped([0, 1], (2, 1), (0, 1), split="3")])
-    assert pooled["groups"] == {"label": [0, 0, 1, 0, 1], "videos": [1, 2, 3, 2, 1], "correct": [1, 0, 3, 0, 1]}
+    assert pooled.groups == Groups(label=[0, 0, 1, 0, 1], videos=[1, 2, 3, 2, 1], correct=[1, 0, 3, 0, 1])
     assert interval(pooled) == bootstrap_interval([1, 0, 3, 0, 1], [1, 2, 3, 2, 1])
     old = result([1, 0], [2, 2])
-    assert "groups" not in comparison.pool([grouped([1, 0, 3]), old])
-    assert "groups" not in comparison.pool([old, grouped([1, 0, 3])])
+    assert comparison.pool([grouped([1, 0, 3]), old]).groups is None
+    assert comparison.pool([old, grouped([1, 0, 3])]).groups is None
 
 
 @pytest.mark.parametrize("other", [grouped([1, 0], (3, 3), (0, 1)), grouped([0, 0, 1], label=(0, 1, 1))])
@@ -133,7 +135,18 @@ def test_an_ensemble_has_no_clip_accuracy():
 
 
 def test_what_a_row_does_not_have_is_a_dash():
-    baseline = {"baseline": "majority class", "video_top1": 0.2, "videos": 10}
+    baseline = Baseline(
+        baseline="majority class",
+        dataset="toy",
+        split="1",
+        videos=10,
+        failed_videos=0,
+        correct=2,
+        video_top1=0.2,
+        mean_class_accuracy=0.2,
+        per_class_videos=[5, 5],
+        per_class_correct=[2, 0],
+    )
     row = Row({"model": "baseline"}, [baseline], seeds=None)
     table = comparison.table(
         [row], [COLUMNS[name] for name in ("parameters", "gmacs", "videos", "video_top1", "seconds")]

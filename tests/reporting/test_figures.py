@@ -1,9 +1,11 @@
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
 from vidjax.reporting import figures
+from vidjax.training.metrics_line import TrainLine, ValidationLine
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -13,8 +15,8 @@ def texts(svg):
 
 
 def metrics(steps=300):
-    lines = [{"step": s, "split": "train", "loss": 1 / s, "top1": 0.5, "learning_rate": 0.1} for s in range(1, steps)]
-    return [*lines, {"step": steps, "split": "validation", "loss": 0.7, "clip_top1": 0.5, "video_top1": 0.6}]
+    lines = [TrainLine(step=step, loss=1 / step, top1=0.5, learning_rate=0.1) for step in range(1, steps)]
+    return [*lines, ValidationLine(step=steps, loss=0.7, clip_top1=0.5, video_top1=0.6)]
 
 
 def test_curves_show_both_splits():
@@ -26,10 +28,19 @@ def test_curves_show_both_splits():
 
 
 def test_curves_of_a_run_without_validation_or_with_a_diverged_loss():
-    lines = [{"step": s, "split": "train", "loss": float("nan") if s > 5 else 1.0, "top1": 0.1} for s in range(1, 10)]
+    lines = [TrainLine(step=step, loss=float("nan") if step > 5 else 1.0, top1=0.1) for step in range(1, 10)]
     assert "training" in texts(figures.loss_curves(lines))
     assert "validation" not in texts(figures.loss_curves(lines))
     assert "step" in texts(figures.loss_curves([]))
+
+
+def test_norms_are_shown_where_they_were_logged():
+    old = metrics(20)
+    assert len(figures.curves(old)) == 2 and figures.curves([]) == []
+    norms = {"gradient_norm": 3.0, "update_norm": 0.01, "parameter_norm": 50.0}
+    new = [dataclasses.replace(line, **norms) if isinstance(line, TrainLine) else line for line in old]
+    shown = texts(figures.curves([*old, *new])[2])
+    assert {"gradient", "update", "parameters", "norms of gradient, update and parameters"} <= set(shown)
 
 
 def test_running_mean_ignores_gaps():

@@ -1,20 +1,20 @@
 import numpy as np
 import pytest
 
-from vidjax.errors import DataError
+from tests.reporting import run_directory
 from vidjax.reporting import learning_curves
+from vidjax.training.metrics_line import TrainLine, ValidationLine
 
 
 def log(validation, train=None, every=100):
     """Lines of a metrics log: a validation every `every` steps, two train lines for each."""
     steps = [every * (i + 1) for i in range(len(validation))]
     train = np.geomspace(2.0, 0.02, 2 * len(steps)) if train is None else train
-    lines = [
-        {"step": every * (i + 1) // 2, "split": "train", "loss": float(loss), "top1": 0.5}
-        for i, loss in enumerate(train)
+    lines = [TrainLine(step=every * (i + 1) // 2, loss=float(loss), top1=0.5) for i, loss in enumerate(train)]
+    lines += [
+        ValidationLine(step=step, loss=loss, clip_top1=0.5, video_top1=0.5) for step, loss in zip(steps, validation)
     ]
-    lines += [{"step": s, "split": "validation", "loss": loss} for s, loss in zip(steps, validation)]
-    return sorted(lines, key=lambda line: (line["step"], line["split"]))
+    return sorted(lines, key=lambda line: (line.step, line.split))
 
 
 # Of early fusion on 64 clips of 4 classes for 300 steps, validated on 8 of them.
@@ -50,25 +50,20 @@ def test_no_alarm_where_nothing_rises_but_noise(losses):
 
 def test_a_run_whose_training_loss_rises_too_does_not_overfit():
     assert learning_curves.overfitting(log([1.2, 1.7, 1.77], train=[2.0, 1.2, 1.2, 1.5, 1.7, 1.7])) is None
-    assert learning_curves.overfitting([line for line in log([1.2, 1.7, 1.77]) if line["split"] != "train"]) is None
+    assert learning_curves.overfitting([line for line in log([1.2, 1.7, 1.77]) if line.split != "train"]) is None
+
+
+def result_of(weights, best_step):
+    return run_directory.result(run_directory.predictions(["a", "b"], 4), weights=weights, best_step=best_step)
 
 
 def test_the_remark_says_what_to_do():
     lines = log([1.2, 1.7, 1.77])
-    remark = learning_curves.overfitting_remark({"weights": "last", "best_step": 100}, lines)
+    remark = learning_curves.overfitting_remark(result_of("last", 100), lines)
     assert remark.startswith("The run overfits: from step 100 to 300 the validation loss rose from 1.2 to 1.77, while")
     assert "config.train.stop_after=5" in remark and "config.train.epochs" in remark
-    remark = learning_curves.overfitting_remark({"weights": "best", "best_step": 100}, lines)
+    remark = learning_curves.overfitting_remark(result_of("best", 100), lines)
     assert remark.endswith("What was tested are the best weights, of step 100.")
-    remark = learning_curves.overfitting_remark({"weights": "best", "best_step": 200}, lines)
+    remark = learning_curves.overfitting_remark(result_of("best", 200), lines)
     assert "of step 200, after most of that rise" in remark and "config.train.monitor=loss" in remark
-    assert learning_curves.overfitting_remark({}, log([3.0, 2.0, 1.0])) == ""
-
-
-def test_a_metrics_file_cut_by_a_kill_is_read_up_to_there(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "split": "train", "loss": NaN}\n{"step": 2, "spl')
-    assert [line["step"] for line in learning_curves.read_metrics(path)] == [1]
-    path.write_text('{"step": 1, "spl\n{"step": 2, "split": "train"}\n')
-    with pytest.raises(DataError, match="line 1"):
-        learning_curves.read_metrics(path)
+    assert learning_curves.overfitting_remark(result_of(None, None), log([3.0, 2.0, 1.0])) == ""

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 
 from tests.reporting import run_directory
 from vidjax.errors import DataError
+from vidjax.evaluation.result import Baseline
 from vidjax.reporting import readme
 from vidjax.reporting.comparison import COLUMNS, Row
 
@@ -33,35 +35,37 @@ def test_difference_names_the_lines():
 
 
 def test_results_and_baselines_are_told_apart(tmp_path):
-    (tmp_path / "net-seed0.json").write_text(json.dumps({"model": "net"}))
-    (tmp_path / "baselines-split2.json").write_text(json.dumps([{"baseline": "majority class"}]))
+    result, of_split = run_directory.result(run_directory.predictions(["a", "b"], 8)), baseline("2", [5, 0])
+    result.write(tmp_path / "net-seed0.json")
+    (tmp_path / "baselines-split2.json").write_text(json.dumps([of_split.to_json()]))
     runs, baselines = readme.read_results(tmp_path)
-    assert runs == {"net-seed0": {"model": "net"}}
-    assert baselines == [{"baseline": "majority class"}]
+    assert runs == {"net-seed0": result}
+    assert baselines == [of_split]
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(DataError, match=r"bad\.json"):
         readme.read_results(tmp_path)
 
 
 def baseline(split, correct):
-    return {
-        "baseline": "majority class",
-        "dataset": "ucf101",
-        "split": split,
-        "videos": 10,
-        "video_top1": sum(correct) / 10,
-        "mean_class_accuracy": 0.5,
-        "correct": sum(correct),
-        "per_class_correct": correct,
-        "per_class_videos": [5, 5],
-    }
+    return Baseline(
+        baseline="majority class",
+        dataset="ucf101",
+        split=split,
+        videos=10,
+        failed_videos=0,
+        video_top1=sum(correct) / 10,
+        mean_class_accuracy=0.5,
+        correct=sum(correct),
+        per_class_correct=correct,
+        per_class_videos=[5, 5],
+    )
 
 
 def test_baselines_are_pooled_over_splits():
     (row,) = readme.baseline_rows([baseline("2", [5, 0]), baseline("3", [0, 1])], ["model", "rate"])
     assert row.labels == {"model": "baseline: majority class", "rate": "-"}
-    assert row.results[0]["video_top1"] == pytest.approx(6 / 20)
-    assert row.results[0]["videos"] == 20
+    assert row.results[0].video_top1 == pytest.approx(6 / 20)
+    assert row.results[0].videos == 20
 
 
 def test_block_says_where_its_numbers_come_from():
@@ -71,7 +75,7 @@ def test_block_says_where_its_numbers_come_from():
     assert "| net | 50.0 | 1 |" in block
     assert "hardware: cpu, 2 cores" in block
     assert "code: 0123abc" in block
-    averaged = {**result, "commit": "0123abc, 4567def", "members": []}
+    averaged = dataclasses.replace(result, commit="0123abc, 4567def", members=[])
     both = readme.experiment_block("Title", rows, [COLUMNS["video_top1"]], {"a": result, "b": averaged})
     assert "code: 0123abc." in both, "the members of an ensemble are runs themselves"
     assert "No results yet" in readme.experiment_block("Title", [Row({"model": "net"}, [], 1)], [COLUMNS["model"]], {})

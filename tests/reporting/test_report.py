@@ -87,7 +87,7 @@ def test_report_says_that_a_run_overfits(tmp_path):
     assert "overfits" not in report.write(folder).read_text()
     lines = [{"step": step, "split": "train", "loss": 100 / step} for step in range(50, 350, 50)]
     lines += [
-        {"step": 100 * i, "split": "validation", "loss": loss, "video_top1": 0.5}
+        {"step": 100 * i, "split": "validation", "loss": loss, "clip_top1": 0.5, "video_top1": 0.5}
         for i, loss in ((1, 1.2), (2, 1.7), (3, 1.77))
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,9 +1,20 @@
 import itertools
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidjax.data.records import Batch
+from vidjax.models.output import Output
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.training import optimizers, parallel
 from vidjax.training.loop import PARTS, Calendar, Loop
+from vidjax.training.losses import cross_entropy
+from vidjax.training.metrics_line import STEP_METRICS
+from vidjax.training.state import make_init
+from vidjax.training.step import make_train_step
 
 
 class Clock:
@@ -12,6 +23,7 @@ class Clock:
     def __init__(self):
         self.started = 0
         self.waits = []  # (step that was waited for, steps started by then)
+        self.doing = ""
 
 
 class Number:
@@ -40,12 +52,12 @@ class OneDevice:
         return batch
 
 
-def make_loop(steps_ahead):
+def make_loop(steps_ahead, number=Number):
     clock = Clock()
 
     def train_step(state, batch):
         clock.started += 1
-        pair = (Number(clock, clock.started, float(batch)), Number(clock, clock.started, 2.0))
+        pair = (number(clock, clock.started, float(batch)), number(clock, clock.started, 2.0))
         return state + 1, {"loss": pair}
 
     return clock, Loop(OneDevice(steps_ahead), train_step, itertools.count(1), batch_size=4)
@@ -78,6 +90,69 @@ def test_steps_do_not_overlap_where_they_must_not():
         assert clock.waits[-1] == (step, step)
         loop.close_window(step)
         assert [line.step for line in loop.lines()] == [step]
+
+
+class Guarded(Number):
+    """A number that may be waited for two steps later, and be looked at then, by `lines` alone."""
+
+    def _look(self, *_, **__):
+        assert self.clock.doing == "lines", f"{self.clock.doing} looks at a number"
+        assert self.clock.started - self.step >= 2, "looked at before it was due"
+        return np.float32(self.value)
+
+    __array__ = __float__ = __int__ = __bool__ = item = tolist = _look
+
+    def block_until_ready(self):
+        assert self.clock.started - self.step >= 2, f"{self.clock.doing} waits for step {self.step}"
+        return super().block_until_ready()
+
+
+def test_no_number_is_looked_at_before_its_line_is_due():
+    clock, loop = make_loop(2, Guarded)
+    state, lines = 0, []
+    for step in range(1, 11):
+        clock.doing = "step"
+        state = loop.step(state)
+        if step % 4 == 0:
+            clock.doing = "close_window"
+            loop.close_window(step)
+        clock.doing = "lines"
+        lines += [(step, line.means) for line in loop.lines()]
+    assert lines == [(6, {"loss": 10 / 8}), (10, {"loss": 26 / 8})]
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, rgb, train=False):
+        return Output(nn.Dense(2)(rgb.mean(axis=(1, 2, 3)))[:, None])
+
+
+def batch_of(number):
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(0, 256, (4, 1, 2, 2, 3), dtype=np.uint8)
+    index = np.arange(4 * number, 4 * number + 4, dtype=np.int32)
+    return Batch({"rgb": pixels}, rng.integers(0, 2, 4).astype(np.int32), index, np.ones(4, bool))
+
+
+@pytest.mark.parametrize("name, devices", [("jit", 1), ("sharded", 2)])
+def test_steps_move_nothing_but_the_batches_that_the_form_places(name, devices):
+    """Under JAX's guard of transfers to the device; that from a device does nothing on CPUs (`Guarded` is for it)."""
+    form = parallel.choose(name, jax.devices()[:devices])
+    optimizer = optimizers.create("momentum", 0.1)
+    spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
+    state = form.put_state(make_init(Net(), optimizer, spec, seed=0)())
+    step = form.compile_train(make_train_step(Net(), optimizer, cross_entropy, Preprocessing(), seed=0))
+    loop = Loop(form, step, map(batch_of, itertools.count()), batch_size=4)
+    state = loop.step(state)  # compiled: what is constant in it is placed once
+    lines = []
+    with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
+        for number in range(2, 9):
+            state = loop.step(state)
+            if number % 4 == 0:
+                loop.close_window(number)
+            lines += loop.lines(wait=number == 8)
+    assert [line.step for line in lines] == [4, 8]
+    assert all(line.means.keys() == STEP_METRICS.keys() for line in lines)
 
 
 def test_speed_and_times():

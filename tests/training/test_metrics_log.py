@@ -12,9 +12,10 @@ def test_starting_imports_neither_reports_nor_pytorch(tmp_path):
 import sys
 from pathlib import Path
 import vidjax.train
+from vidjax.training.metrics_line import TrainLine
 from vidjax.training.metrics_log import MetricsLog
 with MetricsLog(Path(sys.argv[1])) as log:
-    log.write(1, "train", {"loss": 0.5})
+    log.write(TrainLine(step=1, loss=0.5))
 print({"pandas", "matplotlib", "jinja2", "torch"} & sys.modules.keys())
 """
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

@@ -15,6 +15,7 @@ from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
 from vidjax.training.losses import cross_entropy
+from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.state import make_init
 from vidjax.training.step import make_eval_step, make_train_step
 
@@ -72,18 +73,17 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
             ema_decay=0.9,
         )
     )
-    losses = []
+    measured = []
     for number in range(steps):
         state, metrics = step(state, form.put_batch(batch_of(number)))
-        total, count = metrics["loss"]
-        assert int(count) == BATCH
-        losses.append(float(total / count))
+        assert int(metrics["loss"][1]) == int(metrics["top1"][1]) == BATCH
+        measured.append([float(total / count) for total, count in (metrics[name] for name in STEP_METRICS)])
     evaluate = form.compile_eval(
         make_eval_step(model, cross_entropy, preprocessing, mean_probabilities, axis_name=form.axis_name)
     )
     scored = jax.device_get(evaluate(state, form.put_batch(batch_of(99))))
     order = np.argsort(scored.index)
-    return jax.device_get(state), np.array(losses), scored.scores[order], scored.index[order]
+    return jax.device_get(state), np.array(measured).T, scored.scores[order], scored.index[order]
 
 
 @pytest.mark.parametrize("form_name", ["jit", "pmap", "sharded"])
@@ -136,12 +136,13 @@ def slow_on_few_devices(form, devices):
 def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
     with jax.enable_x64(True):
         got = train(form, devices, 20, jnp.float64, optimizers.create("adamw", 1e-3))
-    state, losses, scores, index = got
-    want_state, want_losses, want_scores, want_index = reference64
+    state, measured, scores, index = got
+    want_state, want_measured, want_scores, want_index = reference64
     leaves, want_leaves = jax.tree.leaves(state), jax.tree.leaves(want_state)
     assert len(leaves) == len(want_leaves)
     assert all(leaf.dtype == want.dtype and relative(leaf, want) < 1e-10 for leaf, want in zip(leaves, want_leaves))
-    assert relative(losses, want_losses) < 1e-10
+    for name, of_steps, want in zip(STEP_METRICS, measured, want_measured, strict=True):
+        assert relative(of_steps, want) < 1e-10, name
     assert relative(scores, want_scores) < 1e-10
     np.testing.assert_array_equal(index, want_index)
 
@@ -155,17 +156,17 @@ def test_accumulated_parts_have_the_same_examples_in_every_form(form, devices, m
     """Batch statistics are those of a part, so that parts of other examples would give other numbers."""
     with jax.enable_x64(True):
         optimizer = optimizers.create("sgd", 1e-2)
-        want, want_losses, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)
-        got, losses, *_ = train(form, devices, 2, jnp.float64, optimizer, 2, mixing)
-    assert relative(losses, want_losses) < 1e-10
+        want, want_measured, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)
+        got, measured, *_ = train(form, devices, 2, jnp.float64, optimizer, 2, mixing)
+    assert all(relative(of_steps, wanted) < 1e-10 for of_steps, wanted in zip(measured, want_measured, strict=True))
     assert all(relative(a, b) < 1e-10 for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)))
 
 
 @pytest.mark.slow
 def test_float32_losses_agree_with_sgd():
     runs = [train(form, devices, 10, jnp.float32, optimizers.create("sgd", 1e-2)) for form, devices in FORMS]
-    for _, losses, _, _ in runs[1:]:
-        assert relative(losses, runs[0][1]) < 5e-6
+    for _, (losses, *_), _, _ in runs[1:]:
+        assert relative(losses, runs[0][1][0]) < 5e-6
 
 
 @pytest.mark.slow

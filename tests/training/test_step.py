@@ -13,6 +13,7 @@ from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, recipe, schedules
 from vidjax.training.losses import cross_entropy
+from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.state import make_init
 from vidjax.training.step import make_train_step
 
@@ -54,6 +55,54 @@ def states(steps, *, plateau=None, scale=1.0, ema=None, freeze=(), rate=0.1):
 
 def kernel(state):
     return np.asarray(state.params["line"]["kernel"], np.float64)
+
+
+def measured(freeze=(), accumulate=1, clip_norm=None):
+    """The state before and after a step, and the metrics of that step."""
+    optimizer = optimizers.create("momentum", 0.1, freeze=freeze, clip_norm=clip_norm)
+    spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
+    before = make_init(Brightness(), optimizer, spec, 0)()
+    step = make_train_step(
+        Brightness(),
+        optimizer,
+        cross_entropy,
+        Preprocessing(mean=117.0, std=58.0),
+        seed=0,
+        freeze=freeze,
+        accumulate=accumulate,
+    )
+    after, metrics = jax.jit(step)(before, batch_of(0))
+    return before, after, {name: float(total) / float(count) for name, (total, count) in metrics.items()}
+
+
+def norm(*arrays):
+    return np.sqrt(sum(np.square(np.asarray(array, np.float64)).sum() for array in arrays))
+
+
+def test_a_step_measures_what_is_declared():
+    before, after, metrics = measured()
+    assert metrics.keys() == STEP_METRICS.keys()
+    old, new = jax.tree.leaves(before.params), jax.tree.leaves(after.params)
+    moved = [np.subtract(a, b, dtype=np.float64) for a, b in zip(new, old)]
+    assert metrics["parameter_norm"] == pytest.approx(norm(*new), rel=1e-6)
+    assert metrics["update_norm"] == pytest.approx(norm(*moved), rel=1e-6)
+    # The first step of momentum is the gradient times the rate.
+    assert metrics["gradient_norm"] == pytest.approx(norm(*moved) / 0.1, rel=1e-5)
+
+
+def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clipped():
+    _, _, whole = measured()
+    _, _, parts = measured(accumulate=2)
+    assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-5)
+    _, _, clipped = measured(clip_norm=whole["gradient_norm"] / 2)
+    assert clipped["gradient_norm"] == whole["gradient_norm"]
+    assert clipped["update_norm"] == pytest.approx(whole["update_norm"] / 2, rel=1e-5)
+
+
+def test_norms_leave_out_what_is_frozen():
+    _, after, metrics = measured(freeze=("line/kernel",))
+    assert metrics["parameter_norm"] == pytest.approx(norm(after.params["line"]["bias"]), rel=1e-6)
+    assert 0 < metrics["gradient_norm"] < measured()[2]["gradient_norm"]
 
 
 def test_the_average_of_weights_and_statistics_is_normalised():

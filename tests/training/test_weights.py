@@ -61,5 +61,5 @@ def test_what_came_after_the_checkpoint_is_forgotten(best, tmp_path):
 def test_the_best_weights_of_the_last_step_are_its_own(tmp_path):
     watched = Monitor("loss", None)
     watched.add(4, {"loss": 0.5})
-    state, about = weights.choose("best", weights.Trained(state_of(4, average=7.0), watched, 0.0), tmp_path)
-    assert jax.tree.map(float, state.params["kernel"][0, 0]) == 7.0 and about["best_step"] == 4
+    state, chosen = weights.choose("best", weights.Trained(state_of(4, average=7.0), watched, 0.0), tmp_path)
+    assert jax.tree.map(float, state.params["kernel"][0, 0]) == 7.0 and chosen.best_step == 4

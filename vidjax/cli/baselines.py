@@ -9,8 +9,7 @@ Example:
 """
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import Progress
@@ -19,6 +18,7 @@ from rich.table import Table
 from vidjax import files
 from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
+from vidjax.evaluation.result import Baseline
 from vidjax.paths import typed_path
 
 
@@ -46,20 +46,20 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if arguments.json:
         try:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(files.to_json(rows), encoding="utf-8")
+            arguments.json.write_text(files.to_json([row.to_json() for row in rows]), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"--json {arguments.json} cannot be written: {error.strerror}") from error
     return 0
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _table(rows: Sequence[Baseline]) -> Table:
     first = rows[0]
-    left_out = f", {first['failed_videos']} that cannot be decoded left out" if first["failed_videos"] else ""
-    table = Table(title=f"{first['dataset']}, split {first['split']}: {first['videos']} test videos{left_out}")
+    left_out = f", {first.failed_videos} that cannot be decoded left out" if first.failed_videos else ""
+    table = Table(title=f"{first.dataset}, split {first.split}: {first.videos} test videos{left_out}")
     table.add_column("baseline")
     for name in ("correct", "video top-1", "mean class accuracy"):
         table.add_column(name, justify="right")
     for row in rows:
-        shares = (f"{100 * row[key]:.1f}%" for key in ("video_top1", "mean_class_accuracy"))
-        table.add_row(row["baseline"], f"{row['correct']} / {row['videos']}", *shares)
+        shares = (f"{100 * share:.1f}%" for share in (row.video_top1, row.mean_class_accuracy))
+        table.add_row(row.baseline, f"{row.correct} / {row.videos}", *shares)
     return table

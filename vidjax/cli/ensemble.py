@@ -8,14 +8,15 @@ Example:
 """
 
 import argparse
+import dataclasses
 import shlex
 from pathlib import Path
 
 import pandas as pd
 
-from vidjax import files
 from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
+from vidjax.evaluation.result import Result
 from vidjax.paths import typed_path
 from vidjax.reporting import report, tables, terminal
 
@@ -34,19 +35,20 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     folders, out = arguments.runs, arguments.out
     weights = _weights(arguments.weights)
     scored, result = ensemble.of_runs(folders, weights)
-    before = files.read_json(out / "result.json")
-    if (out / "config.json").exists() or (before is not None and "members" not in before):
+    before = Result.read(out / "result.json")
+    if (out / "config.json").exists() or (before is not None and before.members is None):
         raise ConfigError(f"--out={out} is the directory of a run; give another one")
     words = [*map(str, folders), *([f"--weights={arguments.weights}"] if weights else [])]
-    result["command"] = shlex.join(["python", "-m", "vidjax", "ensemble", *words, f"--out={out}"])
-    files.write_json(out / "predictions" / "test.json", scored)
-    files.write_json(out / "result.json", result)
-    rows = [tables.result_row(files.read_json(folder / "result.json")) for folder in folders]
-    table = pd.concat([*rows, tables.result_row(result)], ignore_index=True)
+    command = shlex.join(["python", "-m", "vidjax", "ensemble", *words, f"--out={out}"])
+    scored.write(out / "predictions" / "test.json")
+    result = dataclasses.replace(result, command=command)
+    result.write(out / "result.json")
+    of_runs = [found for folder in folders if (found := Result.read(folder / "result.json")) is not None]
+    table = pd.concat([tables.result_row(each) for each in (*of_runs, result)], ignore_index=True)
     table.insert(0, "run", [*(folder.name for folder in folders), "ensemble"])
     terminal.table(table)
-    for failure in scored["failed"]:
-        terminal.say(f"not read: {printable(failure['id'])}: {failure['reason']}")
+    for failure in scored.failed:
+        terminal.say(f"not read: {printable(failure.id)}: {failure.reason}")
     terminal.say(f"report: {report.write(out)}")
     return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 from vidjax.data import RGB, Input, Source, Video, reading
 from vidjax.errors import DataError, VideoError
 from vidjax.evaluation import metrics
+from vidjax.evaluation.result import Baseline
 
 _MEAN_FRAME_SIDE = 16  # pixels
 
@@ -78,7 +79,7 @@ def majority_class(train_labels: np.ndarray, tests: int) -> np.ndarray:
     return np.full(tests, np.bincount(train_labels).argmax())
 
 
-def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = None) -> list[dict[str, Any]]:
+def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = None) -> list[Baseline]:
     """Evaluates the three baselines on a source.
 
     Args:
@@ -87,9 +88,7 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
       progress: called as progress(videos done, videos in all).
 
     Returns:
-      One row per baseline: baseline, dataset, split, classes, videos, correct, the accuracies and counts of
-      `metrics.from_counts`, groups as in `metrics.group_counts`, and failed_videos: videos of both parts that could
-      not be decoded and are left out.
+      One row per baseline.
 
     Raises:
       DataError: if no video of a part can be decoded.
@@ -110,22 +109,20 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     return [_row(name, source, test, predicted, failed) for name, predicted in predictions.items()]
 
 
-def _row(
-    name: str, source: Source, tested: Sequence[Description], predicted: np.ndarray, failed: int
-) -> dict[str, Any]:
+def _row(name: str, source: Source, tested: Sequence[Description], predicted: np.ndarray, failed: int) -> Baseline:
     labels = np.array([d.label for d in tested], np.int64)
     counts = metrics.confusion_counts(labels, predicted, len(source.classes))
-    return {
-        "baseline": name,
-        "dataset": source.name,
-        "split": source.split,
-        "classes": list(source.classes),
-        "videos": len(labels),
-        "failed_videos": failed,
-        "correct": int(counts.trace()),
-        **metrics.from_counts(counts.diagonal(), counts.sum(axis=1)),
-        "groups": metrics.group_counts(labels, [d.group for d in tested], labels == predicted),
-    }
+    return Baseline(
+        baseline=name,
+        dataset=source.name,
+        split=source.split,
+        classes=list(source.classes),
+        videos=len(labels),
+        failed_videos=failed,
+        correct=int(counts.trace()),
+        **vars(metrics.from_counts(counts.diagonal(), counts.sum(axis=1))),
+        groups=metrics.group_counts(labels, [d.group for d in tested], labels == predicted),
+    )
 
 
 def _describe_all(

@@ -3,20 +3,22 @@
 Works on the files of the runs alone: nothing is decoded or computed again.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from vidjax import files
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation import metrics
+from vidjax.evaluation.predictions import Failure, PredictionsFile, VideoPrediction
+from vidjax.evaluation.record import Record
+from vidjax.evaluation.result import Member, Result
 
-Predictions = Mapping[str, Any]
+_Kind = TypeVar("_Kind", bound=Record)
 
 
-def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> tuple[PredictionsFile, Result]:
     """Averages the stored test predictions of finished runs.
 
     Args:
@@ -24,7 +26,7 @@ def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> 
       weights: of the runs, 0 or more, not all 0; None: equal.
 
     Returns:
-      The contents of a predictions file and of a `result.json`.
+      Their predictions and their result.
 
     Raises:
       ConfigError: for fewer than two runs, a run given twice, or weights that do not fit.
@@ -39,9 +41,11 @@ def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> 
     shares = normalised(weights, len(folders))
     results = [_finished_result(folder) for folder in folders]
     scored = average(
-        [_read(folder / "predictions" / "test.json") for folder in folders], list(map(str, folders)), shares
+        [_read(PredictionsFile, folder / "predictions" / "test.json") for folder in folders],
+        list(map(str, folders)),
+        shares,
     )
-    if not scored["videos"]:
+    if not scored.videos:
         raise DataError(f"no test video could be read by all of {', '.join(map(str, folders))}")
     return scored, result_of(results, scored, [folder.name for folder in folders], shares)
 
@@ -60,19 +64,19 @@ def normalised(weights: Sequence[float] | None, runs: int) -> np.ndarray:
     return values / values.sum()
 
 
-def average(members: Sequence[Predictions], names: Sequence[str], weights: np.ndarray) -> dict[str, Any]:
+def average(members: Sequence[PredictionsFile], names: Sequence[str], weights: np.ndarray) -> PredictionsFile:
     """Averages predictions files.
 
     The scores of a video in a predictions file are probabilities, whatever was averaged over its views; the ensemble's
     are their weighted mean. The scores of single views are not in the files, so an ensemble has no clip accuracy.
 
     Args:
-      members: contents of predictions files.
+      members: their predictions.
       names: of the members, for messages.
       weights: float [members], summing to 1.
 
     Returns:
-      The content of a predictions file, videos in the order of the first; `view_ranks` are empty. A video that failed
+      The predictions, videos in the order of the first; `view_ranks` are empty. A video that failed
       in any member is failed.
 
     Raises:
@@ -81,123 +85,127 @@ def average(members: Sequence[Predictions], names: Sequence[str], weights: np.nd
     first = members[0]
     for member, name in zip(members[1:], names[1:]):
         _check_same(first, member, names[0], name)
-    by_id = [{video["id"]: video for video in member["videos"]} for member in members]
+    by_id = [{video.id: video for video in member.videos} for member in members]
     failures: dict[str, str] = {}
     for member, name in zip(members, names):
-        for failure in member["failed"]:
-            failures.setdefault(failure["id"], f"{name}: {failure['reason']}")
+        for failure in member.failed:
+            failures.setdefault(failure.id, f"{name}: {failure.reason}")
     videos = []
-    for video in first["videos"]:
-        if video["id"] in failures:
+    for video in first.videos:
+        if video.id in failures:
             continue
-        of_members = [videos_of_one[video["id"]] for videos_of_one in by_id]
-        scores = weights @ np.array([record["scores"] for record in of_members])
+        of_members = [videos_of_one[video.id] for videos_of_one in by_id]
+        scores = weights @ np.array([one.scores for one in of_members])
         videos.append(
-            {
-                "id": video["id"],
-                "group": video["group"],
-                "label": video["label"],
-                "scores": [float(f"{score:.7g}") for score in scores],
-                "views": sum(record["views"] for record in of_members),
-                "view_ranks": [],
-            }
+            VideoPrediction(
+                id=video.id,
+                group=video.group,
+                label=video.label,
+                scores=[float(f"{score:.7g}") for score in scores],
+                views=sum(one.views for one in of_members),
+                view_ranks=[],
+            )
         )
-    return {
-        **{key: first[key] for key in ("dataset", "split", "part", "classes")},
-        "average": _joined(member["average"] for member in members),
-        "views_per_video": sum(member["views_per_video"] for member in members),
-        "videos": videos,
-        "failed": [{"id": video_id, "reason": reason} for video_id, reason in failures.items()],
-    }
+    return PredictionsFile(
+        dataset=first.dataset,
+        split=first.split,
+        part=first.part,
+        classes=first.classes,
+        average=_joined(member.average for member in members),
+        views_per_video=sum(member.views_per_video for member in members),
+        videos=videos,
+        failed=[Failure(id=video_id, reason=reason) for video_id, reason in failures.items()],
+    )
 
 
-def result_of(
-    results: Sequence[Mapping[str, Any]], scored: Predictions, names: Sequence[str], weights: np.ndarray
-) -> dict[str, Any]:
-    """The result row of an ensemble, with the keys of a run's where they make sense.
+def result_of(results: Sequence[Result], scored: PredictionsFile, names: Sequence[str], weights: np.ndarray) -> Result:
+    """The result row of an ensemble.
 
     Parameters, GMACs, views and seconds are sums over the members; seeds, inputs and the like are joined.
 
     Args:
-      results: contents of the members' `result.json`.
+      results: of the members.
       scored: what `average` made of their predictions.
       names: of the members.
       weights: float [members].
 
     Returns:
-      The content of a `result.json`; clip accuracies are None, `members` says what was averaged.
+      A result without clip accuracies, whose `members` say what was averaged.
     """
     first = results[0]
-    joined = {
-        key: _joined((r.get(key) for r in results), separator)
-        for key, separator in (("inputs", "; "), ("seed", "+"), ("resolution", "+"), ("views_detail", " + "))
-    }
-    provenance = {
-        key: _joined(r.get(key) for r in results)
-        for key in ("train_videos", "validation_videos", "absent_clips", "steps", "batch_size", "parallel", "hardware")
-    }
-    return {
-        "model": f"ensemble of {len(results)}",
-        "dataset": first["dataset"],
-        "split": first["split"],
-        "parameters": sum(r["parameters"] for r in results),
-        "gmacs_per_view": sum(r["gmacs_per_view"] for r in results),
-        "views": sum(r["views"] for r in results),
-        **joined,
-        **metrics.summarise(scored),
-        "clip_top1": None,
-        "clip_top5": None,
-        "seconds": round(sum(r["seconds"] for r in results), 1),
-        "classes": list(scored["classes"]),
-        "average": scored["average"],
-        **provenance,
-        "versions": first.get("versions", {}) if _same(r.get("versions") for r in results) else {},
-        "commit": _joined(r.get("commit") for r in results),
-        "date": max(r.get("date", "") for r in results),
-        "members": [
-            {
-                "run": name,
-                "model": r["model"],
-                "seed": r["seed"],
-                "weight": round(float(weight), 6),
-                "video_top1": r["video_top1"],
-                "config_hash": r.get("config_hash"),
-            }
+    accuracies = {**vars(metrics.summarise(scored)), "clip_top1": None, "clip_top5": None}
+    return Result(
+        model=f"ensemble of {len(results)}",
+        inputs=_joined((r.inputs for r in results), "; "),
+        dataset=first.dataset,
+        split=first.split,
+        seed=_joined((r.seed for r in results), "+"),
+        parameters=sum(r.parameters for r in results),
+        gmacs_per_view=sum(r.gmacs_per_view for r in results),
+        resolution=_joined((r.resolution for r in results), "+"),
+        views=sum(r.views for r in results),
+        views_detail=_joined((r.views_detail for r in results), " + "),
+        **accuracies,
+        seconds=round(sum(r.seconds for r in results), 1),
+        classes=list(scored.classes),
+        average=scored.average,
+        absent_clips=_joined(r.absent_clips for r in results),
+        train_videos=_joined(r.train_videos for r in results),
+        validation_videos=_joined(r.validation_videos for r in results),
+        steps=_joined(r.steps for r in results),
+        batch_size=_joined(r.batch_size for r in results),
+        parallel=_joined(r.parallel for r in results),
+        hardware=_joined(r.hardware for r in results),
+        versions=(first.versions or {}) if _same(r.versions for r in results) else {},
+        commit=_joined(r.commit for r in results),
+        date=max(r.date or "" for r in results),
+        members=[
+            Member(
+                run=name,
+                model=r.model,
+                seed=r.seed,
+                weight=round(float(weight), 6),
+                video_top1=r.video_top1,
+                config_hash=r.config_hash,
+            )
             for name, r, weight in zip(names, results, weights, strict=True)
         ],
-        "finished": True,
-    }
+        finished=True,
+    )
 
 
-def _finished_result(folder: Path) -> dict[str, Any]:
-    result = _read(folder / "result.json")
-    if not result.get("finished"):
+def _finished_result(folder: Path) -> Result:
+    result = _read(Result, folder / "result.json")
+    if not result.finished:
         raise DataError(f"{folder}: the run is not finished; the same command again resumes it")
     return result
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
-    if not isinstance(content, dict):
+def _read(kind: type[_Kind], path: Path) -> _Kind:
+    found = kind.read(path)
+    if found is None:
         raise DataError(f"{path}: missing or no JSON; give the directories of finished runs")
-    return content
+    return found
 
 
-def _check_same(first: Predictions, other: Predictions, first_name: str, name: str) -> None:
+def _check_same(first: PredictionsFile, other: PredictionsFile, first_name: str, name: str) -> None:
     """Refuses what was not tested on the same videos."""
     both = f"{first_name} and {name} cannot be averaged"
-    for key in ("dataset", "split", "part"):
-        if first[key] != other[key]:
-            raise DataError(f"{both}: {key} {first[key]!r} against {other[key]!r}")
-    if list(first["classes"]) != list(other["classes"]):
-        pairs = zip(first["classes"], other["classes"])
-        numbers = f", {len(first['classes'])} and {len(other['classes'])}"
+    for what, one, another in (
+        ("dataset", first.dataset, other.dataset),
+        ("split", first.split, other.split),
+        ("part", first.part, other.part),
+    ):
+        if one != another:
+            raise DataError(f"{both}: {what} {one!r} against {another!r}")
+    if list(first.classes) != list(other.classes):
+        pairs = zip(first.classes, other.classes)
+        numbers = f", {len(first.classes)} and {len(other.classes)}"
         where = next((f": {a!r} against {b!r}" for a, b in pairs if a != b), numbers)
         raise DataError(f"{both}: they have different classes{where}")
-    labels, others = ({video["id"]: video["label"] for video in part["videos"]} for part in (first, other))
+    labels, others = ({video.id: video.label for video in part.videos} for part in (first, other))
     ids, other_ids = (
-        known.keys() | {failure["id"] for failure in part["failed"]}
-        for known, part in ((labels, first), (others, other))
+        known.keys() | {failure.id for failure in part.failed} for known, part in ((labels, first), (others, other))
     )
     if ids != other_ids:
         odd = min(ids ^ other_ids)

@@ -1,10 +1,48 @@
 """Metrics of a predictions file; every accuracy that vidjax shows is computed here."""
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+
+from vidjax.evaluation.predictions import PredictionsFile
+from vidjax.evaluation.result import Groups
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassAccuracies:
+    """What follows from the counts of each class; accuracies are fractions, nan where there is no video.
+
+    Attributes:
+      video_top1: share of all videos.
+      mean_class_accuracy: mean over the classes that have videos.
+      per_class_videos, per_class_correct: ints [K].
+    """
+
+    video_top1: float
+    mean_class_accuracy: float
+    per_class_videos: list[int]
+    per_class_correct: list[int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Accuracies(ClassAccuracies):
+    """Accuracies at both levels, over the videos that could be read; fractions, nan where there is no video.
+
+    Attributes:
+      videos, failed_videos: counts.
+      clip_top1, clip_top5: share of all views.
+      video_top5: share of videos, by their averaged scores (top 5 of at most K classes).
+      groups: as in `group_counts`.
+    """
+
+    videos: int
+    failed_videos: int
+    clip_top1: float
+    clip_top5: float
+    video_top5: float
+    groups: Groups
 
 
 def rank(scores: np.ndarray, label: int) -> int:
@@ -26,10 +64,10 @@ def confusion_counts(labels: Sequence[int] | np.ndarray, predicted: Sequence[int
     return counts
 
 
-def confusion_matrix(predictions: Mapping[str, Any]) -> np.ndarray:
+def confusion_matrix(predictions: PredictionsFile) -> np.ndarray:
     """Counts the videos of a predictions file by true class (row) and predicted class (column): int [K, K]."""
     labels, predicted = _labels_and_predicted(predictions)
-    return confusion_counts(labels, predicted, len(predictions["classes"]))
+    return confusion_counts(labels, predicted, len(predictions.classes))
 
 
 def class_accuracy(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -38,42 +76,32 @@ def class_accuracy(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | 
     return np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def from_counts(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> dict[str, Any]:
+def from_counts(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> ClassAccuracies:
     """What follows from the counts of each class.
 
     Args:
       correct: int [K], correctly classified videos of each class.
       videos: int [K], videos of each class.
-
-    Returns:
-      video_top1: share of all videos.
-      mean_class_accuracy: mean over the classes that have videos.
-      per_class_videos, per_class_correct: ints [K].
-      Accuracies are fractions; nan where there is no video.
     """
     right, total = np.asarray(correct, np.int64), np.asarray(videos, np.int64)
     accuracies = class_accuracy(right, total)
-    return {
-        "video_top1": float(right.sum() / total.sum()) if total.any() else float("nan"),
-        "mean_class_accuracy": _mean(accuracies[total > 0]),
-        "per_class_videos": total.tolist(),
-        "per_class_correct": right.tolist(),
-    }
+    return ClassAccuracies(
+        video_top1=float(right.sum() / total.sum()) if total.any() else float("nan"),
+        mean_class_accuracy=_mean(accuracies[total > 0]),
+        per_class_videos=total.tolist(),
+        per_class_correct=right.tolist(),
+    )
 
 
 def group_counts(
     labels: Sequence[int] | np.ndarray, groups: Sequence[str], correct: Sequence[bool] | np.ndarray
-) -> dict[str, list[Any]]:
+) -> Groups:
     """Counts videos by (class, group): the clusters of `statistics.bootstrap_interval`.
 
     Args:
       labels: int [N].
       groups: N names; videos of one group are near-duplicates.
       correct: bool [N].
-
-    Returns:
-      label, videos, correct: ints [G], one entry for each (class, group), in the order of both.
-      digest: one hash of their names, by which results of the same videos know each other.
     """
     counts: dict[tuple[int, str], list[int]] = {}
     for label, group, right in zip(labels, groups, correct, strict=True):
@@ -81,49 +109,36 @@ def group_counts(
         count[0] += 1
         count[1] += bool(right)
     ordered = sorted(counts.items())
-    return {
-        "label": [label for (label, _), _ in ordered],
-        "videos": [videos for _, (videos, _) in ordered],
-        "correct": [right for _, (_, right) in ordered],
-        "digest": [hashlib.sha256("\0".join(group for (_, group), _ in ordered).encode()).hexdigest()[:12]],
-    }
+    return Groups(
+        label=[label for (label, _), _ in ordered],
+        videos=[videos for _, (videos, _) in ordered],
+        correct=[right for _, (_, right) in ordered],
+        digest=[hashlib.sha256("\0".join(group for (_, group), _ in ordered).encode()).hexdigest()[:12]],
+    )
 
 
-def summarise(predictions: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracies at both levels, over the videos that could be read.
-
-    Args:
-      predictions: the content of a predictions file.
-
-    Returns:
-      videos, failed_videos: counts.
-      clip_top1, clip_top5: share of all views.
-      video_top1, video_top5: share of videos, by their averaged scores (top 5 of at most K classes).
-      mean_class_accuracy, per_class_videos, per_class_correct: as in `from_counts`.
-      groups: as in `group_counts`.
-      Accuracies are fractions; nan where there is no video.
-    """
-    videos = predictions["videos"]
-    view_ranks = np.array([r for video in videos for r in video["view_ranks"]])
-    video_ranks = np.array([rank(np.asarray(video["scores"]), video["label"]) for video in videos])
+def summarise(predictions: PredictionsFile) -> Accuracies:
+    """Accuracies at both levels, over the videos that could be read."""
+    videos = predictions.videos
+    view_ranks = np.array([r for video in videos for r in video.view_ranks])
+    video_ranks = np.array([rank(np.asarray(video.scores), video.label) for video in videos])
     matrix = confusion_matrix(predictions)
     labels, predicted = _labels_and_predicted(predictions)
-    return {
-        "videos": len(videos),
-        "failed_videos": len(predictions["failed"]),
-        "clip_top1": _mean(view_ranks == 0),
-        "clip_top5": _mean(view_ranks < 5),
-        "video_top5": _mean(video_ranks < 5),
-        **from_counts(matrix.diagonal(), matrix.sum(axis=1)),
-        "groups": group_counts(labels, [video["group"] for video in videos], labels == predicted),
-    }
+    return Accuracies(
+        videos=len(videos),
+        failed_videos=len(predictions.failed),
+        clip_top1=_mean(view_ranks == 0),
+        clip_top5=_mean(view_ranks < 5),
+        video_top5=_mean(video_ranks < 5),
+        **vars(from_counts(matrix.diagonal(), matrix.sum(axis=1))),
+        groups=group_counts(labels, [video.group for video in videos], labels == predicted),
+    )
 
 
-def _labels_and_predicted(predictions: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted class of each video, ints [N]; of equal scores the lower class is predicted."""
-    videos = predictions["videos"]
-    labels = np.array([video["label"] for video in videos], np.int64)
-    return labels, np.array([np.argmax(video["scores"]) for video in videos], np.int64)
+def _labels_and_predicted(predictions: PredictionsFile) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class of each video, ints [N]."""
+    labels = np.array([video.label for video in predictions.videos], np.int64)
+    return labels, np.array([video.predicted for video in predictions.videos], np.int64)
 
 
 def _mean(values: np.ndarray) -> float:

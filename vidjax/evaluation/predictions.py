@@ -1,103 +1,71 @@
-"""From the scores of views to one record per video: the file that every figure is computed from."""
+"""The predictions file of a run, from which every accuracy is computed: `predictions/test.json`. Imports no JAX."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from vidjax.data.clips import Views
-from vidjax.data.records import Mirror, Source, Video
-from vidjax.errors import DataError, VidjaxError
-from vidjax.evaluation.metrics import rank
-from vidjax.evaluation.scores import average_views
+from vidjax.evaluation.record import Record, nested
 
 
-class ViewScores:
-    """Collects the scores of views, in any order, until every video has all of its own.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoPrediction(Record):
+    """What was predicted for a video.
 
-    Args:
-      videos: the videos that are evaluated.
-      views: the views per video; view v of video i has number i * views.count + v.
-      classes: K.
-      mirror: the source's rule; the scores of a mirrored view are given back to the classes that they
-        are scores of.
+    Attributes:
+      id: of the video.
+      group: of its near-duplicates.
+      label: its class.
+      scores: floats [K], probabilities, averaged over the views.
+      views: how many.
+      view_ranks: place of the true class among the scores of each view, 0 = first; empty for an ensemble.
     """
 
-    def __init__(self, videos: Sequence[Video], views: Views, classes: int, mirror: Mirror = None):
-        self._videos = videos
-        self._views = views
-        self._scores = np.zeros((len(videos), views.count, classes), np.float32)
-        self._loss = np.zeros((len(videos), views.count), np.float64)
-        self._seen = np.zeros((len(videos), views.count), bool)
-        self._mirror = list(mirror) if isinstance(mirror, tuple) else None
+    id: str
+    group: str
+    label: int
+    scores: Sequence[float]
+    views: int
+    view_ranks: Sequence[int]
 
-    def add(self, index: np.ndarray, mask: np.ndarray, scores: np.ndarray, loss: np.ndarray) -> None:
-        """Adds the views of one batch; masked ones are passed over.
+    @property
+    def predicted(self) -> int:
+        """The class of the highest score; of equal scores the lower class."""
+        return int(np.argmax(self.scores))
 
-        Args:
-          index: int [B], view numbers.
-          mask: bool [B].
-          scores: float [B, K].
-          loss: float [B].
+    @property
+    def is_right(self) -> bool:
+        """Whether that is its class."""
+        return self.predicted == self.label
 
-        Raises:
-          DataError: if a view comes twice.
-          VidjaxError: if a score is no number.
-        """
-        for number, view_scores, view_loss in zip(index[mask], scores[mask], loss[mask]):
-            video, view = divmod(int(number), self._views.count)
-            if self._seen[video, view]:
-                raise DataError(f"view {view} of video {self._videos[video].id} was evaluated twice")
-            if not np.isfinite(view_scores).all():
-                raise VidjaxError(
-                    f"the scores of {self._videos[video].id} are not finite: the training has diverged;"
-                    " lower optimizer.learning_rate or set optimizer.clip_norm"
-                )
-            if self._mirror is not None and self._views.is_flipped(view):
-                view_scores = view_scores[self._mirror]
-            self._scores[video, view] = view_scores
-            self._loss[video, view] = view_loss
-            self._seen[video, view] = True
 
-    def mean_loss(self) -> float:
-        """Mean loss over all views that were read; nan where there is none."""
-        return float(self._loss[self._seen].mean()) if self._seen.any() else float("nan")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failure(Record):
+    """A video that could not be read, and why."""
 
-    def records(self, source: Source, part: str, average: str, failed: Mapping[str, str]) -> dict[str, Any]:
-        """Averages the views of each video.
+    id: str
+    reason: str
 
-        Args:
-          source: where the videos come from.
-          part: "test" or "validation".
-          average: what was averaged, a key of `AVERAGES`.
-          failed: video id -> why it could not be read.
 
-        Returns:
-          The content of a predictions file. A video of which any view is missing counts as failed.
-        """
-        videos, failures = [], []
-        for number, video in enumerate(self._videos):
-            if not self._seen[number].all():
-                failures.append({"id": video.id, "reason": failed.get(video.id, "not every view could be read")})
-                continue
-            scores = self._scores[number]
-            videos.append(
-                {
-                    "id": video.id,
-                    "group": video.group,
-                    "label": video.label,
-                    "scores": [float(f"{score:.7g}") for score in average_views(scores, average)],
-                    "views": self._views.count,
-                    "view_ranks": [rank(view, video.label) for view in scores],
-                }
-            )
-        return {
-            "dataset": source.name,
-            "split": source.split,
-            "part": part,
-            "classes": list(source.classes),
-            "average": average,
-            "views_per_video": self._views.count,
-            "videos": videos,
-            "failed": failures,
-        }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionsFile(Record):
+    """What was predicted for a part of a data set.
+
+    Attributes:
+      dataset, split: of the data.
+      part: "test" or "validation".
+      classes: K names.
+      average: what was averaged over views, a key of `scores.AVERAGES`; joined for an ensemble of several.
+      views_per_video: how many.
+      videos: that could be read.
+      failed: that could not; or not every view of them.
+    """
+
+    dataset: str
+    split: str
+    part: str
+    classes: Sequence[str]
+    average: str
+    views_per_video: int
+    videos: Sequence[VideoPrediction] = nested(VideoPrediction)
+    failed: Sequence[Failure] = nested(Failure)

@@ -107,7 +107,7 @@ def summarise(clips: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     summary: dict[str, Any] = {"clips": len(read), "failed": len(clips) - len(read)}
     for measure, correct in right.items():
         counts = metrics.group_counts(labels, groups, correct)
-        interval = bootstrap_interval(counts["correct"], counts["videos"])
+        interval = bootstrap_interval(counts.correct, counts.videos)
         summary |= {measure: float(correct.mean()), f"{measure}_interval": list(interval)}
     summary["classes"] = classes
     summary["mapped_confusion"] = metrics.confusion_counts(labels, mapped, len(classes)).tolist()

@@ -3,20 +3,21 @@
 import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from vidjax.errors import DataError
 from vidjax.evaluation import metrics
+from vidjax.evaluation.result import AnyResult, Baseline, Groups, Result
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval
 from vidjax.reporting import tables
 
 MISSING = "missing"  # a cell whose runs are not there
 NOT_APPLICABLE = "-"  # a cell that the row does not have, e.g. the parameters of a trivial baseline
 
-Result = Mapping[str, Any]
+_Kind = TypeVar("_Kind", Result, Baseline)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +32,14 @@ class Column:
     """
 
     title: str
-    value: Callable[[Result], Any]
+    value: Callable[[AnyResult], Any]
     kind: Literal["percent", "seconds", "flag", "text"] = "text"
 
-    def values(self, results: Sequence[Result]) -> list[Any]:
+    def values(self, results: Sequence[AnyResult]) -> list[Any]:
         """The values of those seeds that have one."""
         return [value for value in map(self.value, results) if value is not None]
 
-    def cell(self, results: Sequence[Result]) -> str:
+    def cell(self, results: Sequence[AnyResult]) -> str:
         """The cell as it is read, from the pooled results of all seeds, of which there is one at least."""
         values = self.values(results)
         if not values:
@@ -54,7 +55,7 @@ class Column:
             case "text":
                 return ", ".join(dict.fromkeys(map(str, values)))
 
-    def numbers(self, results: Sequence[Result]) -> dict[str, Any]:
+    def numbers(self, results: Sequence[AnyResult]) -> dict[str, Any]:
         """Title -> value in full precision, from the pooled results of all seeds."""
         title = self.title.removesuffix(" %")
         if self.kind not in ("percent", "seconds"):
@@ -74,14 +75,14 @@ class IntervalColumn:
     """
 
     title: str
-    bounds: Callable[[Sequence[Result]], tuple[float, float] | None]
+    bounds: Callable[[Sequence[AnyResult]], tuple[float, float] | None]
 
-    def cell(self, results: Sequence[Result]) -> str:
+    def cell(self, results: Sequence[AnyResult]) -> str:
         """The cell as it is read, in percent."""
         bounds = self.bounds(results)
         return " to ".join(map(tables.percent, bounds)) if bounds else NOT_APPLICABLE
 
-    def numbers(self, results: Sequence[Result]) -> dict[str, Any]:
+    def numbers(self, results: Sequence[AnyResult]) -> dict[str, Any]:
         """Title -> bound in full precision."""
         low, high = (self.bounds(results) if results else None) or (None, None)
         title = self.title.removesuffix(" %")
@@ -102,21 +103,16 @@ class Row:
     """
 
     labels: Mapping[str, str]
-    results: Sequence[Result]
+    results: Sequence[AnyResult]
     seeds: int | None = 1
 
 
-def _parameters(result: Result) -> str | None:
-    return f"{result['parameters']:,}" if "parameters" in result else None
+def _of_runs(value: Callable[[Result], Any]) -> Callable[[AnyResult], Any]:
+    """What only runs and ensembles have; None of a trivial baseline."""
+    return lambda result: value(result) if isinstance(result, Result) else None
 
 
-def _gmacs(result: Result) -> str | None:
-    if "gmacs_per_view" not in result:
-        return None
-    return f"{tables.gmacs(result['gmacs_per_view'])} @ {result['resolution']}"
-
-
-def top1_interval(results: Sequence[Result]) -> tuple[float, float] | None:
+def top1_interval(results: Sequence[AnyResult]) -> tuple[float, float] | None:
     """Bootstrap interval of video top-1 over (class, group), of the mean over seeds.
 
     Args:
@@ -128,38 +124,38 @@ def top1_interval(results: Sequence[Result]) -> tuple[float, float] | None:
     Raises:
       DataError: if the seeds were not tested on the same groups.
     """
-    groups = [result["groups"] for result in results if "groups" in result]
+    groups = [result.groups for result in results if result.groups is not None]
     if len(groups) < len(results):
         return None
     first = groups[0]
-    digests = {tuple(g["digest"]) for g in groups if "digest" in g}  # older results have none
-    if len(digests) > 1 or any(g["label"] != first["label"] or g["videos"] != first["videos"] for g in groups):
+    digests = {tuple(g.digest) for g in groups if g.digest is not None}
+    if len(digests) > 1 or any(g.label != first.label or g.videos != first.videos for g in groups):
         raise DataError(
             f"seeds of {_system(results[0])} were tested on different videos, so that they have no common interval:"
             " evaluate them again, or delete the results that are out of date"
         )
-    return bootstrap_interval(np.mean([g["correct"] for g in groups], axis=0), first["videos"])
+    return bootstrap_interval(np.mean([g.correct for g in groups], axis=0), first.videos)
 
 
 COLUMNS: dict[str, AnyColumn] = {
-    "model": Column("model", lambda r: r.get("model")),
-    "inputs": Column("inputs", lambda r: r.get("inputs")),
-    "dataset": Column("data", lambda r: r.get("dataset")),
-    "split": Column("split", lambda r: r.get("split")),
-    "parameters": Column("parameters", _parameters),
-    "gmacs": Column("GMACs/view", _gmacs),
-    "views": Column("views", lambda r: r.get("views_detail") or r.get("views")),
-    "videos": Column("videos", tables.video_count),
-    "clip_top1": Column("clip top-1 %", lambda r: r.get("clip_top1"), "percent"),
-    "video_top1": Column("video top-1 %", lambda r: r.get("video_top1"), "percent"),
+    "model": Column("model", _of_runs(lambda r: r.model)),
+    "inputs": Column("inputs", _of_runs(lambda r: r.inputs)),
+    "dataset": Column("data", lambda r: r.dataset),
+    "split": Column("split", lambda r: r.split),
+    "parameters": Column("parameters", _of_runs(lambda r: f"{r.parameters:,}")),
+    "gmacs": Column("GMACs/view", _of_runs(lambda r: f"{tables.gmacs(r.gmacs_per_view)} @ {r.resolution}")),
+    "views": Column("views", _of_runs(lambda r: r.views_detail or r.views)),
+    "videos": Column("videos", lambda r: tables.video_count(r.videos, r.failed_videos)),
+    "clip_top1": Column("clip top-1 %", _of_runs(lambda r: r.clip_top1), "percent"),
+    "video_top1": Column("video top-1 %", lambda r: r.video_top1, "percent"),
     "video_top1_interval": IntervalColumn(f"{LEVEL:.0%} interval", top1_interval),
-    "video_top5": Column("video top-5 %", lambda r: tables.top5(r) if "video_top5" in r else None, "percent"),
-    "mean_class_accuracy": Column("mean class acc. %", lambda r: r.get("mean_class_accuracy"), "percent"),
-    "seconds": Column("wall time", lambda r: r.get("seconds"), "seconds"),
+    "video_top5": Column("video top-5 %", _of_runs(tables.top5), "percent"),
+    "mean_class_accuracy": Column("mean class acc. %", lambda r: r.mean_class_accuracy, "percent"),
+    "seconds": Column("wall time", _of_runs(lambda r: r.seconds), "seconds"),
 }
 
 
-def pool(results: Sequence[Result]) -> dict[str, Any]:
+def pool(results: Sequence[_Kind]) -> _Kind:
     """Pools the splits of one system and seed: the test videos of all splits together.
 
     Video top-1 and mean class accuracy come from the summed counts of each class; clip top-1 and top-5
@@ -167,43 +163,64 @@ def pool(results: Sequence[Result]) -> dict[str, Any]:
     all splits stand side by side.
 
     Args:
-      results: contents of `result.json`, one for each split; baselines may lack some keys.
+      results: one for each split.
 
     Returns:
-      One result of the same form; `split` is e.g. "2+3".
+      One result of the same kind; `split` is e.g. "2+3".
 
     Raises:
       DataError: if the splits have different classes.
     """
-    first = dict(results[0])
+    first = results[0]
     if len(results) == 1:
         return first
-    if any(r.get("classes") != first.get("classes") for r in results):
+    if any(r.classes != first.classes for r in results):
         raise DataError(f"splits of {_system(first)} have different classes: cannot be pooled")
-    correct = [sum(column) for column in zip(*(r["per_class_correct"] for r in results), strict=True)]
-    videos = [sum(column) for column in zip(*(r["per_class_videos"] for r in results), strict=True)]
-    weights = [sum(r["per_class_videos"]) for r in results]
-    pooled = {
-        **first,
-        "split": "+".join(str(r["split"]) for r in results),
-        "videos": sum(r["videos"] for r in results),
-        **metrics.from_counts(correct, videos),
+    correct = [sum(column) for column in zip(*(r.per_class_correct for r in results), strict=True)]
+    videos = [sum(column) for column in zip(*(r.per_class_videos for r in results), strict=True)]
+    runs = [r for r in results if isinstance(r, Result)]
+    return dataclasses.replace(
+        first,
+        split="+".join(str(r.split) for r in results),
+        videos=sum(r.videos for r in results),
+        failed_videos=sum(r.failed_videos for r in results),
+        groups=_side_by_side([r.groups for r in results]),
+        **vars(metrics.from_counts(correct, videos)),
+        **(_pooled_of_runs(runs) if runs else {}),
+    )
+
+
+def _pooled_of_runs(results: Sequence[Result]) -> dict[str, Any]:
+    """What baselines do not have."""
+    weights = [sum(r.per_class_videos) for r in results]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(w * v for w, v in zip(weights, known)) / sum(weights) if len(known) == len(weights) else None
+
+    return {
+        "clip_top1": mean([r.clip_top1 for r in results]),
+        "clip_top5": mean([r.clip_top5 for r in results]),
+        "video_top5": mean([r.video_top5 for r in results]),
+        "seconds": sum(r.seconds for r in results),
     }
-    for key in ("clip_top1", "clip_top5", "video_top5"):
-        if first.get(key) is not None:
-            pooled[key] = sum(w * r[key] for w, r in zip(weights, results, strict=True)) / sum(weights)
-    for key in ("seconds", "failed_videos", "train_videos"):
-        if key in first:
-            pooled[key] = sum(r[key] for r in results)
-    if all("groups" in r for r in results):
-        pooled["groups"] = {key: [n for r in results for n in r["groups"].get(key, [])] for key in first["groups"]}
-    else:
-        pooled.pop("groups", None)
-    return pooled
 
 
-def _system(result: Result) -> str:
-    return result.get("model") or f"baseline {result.get('baseline')}"
+def _side_by_side(groups: Sequence[Groups | None]) -> Groups | None:
+    """The groups of all splits; None where one does not tell them."""
+    known = [g for g in groups if g is not None]
+    if len(known) < len(groups):
+        return None
+    return Groups(
+        label=[n for g in known for n in g.label],
+        videos=[n for g in known for n in g.videos],
+        correct=[n for g in known for n in g.correct],
+        digest=[n for g in known for n in g.digest or ()] if known[0].digest is not None else None,
+    )
+
+
+def _system(result: AnyResult) -> str:
+    return result.model if isinstance(result, Result) else f"baseline {result.baseline}"
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -7,8 +7,8 @@ read as TeX or markup. matplotlib is used through its object interface: no windo
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -18,11 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vidjax.evaluation import metrics as accuracies
+from vidjax.training.metrics_line import MetricsLine, TrainLine, ValidationLine
+
+_Kind = TypeVar("_Kind", TrainLine, ValidationLine)
 
 # matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
 _INK = "#010203"
 TRAIN_COLOUR = "#2f7fd6"
 VALIDATION_COLOUR = "#d9822b"
+PARAMETER_COLOUR = "#3d9a50"
 _MATRIX_RGB = (0.18, 0.50, 0.84)
 _MATRIX_ALPHA = 0.75  # of a full cell; less than 1 keeps the numbers in it legible on either background
 _COUNTS_UP_TO = 20  # classes; above, a number no longer fits into a cell
@@ -60,11 +64,13 @@ def _svg(figure: Figure) -> bytes:
     return text[text.index("<svg") :].encode("utf-8")
 
 
-def _series(metrics: Sequence[Mapping[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [N] and values [N] of one metric; values that are not finite become gaps."""
-    chosen = [(line["step"], line[name]) for line in metrics if line.get("split") == split and name in line]
+def _series(
+    metrics: Sequence[MetricsLine], kind: type[_Kind], value: Callable[[_Kind], float | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [N] and values [N] of one number of one kind of line; values that are not finite become gaps."""
+    chosen = [(line.step, number) for line in metrics if isinstance(line, kind) and (number := value(line)) is not None]
     steps = np.array([step for step, _ in chosen], np.float64)
-    values = np.array([np.nan if value is None else float(value) for _, value in chosen], np.float64)
+    values = np.array([number for _, number in chosen], np.float64)
     return steps, np.where(np.isfinite(values), values, np.nan)
 
 
@@ -94,16 +100,25 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, label
     )
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str, str, str]], title: str) -> bytes:
+def _curves(
+    series: Sequence[tuple[tuple[np.ndarray, np.ndarray], str, str]],
+    title: str,
+    *,
+    is_share: bool = False,
+    is_logarithmic: bool = False,
+) -> bytes:
+    """A figure of ((steps, values), colour, label)."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(5.6, 3.4)
-        for split, name, colour, label in lines:
-            _curve(axes, *_series(metrics, split, name), colour, label)
+        for (steps, values), colour, label in series:
+            _curve(axes, steps, values, colour, label)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=11)
         axes.grid(color=_INK, alpha=0.12)
-        if title.startswith("accuracy"):
+        if is_logarithmic:
+            axes.set_yscale("log")
+        if is_share:
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
         if axes.get_legend_handles_labels()[0]:
@@ -111,7 +126,15 @@ def _curves(metrics: Sequence[Mapping[str, Any]], lines: Sequence[tuple[str, str
         return _svg(figure)
 
 
-def loss_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
+def curves(metrics: Sequence[MetricsLine]) -> list[bytes]:
+    """The SVG files that a report shows of a log; none of an empty one, and norms only where they were logged."""
+    if not metrics:
+        return []
+    has_norms = any(isinstance(line, TrainLine) and line.gradient_norm is not None for line in metrics)
+    return [loss_curves(metrics), accuracy_curves(metrics), *([norm_curves(metrics)] if has_norms else [])]
+
+
+def loss_curves(metrics: Sequence[MetricsLine]) -> bytes:
     """Training and validation loss against steps.
 
     Args:
@@ -120,20 +143,30 @@ def loss_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
     Returns:
       An SVG file.
     """
-    return _curves(
-        metrics,
-        [("train", "loss", TRAIN_COLOUR, "training"), ("validation", "loss", VALIDATION_COLOUR, "validation")],
-        "loss",
-    )
-
-
-def accuracy_curves(metrics: Sequence[Mapping[str, Any]]) -> bytes:
-    """Training clip accuracy and validation video accuracy against steps; an SVG file."""
-    lines = [
-        ("train", "top1", TRAIN_COLOUR, "training clips"),
-        ("validation", "video_top1", VALIDATION_COLOUR, "validation videos"),
+    series = [
+        (_series(metrics, TrainLine, lambda line: line.loss), TRAIN_COLOUR, "training"),
+        (_series(metrics, ValidationLine, lambda line: line.loss), VALIDATION_COLOUR, "validation"),
     ]
-    return _curves(metrics, lines, "accuracy (top-1)")
+    return _curves(series, "loss")
+
+
+def accuracy_curves(metrics: Sequence[MetricsLine]) -> bytes:
+    """Training clip accuracy and validation video accuracy against steps; an SVG file."""
+    series = [
+        (_series(metrics, TrainLine, lambda line: line.top1), TRAIN_COLOUR, "training clips"),
+        (_series(metrics, ValidationLine, lambda line: line.video_top1), VALIDATION_COLOUR, "validation videos"),
+    ]
+    return _curves(series, "accuracy (top-1)", is_share=True)
+
+
+def norm_curves(metrics: Sequence[MetricsLine]) -> bytes:
+    """Norms of gradient, update and parameters against steps, on a logarithmic axis; an SVG file."""
+    series = [
+        (_series(metrics, TrainLine, lambda line: line.gradient_norm), TRAIN_COLOUR, "gradient"),
+        (_series(metrics, TrainLine, lambda line: line.update_norm), VALIDATION_COLOUR, "update"),
+        (_series(metrics, TrainLine, lambda line: line.parameter_norm), PARAMETER_COLOUR, "parameters"),
+    ]
+    return _curves(series, "norms of gradient, update and parameters", is_logarithmic=True)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
@@ -183,7 +216,7 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
       An SVG file.
     """
     accuracy = accuracies.class_accuracy(correct, videos)
-    mean = accuracies.from_counts(correct, videos)["mean_class_accuracy"]
+    mean = accuracies.from_counts(correct, videos).mean_class_accuracy
     k = len(classes)
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(6.0, 0.8 + (0.3 if k <= _COUNTS_UP_TO else 0.17) * k)

@@ -1,13 +1,13 @@
-"""What the metrics log of a run tells: its lines, and whether the run overfits."""
+"""What the metrics log of a run tells: whether the run overfits."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from vidjax.errors import DataError
+from vidjax.evaluation.result import Result
+from vidjax.training.metrics_line import MetricsLine
 
 _LEAST_VALIDATIONS = 3
 _RISE = 0.2  # of the lowest validation loss: less is not worth a word
@@ -35,29 +35,7 @@ class Overfitting(NamedTuple):
     train_losses: tuple[float, float]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads `metrics.jsonl`; a last line cut short by a killed process is left out.
-
-    Args:
-      path: the file; where there is none, the answer is empty.
-
-    Raises:
-      DataError: if any line but the last is not JSON.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    metrics = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            metrics.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise DataError(f"{path}: line {number} is not JSON") from error
-    return metrics
-
-
-def overfitting(metrics: Sequence[Mapping[str, Any]]) -> Overfitting | None:
+def overfitting(metrics: Sequence[MetricsLine]) -> Overfitting | None:
     """Finds out whether the validation loss has risen while the training loss went on falling.
 
     Single validations are noisy where few videos validate. So a quarter of the validations, in a row, count as one: the
@@ -90,18 +68,17 @@ def overfitting(metrics: Sequence[Mapping[str, Any]]) -> Overfitting | None:
     return Overfitting(int(steps[best]), float(losses[best]), int(steps[-1]), float(losses[-1]), pair)
 
 
-def _losses(metrics: Sequence[Mapping[str, Any]], split: str) -> tuple[np.ndarray, np.ndarray]:
+def _losses(metrics: Sequence[MetricsLine], split: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps [N] and finite losses [N] of one split."""
-    found = [(line["step"], line["loss"]) for line in metrics if line.get("split") == split and "loss" in line]
-    finite = [(step, loss) for step, loss in found if loss is not None and np.isfinite(loss)]
-    return np.array([step for step, _ in finite]), np.array([loss for _, loss in finite], np.float64)
+    found = [line for line in metrics if line.split == split and math.isfinite(line.loss)]
+    return np.array([line.step for line in found]), np.array([line.loss for line in found], np.float64)
 
 
-def overfitting_remark(result: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+def overfitting_remark(result: Result, metrics: Sequence[MetricsLine]) -> str:
     """Says that a run overfits, and what to do about it; "" where it does not.
 
     Args:
-      result: the content of `result.json`.
+      result: of the run.
       metrics: the lines of `metrics.jsonl`.
     """
     risen = overfitting(metrics)
@@ -113,10 +90,10 @@ def overfitting_remark(result: Mapping[str, Any], metrics: Sequence[Mapping[str,
         f" {risen.best_loss:.3g} to {risen.last_loss:.3g}, while the training loss fell from {before:.3g} to"
         f" {after:.3g}."
     )
-    if result.get("weights") != "best":
+    if result.weights != "best":
         return f"{sentence} {_ADVICE}"
     steps, losses = _losses(metrics, "validation")
-    tested = f"What was tested are the best weights, of step {result['best_step']}"
-    if losses[steps == result["best_step"]].mean() > (risen.best_loss + risen.last_loss) / 2:
+    tested = f"What was tested are the best weights, of step {result.best_step}"
+    if losses[steps == result.best_step].mean() > (risen.best_loss + risen.last_loss) / 2:
         return f"{sentence} {tested}, after most of that rise; config.train.monitor=loss would choose by the loss."
     return f"{sentence} {tested}."

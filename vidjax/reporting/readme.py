@@ -6,14 +6,14 @@ A block is what stands between `<!-- results: NAME -->` and `<!-- end -->`.
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from vidjax import files
 from vidjax.errors import DataError
+from vidjax.evaluation.result import Baseline, Result
 from vidjax.reporting import comparison, tables
 
 _BEGIN = re.compile(r"^<!-- results: *(\S+) *-->[ \t]*$", re.MULTILINE)
@@ -53,7 +53,7 @@ def difference(before: str, after: str, name: str) -> str:
     return "".join(lines)
 
 
-def read_results(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def read_results(folder: Path) -> tuple[dict[str, Result], list[Baseline]]:
     """Reads the committed results of one experiment.
 
     Args:
@@ -65,8 +65,8 @@ def read_results(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str
     Raises:
       DataError: if a file is not what it should be.
     """
-    runs: dict[str, dict[str, Any]] = {}
-    baselines: list[dict[str, Any]] = []
+    runs: dict[str, Result] = {}
+    baselines: list[Baseline] = []
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -75,17 +75,17 @@ def read_results(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str
         if path.name.startswith("baselines"):
             if not isinstance(content, list):
                 raise DataError(f"{path}: should be a list of baselines")
-            baselines += content
+            baselines += [Baseline.from_json(each, path) for each in content]
         else:
-            runs[path.stem] = content
+            runs[path.stem] = Result.from_json(content, path)
     return runs, baselines
 
 
-def baseline_rows(baselines: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[comparison.Row]:
+def baseline_rows(baselines: Sequence[Baseline], axes: Sequence[str]) -> list[comparison.Row]:
     """One row for each trivial baseline, its splits pooled; its name stands on the first axis."""
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[str, list[Baseline]] = {}
     for baseline in baselines:
-        by_name.setdefault(baseline["baseline"], []).append(baseline)
+        by_name.setdefault(baseline.baseline, []).append(baseline)
     rows = []
     for name, of_splits in by_name.items():
         labels = {axis: f"baseline: {name}" if i == 0 else comparison.NOT_APPLICABLE for i, axis in enumerate(axes)}
@@ -93,29 +93,30 @@ def baseline_rows(baselines: Sequence[Mapping[str, Any]], axes: Sequence[str]) -
     return rows
 
 
-def _distinct(runs: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    """The values of a key in the runs; ensembles are made of runs and say nothing new."""
-    trained = [result for result in runs.values() if "members" not in result]
-    return ", ".join(dict.fromkeys(str(result[key]) for result in trained if result.get(key)))
+def _distinct(values: Iterable[str | None]) -> str:
+    return ", ".join(dict.fromkeys(value for value in values if value))
 
 
-def _caption(runs: Mapping[str, Mapping[str, Any]]) -> str:
+def _caption(runs: Mapping[str, Result]) -> str:
     """Where the numbers come from, in one line."""
     if not runs:
         return "No results yet."
-    parts = ["Mean ± standard deviation over seeds"]
-    parts += [f"{word} {found}" for word, key in _CAPTION if (found := _distinct(runs, key))]
-    return "; ".join(parts) + "."
-
-
-_CAPTION = (("data", "dataset"), ("split", "split"), ("hardware:", "hardware"), ("code:", "commit"))
+    trained = [result for result in runs.values() if result.members is None]  # ensembles say nothing new
+    said = {
+        "data": _distinct(result.dataset for result in trained),
+        "split": _distinct(str(result.split) for result in trained),
+        "hardware:": _distinct(result.hardware for result in trained),
+        "code:": _distinct(result.commit for result in trained),
+    }
+    parts = [f"{word} {found}" for word, found in said.items() if found]
+    return "; ".join(["Mean ± standard deviation over seeds", *parts]) + "."
 
 
 def experiment_block(
     title: str,
     rows: Sequence[comparison.Row],
     columns: Sequence[comparison.AnyColumn],
-    runs: Mapping[str, Mapping[str, Any]],
+    runs: Mapping[str, Result],
 ) -> str:
     """The Markdown of one experiment: its title, the table, and where it comes from."""
     table = tables.to_markdown(comparison.table(rows, columns))
@@ -169,9 +170,7 @@ def pretrained_block(path: Path) -> str:
         key: " to ".join(map(tables.percent, summary[f"{key}_interval"])) for key in ("all_top1", "mapped_top1")
     }
     totals = (f"{tables.percent(summary[key])} ({interval[key]})" for key in ("all_top1", "mapped_top1"))
-    rows.append(
-        ("all", tables.video_count({"videos": summary["clips"], "failed_videos": summary["failed"]}), *totals, "-")
-    )
+    rows.append(("all", tables.video_count(summary["clips"], summary["failed"]), *totals, "-"))
     heads = ["class", "clips", "top-1 % of all classes", f"top-1 % of these {len(summary['classes'])}", "taken for"]
     caption = (
         f"{protocol['weights']}, not trained further; the {protocol['frames']} frames in the {protocol['position']} of"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from markupsafe import Markup
 from vidjax import files
 from vidjax.errors import DataError
 from vidjax.evaluation import metrics as accuracies
+from vidjax.evaluation.predictions import PredictionsFile, VideoPrediction
+from vidjax.evaluation.result import Result
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval, wilson_interval
 from vidjax.reporting import figures, tables
-from vidjax.reporting.learning_curves import overfitting_remark, read_metrics
+from vidjax.reporting.learning_curves import overfitting_remark
+from vidjax.training import metrics_line
 
 _MIME = {".png": "image/png", ".webp": "image/webp"}
 _SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
@@ -22,17 +26,11 @@ _TOP = 3
 _CONFUSIONS = 15
 
 
-def _read_json(path: Path) -> Any:
+def _read_optional(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-
-
-def _read_optional(path: Path) -> Any:
-    return _read_json(path) if path.is_file() else None
 
 
 def _data_uri(samples: Path, file: str) -> str:
@@ -44,17 +42,17 @@ def _data_uri(samples: Path, file: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def _prediction(video: dict[str, Any], classes: list[str]) -> dict[str, Any]:
-    scores = np.asarray(video["scores"])
+def _prediction(video: VideoPrediction, classes: Sequence[str]) -> dict[str, Any]:
+    scores = np.asarray(video.scores)
     order = np.argsort(-scores, kind="stable")
-    label = video["label"]
+    label = video.label
     top = [(classes[k], f"{100 * scores[k]:.1f}", bool(k == label)) for k in order[:_TOP]]
     return {"label": classes[label], "right": bool(order[0] == label), "top": top, "score": float(scores[order[0]])}
 
 
-def _clips(samples: Path, index: dict[str, Any], predictions: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _clips(samples: Path, index: dict[str, Any], predictions: PredictionsFile | None) -> list[dict[str, Any]]:
     """Sample clips with what was predicted for them: surest mistakes first, unsure right ones before sure ones."""
-    videos = {video["id"]: video for video in predictions["videos"]} if predictions else {}
+    videos = {video.id: video for video in predictions.videos} if predictions else {}
     clips = []
     for entry in index.get("clips", []):
         image = _data_uri(samples, entry["file"])
@@ -62,7 +60,7 @@ def _clips(samples: Path, index: dict[str, Any], predictions: dict[str, Any] | N
             continue
         clip = {"id": entry["id"], "image": image, "small": len(image) < _SMALL_BYTES, "right": True, "score": 2.0}
         video = videos.get(entry["id"])
-        clip |= _prediction(video, predictions["classes"]) if predictions and video else {"label": "", "top": []}
+        clip |= _prediction(video, predictions.classes) if predictions and video else {"label": "", "top": []}
         clips.append(clip)
     return sorted(clips, key=lambda clip: (clip["right"], clip["score"] if clip["right"] else -clip["score"]))
 
@@ -72,8 +70,8 @@ def _labelled(samples: Path, entries: list[dict[str, str]]) -> list[dict[str, st
     return [strip for strip in strips if strip["image"]]
 
 
-def _confusion(predictions: dict[str, Any]) -> tuple[Markup, list[tuple[str, str, int]]]:
-    classes, counts = predictions["classes"], accuracies.confusion_matrix(predictions)
+def _confusion(predictions: PredictionsFile) -> tuple[Markup, list[tuple[str, str, int]]]:
+    classes, counts = predictions.classes, accuracies.confusion_matrix(predictions)
     wrong = counts - np.diag(np.diag(counts))
     pairs = sorted(np.argwhere(wrong), key=lambda pair: -wrong[tuple(pair)])[:_CONFUSIONS]
     confusions = [(classes[row], classes[column], int(wrong[row, column])) for row, column in pairs]
@@ -85,48 +83,48 @@ def _inline(svg: bytes) -> Markup:
     return Markup(svg.decode("utf-8"))
 
 
-def _provenance(result: dict[str, Any], predictions: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _provenance(result: Result, predictions: PredictionsFile | None) -> list[tuple[str, str]]:
     rows = [
-        ("command", result.get("command", "")),
-        ("hardware", result.get("hardware", "")),
-        ("commit", result.get("commit", "")),
-        ("config hash", result.get("config_hash", "")),
-        ("versions", ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())),
-        ("date", result.get("date", "")),
-        ("parallel form", result.get("parallel", "")),
-        ("data", "; ".join(result.get("data_notes", []))),
+        ("command", result.command),
+        ("hardware", result.hardware),
+        ("commit", result.commit),
+        ("config hash", result.config_hash),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (result.versions or {}).items())),
+        ("date", result.date),
+        ("parallel form", result.parallel),
+        ("data", "; ".join(result.data_notes or [])),
         ("replaced", _replaced(result)),
-        ("scores", f"average of {predictions['average']} over the views of a video" if predictions else ""),
+        ("scores", f"average of {predictions.average} over the views of a video" if predictions else ""),
     ]
     return [(name, str(value)) for name, value in rows if value]
 
 
-def _replaced(result: dict[str, Any]) -> str:
-    count = result.get("replaced_train_videos")
+def _replaced(result: Result) -> str:
+    count = result.replaced_train_videos
     return f"{count} training videos could not be read; others stood in their place" if count else ""
 
 
-def _headline(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _headline(result: Result) -> list[tuple[str, str]]:
     """Accuracies in percent, where they say anything. Chance is that of guessing evenly."""
     shown = {
-        "video top-1": result["video_top1"],
+        "video top-1": result.video_top1,
         "video top-5": tables.top5(result),
-        "clip top-1": result["clip_top1"],
-        "mean class accuracy": result["mean_class_accuracy"],
-        "chance": 1 / len(result["classes"]),
+        "clip top-1": result.clip_top1,
+        "mean class accuracy": result.mean_class_accuracy,
+        "chance": 1 / len(result.classes),
     }
     return [(name, tables.percent(value)) for name, value in shown.items() if value is not None]
 
 
-def _interval(result: dict[str, Any]) -> str:
+def _interval(result: Result) -> str:
     """How far video top-1 can be trusted, in one sentence; "" where no video was tested."""
-    correct, videos = sum(result["per_class_correct"]), sum(result["per_class_videos"])
+    correct, videos = sum(result.per_class_correct), sum(result.per_class_videos)
     if not videos:
         return ""
-    groups = result.get("groups")
-    if groups and len(groups["videos"]) < videos:
-        low, high = bootstrap_interval(groups["correct"], groups["videos"])
-        what, method = f"with the {len(groups['videos'])} groups of near-duplicates as units", "bootstrap"
+    groups = result.groups
+    if groups is not None and len(groups.videos) < videos:
+        low, high = bootstrap_interval(groups.correct, groups.videos)
+        what, method = f"with the {len(groups.videos)} groups of near-duplicates as units", "bootstrap"
     else:
         low, high = wilson_interval(correct, videos)
         what, method = f"if the {videos} videos were independent", "Wilson"
@@ -136,42 +134,42 @@ def _interval(result: dict[str, Any]) -> str:
 
 def _context(workdir: Path) -> dict[str, Any]:
     """Everything that the template shows."""
-    try:
-        result = _read_json(workdir / "result.json")
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{workdir}: no result.json; the run is not finished (same command again resumes it)"
-        ) from error
-    metrics = read_metrics(workdir / "metrics.jsonl")
-    predictions = _read_optional(workdir / "predictions" / "test.json")
+    content = _read_optional(workdir / "result.json")
+    if content is None:
+        raise DataError(f"{workdir}: no result.json; the run is not finished (same command again resumes it)")
+    result = Result.from_json(content, workdir / "result.json")
+    metrics = metrics_line.read(workdir / "metrics.jsonl")
+    place = workdir / "predictions" / "test.json"
+    predicted = _read_optional(place)
+    predictions = PredictionsFile.from_json(predicted, place) if predicted is not None else None
     config = _read_optional(workdir / "config.json")
     samples = workdir / "samples"
     index = _read_optional(samples / "index.json") or {"contact": [], "clips": []}
     matrix, confusions = _confusion(predictions) if predictions else (None, [])
-    videos, correct = result["per_class_videos"], result["per_class_correct"]
+    videos, correct = result.per_class_videos, result.per_class_correct
     return {
         "result": result,
-        "split": tables.split_name(result["split"]),
+        "split": tables.split_name(result.split),
         "row": tables.result_row(result),
         "top5_remark": tables.top5_remark(result),
         "overfitting": overfitting_remark(result, metrics),
         "headline": _headline(result),
         "interval": _interval(result),
-        "curves": [_inline(figures.loss_curves(metrics)), _inline(figures.accuracy_curves(metrics))] if metrics else [],
-        "classes": result["classes"],
+        "curves": [_inline(figure) for figure in figures.curves(metrics)],
+        "classes": result.classes,
         "matrix": matrix,
         "confusions": confusions,
-        "bars": _inline(figures.class_accuracy(correct, videos, result["classes"])),
+        "bars": _inline(figures.class_accuracy(correct, videos, result.classes)),
         "per_class": [
             (name, n, c, tables.percent(share) if n else "-")
             for name, n, c, share in zip(
-                result["classes"], videos, correct, accuracies.class_accuracy(correct, videos), strict=True
+                result.classes, videos, correct, accuracies.class_accuracy(correct, videos), strict=True
             )
         ],
         "clips": _clips(samples, index, predictions),
         "contact": _labelled(samples, index["contact"]),
         "drawings": _labelled(samples, index.get("drawings", [])),  # older runs have none
-        "failed": predictions["failed"] if predictions else [],
+        "failed": predictions.failed if predictions else [],
         "provenance": _provenance(result, predictions),
         "config": json.dumps(config, indent=2, ensure_ascii=False) if config is not None else "",
     }
@@ -191,7 +189,7 @@ def write(workdir: Path | str) -> Path:
       The path of the page.
 
     Raises:
-      DataError: if `result.json` is missing or lacks a key, or a file is not JSON.
+      DataError: if `result.json` is missing or a file is not what it should be.
     """
     workdir = Path(workdir)
     environment = Environment(

@@ -1,8 +1,10 @@
 """Result tables: one row for one run, and how a table becomes Markdown or CSV."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from vidjax.evaluation.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd  # slow to import: only where a table is made
@@ -33,20 +35,19 @@ def gmacs(value: float) -> str:
     return f"{value:.{decimals}f}" if value >= 0.001 else f"{value:.6f}"
 
 
-def video_count(result: Mapping[str, Any]) -> str:
+def video_count(videos: int, failed: int) -> str:
     """Number of test videos; videos that could not be read are named, never hidden."""
-    failed = result.get("failed_videos", 0)
-    return f"{result['videos']} ({failed} failed)" if failed else str(result["videos"])
+    return f"{videos} ({failed} failed)" if failed else str(videos)
 
 
-def top5(result: Mapping[str, Any]) -> float | None:
-    """Video top-5 of a `result.json`; None where there are five classes or fewer, so that it is always 1."""
-    return None if len(result["classes"]) <= _TRIVIAL_TOP5 else result["video_top5"]
+def top5(result: Result) -> float | None:
+    """Video top-5; None where there are five classes or fewer, so that it is always 1."""
+    return None if len(result.classes) <= _TRIVIAL_TOP5 else result.video_top5
 
 
-def top5_remark(result: Mapping[str, Any]) -> str:
+def top5_remark(result: Result) -> str:
     """Says why `top5` is None; "" where it is not."""
-    return "" if top5(result) is not None else f"No top-5: of {len(result['classes'])} classes it is always 100%."
+    return "" if top5(result) is not None else f"No top-5: of {len(result.classes)} classes it is always 100%."
 
 
 def split_name(split: Any) -> str:
@@ -54,11 +55,8 @@ def split_name(split: Any) -> str:
     return re.sub(r"^hash\b", "by hash", re.sub(r"\bseed\b", "data seed", str(split)))
 
 
-def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
+def result_row(result: Result) -> "pd.DataFrame":
     """The paper-style table row of one run.
-
-    Args:
-      result: the content of a `result.json`; fractions 0..1.
 
     Returns:
       A table of one row, all cells text; accuracies in percent with one decimal, wall time "m:ss".
@@ -66,19 +64,19 @@ def result_row(result: Mapping[str, Any]) -> "pd.DataFrame":
     import pandas as pd
 
     row = {
-        "model": result["model"],
-        "inputs": result["inputs"],
-        "data": result["dataset"],
-        "split": split_name(result["split"]),
-        "parameters": f"{result['parameters']:,}",
-        "GMACs/view": f"{gmacs(result['gmacs_per_view'])} @ {result['resolution']}",
-        "views": result.get("views_detail") or result["views"],
-        "videos": video_count(result),
-        "clip top-1 %": percent_or_dash(result["clip_top1"]),
-        "video top-1 %": percent(result["video_top1"]),
+        "model": result.model,
+        "inputs": result.inputs,
+        "data": result.dataset,
+        "split": split_name(result.split),
+        "parameters": f"{result.parameters:,}",
+        "GMACs/view": f"{gmacs(result.gmacs_per_view)} @ {result.resolution}",
+        "views": result.views_detail or result.views,
+        "videos": video_count(result.videos, result.failed_videos),
+        "clip top-1 %": percent_or_dash(result.clip_top1),
+        "video top-1 %": percent(result.video_top1),
         "video top-5 %": percent_or_dash(top5(result)),
-        "mean class acc. %": percent(result["mean_class_accuracy"]),
-        "wall time": duration(result["seconds"]),
+        "mean class acc. %": percent(result.mean_class_accuracy),
+        "wall time": duration(result.seconds),
     }
     return pd.DataFrame([{name: str(cell) for name, cell in row.items()}])
 

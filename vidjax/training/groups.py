@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from vidjax import options
@@ -132,6 +133,22 @@ def freeze(optimizer: optax.GradientTransformation, patterns: Sequence[str]) -> 
         return jax.tree_util.tree_map_with_path(lambda keys, _: _is_frozen(patterns, path_of(keys)), params)
 
     return optax.partition({False: optimizer, True: optax.set_to_zero()}, labels)
+
+
+def global_norm(tree: Any, frozen: Sequence[str] = ()) -> jax.Array:
+    """The L2 norm of all numbers of a tree together, float [], in at least float32.
+
+    Args:
+      tree: parameters, or what is as they are.
+      frozen: patterns of what is left out: to compute a gradient for this number alone would cost a backward pass.
+    """
+    squares = [_sum_of_squares(leaf) for path, leaf in _leaves(tree) if not _is_frozen(frozen, path)]
+    return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
+
+
+def _sum_of_squares(x: jax.Array) -> jax.Array:
+    flat = x.astype(jnp.promote_types(x.dtype, jnp.float32)).ravel()
+    return jnp.dot(flat, flat, precision=jax.lax.Precision.HIGHEST)
 
 
 def keep_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any:

@@ -9,10 +9,12 @@ from typing import Any
 
 from vidjax import files
 from vidjax.errors import VidjaxError
+from vidjax.training import metrics_line
+from vidjax.training.metrics_line import MetricsLine
 
 
 class MetricsLog:
-    """Writes one JSON object a line: `step`, `split`, then names and values.
+    """Writes one JSON object a line (`metrics_line`).
 
     No wall-clock stands in it, so two equal runs write equal files. A resumed run takes off what was
     logged after the checkpoint that it starts from.
@@ -35,20 +37,20 @@ class MetricsLog:
         self._file.close()
         self._events.close()
 
-    def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """Writes the values of one split ("train", "validation") after `step` steps.
+    def write(self, line: MetricsLine) -> None:
+        """Writes a line.
 
         Raises:
           VidjaxError: if the loss is no finite number; the run has diverged.
         """
-        if not math.isfinite(values["loss"]):
+        if not math.isfinite(line.loss):
             raise VidjaxError(
-                f"the {split} loss is {values['loss']} at step {step}: training has diverged;"
+                f"the {line.split} loss is {line.loss} at step {line.step}: training has diverged;"
                 " lower optimizer.learning_rate or set optimizer.clip_norm"
             )
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)
+        self._file.write(metrics_line.to_json(line) + "\n")
+        for name, value in metrics_line.values(line).items():
+            self._events.add_scalar(f"{line.split}/{name}", value, line.step)
 
     def flush(self) -> None:
         """Puts every line on disk: to be called before a checkpoint that follows them."""

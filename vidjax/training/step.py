@@ -18,7 +18,8 @@ from vidjax.training import groups
 from vidjax.training.losses import at_step, dominant_label, per_example
 from vidjax.training.state import TrainState, Weights, averaged
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count), divided once, at the end
+# Name, of `metrics_line.STEP_METRICS` -> (sum, count), divided once, at the end.
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
 LossFunction = Callable[[Output, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, Batch], Any]  # most give `Predictions`
@@ -88,15 +89,21 @@ def make_train_step(
         )
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
+            metrics = jax.lax.psum(metrics, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         if state.plateau is not None:
             updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
         params = optax.apply_updates(state.params, updates)
+        # Of what the step leaves in memory: to read the updates would break up what XLA fuses into one loop.
+        norms = {
+            "gradient_norm": groups.global_norm(gradients, freeze),
+            "update_norm": groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
+            "parameter_norm": groups.global_norm(params, freeze),
+        }
         for name in state.model_state:
             kept = groups.keep_frozen(freeze, state.params, state.model_state[name], model_state[name])
             model_state = {**model_state, name: kept}
-        if axis_name is not None:
-            metrics = jax.lax.psum(metrics, axis_name)
+        metrics |= {name: (norm, jnp.ones_like(norm)) for name, norm in norms.items()}  # of the whole step: once
         step, average = state.step + 1, state.ema
         if average is not None and ema_decay is not None:
             average = averaged(average, Weights(params, model_state), step, ema_decay)

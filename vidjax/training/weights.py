@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vidjax.errors import VidjaxError
 from vidjax.training.checkpoints import Checkpoints
@@ -26,6 +26,20 @@ class Trained(NamedTuple):
     monitor: Monitor
     seconds: float
     replaced: Mapping[str, str] = {}
+
+
+class Chosen(NamedTuple):
+    """What a result says of the weights that were tested.
+
+    Attributes:
+      name: of `WEIGHTS`.
+      best_step: of the best validation; None without any.
+      stopped_early: the validations ended the training.
+    """
+
+    name: str
+    best_step: int | None
+    stopped_early: bool
 
 
 class BestWeights:
@@ -87,7 +101,7 @@ def validated(state: TrainState) -> TrainState:
     return state.with_weights(state.ema) if state.ema is not None else state
 
 
-def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainState, dict[str, Any]]:
+def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainState, Chosen]:
     """Puts the chosen weights into a state.
 
     Args:
@@ -96,27 +110,27 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
       workdir: of the run.
 
     Returns:
-      The state to evaluate, and what a result says of it: weights, best_step, stopped_early.
+      The state to evaluate, and what a result says of it.
 
     Raises:
       VidjaxError: if the run has no such weights.
     """
     state, monitor = trained.state, trained.monitor
     name = name or ("ema" if state.ema is not None else "last")
-    about = {"weights": name, "best_step": monitor.best_step, "stopped_early": monitor.stops}
+    chosen = Chosen(name, monitor.best_step, monitor.stops)
     if name == "ema":
         if state.ema is None:
             raise VidjaxError("evaluate.weights=ema: the run keeps no averaged weights; train with train.ema")
-        return validated(state), about
+        return validated(state), chosen
     if name == "best":
         if monitor.best_step is not None and monitor.best_step == int(state.step):
-            return validated(state), about
+            return validated(state), chosen
         if monitor.best_step is None or not _folder(workdir).is_dir():
             raise VidjaxError(f"{workdir}: evaluate.weights=best, but there was no validation so far")
         with Checkpoints(_folder(workdir), read_only=True) as checkpoints:
             weights, _ = checkpoints.restore(state.weights, monitor.best_step)
-        return state.with_weights(weights), about
-    return state, about
+        return state.with_weights(weights), chosen
+    return state, chosen
 
 
 def _folder(workdir: Path) -> Path:

@@ -6,8 +6,10 @@ import pytest
 from vidjax.data.pipeline import Views
 from vidjax.data.records import Source, Video
 from vidjax.errors import DataError, VidjaxError
-from vidjax.evaluation import metrics, predictions
+from vidjax.evaluation import metrics
+from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.scores import average_views
+from vidjax.evaluation.view_scores import ViewScores
 
 CLASSES = ("a", "b", "c")
 
@@ -22,7 +24,7 @@ def source(labels):
 
 def collect(labels, scores, views, mirror=None, order=None, masked=()):
     """Adds scores [video, view, K] in the given order, two views a batch, with padding at the end."""
-    collected = predictions.ViewScores(videos(labels), views, len(CLASSES), mirror)
+    collected = ViewScores(videos(labels), views, len(CLASSES), mirror)
     flat = np.asarray(scores, np.float32).reshape(-1, len(CLASSES))
     order = list(order if order is not None else range(len(flat)))
     for start in range(0, len(order), 2):
@@ -38,28 +40,28 @@ def test_views_are_averaged_per_video_in_any_order():
     scores = [[[0.6, 0.3, 0.1], [0.0, 0.9, 0.1]], [[0.2, 0.2, 0.6], [0.1, 0.1, 0.8]]]
     want = collect([0, 2], scores, Views(clips=2))
     assert collect([0, 2], scores, Views(clips=2), order=[3, 0, 2, 1]) == want
-    np.testing.assert_allclose(want["videos"][0]["scores"], [0.3, 0.6, 0.1], atol=1e-6)
-    assert [video["view_ranks"] for video in want["videos"]] == [[0, 2], [0, 0]]
+    np.testing.assert_allclose(want.videos[0].scores, [0.3, 0.6, 0.1], atol=1e-6)
+    assert [video.view_ranks for video in want.videos] == [[0, 2], [0, 0]]
     summary = metrics.summarise(want)
-    assert summary["clip_top1"] == 0.75
-    assert summary["clip_top5"] == 1.0
-    assert summary["video_top1"] == 0.5
-    assert summary["video_top5"] == 1.0
-    assert json.loads(json.dumps(want)) == want
+    assert summary.clip_top1 == 0.75
+    assert summary.clip_top5 == 1.0
+    assert summary.video_top1 == 0.5
+    assert summary.video_top5 == 1.0
+    assert PredictionsFile.from_json(json.loads(json.dumps(want.to_json())), "file") == want
 
 
 def test_scores_of_a_mirrored_view_go_back_to_their_classes():
     scores = [[[0.7, 0.2, 0.1], [0.2, 0.7, 0.1]]]
     got = collect([0], scores, Views(flip=True), mirror=(1, 0, 2))
-    np.testing.assert_allclose(got["videos"][0]["scores"], [0.7, 0.2, 0.1], atol=1e-6)
+    np.testing.assert_allclose(got.videos[0].scores, [0.7, 0.2, 0.1], atol=1e-6)
 
 
 def test_a_video_with_an_unread_view_is_failed_and_not_counted():
     scores = [[[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]]]
     got = collect([0, 0], scores, Views(clips=2), masked={3})
-    assert [video["id"] for video in got["videos"]] == ["v0"]
-    assert [failure["id"] for failure in got["failed"]] == ["v1"]
-    assert metrics.summarise(got)["failed_videos"] == 1
+    assert [video.id for video in got.videos] == ["v0"]
+    assert [failure.id for failure in got.failed] == ["v1"]
+    assert metrics.summarise(got).failed_videos == 1
 
 
 def test_a_view_that_comes_twice_is_an_error():
@@ -72,26 +74,18 @@ def test_constant_scores_give_the_share_of_the_first_class(counts):
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     got = collect(labels, np.full((len(labels), 2, 3), 1 / 3), Views(clips=2))
     summary = metrics.summarise(got)
-    assert summary["video_top1"] == summary["clip_top1"] == counts[0] / sum(counts)
-    assert summary["mean_class_accuracy"] == pytest.approx(1 / 3)
-    assert summary["per_class_correct"] == [counts[0], 0, 0]
-    assert summary["per_class_videos"] == list(counts)
+    assert summary.video_top1 == summary.clip_top1 == counts[0] / sum(counts)
+    assert summary.mean_class_accuracy == pytest.approx(1 / 3)
+    assert summary.per_class_correct == [counts[0], 0, 0]
+    assert summary.per_class_videos == list(counts)
     np.testing.assert_array_equal(metrics.confusion_matrix(got)[:, 0], counts)
-
-
-def test_top5_counts_five():
-    classes = tuple("abcdefg")
-    record = {"group": "g", "label": 4, "scores": [0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.02], "view_ranks": [4]}
-    base = {"classes": classes, "failed": []}
-    assert metrics.summarise({**base, "videos": [record]})["video_top5"] == 1.0
-    assert metrics.summarise({**base, "videos": [{**record, "label": 5}]})["video_top5"] == 0.0
 
 
 def test_scores_far_below_one_keep_their_order():
     scores = np.array([[[1.0, 1e-12, 1e-9]]])
     got = collect([2], scores, Views())
-    assert got["videos"][0]["view_ranks"] == [1]
-    assert predictions.rank(np.asarray(got["videos"][0]["scores"]), 2) == 1
+    assert got.videos[0].view_ranks == [1]
+    assert metrics.rank(np.asarray(got.videos[0].scores), 2) == 1
 
 
 def test_averaging_rules_differ():
@@ -105,11 +99,11 @@ def test_averaging_rules_differ():
 
 def test_class_without_videos_is_left_out_of_the_mean():
     got = collect([0, 0, 1], [[[1, 0, 0]], [[0, 1, 0]], [[0, 1, 0]]], Views())
-    assert metrics.summarise(got)["mean_class_accuracy"] == pytest.approx((0.5 + 1.0) / 2)
+    assert metrics.summarise(got).mean_class_accuracy == pytest.approx((0.5 + 1.0) / 2)
 
 
 def test_scores_that_are_no_numbers_are_refused():
     scores = [[[0.6, 0.3, 0.1]], [[0.2, float("nan"), 0.6]]]
-    with pytest.raises(VidjaxError, match="scores of v1 are not finite.*learning_rate"):
+    with pytest.raises(VidjaxError, match="scores of v1 are not finite.*learning rate"):
         collect([0, 2], scores, Views())
-    assert collect([0, 2], scores, Views(), masked=(1,))["failed"][0]["id"] == "v1"
+    assert collect([0, 2], scores, Views(), masked=(1,)).failed[0].id == "v1"

@@ -1,0 +1,103 @@
+"""From the scores of views to one record per video."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vidjax.data.clips import Views
+from vidjax.data.records import Mirror, Source, Video
+from vidjax.errors import DataError, VidjaxError
+from vidjax.evaluation.metrics import rank
+from vidjax.evaluation.predictions import Failure, PredictionsFile, VideoPrediction
+from vidjax.evaluation.scores import average_views
+
+
+class ViewScores:
+    """Collects the scores of views, in any order, until every video has all of its own.
+
+    Args:
+      videos: the videos that are evaluated.
+      views: the views per video; view v of video i has number i * views.count + v.
+      classes: K.
+      mirror: the source's rule; the scores of a mirrored view are given back to the classes that they
+        are scores of.
+    """
+
+    def __init__(self, videos: Sequence[Video], views: Views, classes: int, mirror: Mirror = None):
+        self._videos = videos
+        self._views = views
+        self._scores = np.zeros((len(videos), views.count, classes), np.float32)
+        self._loss = np.zeros((len(videos), views.count), np.float64)
+        self._seen = np.zeros((len(videos), views.count), bool)
+        self._mirror = list(mirror) if isinstance(mirror, tuple) else None
+
+    def add(self, index: np.ndarray, mask: np.ndarray, scores: np.ndarray, loss: np.ndarray) -> None:
+        """Adds the views of one batch; masked ones are passed over.
+
+        Args:
+          index: int [B], view numbers.
+          mask: bool [B].
+          scores: float [B, K].
+          loss: float [B].
+
+        Raises:
+          DataError: if a view comes twice.
+          VidjaxError: if a score is no number.
+        """
+        for number, view_scores, view_loss in zip(index[mask], scores[mask], loss[mask]):
+            video, view = divmod(int(number), self._views.count)
+            if self._seen[video, view]:
+                raise DataError(f"view {view} of video {self._videos[video].id} was evaluated twice")
+            if not np.isfinite(view_scores).all():
+                raise VidjaxError(
+                    f"the scores of {self._videos[video].id} are not finite: the training has diverged;"
+                    " lower its learning rate or clip the norm of its gradient"
+                )
+            if self._mirror is not None and self._views.is_flipped(view):
+                view_scores = view_scores[self._mirror]
+            self._scores[video, view] = view_scores
+            self._loss[video, view] = view_loss
+            self._seen[video, view] = True
+
+    def mean_loss(self) -> float:
+        """Mean loss over all views that were read; nan where there is none."""
+        return float(self._loss[self._seen].mean()) if self._seen.any() else float("nan")
+
+    def records(self, source: Source, part: str, average: str, failed: Mapping[str, str]) -> PredictionsFile:
+        """Averages the views of each video.
+
+        Args:
+          source: where the videos come from.
+          part: "test" or "validation".
+          average: what was averaged, a key of `AVERAGES`.
+          failed: video id -> why it could not be read.
+
+        Returns:
+          The content of a predictions file. A video of which any view is missing counts as failed.
+        """
+        videos, failures = [], []
+        for number, video in enumerate(self._videos):
+            if not self._seen[number].all():
+                failures.append(Failure(id=video.id, reason=failed.get(video.id, "not every view could be read")))
+                continue
+            scores = self._scores[number]
+            videos.append(
+                VideoPrediction(
+                    id=video.id,
+                    group=video.group,
+                    label=video.label,
+                    scores=[float(f"{score:.7g}") for score in average_views(scores, average)],
+                    views=self._views.count,
+                    view_ranks=[rank(view, video.label) for view in scores],
+                )
+            )
+        return PredictionsFile(
+            dataset=source.name,
+            split=source.split,
+            part=part,
+            classes=list(source.classes),
+            average=average,
+            views_per_video=self._views.count,
+            videos=videos,
+            failed=failures,
+        )
