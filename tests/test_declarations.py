@@ -87,7 +87,7 @@ def test_numbers_of_a_file_count_as_the_type_of_the_option(tmp_path):
 def test_mean_and_std_may_be_one_for_each_channel():
     config = configuration.load(EARLY, {"preprocessing.mean": "(123.7,116.3,103.5)", "preprocessing.std": "58"})
     assert config.preprocessing.mean == (123.7, 116.3, 103.5) and repr(config.preprocessing.std) == "58.0"
-    assert configuration.clip(config).padding == 114
+    assert configuration.clip(config).padding == (124, 116, 104)
     stored = {"preprocessing": {"mean": [1, 2.0, 3.0], "std": 2}}
     assert configuration.load_stored(stored).preprocessing.mean == (1.0, 2.0, 3.0)
     with pytest.raises(ConfigError, match="mean=red: 'red' is no float or tuple"):

@@ -136,6 +136,9 @@ def test_values_are_read_with_the_type_of_the_option(types, text, value):
         ((bool,), "maybe", "'maybe' is neither True nor False"),
         ((tuple,), "(0.5", "'(0.5' is no tuple"),
         ((float, tuple), "red", "'red' is no float or tuple"),
+        ((float, tuple), "()", "'()' is no float or tuple"),
+        ((float, tuple), "(1, (2, 3))", "'(1, (2, 3))' is no float or tuple"),
+        ((tuple,), "{[]: 1}", "'{[]: 1}' is no tuple"),
     ],
 )
 def test_values_that_cannot_be_read(types, text, told):

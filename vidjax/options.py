@@ -135,7 +135,7 @@ class Declared:
         if tuple in self.types or object in self.types:
             try:
                 return self.cast(ast.literal_eval(text))
-            except (SyntaxError, ValueError) as error:
+            except (SyntaxError, ValueError, TypeError) as error:
                 if object in self.types or str in self.types:
                     return text
                 raise ValueError(f"{text!r} is no {self.type_name}") from error
@@ -161,7 +161,10 @@ class Declared:
         if object in self.types:
             return tuple(value) if isinstance(value, list) else value
         if isinstance(value, list | tuple) and tuple in self.types:
-            return tuple(float(item) for item in value) if float in self.types else tuple(value)
+            if float not in self.types:
+                return tuple(value)
+            if value and all(isinstance(item, int | float) for item in value):
+                return tuple(float(item) for item in value)
         if isinstance(value, bool | str):
             if type(value) in self.types:
                 return value
