@@ -253,6 +253,8 @@ def test_unknown_source_and_option_are_one_line_errors():
         configuration.source(load(EARLY, {"data.name": "ufc101"}))
     with pytest.raises(ConfigError, match="needs --config.data.root"):
         configuration.source(load(f"{EARLY}:ucf101"))
+    with pytest.raises(ConfigError, match="^data.mirror='no' is not one of invariant, forbidden"):
+        configuration.source(load(f"{EARLY}:folder", {"data.root": "x", "data.mirror": "no"}))
     with pytest.raises(ConfigError, match="'motion' takes no option 'splits'"):
         configuration.source(load(EARLY, {"data.splits": "x"}))
 

@@ -458,7 +458,8 @@ def check_source_options(config: ConfigDict) -> None:
     name, factory, given = _source_options(config)
     function = options.resolve("data source", SOURCES, name, factory)
     declarations.check_required("data", config.data)
-    options.check("data source", SOURCES, factory or name, function, given)
+    with options_of("data"):
+        options.check("data source", SOURCES, factory or name, function, given)
 
 
 def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:
