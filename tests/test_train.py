@@ -150,8 +150,8 @@ def test_a_model_of_ones_own_is_trained_and_evaluated_with_its_options(toy_folde
     with pytest.raises(ConfigError, match=f"type it again if you trust it: .* --config.model.factory={factory}$"):
         evaluate.stored_config(workdir, {})
     config = evaluate.stored_config(workdir, {"model.factory": factory})
-    assert evaluate.evaluate(config, workdir)["video_top1"] == result["video_top1"]
-    assert result["parameters"] == 3 * 7 + 7 + 7 * 2 + 2
+    assert evaluate.evaluate(config, workdir).video_top1 == result.video_top1
+    assert result.parameters == 3 * 7 + 7 + 7 * 2 + 2
 
 
 def test_an_evaluation_tells_a_contradiction_first(finished, tmp_path):
