@@ -38,6 +38,11 @@ def rgb_and_pose(*, root: str) -> Source:
     return _source(Path(root), (RGB, POSE))
 
 
+def pose(*, root: str) -> Source:
+    """Key points alone."""
+    return _source(Path(root), (POSE,))
+
+
 def pair(*, root: str) -> Source:
     """Two files of one example, the second upside down."""
     return _source(Path(root), (RGB, SECOND))
@@ -132,6 +137,16 @@ class PoseNet(nn.Module):
             [_seen(rgb), pose.reshape(len(pose), -1), 20 * steps.reshape(len(pose), -1)], axis=-1
         )
         return nn.Dense(self.num_classes)(features)
+
+
+class PointsNet(nn.Module):
+    """Key points alone."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, pose, train=False):
+        return nn.Dense(self.num_classes)(pose.reshape(len(pose), -1))
 
 
 class Pair(nn.Module):

@@ -1,6 +1,7 @@
 """Networks of other inputs than RGB alone, from files to the result row: trained, resumed, evaluated, in every form."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -14,7 +15,7 @@ from vidjax.building import bind
 from vidjax.checks import check_config
 from vidjax.data.inputs import RGB
 from vidjax.data.packing import pack
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, DataError
 from vidjax.preparation import prepare
 from vidjax.train import train_and_evaluate
 from vidjax.training import parallel
@@ -79,8 +80,8 @@ def test_trains_resumes_and_is_evaluated(name, root, tmp_path):
     config = config_of(name, root, evaluate__flip=True, evaluate__crops="three", evaluate__crop=20)
     workdir = tmp_path / "run"
     result = train_and_evaluate(config, workdir)
-    assert result["finished"] and result["inputs"] == NETWORKS[name][2].replace("32x32", "20x20") + ", stride 2"
-    assert result["views"] == 3 * 3 * 2 and (workdir / "report.html").is_file()
+    assert result.finished and result.inputs == NETWORKS[name][2].replace("32x32", "20x20") + ", stride 2"
+    assert result.views == 3 * 3 * 2 and (workdir / "report.html").is_file()
     before = json.loads((workdir / "predictions" / "test.json").read_text())
     assert len(before["videos"]) == 4 and not before["failed"]
 
@@ -93,15 +94,29 @@ def test_trains_resumes_and_is_evaluated(name, root, tmp_path):
     assert json.loads((workdir / "predictions" / "test.json").read_text()) == before
 
     again = evaluate.evaluate(config, workdir)
-    assert (again["video_top1"], again["inputs"]) == (result["video_top1"], result["inputs"])
+    assert (again.video_top1, again.inputs) == (result.video_top1, result.inputs)
 
 
-@networks
-def test_learns(name, root):
-    """Mirrored, warped and cropped, each input still tells the two motions apart."""
+def blanked(batches, name):
+    """Batches without one of the inputs."""
+    for batch in batches:
+        inputs = {key: np.zeros_like(value) if key.startswith(name) else value for key, value in batch.inputs.items()}
+        yield batch._replace(inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    "name, without", [("flow", "none"), ("two_stream", "rgb"), ("pose", "rgb"), ("pair", "rgb_2"), ("flow", "flow")]
+)
+def test_each_input_tells_the_motions_apart(name, without, root):
+    """Mirrored, warped and cropped; of two inputs one alone suffices, and without the only one nothing is learned."""
     run = prepare(config_of(name, root, train__steps=80, optimizer__learning_rate=3e-3))
-    losses = losses_of(run, 80)
-    assert np.mean(losses[-10:]) < 0.5 < 0.6 < losses[0]
+    state, step, losses = run.form.put_state(run.new_state()), run.train_step(), []
+    with run.training_batches(0) as batches:
+        for batch in itertools.islice(blanked(batches, without), 80):
+            state, metrics = step(state, run.form.put_batch(batch))
+            losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+    learned = np.mean(losses[-10:]) < 0.55
+    assert learned == (name != without)
 
 
 @networks
@@ -138,13 +153,13 @@ def test_i3d_learns_from_flow(root, tmp_path):
     }
     config = configuration.load(f"{toy.ROOT}/configs/i3d.py", overrides)
     result = train_and_evaluate(config, tmp_path / "run")
-    assert result["finished"] and result["inputs"] == "flow 8x32x32, stride 1"
+    assert result.finished and result.inputs == "flow 8x32x32, stride 1"
     lines = (tmp_path / "run" / "metrics.jsonl").read_text()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
     (tmp_path / "run" / "result.json").unlink()
     train_and_evaluate(config, tmp_path / "run")
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == lines
-    assert evaluate.evaluate(config, tmp_path / "run")["video_top1"] == result["video_top1"]
+    assert evaluate.evaluate(config, tmp_path / "run").video_top1 == result.video_top1
 
 
 def test_is_measured(root):
@@ -153,9 +168,10 @@ def test_is_measured(root):
 
 
 def test_an_input_that_the_data_do_not_have(root):
-    with pytest.raises(
-        ConfigError, match="takes 'rgb', and the videos of toy have no 'rgb' .they have: flow.*NAME|rgb=STR"
-    ):
+    message = (
+        "'rgb', and the videos of toy have no 'rgb' .they have: flow.; --config.data.inputs=rgb=STREAM takes another"
+    )
+    with pytest.raises(ConfigError, match=message):
         prepare(config_of("flow", root, model__factory="tests.toy:Net"))
     run = prepare(config_of("flow", root, model__factory="tests.toy:Net", data__inputs="flow"))
     assert run.shapes(32) == {"rgb": (4, 32, 32, 2)} and run.describe_inputs(32) == "flow 4x32x32"
@@ -186,10 +202,62 @@ def test_a_flip_that_an_input_forbids_is_refused(root, monkeypatch):
         prepare(config_of("flow", root, preprocessing__flip=False, evaluate__flip=True))
 
 
-def test_moments_of_each_channel_come_from_the_config(root):
-    config = config_of("two_stream", root)
+def test_moments_of_each_channel_come_from_the_config_where_the_record_has_none(root):
+    overrides = {"preprocessing__mean": (100.0, 110.0, 120.0), "preprocessing__std": "(1,2,4)"}
+    config = config_of("two_stream", root, **overrides)
     check_config(config)
-    run = prepare(config)
-    batch = next(iter(run.training_batches(0)))
-    seen, _ = run.preprocessing.training(batch, jax.random.key(0))
-    assert abs(np.asarray(seen["flow"])).max() <= 2.0 + 1e-6 and np.asarray(seen["rgb"]).min() < -1
+    assert config.preprocessing.std == (1.0, 2.0, 4.0)
+    again = configuration.load_stored(json.loads(configuration.to_json(config)), factories_of(config))
+    run = prepare(again)
+    with run.training_batches(0) as batches:
+        batch = next(batches)._replace(mirrored=None)
+    seen = run.preprocessing.evaluation(batch)
+    rgb, flow = (batch.inputs[name][:, :, 2:34, 2:34].astype(np.float32) for name in ("rgb", "flow"))
+    np.testing.assert_allclose(seen["rgb"], (rgb - [100, 110, 120]) / [1, 2, 4], rtol=1e-6)
+    np.testing.assert_allclose(seen["flow"], (flow - 128) / 16, rtol=1e-6)
+    with pytest.raises(
+        ConfigError, match="preprocessing.mean=.*: give one number, or one for each of the 3 channels of rgb"
+    ):
+        prepare(config_of("two_stream", root, preprocessing__mean=(1.0, 2.0)))
+
+
+def factories_of(config):
+    return {"model.factory": config.model.factory, "data.factory": config.data.factory}
+
+
+def test_an_evaluation_reads_no_training_file(root, tmp_path):
+    place = tmp_path / "streams"
+    shutil.copytree(root, place) if any(root.iterdir()) else None
+    config = config_of("flow", place)
+    prepare(config)  # makes what is missing
+    named_inputs_made = list(place.glob("train*"))
+    for path in named_inputs_made:
+        path.write_bytes(b"no longer an array")
+    run = prepare(config, ("test",))
+    assert named_inputs_made and not run.source.refused
+
+
+def test_a_run_goes_on_with_its_data_packed(root, tmp_path):
+    config = config_of("two_stream", root)
+    train_and_evaluate(config, tmp_path / "run")
+    pack(prepare(config).source, tmp_path / "packed")
+    packed = config_of("two_stream", tmp_path / "packed", data__factory=..., data__name="packed")
+    assert evaluate.evaluate(packed, tmp_path / "run").inputs.startswith("rgb 4x32x32 + flow")
+
+
+def test_a_run_does_not_go_on_with_another_record(root, tmp_path, monkeypatch):
+    config = config_of("flow", root)
+    train_and_evaluate(config, tmp_path / "run")
+    monkeypatch.setattr(named_inputs, "FLOW", dataclasses.replace(named_inputs.FLOW, std=(8.0, 8.0)))
+    with pytest.raises(DataError, match="was trained on 'flow' with another std"):
+        evaluate.evaluate(config, tmp_path / "run")
+
+
+def test_key_points_alone(root, tmp_path):
+    """No image anywhere: nothing is cut, and the report has no pictures."""
+    config = config_of(
+        "pose", root, model__factory="tests.named_inputs:PointsNet", data__factory="tests.named_inputs:pose"
+    )
+    result = train_and_evaluate(config, tmp_path / "run")
+    assert result.inputs == "pose 4x2, stride 2" and result.resolution == "4x2"
+    assert (tmp_path / "run" / "report.html").read_text().rstrip().endswith("</html>")

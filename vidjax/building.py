@@ -93,10 +93,12 @@ def bind(
       ConfigError: for a name that the model does not take, or a stream that the source does not have.
     """
     streams = {each.stream_name: each for each in inputs}
-    chosen = {}
+    chosen: dict[str, str] = {}
     for part in filter(None, (binding or "").split(",")):
-        name, equals, stream = part.rpartition("=")
+        name, equals, stream = (word.strip() for word in part.rpartition("="))
         name = name if equals or len(names) != 1 else names[0]
+        if not stream or name in chosen:
+            raise ConfigError(f"data.inputs={binding!r}: give each input one stream, written NAME=STREAM,...")
         if name not in names:
             raise ConfigError(
                 f"data.inputs={binding!r}: model {model!r} takes no {name or part!r}{nearest(name or part, names)}"

@@ -237,7 +237,7 @@ def _result(
         seed=config.seed,
         parameters=counts.parameters,
         gmacs_per_view=counts.macs / 1e9,
-        resolution=inputs.partition(" + ")[0].partition(" ")[2],
+        resolution=run.describe_resolution(run.view_side),
         views=views.count,
         views_detail=views.describe(),
         **vars(accuracies),

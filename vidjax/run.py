@@ -84,10 +84,15 @@ class Run:
         specs = {}
         for each in self.inputs:
             shape = (batch, *each.example_shape(self.clip.frames, side))
-            specs[each.name] = jax.ShapeDtypeStruct(shape, self.preprocessing.dtype)
+            specs[each.name] = jax.ShapeDtypeStruct(shape, self.preprocessing.dtype if each.is_float else each.dtype)
             if each.is_masked:
                 specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
-        return models.taken(self.model, specs)
+        return models.accepted_arguments(self.model, specs)
+
+    def describe_resolution(self, side: int) -> str:
+        """Returns e.g. "16x48x48", of the first image, else of the first input."""
+        first = next((each for each in self.inputs if each.space == "image"), self.inputs[0])
+        return first.describe_shape(self.clip.frames, side)
 
     def describe_inputs(self, side: int) -> str:
         """Returns e.g. "rgb 16x48x48 + flow 16x48x48"."""

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, files, sections
 from vidjax.configuration import flatten
+from vidjax.data.inputs import RGB
 from vidjax.data.opening import identity
 from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import DataError, VideoError
@@ -65,7 +66,8 @@ def write_data_card(source: Source, workdir: Path) -> None:
     """Notes in a run directory which data the run is trained on."""
     parts = {part: len(getattr(source, part)) for part in _PARTS}
     card = {"name": source.name, "fingerprint": source.fingerprint(), **parts, "contents": _contents(source)}
-    files.write_json(workdir / "data.json", card)
+    inputs = {"inputs": _inputs(source)} if source.inputs != (RGB,) else {}
+    files.write_json(workdir / "data.json", card | inputs)
 
 
 def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
@@ -97,6 +99,14 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
             f" (videos: {', '.join(f'{part} {change}' for part, change in parts.items())}):"
             " restore the data, or train in another --workdir"
         )
+    before = {each["name"]: each for each in card.get("inputs", [RGB.to_json()])}
+    for each in _inputs(source):
+        fields = [key for key, value in each.items() if before.get(each["name"], {}).get(key) != value]
+        if fields:
+            raise DataError(
+                f"{workdir} was trained on {each['name']!r} with another {' and '.join(fields)}: restore the record of"
+                " that input, or train in another --workdir"
+            )
     if moved:
         changed = _changed(card["contents"], source)
         if changed:
@@ -122,8 +132,15 @@ def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     keys = {"data.root", "data.splits", "data.annotations"}
     if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
         given = {key for key in old.keys() | new.keys() if key.startswith("data.")}
-        keys |= given - {f"data.{key}" for key in sections.KEYS["data"] if key != "name"} - {"data.mirror"}
+        places = ("name", "factory")
+        keys |= given - {f"data.{key}" for key in sections.KEYS["data"] if key not in places} - {"data.mirror"}
     return keys
+
+
+def _inputs(source: Source) -> list[dict[str, Any]]:
+    """The records of what is read, as JSON gives them back."""
+    found: list[dict[str, Any]] = json.loads(json.dumps([each.to_json() for each in source.inputs]))
+    return found
 
 
 def _contents(source: Source) -> dict[str, list[int | None]]:
@@ -140,7 +157,7 @@ def _content(video: Video, streams: Sequence[str]) -> int | None:
 
 
 def _content_of_stream(stream: Stream) -> int | None:
-    """The size of the file, or a checksum of frames in memory.
+    """The size of the file, or a checksum of frames in memory. Arrays of one shape have one size.
 
     None where there is nothing to be measured, as of a video that was not packed.
     """

@@ -163,7 +163,7 @@ def blank(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarr
         shape = input.example_shape(frames, side)
         result[input.name] = np.zeros(shape, input.dtype)
         if input.is_masked:
-            result[f"{input.name}_mask"] = np.zeros(shape[: max(len(shape) - 1, 1)], bool)
+            result[f"{input.name}_mask"] = np.zeros(shape[:-1], bool)
     return result
 
 

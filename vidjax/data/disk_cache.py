@@ -148,12 +148,13 @@ class DiskCache:
             self._too_large.add(file)
 
     def _scan(self) -> int:
-        """Bytes of the videos in the folder; removes what killed processes left half written."""
+        """Bytes of the videos in the folder; removes what killed processes left half written, and older versions."""
         total = 0
         for file in self.folder.glob("*/*"):
             try:
                 status = file.stat()
-                if file.suffix == ".partial" and time.time() - status.st_mtime > _LEFT_BEHIND:
+                is_left_behind = file.suffix == ".partial" and time.time() - status.st_mtime > _LEFT_BEHIND
+                if is_left_behind or (file.suffix == ".frames" and _is_older(file)):
                     file.unlink()
                     continue
             except OSError:  # another process has just finished it, or it may not be removed
@@ -173,6 +174,13 @@ def _header(video: DecodedVideo) -> bytes:
     fps = np.nan if video.fps is None else video.fps
     sizes = struct.pack(f"<{frames.ndim}Q", *frames.shape)
     return _HEADER.pack(_MARK, frames.dtype.str.encode(), fps, frames.ndim) + sizes
+
+
+def _is_older(file: Path) -> bool:
+    """Whether another version of vidjax wrote it, under a name that nobody looks for any more."""
+    with file.open("rb") as stream:
+        mark = stream.read(len(_MARK))
+    return mark != _MARK and mark.startswith(_MARK.split()[0])
 
 
 class _StoredVideo:

@@ -12,6 +12,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ def indexed(
         }
         return dataclasses.replace(video, streams=streams)
 
+    with_infos: dict[str, Any] = {}
+    with ThreadPoolExecutor() as pool:  # headers of arrays are read in it
+        for part in ("train", "validation", "test"):
+            videos = getattr(source, part)
+            with_infos[part] = tuple(pool.map(with_info, videos) if part in parts else videos)
+
     shortened = [records[path] for path in asked if records[path].warning]
     notes = list(source.notes)
     uncertain = [records[path] for path in asked if _is_uncertain(records[path])]
@@ -124,9 +131,7 @@ def indexed(
         notes.append(f"{len(shortened)} videos are not whole, e.g. {first.path}: {first.warning}")
     return dataclasses.replace(
         source,
-        train=tuple(map(with_info, source.train)),
-        validation=tuple(map(with_info, source.validation)),
-        test=tuple(map(with_info, source.test)),
+        **with_infos,
         notes=tuple(notes),
     )
 

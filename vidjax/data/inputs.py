@@ -7,7 +7,7 @@ normalising do to it.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -39,21 +39,30 @@ class Permute:
     order: tuple[int, ...]
 
 
+_RESERVED = ("train", "example_ids", "self")
+_WORDS: dict[str, tuple[str | None, ...]] = {
+    "space": ("image", "points", None),
+    "reader": ("video", "array"),
+    "mirror": ("nothing", "forbidden"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Input:
     """One named input.
 
     Attributes:
-      name: of the model's argument.
+      name: of the model's argument; in a source, of the stream that its videos have.
       shape: of one frame without height and width: (C,) of an image; of anything else the whole, e.g. (K, 3) for K key
         points with x, y and confidence.
       dtype: of the host's arrays, e.g. "uint8" or "float32". Numbers that are no image may be NaN in the file, where
         something is missing; the model is given 0 there, and `NAME_mask` where its `__call__` takes that.
       space: "image" [T, H, W, C]: resized, cut, warped and mirrored. "points" [T, K, C]: the first two channels are x
         and y as shares of the frame's width and height, and follow what is done to images; what falls outside of the
-        picture counts as missing. None: passes through as it is.
+        picture counts as missing. Without an image beside them they turn as if frames were square. None: passes
+        through as it is; whole numbers stay such.
       stream: of a video, that it is read from; "": the one of its own name.
-      per_frame: clip rule: so many of it, consecutive, around each frame of the clip; 10 for the flow stack of
+      per_frame: clip rule: this many consecutive items around each frame of the clip; 10 for the flow stack of
         two-stream networks (Simonyan & Zisserman 2014). At an end of the video they are the nearest ones within it.
       reader: "video" (decoded, RGB) or "array" (a NumPy file, [N, ...]).
       colour: RGB in 0..255, to which colour jitter may be applied.
@@ -79,34 +88,59 @@ class Input:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ConfigError(f"input {self.name!r}: its name is that of an argument, so give an identifier")
-        if self.vectors and (self.space != "image" or self.mean is None):
-            raise ConfigError(f"input {self.name!r}: vectors are images with a mean, the value of no motion")
-        if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
-            found = f"{self.space or 'no space'}, {self.dtype}, {self.shape}"
-            raise ConfigError(f"input {self.name!r}: what is decoded is image, uint8, (3,), not {found}")
-        if self.space == "image" and self.dtype not in ("uint8", "float32"):
-            raise ConfigError(f"input {self.name!r}: images are uint8 or float32, not {self.dtype}")
-        if self.space == "points" and not self.dtype.startswith("float"):
-            raise ConfigError(f"input {self.name!r}: points are shares of a frame, so floats, not {self.dtype}")
+        for problem in self._problems():
+            raise ConfigError(f"input {self.name!r}: {problem}")
+
+    def _problems(self) -> Iterator[str]:
+        """What contradicts itself, the first thing first."""
+        if not self.name.isidentifier() or self.name in _RESERVED or self.name.endswith("_mask"):
+            yield "its name is that of an argument of the model: an identifier, and neither of Flax's nor a mask's"
+        for field, words in _WORDS.items():
+            value = getattr(self, field)
+            if value not in words and not isinstance(value, Negate | Permute):
+                yield f"{field}={value!r} is not one of {', '.join(map(str, words))}"
+        if not self.shape or min(self.shape) < 1:
+            yield f"shape={self.shape}: give at least one number of 1 or more, (1,) for a single value"
         if self.per_frame < 1:
-            raise ConfigError(f"input {self.name!r}: per_frame={self.per_frame}: give at least 1")
+            yield f"per_frame={self.per_frame}: give at least 1"
         if self.space == "image" and len(self.shape) != 1:
-            raise ConfigError(f"input {self.name!r}: the shape of an image is its channels (C,), not {self.shape}")
+            yield f"the shape of an image is its channels (C,), not {self.shape}"
+        if self.space == "image" and self.dtype not in ("uint8", "float32"):
+            yield f"images are uint8 or float32, not {self.dtype}"
         if self.space == "points" and (len(self.shape) != 2 or self.shape[-1] < 2):
-            raise ConfigError(f"input {self.name!r}: the shape of points is (K, C), x and y first, not {self.shape}")
-        if isinstance(self.mirror, Permute) and sorted(self.mirror.order) != list(range(self.shape[0])):
-            raise ConfigError(f"input {self.name!r}: its mirror image is no permutation of its {self.shape[0]} points")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if values is not None and len(values) not in (1, *self.shape[-1:]):
-                raise ConfigError(f"input {self.name!r}: {len(values)} numbers as {name} of {self.shape[-1]} channels")
+            yield f"the shape of points is (K, C), x and y first, not {self.shape}"
+        if self.space == "points" and not self.dtype.startswith("float"):
+            yield f"points are shares of a frame, so floats, not {self.dtype}"
+        if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
+            yield f"what is decoded is image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
+        if self.colour and (self.space, self.shape) != ("image", (3,)):
+            yield "colour is for images of three channels"
+        if self.vectors and (self.space != "image" or self.shape[0] < 2 or self.mean is None):
+            yield "vectors are images of two channels or more with a mean, the value of no motion"
+        if self.vectors and self.reader == "video":
+            yield "decoding does not scale vectors with the frame: give an array"
+        if isinstance(self.mirror, Negate) and not all(0 <= c < self.shape[-1] for c in self.mirror.channels):
+            yield f"its mirror image negates channels {self.mirror.channels} of {self.shape[-1]}, counted from 0"
+        if isinstance(self.mirror, Permute):
+            order = self.mirror.order
+            if self.space != "points":
+                yield "only points are exchanged by a mirror image"
+            elif sorted(order) != list(range(self.shape[0])) or any(order[k] != n for n, k in enumerate(order)):
+                yield f"its mirror image is no permutation of its {self.shape[0]} points that undoes itself"
+        for field in ("mean", "std"):
+            values = getattr(self, field)
+            if values is not None and len(values) not in (1, self.shape[-1]):
+                yield f"{len(values)} numbers as {field} of {self.shape[-1]} channels"
 
     @property
     def stream_name(self) -> str:
         """The name of the stream that it is read from."""
         return self.stream or self.name
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the model sees floats; whole numbers that are no image and have no mean and std stay such."""
+        return self.space is not None or self.dtype.startswith("float") or self.mean is not None or self.std is not None
 
     @property
     def is_masked(self) -> bool:
@@ -145,8 +179,11 @@ class Input:
 
     def describe(self, frames: int, side: int) -> str:
         """Returns e.g. "rgb 16x48x48" or "pose 16x17"."""
-        sides = self.example_shape(frames, side)[:-1] or self.example_shape(frames, side)
-        return f"{self.stream_name} {'x'.join(map(str, sides))}"
+        return f"{self.stream_name} {self.describe_shape(frames, side)}"
+
+    def describe_shape(self, frames: int, side: int) -> str:
+        """Returns e.g. "16x48x48": without the channels."""
+        return "x".join(map(str, self.example_shape(frames, side)[:-1]))
 
 
 RGB = Input("rgb", (3,), "uint8", reader="video", colour=True)

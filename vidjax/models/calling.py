@@ -26,8 +26,8 @@ def input_names(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for name in named if name not in _OTHERS and not name.endswith("_mask"))
 
 
-def taken(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments without the masks and example numbers that the `__call__` of the model does not take."""
+def accepted_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that the `__call__` takes: not all take masks, example numbers and `train`."""
     parameters = inspect.signature(type(model).__call__).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(arguments)
@@ -47,7 +47,7 @@ def apply(model: nn.Module, variables: Any, inputs: Mapping[str, Any], **options
     Returns:
       `Output`, made of plain logits [B, K] or [B, N, K] where the model returns such; with `mutable` also what changed.
     """
-    result: Any = model.apply(variables, **taken(model, inputs), **options)
+    result: Any = model.apply(variables, **accepted_arguments(model, inputs), **options)
     if "mutable" in options:
         output, changed = result
         return as_output(output), changed

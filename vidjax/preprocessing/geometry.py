@@ -36,19 +36,19 @@ class Geometry(NamedTuple):
                 clips = augment.crop_at(clips, self.size, self.places)
         return augment.flip_where(clips, self.is_flipped) if self.is_flipped is not None else clips
 
-    def of_values(self, values: jax.Array, about: Input) -> jax.Array:
+    def of_values(self, values: jax.Array, spec: Input) -> jax.Array:
         """What a warp and a mirror image do to values [B, ..., C] around 0: to the vectors of flow, say."""
-        if self.maps is not None and about.vectors:
+        if self.maps is not None and spec.vectors:
             x, y = self.maps.of_vectors(values[..., 0], values[..., 1])
             values = jnp.concatenate([jnp.stack([x, y], axis=-1), values[..., 2:]], axis=-1)
         if self.is_flipped is None:
             return values
         flip = self.is_flipped.reshape(-1, *(1,) * (values.ndim - 1))
-        if isinstance(about.mirror, Negate):
-            sign = jnp.ones(values.shape[-1], values.dtype).at[jnp.array(about.mirror.channels)].set(-1)
+        if isinstance(spec.mirror, Negate):
+            sign = jnp.ones(values.shape[-1], values.dtype).at[jnp.array(spec.mirror.channels)].set(-1)
             values = jnp.where(flip, values * sign, values)
-        if isinstance(about.mirror, Permute):
-            values = jnp.where(flip, values[:, :, jnp.array(about.mirror.order)], values)
+        if isinstance(spec.mirror, Permute):
+            values = jnp.where(flip, values[:, :, jnp.array(spec.mirror.order)], values)
         return values
 
     def of_points(self, points: jax.Array, height: int | None, width: int | None) -> tuple[jax.Array, jax.Array]:

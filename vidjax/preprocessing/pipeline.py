@@ -40,7 +40,7 @@ class Preprocessing:
       inputs: of the model.
 
     Raises:
-      OptionError: for a flip or a mixture that the source or an input does not allow.
+      OptionError: for a flip or a mixture that the source or an input does not allow, or a mean of other channels.
     """
 
     crop: int | None = None
@@ -60,6 +60,15 @@ class Preprocessing:
         refusal = mirror_refusal(self.mirror, self.inputs)
         if self.flip and refusal:
             raise OptionError(f"{{flip}}=True, but {refusal}: turn the flip off", ["flip"])
+        for each in self.inputs:
+            for key in ("mean", "std"):
+                common, channels = getattr(self, key), each.shape[-1]
+                if each.space == "image" and getattr(each, key) is None and len(_several(common)) not in (1, channels):
+                    raise OptionError(
+                        f"{{{key}}}={common}: give one number, or one for each of the {channels} channels of"
+                        f" {each.stream_name}",
+                        [key],
+                    )
         others = [each.stream_name for each in self.inputs if each.space != "image"]
         if self.mixing.active and others:
             raise OptionError(
@@ -76,7 +85,7 @@ class Preprocessing:
         crop_keys, flip_keys, colour_keys, warp_keys, erasing_keys, mixing_keys = (
             jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, purpose) for purpose in range(6)
         )
-        label, picture = batch.label, self._picture(batch)
+        label, picture = batch.label, self._image_size(batch)
         geometry = Geometry(draw_warp(self.warp, warp_keys, self.dtype)) if self.warp.active else Geometry()
         if self.crop is not None and picture is not None:
             places = augment.draw_places(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
@@ -102,7 +111,7 @@ class Preprocessing:
         Returns:
           inputs by name, float [B, T, evaluation_crop, evaluation_crop, C] of images, and masks.
         """
-        picture, size, mirrored = self._picture(batch), self.evaluation_crop or self.crop, batch.mirrored
+        picture, size, mirrored = self._image_size(batch), self.evaluation_crop or self.crop, batch.mirrored
         geometry = Geometry(size=size, is_flipped=mirrored)
         if mirrored is not None and size is not None and picture is not None:
             # The centre of the mirror image, a pixel beside that of the image where the rest is odd.
@@ -112,7 +121,7 @@ class Preprocessing:
             geometry = geometry._replace(places=places)
         return self._seen(batch, geometry, None)
 
-    def _picture(self, batch: Batch) -> tuple[int, int] | None:
+    def _image_size(self, batch: Batch) -> tuple[int, int] | None:
         """Height and width of the images that the host delivers; None where there are none."""
         for each in self.inputs:
             if each.space == "image":
@@ -122,7 +131,7 @@ class Preprocessing:
 
     def _seen(self, batch: Batch, geometry: Geometry, colour_keys: jax.Array | None) -> dict[str, jax.Array]:
         """All inputs and masks as the model sees them, but for erasing and mixing."""
-        seen, picture = {}, self._picture(batch) or (None, None)
+        seen, picture = {}, self._image_size(batch) or (None, None)
         for each in self.inputs:
             values, mask = batch.inputs[each.name], batch.inputs.get(f"{each.name}_mask")
             if each.space == "image":
@@ -132,8 +141,9 @@ class Preprocessing:
             elif each.space == "points":
                 values, within = geometry.of_points(values.astype(self.dtype), *picture)
                 mask = within if mask is None else mask & within
-            mean, std = self._moments(each)
-            values = geometry.of_values(values.astype(self.dtype) - mean, each) / std
+            if each.is_float:
+                mean, std = self._mean_and_std(each)
+                values = geometry.of_values(values.astype(self.dtype) - mean, each) / std
             if mask is not None:
                 if isinstance(each.mirror, Permute):
                     mask = geometry.of_values(mask[..., None], each)[..., 0]
@@ -142,7 +152,7 @@ class Preprocessing:
             seen[each.name] = values
         return seen
 
-    def _moments(self, each: Input) -> tuple[Any, Any]:
+    def _mean_and_std(self, each: Input) -> tuple[Any, Any]:
         """What is subtracted and what divides: a number, or an array [C]."""
         common = (self.mean, self.std) if each.space == "image" else (0.0, 1.0)
         own = (
@@ -166,3 +176,7 @@ def mirror_refusal(mirror: Mirror, inputs: tuple[Input, ...] = ()) -> str | None
         return "this data source forbids mirror images"
     fixed = [each.stream_name for each in inputs if each.mirror == "forbidden"]
     return f"{fixed[0]} must not be mirrored" if fixed else None
+
+
+def _several(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)

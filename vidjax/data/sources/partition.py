@@ -95,6 +95,12 @@ def check_source(name: str, source: Any) -> None:
     if not isinstance(source, Source):
         raise DataError(f"data factory {name!r} returns a {type(source).__name__}, not a vidjax.data.Source")
     check_classes(f"data factory {name!r}", source.classes)
+    for each in source.inputs:
+        if each.stream:
+            raise DataError(
+                f"data factory {name!r}: the input {each.name!r} has stream={each.stream!r}: give each stream one"
+                " record of its own name, and its Stream several names where it has several records"
+            )
     parts = {part: getattr(source, part) for part in ("train", "validation", "test")}
     for part, videos in parts.items():
         for video in videos:
