@@ -191,3 +191,12 @@ def test_processes_may_fill_it_together(toy_folder, tmp_path):
     for video in videos:
         held = DiskCache(tmp_path, 1).video(video, SMALL)
         np.testing.assert_array_equal(whole(held), read_video(video, SMALL).frames)
+
+
+def test_an_older_version_of_a_cached_video_gives_its_place_back(tmp_path):
+    (tmp_path / "ab").mkdir()
+    older, newest = tmp_path / "ab" / "older.frames", tmp_path / "ab" / "newest.frames"
+    older.write_bytes(b"vidjax 2" + bytes(100))
+    newest.write_bytes(b"vidjax 3" + bytes(10))
+    assert DiskCache(tmp_path, 10**6).used_bytes == 18
+    assert not older.exists() and newest.exists()

@@ -123,8 +123,8 @@ class Input:
             yield f"its mirror image negates channels {self.mirror.channels} of {self.shape[-1]}, counted from 0"
         if isinstance(self.mirror, Permute):
             order = self.mirror.order
-            if self.space != "points":
-                yield "only points are exchanged by a mirror image"
+            if self.space == "image":
+                yield "a mirror image exchanges points, and no channels of an image"
             elif sorted(order) != list(range(self.shape[0])) or any(order[k] != n for n, k in enumerate(order)):
                 yield f"its mirror image is no permutation of its {self.shape[0]} points that undoes itself"
         for field in ("mean", "std"):
