@@ -12,6 +12,10 @@ class ConfigError(VidjaxError):
     """A config, a flag or an option is wrong; the message names the key and what is accepted."""
 
 
+class DivergedError(VidjaxError):
+    """Numbers of a training are not finite."""
+
+
 class DataError(VidjaxError):
     """A data source is incomplete or contradicts itself; the message names the file or class."""
 

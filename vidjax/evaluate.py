@@ -1,12 +1,13 @@
 """Evaluation: from a state to predictions, one result row and a report."""
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import functools
 import importlib.metadata
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError, options_of, printable
+from vidjax.errors import ConfigError, DataError, DivergedError, VideoError, VidjaxError, options_of, printable
 from vidjax.evaluation import drawings, metrics
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
@@ -56,6 +57,20 @@ def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
     return configuration.load_stored(stored, overrides)
 
 
+@contextlib.contextmanager
+def advice_on_divergence() -> Iterator[None]:
+    """Says of numbers that are not finite which keys may help.
+
+    Raises:
+      VidjaxError: in the place of a `DivergedError`.
+    """
+    try:
+        yield
+    except DivergedError as error:
+        raise VidjaxError(f"{error}; lower optimizer.learning_rate or set optimizer.clip_norm") from error
+
+
+@advice_on_divergence()
 def evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
 
@@ -91,7 +106,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
     trained = weights.Trained(state, watched, notes["seconds"])
-    state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
+    with options_of("evaluate"):
+        state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
     folder = workdir / "evaluations" / f"step{int(state.step)}-{same_run.hash_of(config)}"
     files.write_text(folder / "config.json", configuration.to_json(config))

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vidjax import configuration, files, sections
 from vidjax.configuration import flatten
-from vidjax.data.inputs import RGB
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.opening import identity
 from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import DataError, VideoError
@@ -66,7 +66,7 @@ def write_data_card(source: Source, workdir: Path) -> None:
     """Notes in a run directory which data the run is trained on."""
     parts = {part: len(getattr(source, part)) for part in _PARTS}
     card = {"name": source.name, "fingerprint": source.fingerprint(), **parts, "contents": _contents(source)}
-    inputs = {"inputs": _inputs(source)} if source.inputs != (RGB,) else {}
+    inputs = {"inputs": _as_json(source.inputs)} if source.inputs != (RGB,) else {}
     files.write_json(workdir / "data.json", card | inputs)
 
 
@@ -99,8 +99,8 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
             f" (videos: {', '.join(f'{part} {change}' for part, change in parts.items())}):"
             " restore the data, or train in another --workdir"
         )
-    before = {each["name"]: each for each in card.get("inputs", [RGB.to_json()])}
-    for each in _inputs(source):
+    before = {each["name"]: each for each in card.get("inputs") or _as_json([RGB])}
+    for each in _as_json(source.inputs):
         fields = [key for key, value in each.items() if before.get(each["name"], {}).get(key) != value]
         if fields:
             raise DataError(
@@ -137,9 +137,9 @@ def _place_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     return keys
 
 
-def _inputs(source: Source) -> list[dict[str, Any]]:
+def _as_json(inputs: Sequence[Input]) -> list[dict[str, Any]]:
     """The records of what is read, as JSON gives them back."""
-    found: list[dict[str, Any]] = json.loads(json.dumps([each.to_json() for each in source.inputs]))
+    found: list[dict[str, Any]] = json.loads(json.dumps([each.to_json() for each in inputs]))
     return found
 
 

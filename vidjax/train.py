@@ -28,6 +28,7 @@ from vidjax.training.state import TrainState
 _NAMED = 10  # training videos that could not be read are told by name
 
 
+@evaluate.advice_on_divergence()
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Trains what the config describes, evaluates it once on the test part and writes the report.
 
@@ -58,7 +59,8 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
         files.write_text(workdir / "config.json", configuration.to_json(config))
         _show(run, workdir)
         trained = train(run, workdir)
-        state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
+        with options_of("evaluate"):
+            state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
         return evaluate.evaluate_test_part(
             run,
             run.with_precise_statistics(state),
@@ -91,7 +93,12 @@ def train(run: Run, workdir: Path) -> weights.Trained:
             state = form.put_state(run.new_state())
         best.resume(state, watched.best_step)
         started = time.monotonic()
-        calendar = Calendar.of(config, run.total_steps, has_validation=bool(run.source.validation))
+        calendar = Calendar.of(
+            config.train,
+            run.total_steps,
+            save_every=config.checkpoint.every,
+            has_validation=bool(run.source.validation),
+        )
         with (
             MetricsLog(workdir, first_step) as log,
             terminal.Progress(run.total_steps, first_step) as progress,

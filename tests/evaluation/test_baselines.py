@@ -90,7 +90,7 @@ def test_a_source_without_images_has_baselines_too():
     train = tuple(video(f"train{n}", n % 2, n % 2, 50) for n in range(4))
     test = tuple(video(f"test{n}", n % 2, 0.8 * (n % 2), 50) for n in range(4))
     rows = baseline_rows(Source("poses", "1", ("still", "raised"), train, (), test, inputs=(pose,)))
-    assert {row["baseline"]: row["correct"] for row in rows} == {
+    assert {row.baseline: row.correct for row in rows} == {
         "majority class": 2,
         "length and fps, 1-NN": 2,
         "mean of pose, 1-NN": 4,

@@ -6,7 +6,7 @@ import numpy as np
 
 from vidjax.data.clips import Views
 from vidjax.data.records import Mirror, Source, Video
-from vidjax.errors import DataError, VidjaxError
+from vidjax.errors import DataError, DivergedError
 from vidjax.evaluation.metrics import rank
 from vidjax.evaluation.predictions import Failure, PredictionsFile, VideoPrediction
 from vidjax.evaluation.scores import average_views
@@ -42,17 +42,14 @@ class ViewScores:
 
         Raises:
           DataError: if a view comes twice.
-          VidjaxError: if a score is no number.
+          DivergedError: if a score is no number.
         """
         for number, view_scores, view_loss in zip(index[mask], scores[mask], loss[mask]):
             video, view = divmod(int(number), self._views.count)
             if self._seen[video, view]:
                 raise DataError(f"view {view} of video {self._videos[video].id} was evaluated twice")
             if not np.isfinite(view_scores).all():
-                raise VidjaxError(
-                    f"the scores of {self._videos[video].id} are not finite: the training has diverged;"
-                    " lower its learning rate or clip the norm of its gradient"
-                )
+                raise DivergedError(f"the scores of {self._videos[video].id} are not finite: the training has diverged")
             if self._mirror is not None and self._views.is_flipped(view):
                 view_scores = view_scores[self._mirror]
             self._scores[video, view] = view_scores

@@ -44,13 +44,12 @@ class Calendar:
     may_stop: bool
 
     @classmethod
-    def of(cls, config: ConfigDict, total_steps: int, *, has_validation: bool) -> "Calendar":
-        """As the config says it."""
-        train = config.train
-        validate_every, may_stop = train.validate_every, train.stop_after is not None
-        if train.validate_every_fraction is not None:
-            validate_every = max(1, round(train.validate_every_fraction * total_steps))
-        return cls(total_steps, train.log_every, validate_every, config.checkpoint.every, has_validation, may_stop)
+    def of(cls, section: ConfigDict, total_steps: int, *, save_every: int, has_validation: bool) -> "Calendar":
+        """As `config.train` says it."""
+        validate_every, may_stop = section.validate_every, section.stop_after is not None
+        if section.validate_every_fraction is not None:
+            validate_every = max(1, round(section.validate_every_fraction * total_steps))
+        return cls(total_steps, section.log_every, validate_every, save_every, has_validation, may_stop)
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is due."""

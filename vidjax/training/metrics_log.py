@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjax import files
-from vidjax.errors import VidjaxError
+from vidjax.errors import DivergedError
 from vidjax.training import metrics_line
 from vidjax.training.metrics_line import MetricsLine
 
@@ -41,13 +41,10 @@ class MetricsLog:
         """Writes a line.
 
         Raises:
-          VidjaxError: if the loss is no finite number; the run has diverged.
+          DivergedError: if the loss is no finite number; the run has diverged.
         """
         if not math.isfinite(line.loss):
-            raise VidjaxError(
-                f"the {line.split} loss is {line.loss} at step {line.step}: training has diverged;"
-                " lower optimizer.learning_rate or set optimizer.clip_norm"
-            )
+            raise DivergedError(f"the {line.split} loss is {line.loss} at step {line.step}: training has diverged")
         self._file.write(metrics_line.to_json(line) + "\n")
         for name, value in metrics_line.values(line).items():
             self._events.add_scalar(f"{line.split}/{name}", value, line.step)

@@ -79,8 +79,8 @@ class Form(abc.ABC):
         """
         if parts > 1 and batch_size % (parts * len(self.devices)):
             raise ConfigError(
-                f"{key}={batch_size} does not divide into train.accumulate={parts} parts"
-                f" for each of {len(self.devices)} device(s)"
+                f"{key}={batch_size} does not divide into {parts} accumulated parts for each of"
+                f" {len(self.devices)} device(s)"
             )
         if batch_size % len(self.devices):
             raise ConfigError(f"{key}={batch_size} does not divide among {len(self.devices)} devices")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vidjax.errors import VidjaxError
+from vidjax.errors import OptionError
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.monitor import Monitor
 from vidjax.training.state import TrainState, Weights
@@ -113,20 +113,20 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
       The state to evaluate, and what a result says of it.
 
     Raises:
-      VidjaxError: if the run has no such weights.
+      OptionError: if the run has no such weights.
     """
     state, monitor = trained.state, trained.monitor
     name = name or ("ema" if state.ema is not None else "last")
     chosen = Chosen(name, monitor.best_step, monitor.stops)
     if name == "ema":
         if state.ema is None:
-            raise VidjaxError("evaluate.weights=ema: the run keeps no averaged weights; train with train.ema")
+            raise OptionError("{weights}=ema: the run was trained without averaged weights", ["weights"])
         return validated(state), chosen
     if name == "best":
         if monitor.best_step is not None and monitor.best_step == int(state.step):
             return validated(state), chosen
         if monitor.best_step is None or not _folder(workdir).is_dir():
-            raise VidjaxError(f"{workdir}: evaluate.weights=best, but there was no validation so far")
+            raise OptionError(f"{workdir}: {{weights}}=best, but there was no validation so far", ["weights"])
         with Checkpoints(_folder(workdir), read_only=True) as checkpoints:
             weights, _ = checkpoints.restore(state.weights, monitor.best_step)
         return state.with_weights(weights), chosen
