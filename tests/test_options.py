@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import pytest
@@ -84,6 +84,8 @@ def lost(classes, *, hidden: NotThere = 3, other: NotThere = None):
         ({"above": 0, "below": 1}, 0.5, 0.0, "a number above 0 and below 1"),
         ({"above": 0, "at_most": 1}, 1.0, 0.0, "a number above 0, at most 1"),
         ({"at_least": 0, "at_most": 1}, 1.0, 1.1, "a number from 0 to 1"),
+        ({"at_most": 1}, -1.0, 1.1, "a number, at most 1"),
+        ({"below": 1}, -1.0, 1.0, "a number below 1"),
         ({}, -3.0, float("nan"), "a finite number"),
         ({"at_least": 0}, 1.0, float("inf"), "a finite number, 0 or more"),
         ({"above": 0}, (1.0, 2.0), (1.0, 0.0), "a finite number above 0"),
@@ -116,8 +118,17 @@ def test_words():
         ((str,), "None", None),
         ((tuple,), "(0.5,)", (0.5,)),
         ((tuple,), "[1, 2]", (1, 2)),
+        ((tuple,), "0.5", (0.5,)),
         ((float, tuple), "117", 117.0),
         ((float, tuple), "(123.7,116,103.5)", (123.7, 116.0, 103.5)),
+        ((float, tuple), "inf", float("inf")),
+        ((float,), "1e400", float("inf")),
+        ((int, str), "3", 3),
+        ((int, str), "wide", "wide"),
+        ((int, str), "1.5", "1.5"),
+        ((bool, int), "1", 1),
+        ((bool, int), "true", True),
+        ((bool, str), "maybe", "maybe"),
         ((object,), "3", 3),
         ((object,), "some text", "some text"),
     ],
@@ -139,6 +150,9 @@ def test_values_are_read_with_the_type_of_the_option(types, text, value):
         ((float, tuple), "()", "'()' is no float or tuple"),
         ((float, tuple), "(1, (2, 3))", "'(1, (2, 3))' is no float or tuple"),
         ((tuple,), "{[]: 1}", "'{[]: 1}' is no tuple"),
+        ((tuple,), "True", "'True' is no tuple"),
+        ((object,), "{'a': 1}", "{'a': 1} is no number, text, or tuple of these"),
+        ((object,), "[1, {2}]", "[1, {2}] is no number, text, or tuple of these"),
     ],
 )
 def test_values_that_cannot_be_read(types, text, told):
@@ -194,3 +208,59 @@ def test_a_factory_is_found_from_the_working_directory_behind_everything_else(tm
     monkeypatch.chdir(tmp_path)
     assert options.resolve("model", {}, "", "factory_of_here:build")(3) == 3
     assert sys.path[-1] == str(tmp_path)
+
+
+def test_literals_are_words():
+    def build(
+        classes, *, a: Literal["x", "y"] = "x", b: Annotated[Literal["x"] | None, SHARE] = None, c: Literal[1, 2] = 1
+    ):
+        raise NotImplementedError
+
+    found = declared(build, is_own=True)
+    assert {name: (key.types, key.option.words) for name, key in found.items()} == {
+        "a": ((str,), ("x", "y")),
+        "b": ((str,), ("x",)),
+        "c": ((int,), ()),
+    }
+
+
+def test_what_is_given_by_position_is_no_option():
+    def build(classes=2, width=3, /, hidden=4, *, rate=0.5):
+        raise NotImplementedError
+
+    assert options.accepted(build) == ("hidden", "rate")
+    assert options.accepted(build, 3) == ("rate",) == tuple(declared(build, is_own=True, positional=3))
+    assert options.accepted(Net, 1) == ("dropout", "kind", "blocks", "dtype")
+
+
+BROKEN = {
+    "os:path": "shape factory 'os:path' is a module: name a function or a class",
+    "math:pi": "shape factory 'math:pi' is a float: name a function or a class",
+    "builtins:dict": "does not say which arguments it takes: name a function that calls it",
+    "..:x": "was not found",
+    "os": "module 'os' has no attribute ''",
+    "broken_factory:x": "broken_factory.py: invalid syntax, line 1",
+    "fine_factory:noarg": "is called with 1 argument by position and its options by name: too many positional",
+    "fine_factory:two": "missing a required argument: 'width'",
+}
+
+
+@pytest.mark.parametrize("factory, told", BROKEN.items())
+def test_factories_that_cannot_be_called_are_one_line(tmp_path, monkeypatch, factory, told):
+    (tmp_path / "broken_factory.py").write_text("def (\n")
+    (tmp_path / "fine_factory.py").write_text("def noarg(): ...\n\n\ndef two(classes, width, *, rate=1): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        options.build("shape", {}, "", 3, factory=factory, options={"rate": None})
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_factory_that_is_not_found_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"was not found on Python's path and in {tmp_path}: No module named"):
+        options.resolve("shape", {}, "", "not_there:build")
+
+
+def test_an_option_that_a_factory_does_not_take_is_told_with_those_that_it_takes():
+    with pytest.raises(ConfigError, match=r"takes no option 'kind' \(it takes: n, cutoff\)"):
+        options.build("model", {"net": Net}, "net", 3, factory="difflib:get_close_matches", options={"kind": "one"})

@@ -51,6 +51,9 @@ class Option:
     def range(self) -> str:
         """What to give, e.g. "a number from 0 to below 1"; "" where there is no range."""
         if self.at_most is not None or self.below is not None:
+            if self.at_least is None and self.above is None:
+                below = f" below {self.below:g}" if self.below is not None else f", at most {self.at_most:g}"
+                return f"a number{below}"
             start = f"from {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}"
             if self.below is not None:
                 return f"a number {start} {'to' if self.at_least is not None else 'and'} below {self.below:g}"
@@ -121,33 +124,50 @@ class Declared:
         Raises:
           ValueError: saying what the text is not.
         """
-        is_text = self.types == (str,)
-        may_be_word = is_text and (not self.option.words or "none" in self.option.words)
+        may_be_word = self.types == (str,) and (not self.option.words or "none" in self.option.words)
         if text == "None" or (text.lower() == "none" and not may_be_word):
             return None
-        if is_text:
-            return text
-        if self.types == (bool,):
-            truth = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}.get(text.lower())
-            if truth is None:
-                raise ValueError(f"{text!r} is neither True nor False")
-            return truth
-        if tuple in self.types or object in self.types:
-            try:
-                return self.cast(ast.literal_eval(text))
-            except (SyntaxError, ValueError, TypeError) as error:
-                if object in self.types or str in self.types:
-                    return text
-                raise ValueError(f"{text!r} is no {self.type_name}") from error
         try:
-            number = int(text) if int in self.types and text.lstrip("+-").isdigit() else float(text)
+            return self._read(text)
+        except ValueError:
+            if str in self.types:
+                return text
+            raise
+
+    def _read(self, text: str) -> Any:
+        """Reads what is not meant as text."""
+        if bool in self.types:
+            truth = {"true": True, "t": True, "false": False, "f": False}
+            truth |= {} if {int, float} & {*self.types} else {"1": True, "0": False}
+            if text.lower() in truth:
+                return truth[text.lower()]
+            if self.types == (bool,):
+                raise ValueError(f"{text!r} is neither True nor False")
+        if object in self.types:
+            return self.cast(_literal(text, text))
+        if tuple in self.types:
+            value = _literal(text)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and not {int, float} & {*self.types}:
+                return (value,)
+            if not isinstance(value, tuple | list) and float in self.types:
+                return self._number(text, f"{text!r} is no {self.type_name}")
+            try:
+                return self.cast(value)
+            except ValueError as error:
+                raise ValueError(f"{text!r} is no {self.type_name}") from error
+        return self._number(text, f"{text!r} is no number")
+
+    def _number(self, text: str, refusal: str) -> int | float:
+        try:
+            if int in self.types and text.lstrip("+-").isdigit():
+                return float(text) if float in self.types else int(text)
+            number = float(text)
+            if float in self.types:  # what is not finite is refused by the range
+                return number
             whole = int(number)
         except (ValueError, OverflowError) as error:
-            if float in self.types and text.lstrip("+-").lower() in ("inf", "nan"):
-                return float(text)
-            raise ValueError(f"{text!r} is no number") from error
-        if float in self.types:
-            return float(number)
+            raise ValueError(refusal) from error
         if number != whole:
             raise ValueError(f"{text!r} is no whole number")
         return whole
@@ -159,6 +179,8 @@ class Declared:
           ValueError: if it is of another type.
         """
         if object in self.types:
+            if not _is_plain(value):
+                raise ValueError(f"{value!r} is no number, text, or tuple of these")
             return tuple(value) if isinstance(value, list) else value
         if isinstance(value, list | tuple) and tuple in self.types:
             if float not in self.types:
@@ -176,13 +198,29 @@ class Declared:
         raise ValueError(f"{value!r} is no {self.type_name}")
 
 
-def declared(function: Callable[..., Any], *, is_own: bool = False) -> dict[str, Declared]:
+def _literal(text: str, otherwise: Any = None) -> Any:
+    """The value of a Python literal, or `otherwise` where the text is none."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError):
+        return otherwise
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a config and its JSON can hold this as one value."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def declared(function: Callable[..., Any], *, is_own: bool = False, positional: int = 0) -> dict[str, Declared]:
     """The options that a function, a module class or a `functools.partial` of one declares: name -> what it is.
 
     Args:
       function: its parameters that are keyword-only or have a default count, where they carry an `Option`.
       is_own: it is a factory of the user's: those without one count, too, if their type can be given in a config. The
         type is that of the default where there is no annotation; where neither says it, any value is taken.
+      positional: how many arguments it is given by position, which are no options.
 
     Example:
       >>> def build(classes, *, hidden: Annotated[int, Option("units", at_least=1)] = 64, rate=0.5): ...
@@ -191,7 +229,7 @@ def declared(function: Callable[..., Any], *, is_own: bool = False) -> dict[str,
     """
     hints, parameters = _hints(function), inspect.signature(function).parameters
     found = {}
-    for name in accepted(function):
+    for name in accepted(function, positional):
         option = next((note for note in _notes(hints.get(name)) if isinstance(note, Option)), None)
         if option is None and not is_own:
             continue
@@ -199,7 +237,10 @@ def declared(function: Callable[..., Any], *, is_own: bool = False) -> dict[str,
         default = None if required else parameters[name].default
         kinds = _types(hints[name]) if name in hints else _types_of(default)
         if kinds or option:
-            found[name] = Declared(name, kinds or (object,), default, option or Option(""), required)
+            option = option or Option("")
+            if not option.words and (words := _words(hints.get(name))):
+                option = dataclasses.replace(option, words=words)
+            found[name] = Declared(name, kinds or (object,), default, option, required)
     return found
 
 
@@ -237,9 +278,23 @@ def _types(hint: Any) -> tuple[type, ...]:
     if _is_union(hint):
         sides = [_types(side) for side in typing.get_args(hint) if side is not type(None)]
         return tuple(dict.fromkeys(kind for side in sides for kind in side)) if all(sides) else ()
+    if origin is typing.Literal:
+        kinds = dict.fromkeys(type(word) for word in typing.get_args(hint) if word is not None)
+        return tuple(kinds) if kinds.keys() <= {int, bool, str} else ()
     if (origin or hint) in (tuple, list, collections.abc.Sequence):
         return (tuple,)
     return (hint,) if hint in (int, float, bool, str) else ()
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """The words of a `Literal`, also of one side of `X | None`; none where it has other values."""
+    if typing.get_origin(hint) is Annotated:
+        return _words(typing.get_args(hint)[0])
+    if _is_union(hint):
+        sides = [side for side in typing.get_args(hint) if side is not type(None)]
+        return _words(sides[0]) if len(sides) == 1 else ()
+    words = tuple(word for word in typing.get_args(hint) if word is not None)
+    return words if typing.get_origin(hint) is typing.Literal and all(isinstance(w, str) for w in words) else ()
 
 
 def _types_of(default: Any) -> tuple[type, ...]:
@@ -263,17 +318,22 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {found!r}?" if found is not None else ""
 
 
-def accepted(function: Callable[..., Any]) -> tuple[str, ...]:
+def accepted(function: Callable[..., Any], positional: int = 0) -> tuple[str, ...]:
     """Names of the options that `function` takes: its parameters that are keyword-only or have a default.
 
-    `function` may be a Flax module class: its fields with a default are its options.
+    Args:
+      function: may be a Flax module class: its fields with a default are its options.
+      positional: how many arguments it is given by position: the first parameters are no options.
     """
     parameters = inspect.signature(function).parameters
     internal = _INTERNAL if parameters.keys() >= set(_INTERNAL) else ()
+    by_position = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return tuple(
         p.name
         for p in parameters.values()
-        if (p.kind is p.KEYWORD_ONLY or p.default is not p.empty) and p.name not in internal
+        if (p.kind is p.KEYWORD_ONLY or (p.default is not p.empty and p.kind is not p.POSITIONAL_ONLY))
+        and p.name not in internal
+        and p.name not in by_position[:positional]
     )
 
 
@@ -293,18 +353,55 @@ def resolve(
       ConfigError: if there is no such name or factory.
     """
     if factory:
-        module, _, function = factory.partition(":")
-        if "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
-        try:
-            return getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{kind} factory {factory!r} (written 'package.module:function') was not found: {error}"
-            ) from error
+        return _import(kind, factory)
     if name not in table:
         raise ConfigError(f"unknown {kind} {name!r}{nearest(name, table)} (known: {', '.join(sorted(table))})")
     return table[name]
+
+
+def _import(kind: str, factory: str) -> Callable[..., Any]:
+    """Imports a factory, and refuses what cannot be called with options."""
+    module, _, name = factory.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    told = f"{kind} factory {factory!r}"
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{told} (written 'package.module:function') was not found on Python's path and in {os.getcwd()}: {error}"
+        ) from error
+    except SyntaxError as error:
+        raise ConfigError(f"{told}: {error.filename}: {error.msg}, line {error.lineno}") from error
+    if not callable(function):
+        raise ConfigError(f"{told} is a {type(function).__name__}: name a function or a class")
+    try:
+        inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{told} does not say which arguments it takes: name a function that calls it") from error
+    return function
+
+
+def check_call(kind: str, factory: str, function: Callable[..., Any], positional: int, given: Collection[str]) -> None:
+    """Refuses a factory that cannot be called as it will be.
+
+    Args:
+      kind, factory: for the message.
+      function: the factory.
+      positional: how many arguments it is given by position.
+      given: names of the options that it is given.
+
+    Raises:
+      ConfigError: saying how it is called.
+    """
+    try:
+        inspect.signature(function).bind(*[None] * positional, **dict.fromkeys(given))
+    except TypeError as error:
+        plural = "" if positional == 1 else "s"
+        raise ConfigError(
+            f"{kind} factory {factory!r} is called with {positional or 'no'} argument{plural} by position and its"
+            f" options by name: {error}"
+        ) from error
 
 
 def check(
@@ -313,16 +410,26 @@ def check(
     name: str,
     function: Callable[..., Any],
     given: Mapping[str, Any],
+    *,
+    positional: int = 0,
 ) -> None:
     """Refuses options that `function` does not take, and values that it does not allow.
+
+    Args:
+      kind: of thing, as messages name it.
+      table: of what can be chosen by name.
+      name: of what is chosen.
+      function: it; a factory, where it is not in the table.
+      given: option -> value.
+      positional: how many arguments it is given by position.
 
     Raises:
       ConfigError: naming the option, and what takes it, or what is allowed.
     """
-    taken, known = accepted(function), declared(function)
+    taken, known = accepted(function, positional), declared(function, positional=positional)
     for key, value in given.items():
         if key not in taken and not takes_any(function):
-            others = [other for other, each in table.items() if key in accepted(each)]
+            others = [other for other, each in table.items() if name in table and key in accepted(each)]
             raise ConfigError(not_taken(kind, name, key, taken, others))
         if key in known:
             known[key].option.check(key, value)
@@ -360,5 +467,7 @@ def build(
     """
     function = resolve(kind, table, name, factory)
     given = {key: value for key, value in options.items() if value is not None}
-    check(kind, table, factory or name, function, given)
+    check(kind, table, factory or name, function, given, positional=len(args))
+    if factory:
+        check_call(kind, factory, function, len(args), given)
     return function(*args, **given)
