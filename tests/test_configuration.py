@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import default
-from vidjax import building, configuration, key_help
+from vidjax import building, configuration, declarations, key_help
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
@@ -231,6 +231,85 @@ def test_file_without_get_config_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ConfigError, match="defines no get_config"):
         load(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("config.train.batch_size = None", "train.batch_size may not be None"),
+        ("config.data.name = None", "data.name may not be None"),
+        ("config.train.steps = 10.5", "{path}, line 6: train.steps: 10.5 is no int"),
+        (
+            "part = config.optimizer; part.learning_rate = 'x'",
+            "{path}, line 6: optimizer.learning_rate: 'x' is no float",
+        ),
+        ("config.seed = 'x'", "{path}, line 6: seed: 'x' is no int"),
+        ("None + 1", "{path}, line 6: unsupported operand type(s) for +: 'NoneType' and 'int'"),
+        ("config = ConfigDict()", "the config file leaves out 'name': start from configs.default.get_config()"),
+        ("config.train = ConfigDict({'steps': 3})", "the config file leaves out 'train.batch_size': start from "),
+        (
+            "config.checkpoint = ConfigDict({'every': 'x', 'keep': 1})",
+            "checkpoint.every: 'x' is no int",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_one_line_with_the_key(tmp_path, body, message):
+    path = tmp_path / "mine.py"
+    text = "from ml_collections import ConfigDict\nfrom configs import default\n\ndef get_config(argument):\n"
+    path.write_text(f"{text}    config = default.get_config()\n    {body}\n    return config\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert str(caught.value).startswith(message.replace("{path}", str(path))) and "\n" not in str(caught.value)
+
+
+def test_a_get_config_without_an_argument_is_told_apart(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n    pass\n")
+    with pytest.raises(ConfigError, match="is called with what stands behind the colon: too many positional"):
+        load(str(path))
+
+
+def test_a_flag_is_no_value():
+    for words in (["--config.name", "--config.seed=3"], ["--config.name"]):
+        with pytest.raises(ConfigError, match="^--config.name needs a value: --config.name=VALUE$"):
+            configuration.config_overrides(configuration.joined(words))
+    assert configuration.config_overrides(["--config.optimizer.l2", "-1"]) == {"optimizer.l2": "-1"}
+
+
+def test_every_duration_may_be_given_in_another_unit():
+    loss = load("configs/capsule_video.py", {"loss.margin_epochs": 3}).loss
+    assert (loss.margin_steps, loss.margin_epochs, loss.margin_fraction) == (None, 3.0, None)
+    for section in ("loss", "schedule"):
+        for name in declarations.of_all(section):
+            if name.endswith("_steps"):
+                key = f"{section}.{name}"
+                units = declarations.units_of(key)
+                assert key in units and set(units) <= {f"{section}.{each}" for each in declarations.of_all(section)}
+                assert all(declarations.units_of(unit) == units for unit in units)
+    assert declarations.units_of("optimizer.newton_schulz_steps") == ()
+    boundaries = {"schedule.name": "step", "schedule.boundaries": "0.5"}
+    assert load(EARLY, boundaries).schedule.boundaries == (0.5,)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("model.dropout", "1e400", "model.dropout=inf: give a number from 0 to below 1"),
+        ("optimizer.learning_rate", "1e400", "optimizer.learning_rate=inf: give a finite number, 0 or more"),
+        ("preprocessing.mean", "nan", "preprocessing.mean=nan: give a finite number"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_with_the_range(key, value, message):
+    with pytest.raises(ConfigError) as caught:
+        declarations.check_values(load(EARLY, {key: value}))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", '"text"'])
+def test_a_stored_config_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match="config.json holds no config of a run: (list|int|str) in JSON$"):
+        configuration.read_stored(tmp_path)
 
 
 def test_typed_steps_displace_the_epochs_of_the_preset():

@@ -1,13 +1,15 @@
 """The keys of a config: those of its sections, and those that come with what it chooses."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from vidjax import configuration, declarations, sections
+from vidjax import building, configuration, declarations, sections
+from vidjax.checks import check_config
 from vidjax.data import resizing, sampling
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
@@ -124,9 +126,28 @@ def test_what_a_file_sets_and_nothing_takes_is_an_error_by_name(tmp_path, line, 
 
 
 MODEL = """
+from typing import Literal
+
 import flax.linen as nn
 
 def build(num_classes, *, hidden=32, dropout: float = 0.0, axis_name=None):
+    raise NotImplementedError
+
+class Net(nn.Module):
+    num_classes: int = 10
+    hidden: int = 32
+    kind: Literal["plain", "gated"] = "plain"
+
+class Narrow(nn.Module):
+    num_classes: int = 10
+
+def passes_on(num_classes, **options):
+    return Net(num_classes, **options)
+
+def noarg():
+    raise NotImplementedError
+
+def two(num_classes, width, *, hidden=3):
     raise NotImplementedError
 
 def needy(num_classes, *, hidden: int):
@@ -167,8 +188,154 @@ def test_a_model_of_ones_own_has_its_options_and_none_of_the_preset_that_it_does
         }
         with pytest.raises(ConfigError, match="unknown config key 'model.hiden'; did you mean 'model.hidden'"):
             configuration.load(path, {**typed, "model.hiden": "64"})
-        with pytest.raises(ConfigError, match=f"model '{own}:build' takes no option 'streams'"):
+        refusal = rf"model '{own}:build' takes no option 'streams' \(it takes: hidden, dropout\)$"
+        with pytest.raises(ConfigError, match=refusal):
             configuration.load(path, {**typed, "model.streams": "full"})
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("config.model.hidden = 64.0", "^model.hidden: 64.0 is no int$"),
+        ("config.model.hiden = 7", "takes no option 'hiden'; did you mean 'hidden'"),
+        ("config.model.kind = 'gatd'", "^model.kind='gatd' is not one of plain, gated; did you mean 'gated'"),
+    ],
+)
+def test_what_a_file_sets_for_its_factory_is_kept_or_refused(own, tmp_path, line, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config(configuration.load(_file(tmp_path, "mine", f"config.model.factory = '{own}:Net'", line)))
+
+
+def test_a_typed_value_displaces_one_of_a_wrong_type(own, tmp_path):
+    path = _file(tmp_path, "mine", f"config.model.factory = '{own}:Net'", "config.model.hidden = 64.0")
+    assert configuration.load(path, {"model.hidden": "8"}).model.hidden == 8
+
+
+def test_the_number_of_classes_is_no_option(own):
+    for name in ("Net", "Narrow"):
+        config = configuration.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:{name}"})
+        assert "num_classes" not in config.model
+        assert building.model(config, 7).num_classes == 7
+    for name in ("Narrow", "any_options"):
+        with pytest.raises(ConfigError, match="'model.num_classes'; the classes are those of the data"):
+            configuration.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:{name}", "model.num_classes": 7})
+
+
+def test_a_factory_that_takes_any_option_is_not_given_those_of_the_preset(own, tmp_path):
+    factory = f"{own}:passes_on"
+    for path, typed in (
+        (f"{ROOT}/{EARLY}", {"model.factory": factory}),
+        (_file(tmp_path, "mine", f"config.model.factory = '{factory}'", "config.model.kind = 'plain'"), {}),
+    ):
+        config = configuration.load(path, {**typed, "model.hidden": "8"})
+        assert building.model(config, 7).hidden == 8
+    assert config.model.kind == "plain", "which no preset knows"
+
+
+def test_an_evaluation_keeps_what_a_factory_that_takes_any_option_was_given(own):
+    factory = {"model.factory": f"{own}:any_options"}
+    stored = json.loads(
+        configuration.to_json(configuration.load(f"{ROOT}/{EARLY}", {**factory, "model.dropout": "0.1"}))
+    )
+    assert configuration.load_stored(stored, factory).model.dropout == 0.1
+
+
+@pytest.mark.parametrize("name", ["noarg", "two", "not_there"])
+def test_a_factory_that_cannot_be_called_is_one_line_in_training_and_evaluation(own, name):
+    factory = {"model.factory": f"{own}:{name}"}
+    with pytest.raises(ConfigError, match=f"^model factory '{own}:{name}' ") as caught:
+        check_config(configuration.load(f"{ROOT}/{EARLY}", factory))
+    with pytest.raises(ConfigError) as again:
+        check_config(configuration.load_stored({"model": {"factory": f"{own}:{name}"}}, factory))
+    assert str(again.value) == str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_source_that_cannot_be_called_is_one_line(own):
+    config = configuration.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:two"})
+    with pytest.raises(ConfigError, match="is called with no arguments by position .* 'num_classes'"):
+        configuration.check_source_options(config)
+
+
+@pytest.mark.parametrize("section, name", [("model", "i3d"), ("data", "motion")])
+def test_a_typed_name_takes_the_place_of_a_factory(own, tmp_path, section, name):
+    factory = {"model": "build", "data": "any_options"}[section]
+    path = _file(tmp_path, "mine", f"config.{section}.factory = '{own}:{factory}'", f"config.{section}.hidden = 3")
+    part = configuration.load(path, {f"{section}.name": name})[section]
+    assert (part.name, part.factory) == (name, None) and "hidden" not in part
+    typed = {f"{section}.name": name, f"{section}.factory": f"{own}:{factory}"}
+    assert configuration.load(path, typed)[section].factory == f"{own}:{factory}"
+
+
+def test_groups_of_batch_normalisation_give_way_to_a_model_without_them(own):
+    path, key = f"{ROOT}/configs/slowfast.py:kinetics", "batch_norm.group_size"
+    for typed in ({"model.factory": f"{own}:Net"}, {"model.name": "early_fusion"}):
+        config = configuration.load(path, typed)
+        assert config.batch_norm.group_size is None and building.model(config, 7)
+        config = configuration.load(path, {**typed, key: "4"})
+        with pytest.raises(ConfigError, match="takes no batch_norm.group_size"):
+            building.model(config, 7)
+    assert configuration.load(path, {"model.name": "slow_r50"}).batch_norm.group_size == 8
+
+
+def test_a_model_without_a_dtype_names_the_key(own):
+    config = configuration.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:Net", "dtype": "bfloat16"})
+    with pytest.raises(ConfigError, match=f"^dtype=bfloat16: model '{own}:Net' takes no dtype: leave it at float32"):
+        building.model(config, 7)
+
+
+def test_a_dict_is_no_value(own):
+    typed = {"model.factory": f"{own}:any_options", "model.extra": "{'a': 1}"}
+    with pytest.raises(ConfigError, match=r"^--config.model.extra=\{'a': 1\}: \{'a': 1\} is no number, text"):
+        configuration.load(f"{ROOT}/{EARLY}", typed)
+
+
+@pytest.mark.parametrize(
+    "overrides, told",
+    [
+        ({"schedule.warmup_steps": -1}, "schedule.warmup_steps=-1: give a finite number, 0 or more"),
+        ({"schedule.warmup_epochs": -0.5}, "schedule.warmup_epochs=-0.5: give a finite number, 0 or more"),
+        ({"schedule.name": "step", "schedule.decay_every_steps": 0}, "schedule.decay_every_steps=0: give at least 1"),
+        (
+            {"schedule.name": "step", "schedule.decay_every_epochs": 0},
+            "schedule.decay_every_epochs=0.0: give a finite number above 0",
+        ),
+        (
+            {"schedule.name": "step", "schedule.decay_every_fraction": 1e-9},
+            "schedule.decay_every_*: 0 steps; give at least 1",
+        ),
+        ({"loss.name": "spread", "loss.margin_steps": -1}, "loss.margin_steps=-1: give a finite number, 0 or more"),
+        ({"data.threads": -1}, "data.threads=-1: give a finite number, 0 or more"),
+        ({"data.workers": -1}, "data.workers=-1: give a finite number, 0 or more"),
+        ({"data.short_side": 0}, "data.short_side=0: give at least 1"),
+        ({"data.short_side_max": 0}, "data.short_side_max=0: give at least 1"),
+        ({"data.size": 0}, "data.size=0: give at least 1"),
+        ({"data.train_clips": 0}, "data.train_clips=0: give at least 1"),
+        ({"data.validation_clips": 0}, "data.validation_clips=0: give at least 1"),
+        ({"data.test_clips": -8}, "data.test_clips=-8: give at least 1"),
+        ({"data.seed": -1}, "data.seed=-1: give a finite number, 0 or more"),
+        ({"data.name": "ucf101", "data.split": 4}, "data.split=4: give a number from 1 to 3"),
+        ({"data.name": "hmdb51", "data.split": 0}, "data.split=0: give a number from 1 to 3"),
+        ({"data.name": "kinetics", "data.validation": 0}, "data.validation=0.0: give a number above 0 and below 1"),
+        ({"data.name": "mnist", "data.test": 1}, "data.test=1.0: give a number from 0 to below 1"),
+        ({"data.name": "folder", "data.test": -0.1}, "data.test=-0.1: give a number from 0 to below 1"),
+        ({"seed": 2**63}, f"seed={2**63}: give a number from -9.22337e+18 to below 9.22337e+18"),
+    ],
+)
+def test_ranges_are_seen_before_any_data(overrides, told):
+    needed = {"data.root": "nowhere", "data.splits": "nowhere", "data.annotations": "nowhere"}
+    taken = {"ucf101": ("root", "splits"), "hmdb51": ("root", "splits"), "kinetics": ("root", "annotations")}
+    keys = [f"data.{key}" for key in taken.get(overrides.get("data.name"), ("root",))]
+    with pytest.raises(ConfigError) as caught:
+        check_config(configuration.load(EARLY, {**{key: needed[key] for key in keys}, **overrides}))
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63 - 1])
+def test_seeds_are_those_that_jax_takes(seed):
+    import jax
+
+    declarations.check_values(configuration.load(EARLY, {"seed": seed}))
+    jax.random.key(seed)
 
 
 def test_a_model_that_needs_an_option_says_so(own):

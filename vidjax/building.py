@@ -132,6 +132,9 @@ def model(config: ConfigDict, classes: int, axis_name: str | None = None) -> nn.
     given = sections.of_choice("model", config.model)
     name, factory = config.model.name, config.model.factory
     if config.dtype != "float32":
+        function = models.find(name, factory)
+        if "dtype" not in options.accepted(function) and not options.takes_any(function):
+            raise ConfigError(f"dtype={config.dtype}: model {factory or name!r} takes no dtype: leave it at float32")
         given["dtype"] = jnp.dtype(config.dtype)
     if config.batch_norm.group_size is not None:
         if "group_size" not in options.accepted(models.find(name, factory)):

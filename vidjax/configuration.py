@@ -7,10 +7,12 @@ option that the chosen model, optimizer, schedule, loss or data source does not 
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,8 +111,14 @@ def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDic
 
 
 def read_stored(workdir: Path) -> dict[str, Any] | None:
-    """The config of a run from its `config.json`, with today's names of keys; None where there is none."""
+    """The config of a run from its `config.json`, with today's names of keys; None where there is none.
+
+    Raises:
+      ConfigError: if the file holds something else.
+    """
     stored = files.read_json(workdir / "config.json")
+    if stored is not None and not isinstance(stored, dict):
+        raise ConfigError(f"{workdir / 'config.json'} holds no config of a run: {type(stored).__name__} in JSON")
     return None if stored is None else _nested(_renamed(flatten(stored)))
 
 
@@ -145,7 +153,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
             raise ConfigError(f"the stored config has {key}={value!r}, and there is no such key here")
     for section in declarations.CHOICES:
         declarations.declare(config, section)
-    return _with_typed(config, overrides)
+    return _with_typed(config, overrides, is_stored=True)
 
 
 def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
@@ -217,18 +225,12 @@ def joined(argv: Sequence[str]) -> list[str]:
 
 OVERRIDE = "--config."
 
-# Keys of which a config may set one: the same duration in another unit.
+# Keys of which a config may set one; of other durations these are all their units (`declarations.units_of`).
 _ALTERNATIVES = (
     ("train.steps", "train.epochs"),
     ("data.stride", "data.fps"),
     ("data.short_side", "data.size"),
-    ("schedule.warmup_steps", "schedule.warmup_epochs", "schedule.warmup_fraction"),
-    (
-        "schedule.decay_every_steps",
-        "schedule.decay_every_epochs",
-        "schedule.decay_every_fraction",
-        "schedule.boundaries",
-    ),
+    ("schedule.boundaries", *declarations.units_of("schedule.decay_every_steps")),
 )
 
 
@@ -244,8 +246,8 @@ def _unknown_flag(name: str, values: flags.FlagValues) -> str:
     return f"unknown flag --{name}{near}"
 
 
-def _with_typed(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-    """The config of a file with what was typed.
+def _with_typed(config: ConfigDict, overrides: Mapping[str, Any], *, is_stored: bool = False) -> ConfigDict:
+    """The config of a file, or that of a run, with what was typed.
 
     Options of what is chosen are declared where one of them is typed; the others where a run begins.
     """
@@ -253,7 +255,7 @@ def _with_typed(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     with config.unlocked():
         typed = {key: str(value) for key, value in overrides.items()}
         for section in declarations.CHOICES:
-            _declare(config, section, typed)
+            _declare(config, section, typed, is_stored=is_stored)
         for key, text in sorted(typed.items()):
             _set(config, key, text)
         _settle(config, typed)
@@ -262,28 +264,39 @@ def _with_typed(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 
 
 def _check_sections(config: ConfigDict) -> None:
-    """Refuses keys of a config file that no section has, and casts values whose fields take several types.
+    """Refuses keys of a config file that no section has or that it leaves out, and casts values.
 
     Which options of what is chosen are right is seen where these are declared.
     """
     known = [f"{section}.{name}".lstrip(".") for section, keys in sections.KEYS.items() for name in keys]
-    for key, value in flatten(config).items():
-        section = key.rpartition(".")[0]
-        if key not in known and section not in declarations.CHOICES:
+    values = flatten(config)
+    for key in values:
+        if key not in known and key.rpartition(".")[0] not in declarations.CHOICES:
             raise ConfigError(f"the config file sets an unknown key {key!r}{key_hints.hint(key, known)}")
-        declared = sections.KEYS[section].get(key.rpartition(".")[2])
-        if declared is not None and declared.field_type is object and value is not None:
+    for key in known:
+        if key not in values:
+            raise ConfigError(f"the config file leaves out {key!r}: start from configs.default.get_config()")
+        section, _, name = key.rpartition(".")
+        declared, value = sections.KEYS[section][name], values[key]
+        if value is None and declared.default is not None:
+            raise ConfigError(f"{key} may not be None")
+        if value is None:
+            continue
+        try:
+            cast = declared.cast(value)
+        except ValueError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        if type(cast) is not type(value) or declared.field_type is object:
             with config.unlocked():
-                try:
-                    config[section][declared.name] = declared.cast(value)
-                except ValueError as error:
-                    raise ConfigError(f"{key}: {error}") from error
+                sections.set_field(config[section] if section else config, declared, value)
 
 
-def _declare(config: ConfigDict, section: str, typed: Mapping[str, str]) -> None:
+def _declare(config: ConfigDict, section: str, typed: Mapping[str, str], *, is_stored: bool) -> None:
     """Sets what is chosen in a section as it was typed, and declares its options where they are needed."""
     part = config[section]
     before = part.name, part.get("factory")
+    if f"{section}.name" in typed and part.get("factory"):  # else the name would be of no effect
+        part.factory = None
     for key in ("name", "factory"):
         if f"{section}.{key}" in typed:
             _set(config, f"{section}.{key}", typed[f"{section}.{key}"])
@@ -292,8 +305,13 @@ def _declare(config: ConfigDict, section: str, typed: Mapping[str, str]) -> None
     given = [name for name in inside if name not in sections.KEYS[section]]
     # A whole number may stand for a float, which counts in the hash. House sources cost nothing to look at.
     is_vague = any(type(value) is int for value in sections.of_choice(section, part).values())
+    drops: Collection[str] = ()
+    if is_other:
+        drops = sections.of_choice(section, part).keys()
+    elif is_own and not is_stored:  # a preset may have set what the factory of the file does not take
+        drops = declarations.of_all(section).keys()
     if is_other or is_own or given or is_vague or section == "data":
-        declarations.declare(config, section, drops=is_other or is_own, typed=typed)
+        declarations.declare(config, section, drops=drops, typed=typed)
 
 
 def _set(config: ConfigDict, key: str, text: str) -> None:
@@ -304,7 +322,12 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
         part = config[section]
         function = declarations.chosen(section, part)
         declared = declarations.of_choice(section, part).get(name)
-        if declared is None and options.takes_any(function) and name.isidentifier():
+        if (
+            declared is None
+            and options.takes_any(function)
+            and name.isidentifier()
+            and not declarations.is_given_by_run(section, name)
+        ):
             declared = options.Declared(name, (object,))
         if declared is None and name in declarations.of_all(section):
             if text.lower() == "none":
@@ -333,7 +356,8 @@ def _unknown_key(config: ConfigDict, key: str) -> str:
 
 def _settle(config: ConfigDict, typed: Collection[str]) -> None:
     """Lets what was typed displace what the preset set, as `load` says."""
-    displaced = {key for keys in _ALTERNATIVES if set(keys) & set(typed) for key in keys}
+    groups = [*_ALTERNATIVES, *map(declarations.units_of, typed)]
+    displaced = {key for keys in groups if set(keys) & set(typed) for key in keys}
     if "train.validate_every" in typed:
         displaced.add("train.validate_every_fraction")
     if "data.sampling" in typed and config.data.sampling == "segments":
@@ -342,6 +366,10 @@ def _settle(config: ConfigDict, typed: Collection[str]) -> None:
         section, name = _locate(config, key)
         if name in section:
             section[name] = None
+    is_other = bool({"model.name", "model.factory"} & set(typed)) and "batch_norm.group_size" not in typed
+    if is_other and config.batch_norm.group_size is not None:
+        taken = options.accepted(declarations.chosen("model", config.model))
+        config.batch_norm.group_size = config.batch_norm.group_size if "group_size" in taken else None
 
 
 def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
@@ -381,7 +409,7 @@ def config_overrides(words: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
         if not equals:
             given = next(remaining, None)
-            if given is None:
+            if given is None or given.startswith("--"):
                 raise ConfigError(f"{name} needs a value: {name}=VALUE")
             value = given
         overrides[name.removeprefix("--config.")] = value
@@ -404,14 +432,41 @@ def _load_file(argument: str) -> ConfigDict:
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(argument)")
     try:
-        config = module.get_config(rest)
+        inspect.signature(module.get_config).bind(rest)
     except TypeError as error:
         raise ConfigError(
             f"{path}: get_config(argument) is called with what stands behind the colon: {error}"
         ) from error
+    try:
+        config = module.get_config(rest)
+    except TypeError as error:
+        raise ConfigError(_refused_in_file(path, error)) from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path}: get_config() returns no ConfigDict; start from configs.default.get_config()")
     return config
+
+
+def _refused_in_file(path: str, error: TypeError) -> str:
+    """What to say of a `TypeError` in a config file: where it is, and the key, if one was set to a wrong type."""
+    line, said = 0, " ".join(str(error).split())
+    dicts: list[ConfigDict] = []  # that functions on the way held: one of them is the config
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        held = frame.f_locals
+        line = number if frame.f_code.co_filename == os.path.abspath(path) else line
+        part, name = held.get("self"), held.get("key")
+        if isinstance(part, ConfigDict) and isinstance(name, str) and "value" in held:
+            names = [section for each in dicts for section in each if each[section] is part]
+            section = names[0] if names else ""
+            declared = sections.KEYS.get(section, {}).get(name)
+            try:
+                said = f"{section}.{name}".lstrip(".") + f": {said}"
+                if declared is not None:
+                    declared.cast(held["value"])
+            except ValueError as refusal:
+                said = f"{section}.{name}".lstrip(".") + f": {refusal}"
+            break
+        dicts += [value for value in held.values() if isinstance(value, ConfigDict)]
+    return f"{path}, line {line}: {said}"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -460,6 +515,8 @@ def check_source_options(config: ConfigDict) -> None:
     declarations.check_required("data", config.data)
     with options_of("data"):
         options.check("data source", SOURCES, factory or name, function, given)
+    if factory:
+        options.check_call("data source", factory, function, 0, given)
 
 
 def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:

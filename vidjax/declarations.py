@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from vidjax import options, sections
 from vidjax.data.sources import SOURCES
 from vidjax.errors import ConfigError
-from vidjax.options import Declared
+from vidjax.options import Declared, Option
+from vidjax.training.durations import UNITS
 
 # Section in which something is chosen by name -> what it is called.
 CHOICES = {
@@ -23,8 +24,10 @@ CHOICES = {
     "schedule": "schedule",
 }
 _WITH_DURATIONS = ("loss", "schedule")  # what is NAME_steps there is given in any unit
-_UNITS: dict[str, type] = {"steps": int, "epochs": float, "fraction": float}
-_GIVEN_BY_RUN = ("dtype", "param_dtype", "axis_name", "group_size")  # to a model, from other sections or the machine
+# To a model, from other sections, the data or the machine.
+_GIVEN_BY_RUN = ("num_classes", "dtype", "param_dtype", "axis_name", "group_size")
+# How many arguments what is chosen is given by position, which are no options.
+_POSITIONAL = {"model": 1, "data": 0, "loss": 2, "optimizer": 1, "schedule": 2}
 
 
 def table(section: str) -> Mapping[str, Callable[..., Any]]:
@@ -66,8 +69,8 @@ def of_function(section: str, function: Callable[..., Any], *, is_own: bool = Fa
       ConfigError: if it needs an option that is a key of the section already.
     """
     found = {}
-    for name, key in options.declared(function, is_own=is_own).items():
-        if section == "model" and name in _GIVEN_BY_RUN:
+    for name, key in options.declared(function, is_own=is_own, positional=_POSITIONAL[section]).items():
+        if is_given_by_run(section, name):
             continue
         if name in sections.KEYS[section]:
             if key.required:
@@ -76,9 +79,35 @@ def of_function(section: str, function: Callable[..., Any], *, is_own: bool = Fa
         found[name] = key
         duration = name.removesuffix("_steps")
         if section in _WITH_DURATIONS and duration != name:
-            for unit, kind in _UNITS.items():
-                found[f"{duration}_{unit}"] = Declared(f"{duration}_{unit}", (kind,), None, key.option)
+            for unit, kind in UNITS.items():
+                option = key.option if unit == "steps" else _in_other_units(key.option)
+                found[f"{duration}_{unit}"] = Declared(f"{duration}_{unit}", (kind,), None, option)
     return found
+
+
+def is_given_by_run(section: str, name: str) -> bool:
+    """Whether a parameter of what is chosen is set by the run, so that it is no key of the section."""
+    return section == "model" and name in _GIVEN_BY_RUN
+
+
+def units_of(key: str) -> tuple[str, ...]:
+    """The keys of the same duration in all units, for a key with dots that may be one; () for any other.
+
+    Example:
+      >>> units_of("schedule.warmup_epochs")
+      ('schedule.warmup_steps', 'schedule.warmup_epochs', 'schedule.warmup_fraction')
+    """
+    duration, _, unit = key.rpartition("_")
+    if key.partition(".")[0] not in _WITH_DURATIONS or unit not in UNITS:
+        return ()
+    return tuple(f"{duration}_{unit}" for unit in UNITS)
+
+
+def _in_other_units(option: Option) -> Option:
+    """The range of a duration in epochs or as a fraction, from that in steps: only whether it may be 0."""
+    if option.above is not None or (option.at_least or 0) > 0:
+        return Option(option.help, above=0)
+    return Option(option.help, at_least=0)
 
 
 def of_choice(section: str, part: ConfigDict) -> dict[str, Declared]:
@@ -124,19 +153,20 @@ def keys_of(config: ConfigDict) -> dict[str, Declared]:
 
 def not_taken(section: str, part: ConfigDict, key: str) -> str:
     """What is said of an option that the chosen thing does not take: which others do, or what it takes."""
-    others = list(of_all(section).get(key, ()))
+    others = [] if part.get("factory") else list(of_all(section).get(key, ()))
     kind, name, taken = CHOICES[section], label(part), of_choice(section, part)
     return options.not_taken(kind, name, key, taken, others)
 
 
-def declare(config: ConfigDict, section: str, *, drops: bool = False, typed: Collection[str] = ()) -> None:
+def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), typed: Collection[str] = ()) -> None:
     """Gives a section the options of what it chooses; those that are not set yet are None.
 
     Args:
       config: is changed.
       section: one of `CHOICES`.
-      drops: options that the chosen thing does not take are dropped; else they are an error.
-      typed: keys, with dots, that are known to come from the command line, for a factory that takes any.
+      drops: options that are dropped where the chosen thing does not declare them; others are then an error, unless
+        it is a factory that takes any.
+      typed: keys, with dots, that come from the command line, and will be set to what was typed.
 
     Raises:
       ConfigError: for what is chosen and is not there, an option that it does not take, or a value of a wrong type.
@@ -144,24 +174,27 @@ def declare(config: ConfigDict, section: str, *, drops: bool = False, typed: Col
     part, function = config[section], chosen(section, config[section])
     keys = of_choice(section, part)
     takes_any = options.takes_any(function)
+    typed_here = {key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")}
     if takes_any:
-        names = [key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")]
         keys |= {
             name: Declared(name, (object,))
-            for name in names
-            if name.isidentifier() and name not in keys and name not in sections.KEYS[section]
+            for name in sorted(typed_here)
+            if name.isidentifier()
+            and name not in (*keys, *sections.KEYS[section])
+            and not is_given_by_run(section, name)
         }
     for name, value in sections.of_choice(section, part).items():
-        if name in keys or (takes_any and value is not None):
+        is_any = takes_any and value is not None and not is_given_by_run(section, name)
+        if name in keys or (is_any and name not in drops):
             continue
-        if value is not None and not drops:
+        if value is not None and name not in drops:
             raise ConfigError(not_taken(section, part, name))
         del part[name]
     for name, key in keys.items():
         try:
             sections.set_field(part, key, part.get(name))
         except ValueError as error:
-            if not drops:
+            if name not in typed_here:
                 raise ConfigError(f"{section}.{name}: {error}") from error
 
 
@@ -173,7 +206,7 @@ def declare_all(config: ConfigDict) -> None:
     """
     with config.unlocked():
         for section in CHOICES:
-            declare(config, section, drops=bool(config[section].get("factory")))
+            declare(config, section)
 
 
 def check_required(section: str, part: ConfigDict) -> None:

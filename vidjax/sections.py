@@ -19,7 +19,9 @@ class Top:
     """The keys outside of all sections."""
 
     name: Annotated[str, Option("names the default workdir: runs/<name>")] = "default"
-    seed: Annotated[int, Option("of parameters, order of examples, clips and augmentation")] = 0
+    seed: Annotated[
+        int, Option("of parameters, order of examples, clips and augmentation", at_least=-(2**63), below=2**63)
+    ] = 0
     dtype: Annotated[str, Option("of the computation; parameters stay float32", words=("float32", "bfloat16"))] = (
         "float32"
     )
@@ -84,11 +86,11 @@ class Data:
             words=("short_side", "squash", "letterbox"),
         ),
     ] = None
-    short_side: Annotated[int | None, Option("pixels; None: as the file has it")] = None
+    short_side: Annotated[int | None, Option("pixels; None: as the file has it", at_least=1)] = None
     short_side_max: Annotated[
-        int | None, Option("pixels; in training the short side is drawn from short_side to this")
+        int | None, Option("pixels; in training the short side is drawn from short_side to this", at_least=1)
     ] = None
-    size: Annotated[int | None, Option("pixels: side of the square frame, for squash and letterbox")] = None
+    size: Annotated[int | None, Option("pixels: side of the square frame, for squash and letterbox", at_least=1)] = None
     crop: Annotated[int, Option("pixels: side of the one square that the host cuts", at_least=1)] = 56
     crop_position: Annotated[str, Option("of that square in training", words=("centre", "random"))] = "centre"
 
@@ -105,8 +107,8 @@ class Data:
         str, Option("keep decoded videos; on disk for later runs, too", words=("none", "memory", "disk"))
     ] = "memory"
     cache_gigabytes: Annotated[float, Option("at most; what does not fit is decoded at every use", at_least=0)] = 4.0
-    threads: Annotated[int, Option("reading threads")] = 2
-    workers: Annotated[int, Option("reading processes; threads are faster on small machines")] = 0
+    threads: Annotated[int, Option("reading threads", at_least=0)] = 2
+    workers: Annotated[int, Option("reading processes; threads are faster on small machines", at_least=0)] = 0
 
 
 @dataclasses.dataclass(frozen=True)

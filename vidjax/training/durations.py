@@ -5,7 +5,7 @@ from typing import Any
 
 from vidjax.errors import ConfigError
 
-UNITS = ("steps", "epochs", "fraction")
+UNITS: dict[str, type] = {"steps": int, "epochs": float, "fraction": float}  # unit -> type of its numbers
 
 
 def to_steps(

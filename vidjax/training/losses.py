@@ -111,7 +111,7 @@ def spread(
         float, Option("by how much the label's activation is to exceed others, at first", at_least=0)
     ] = 0.2,
     margin_end: Annotated[float, Option("in the end", at_least=0)] = 0.9,
-    margin_steps: Annotated[int | None, Option("until the margin has grown: give one of the three")] = None,
+    margin_steps: Annotated[int | None, Option("until the margin has grown: give one of the three", at_least=0)] = None,
 ) -> jax.Array:
     """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
 

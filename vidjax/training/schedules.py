@@ -15,10 +15,10 @@ from vidjax import options as _options
 from vidjax.errors import ConfigError, OptionError
 from vidjax.options import Option
 
-WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three")]
+WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three", at_least=0)]
 WarmupFrom = Annotated[float, Option("rate at step 0", at_least=0)]
 FinalFraction = Annotated[float, Option("of the peak, at the end; plateau: the least", at_least=0, at_most=1)]
-DecayEvery = Annotated[int, Option("length of one decay: give one of the three")]
+DecayEvery = Annotated[int, Option("length of one decay: give one of the three", at_least=1)]
 DecayRate = Annotated[float, Option("factor of one decay", above=0)]
 
 
@@ -280,6 +280,8 @@ def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> 
         )
     given = {key: value for key, value in options.items() if value is not None}
     function = _options.resolve("schedule", SCHEDULES, name)
+    if function in (step, exponential) and "decay_every_steps" in given:  # it may have been given in another unit
+        _at_least_one(given["decay_every_steps"])
     _options.check("schedule", SCHEDULES, name, function, given)
     if function is step:
         _check_boundaries(given.get("boundaries"), given.get("decay_every_steps"))

@@ -20,7 +20,7 @@ from vidjax.data.motion_files import Plan, encode, ensure, is_complete
 from vidjax.data.motion_paths import EASY, HARD, PAIRS, SINGLE
 from vidjax.data.motion_renderer import render
 from vidjax.data.sources import motion
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, options_of
 
 SMALL = Plan(seed=0, clips=(16, 8, 8), recipe=dataclasses.replace(EASY, frames=6))
 ROOT = Path(__file__).resolve().parents[3]
@@ -186,7 +186,8 @@ def test_works_from_a_script_without_main_guard(tmp_path):
 
 @pytest.mark.parametrize("option", [{"train_clips": 12}, {"test_clips": 0}, {"validation_clips": -8}, {"seed": -1}])
 def test_wrong_option_is_named(option, tmp_path):
-    with pytest.raises(ConfigError, match=next(iter(option))):
+    ((name, value),) = option.items()
+    with pytest.raises(ConfigError, match=f"data.{name}={value} must"), options_of("data"):
         motion.load(root=str(tmp_path), **option)
 
 

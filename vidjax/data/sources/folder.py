@@ -18,7 +18,9 @@ def load(
     *,
     root: Annotated[str, Option("folder of videos")],
     validation: Validation = 0.1,
-    test: Annotated[float, Option("share that is tested where the files do not say what is")] = 0.2,
+    test: Annotated[
+        float, Option("share that is tested where the files do not say what is", at_least=0, below=1)
+    ] = 0.2,
     seed: Annotated[int, Option("of the split")] = 0,
     mirror: MirrorRule = None,
 ) -> Source:

@@ -28,7 +28,7 @@ def load(
     root: Annotated[str | None, Option("folder of the idx files; None: scikit-learn's digits")] = None,
     seed: Annotated[int, Option("of the split")] = 0,
     validation: Validation = 0.1,
-    test: Annotated[float, Option("share that is tested where there is no official part")] = 0.1,
+    test: Annotated[float, Option("share that is tested where there is no official part", at_least=0, below=1)] = 0.1,
 ) -> Source:
     """Returns the digits of the idx files in `root`, whatever parts are there; without `root`, scikit-learn's.
 

@@ -14,7 +14,7 @@ from typing import Annotated
 from vidjax.data.motion_files import PARTS, Plan, ensure
 from vidjax.data.motion_paths import LEVELS
 from vidjax.data.records import Source, Video
-from vidjax.errors import ConfigError, OptionError
+from vidjax.errors import OptionError
 from vidjax.options import Option
 from vidjax.paths import cache_dir
 
@@ -27,10 +27,10 @@ def load(
     level: Annotated[
         str, Option("hard: with the preset motion_hard, whose clips span its videos", words=tuple(LEVELS))
     ] = "easy",
-    seed: Annotated[int, Option("of the generator")] = 0,
-    train_clips: Annotated[int, Option("how many are made for training, a multiple of 8")] = 1600,
-    validation_clips: Annotated[int, Option("likewise, for validation")] = 200,
-    test_clips: Annotated[int, Option("likewise, for the test")] = 304,
+    seed: Annotated[int, Option("of the generator", at_least=0)] = 0,
+    train_clips: Annotated[int, Option("how many are made for training, a multiple of 8", at_least=1)] = 1600,
+    validation_clips: Annotated[int, Option("likewise, for validation", at_least=1)] = 200,
+    test_clips: Annotated[int, Option("likewise, for the test", at_least=1)] = 304,
 ) -> Source:
     """Returns `motion`, after making its files the first time (some 20 s on 2 cores, 90 MB; hard: 170 MB).
 
@@ -63,9 +63,11 @@ def load(
     counts = {"train_clips": train_clips, "validation_clips": validation_clips, "test_clips": test_clips}
     for key, count in counts.items():
         if count <= 0 or count % len(names):
-            raise ConfigError(f"motion: {key}={count} must be a positive multiple of {len(names)}, the classes")
+            raise OptionError(
+                f"motion: {{{key}}}={count} must be a positive multiple of {len(names)}, the classes", [key]
+            )
     if seed < 0:
-        raise ConfigError(f"motion: seed={seed} must not be negative")
+        raise OptionError(f"motion: {{seed}}={seed} must not be negative", ["seed"])
     place = Path(root).expanduser() if root else cache_dir() / "motion"
     if root and place.is_dir() and any(place.iterdir()) and not any(map(_is_set, place.iterdir())):
         raise OptionError(
