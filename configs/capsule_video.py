@@ -25,8 +25,6 @@ def get_config(argument=""):
     default.small_3d_recipe(config, chosen.preset, has_dropout=False)
     if chosen.preset == "kinetics":
         default.slowfast_recipe(config)
-        default.slowfast_views(config)
-        config.data.short_side_max = 320
     config.optimizer.learning_rate = 3e-4
     config.loss.name = "spread"
     config.loss.margin_start = 0.2

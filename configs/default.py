@@ -148,8 +148,6 @@ def fusion_recipe(config: ConfigDict, preset: str) -> None:
         _network(config, "lrn", 1.0, 0.5)
     elif preset == "kinetics":
         slowfast_recipe(config)
-        slowfast_views(config)
-        config.data.short_side_max = 320
     elif preset != "mnist":
         _network(config, "batch", 0.25, 0.5)
 
@@ -222,7 +220,14 @@ def length_and_views(config: ConfigDict, preset: str) -> None:
 
 
 def slowfast_recipe(config: ConfigDict) -> None:
-    """Feichtenhofer et al. 2019, section 3.4: from scratch, 64 clips a step, half a cosine over 196 epochs."""
+    """Feichtenhofer et al. 2019, sections 3.4 and 4: schedule, short sides of 256 to 320, and views."""
+    slowfast_schedule(config)
+    slowfast_views(config)
+    config.data.short_side_max = 320
+
+
+def slowfast_schedule(config: ConfigDict) -> None:
+    """Feichtenhofer et al. 2019, section 3.4: from scratch, half a cosine over 196 epochs."""
     config.optimizer.name = "nesterov"
     config.optimizer.learning_rate = 0.1
     config.optimizer.scale_with_batch = "linear"

@@ -34,7 +34,7 @@ def get_config(argument=""):
     else:
         default.length_and_views(config, chosen.preset)
         if chosen.preset == "kinetics":
-            default.slowfast_recipe(config)
+            default.slowfast_schedule(config)
         else:
             config.model.dropout = 0.5
         config.data.frames = 64

@@ -42,15 +42,14 @@ def get_config(argument=""):
         return config
     config.model.name = chosen.variant or "slowfast_r50_4x16"
     default.length_and_views(config, chosen.preset)
-    default.slowfast_views(config)
     few = config.model.name in _EIGHT_FRAMES
     config.data.frames, config.data.stride = (8, 8) if few else (32, 2)
     config.batch_norm.group_size = 8
     config.batch_norm.precise_batches = 200
     if chosen.preset == "kinetics":
         default.slowfast_recipe(config)
-        config.data.short_side_max = 320
     else:
+        default.slowfast_views(config)
         config.data.short_side = config.data.crop = 256
         config.data.crop_position = "random"
         config.preprocessing.crop = 224
