@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from vidjax import building, configuration, declarations, sections
 from vidjax.checks import check_config
-from vidjax.data import resizing, sampling
+from vidjax.data import clips, resizing, sampling
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.training import monitor, parallel, recipe, weights
@@ -26,6 +27,9 @@ def test_words_of_sections_are_those_that_there_are():
         "data.sampling": sampling.SAMPLINGS,
         "data.position": sampling.POSITIONS,
         "data.resize": resizing.RULES,
+        "data.crop_position": clips.CROP_POSITIONS,
+        "data.cache": tuple(building.CACHES),
+        "evaluate.crops": tuple(clips.CROPS),
         "evaluate.average": tuple(AVERAGES),
         "evaluate.weights": weights.WEIGHTS,
         "optimizer.scale_with_batch": tuple(recipe.BATCH_SCALINGS),
@@ -33,6 +37,14 @@ def test_words_of_sections_are_those_that_there_are():
     }
     keys = declarations.keys_of(configuration.load(EARLY))
     assert {key: keys[key].option.words for key in known} == known
+
+
+@pytest.mark.parametrize("section", declarations.CHOICES)
+def test_help_names_what_can_be_chosen(section):
+    """All of it, or the first of it in the order of the table."""
+    told = re.sub(r" \([^)]*\)", "", sections.KEYS[section]["name"].option.help).split(" | ")
+    names = list(declarations.table(section))
+    assert told == names or (told[-1] == "... README" and told[:-1] == names[: len(told) - 1])
 
 
 def test_every_key_has_its_line_of_help():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -205,9 +205,14 @@ def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
     return functools.partial(function, **given)
 
 
+# Name -> what keeps decoded videos, from its size in bytes.
+CACHES: dict[str, Callable[[int], Cache | None]] = {
+    "none": lambda size: None,
+    "memory": MemoryCache,
+    "disk": lambda size: DiskCache(cache_dir() / "videos", size),
+}
+
+
 def cache(kind: str, gigabytes: float) -> Cache | None:
-    """Where decoded videos are kept: "none", "memory" or "disk"."""
-    size = int(gigabytes * 1e9)
-    if kind == "disk":
-        return DiskCache(cache_dir() / "videos", size)
-    return MemoryCache(size) if kind == "memory" else None
+    """Where decoded videos are kept: one of `CACHES`."""
+    return CACHES[kind](int(gigabytes * 1e9))

@@ -9,7 +9,8 @@ from vidjax.data.resizing import RULES, Resize
 from vidjax.errors import OptionError
 
 # Name -> crops per clip. The last ones are five places, each mirrored, too.
-_CROPS = {"centre": 1, "three": 3, "ten": 10}
+CROPS = {"centre": 1, "three": 3, "ten": 10}
+CROP_POSITIONS = ("centre", "random")  # of the square in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Clip:
             "sampling": sampling.SAMPLINGS,
             "position": sampling.POSITIONS,
             "resize": RULES,
-            "crop_position": ("centre", "random"),
+            "crop_position": CROP_POSITIONS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -182,8 +183,8 @@ class Views:
     def __post_init__(self) -> None:
         if self.clips < 1:
             raise OptionError(f"{{clips}}={self.clips}: give at least 1", ["clips"])
-        if self.crops not in _CROPS:
-            raise OptionError(f"{{crops}}={self.crops!r} is not one of {', '.join(_CROPS)}", ["crops"])
+        if self.crops not in CROPS:
+            raise OptionError(f"{{crops}}={self.crops!r} is not one of {', '.join(CROPS)}", ["crops"])
         if self.crops == "ten" and self.flip:
             raise OptionError("{crops}=ten has the mirror images already: leave {flip} out (False)", ["crops", "flip"])
 
@@ -195,7 +196,7 @@ class Views:
     @property
     def crop_count(self) -> int:
         """Crops per clip; those of "ten" contain their mirror images."""
-        return _CROPS[self.crops]
+        return CROPS[self.crops]
 
     @property
     def count(self) -> int:
