@@ -262,6 +262,14 @@ def test_what_is_wrong_in_a_file_is_one_line_with_the_key(tmp_path, body, messag
     assert str(caught.value).startswith(message.replace("{path}", str(path))) and "\n" not in str(caught.value)
 
 
+def test_what_is_wrong_in_a_get_config_of_another_file_has_no_line(tmp_path, monkeypatch):
+    (tmp_path / "get_config_of_others.py").write_text("def get_config(argument):\n    return len(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (path := tmp_path / "mine.py").write_text("from get_config_of_others import get_config\n")
+    with pytest.raises(ConfigError, match=rf"^{path}: object of type 'int' has no len\(\)$"):
+        load(str(path))
+
+
 def test_a_get_config_without_an_argument_is_told_apart(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    pass\n")

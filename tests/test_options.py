@@ -237,7 +237,7 @@ BROKEN = {
     "os:path": "shape factory 'os:path' is a module: name a function or a class",
     "math:pi": "shape factory 'math:pi' is a float: name a function or a class",
     "builtins:dict": "does not say which arguments it takes: name a function that calls it",
-    "..:x": "was not found",
+    "..:x": "was not found: a module's name begins with no dot",
     "os": "module 'os' has no attribute ''",
     "broken_factory:x": "broken_factory.py: invalid syntax, line 1",
     "fine_factory:noarg": "is called with 1 argument by position and its options by name: too many positional",
@@ -264,3 +264,10 @@ def test_a_factory_that_is_not_found_says_where_it_was_looked_for(tmp_path, monk
 def test_an_option_that_a_factory_does_not_take_is_told_with_those_that_it_takes():
     with pytest.raises(ConfigError, match=r"takes no option 'kind' \(it takes: n, cutoff\)"):
         options.build("model", {"net": Net}, "net", 3, factory="difflib:get_close_matches", options={"kind": "one"})
+
+
+def test_an_error_of_the_code_of_a_factory_is_its_own(tmp_path, monkeypatch):
+    (tmp_path / "failing_factory.py").write_text("len(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TypeError, match="has no len"):
+        options.resolve("shape", {}, "", "failing_factory:build")

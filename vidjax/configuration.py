@@ -466,7 +466,7 @@ def _refused_in_file(path: str, error: TypeError) -> str:
                 said = f"{section}.{name}".lstrip(".") + f": {refusal}"
             break
         dicts += [value for value in held.values() if isinstance(value, ConfigDict)]
-    return f"{path}, line {line}: {said}"
+    return f"{path}, line {line}: {said}" if line else f"{path}: {said}"  # its get_config may be another file's
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -365,9 +365,13 @@ def _import(kind: str, factory: str) -> Callable[..., Any]:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     told = f"{kind} factory {factory!r}"
+    if module.startswith("."):
+        raise ConfigError(
+            f"{told} (written 'package.module:function') was not found: a module's name begins with no dot"
+        )
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{told} (written 'package.module:function') was not found on Python's path and in {os.getcwd()}: {error}"
         ) from error
