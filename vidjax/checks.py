@@ -222,7 +222,9 @@ def _check_mirror(config: ConfigDict, source: Source, inputs: tuple[Input, ...])
         "evaluate.flip=True": config.evaluate.flip,
         "evaluate.crops=ten": config.evaluate.crops == "ten",
     }
-    hint = " set data.mirror=invariant if a mirrored clip keeps its class, or" if source.mirror is None else ""
+    can_be_told = "mirror" in declarations.of_choice("data", config.data)
+    rule = "set data.mirror=invariant" if can_be_told else "give its Source mirror='invariant'"
+    hint = f" {rule} if a mirrored clip keeps its class, or" if source.mirror is None else ""
     for key in [key for key, is_used in flips.items() if is_used and refusal]:
         raise ConfigError(f"{key}, but {refusal}:{hint} turn the flip off")
 
@@ -246,7 +248,8 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
     if not bad or (len(bad) < videos and (len(bad) / videos <= limit or (len(bad) == 1 and limit > 0))):
         return
     name, reason = next(iter(bad.items()))
-    which = f"{printable(name)}: {reason} (python -m vidjax check-data PATH lists them)"
+    are_videos = all(each.reader == "video" for each in source.inputs)
+    which = f"{printable(name)}: {reason}" + " (python -m vidjax check-data PATH lists them)" * are_videos
     if len(bad) == videos:
         raise DataError(f"none of the {videos} training videos can be read, e.g. {which}")
     # The next number of two digits, so that it holds for these and is short.

@@ -62,7 +62,8 @@ class Data:
     )
 
     inputs: Annotated[
-        str | None, Option("'rgb=flow': the model's rgb is read from the stream flow; None: each from that of its name")
+        str | None,
+        Option("'rgb=flow': the model's rgb is read from the stream flow, for one input 'flow'; None: by their names"),
     ] = None
 
     frames: Annotated[int, Option("T, frames of a clip", at_least=1)] = 10
@@ -156,11 +157,9 @@ class Preprocessing:
     ] = None
     mean: Annotated[
         float | tuple[float, ...],
-        Option("subtracted from pixel values 0..255 (Karpathy et al. 2014, section 4.1); or one for each channel"),
+        Option("subtracted from pixel values 0..255: one number, or one for each channel"),
     ] = 117.0
-    std: Annotated[float | tuple[float, ...], Option("divides them afterwards; or one for each channel", above=0)] = (
-        58.0
-    )
+    std: Annotated[float | tuple[float, ...], Option("divides them afterwards, likewise", above=0)] = 58.0
 
 
 @dataclasses.dataclass(frozen=True)

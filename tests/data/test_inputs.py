@@ -14,7 +14,7 @@ from vidjax.data.disk_cache import DiskCache
 from vidjax.data.packing import pack
 from vidjax.data.sources import packed
 from vidjax.data.sources.partition import check_source
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, VideoError
 
 CLIP = Clip(frames=4, stride=2, short_side=16, crop=14, crop_position="random")
 RGB_2 = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
@@ -143,7 +143,7 @@ def test_padding_has_every_input(walks, tmp_path):
     video = dataclasses.replace(walks.test[0], id="bad", streams={**walks.test[0].streams, "flow": bad})
     batches, failed = evaluate([video], Views(), clip=CLIP, inputs=walks.inputs, batch_size=2)
     (batch,) = batches
-    assert failed == {"bad": "flow: No such file or directory"} and not batch.mask.any()
+    assert failed == {"bad": f"flow {tmp_path / 'gone.npy'}: No such file or directory"} and not batch.mask.any()
     shapes = {name: (values.shape, values.dtype.name) for name, values in batch.inputs.items()}
     assert shapes == {
         "rgb": ((2, 4, 14, 14, 3), "uint8"),
@@ -384,7 +384,9 @@ def test_the_index_knows_arrays_by_their_header(walks, tmp_path):
     assert [(info.frames, info.height, info.width) for info in infos] == [(14, 32, 48), (13, 16, 24), (14, 0, 0)]
     assert found[0].refused is None and all(info.identity[0] > 500 for info in infos)
     wanted = "holds float32 [5, 16, 24, 2]; the input 'flow' is uint8 [N, H, W, 2]"
-    assert found[1].refused == f"flow: {wanted}" and found[1].streams["flow"].refused == wanted
+    assert (
+        found[1].refused == f"flow {tmp_path / 'floats.npy'}: {wanted}" and found[1].streams["flow"].refused == wanted
+    )
     (batch,) = train(found, 1, batch_size=4, clip=CLIP, inputs=walks.inputs)
     assert len(set(batch.label.tolist())) == 1, "the other one stands in its place"
 
@@ -442,3 +444,45 @@ def test_reading_by_stream(walks):
         assert reading.read_frames(stream, input, [4, 0]).shape == shape
         assert reading.probe(stream, input).frames == (19 if input == FLOW else 20)
     assert list(itertools.islice(video.streams, 2)) == ["rgb", "flow"] and video.path.endswith("v2.avi")
+
+
+def test_numbers_that_would_ruin_a_training_in_silence_are_refused(tmp_path):
+    depth, pose = Input("depth", (1,), "float32"), Input("pose", (2, 2), "float32", space="points")
+    holes = np.zeros((4, 16, 16, 1), np.float32)
+    holes[2, 3, 3] = np.inf
+    np.save(tmp_path / "holes.npy", holes)
+    stream = Stream(str(tmp_path / "holes.npy"))
+    assert reading.read_frames(stream, depth, [0, 1]).shape == (2, 16, 16, 1)
+    with pytest.raises(VideoError, match="holes.npy: holds numbers that are not finite"):
+        reading.read_frames(stream, depth, [1, 2])
+    shares = np.full((4, 2, 2), 1.3, np.float32)
+    shares[0] = np.nan
+    assert reading.read_frames(Stream("shares", frames=shares), pose, [0, 1]).shape == (2, 2, 2)
+    with pytest.raises(
+        VideoError, match="pixels: has points at 83.2: x and y are shares of the frame's width and height"
+    ):
+        reading.read_frames(Stream("pixels", frames=shares * 64), pose, [0, 1])
+
+
+def test_streams_that_hardly_belong_together_are_noted():
+    def video(name, frames, width):
+        pictures = {"rgb": np.zeros((20, 16, 24, 3), np.uint8), "flow": np.zeros((frames, 8, width, 2), np.uint8)}
+        return Video(name, 0, name, {key: Stream(f"{name}.{key}", frames=value) for key, value in pictures.items()})
+
+    def notes(*videos):
+        known = tuple(
+            dataclasses.replace(
+                each,
+                streams={
+                    key: dataclasses.replace(stream, info=reading.probe(stream, {"rgb": RGB, "flow": FLOW}[key]))
+                    for key, stream in each.streams.items()
+                },
+            )
+            for each in videos
+        )
+        return index.indexed(Source("s", "1", ("a", "b"), known, (), (), inputs=(RGB, FLOW))).notes
+
+    assert notes(video("v0", 19, 12)) == ()
+    short, square = notes(video("v0", 19, 12), video("v1", 12, 12), video("v2", 19, 8))
+    assert short.startswith("1 videos are cut to the shortest") and short.endswith("v1: rgb 20 frames, flow 12 frames")
+    assert square.endswith("different aspect ratios, e.g. v2: rgb 16x24, flow 8x8")

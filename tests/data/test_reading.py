@@ -191,7 +191,7 @@ def test_a_refused_stream_is_not_opened():
 def test_a_video_says_which_of_its_streams_fails():
     streams = {"rgb": Stream("a.avi"), "flow": Stream("a.npy", refused="too dark")}
     video = Video("a", 0, "a", streams)
-    assert (video.path, video.refused) == ("a.avi", "flow: too dark")
-    assert video.reason(VideoError("a.npy", "gone")) == "flow: gone"
+    assert (video.path, video.refused) == ("a.avi", "flow a.npy: too dark")
+    assert video.reason(VideoError("a.npy", "gone")) == "flow a.npy: gone"
     assert Video("a", 0, "a", {"flow": streams["flow"]}).refused == "too dark"
     assert hash(video) == hash(Video("a", 0, "a", {})) and video != Video("a", 0, "a", {"rgb": streams["rgb"]})

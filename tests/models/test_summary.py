@@ -160,3 +160,13 @@ def test_another_number_of_axes_is_refused(name, shape):
 def test_an_input_of_which_nothing_is_left_is_refused_by_its_shape(name, shape):
     with pytest.raises(ConfigError, match=rf"cannot be applied to rgb {re.escape(str(shape))}.*\[B, T, H, W, C\]"):
         summary(create(name, 8), rgb=shape)
+
+
+def test_a_model_may_print_while_it_is_debugged():
+    class Talkative(nn.Module):
+        @nn.compact
+        def __call__(self, rgb, train=False):
+            jax.debug.print("mean {m}", m=rgb.mean())
+            return nn.Dense(3)(rgb.mean(axis=(1, 2, 3)))
+
+    assert summary(Talkative(), rgb=(1, 2, 4, 4, 3)).parameters == 12

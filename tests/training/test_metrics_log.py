@@ -1,7 +1,14 @@
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from vidjax.errors import DivergedError
+from vidjax.training.metrics_line import TrainLine
+from vidjax.training.metrics_log import MetricsLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,3 +30,12 @@ print({"pandas", "matplotlib", "jinja2", "torch"} & sys.modules.keys())
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr
     assert list(tmp_path.glob("tensorboard/events*"))
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+def test_a_number_that_is_not_finite_ends_the_run(tmp_path, name):
+    values = {"loss": 0.5, "gradient_norm": 1.0, name: math.nan}
+    message = f"train {name.replace('_', ' ')} is nan at step 3"
+    with MetricsLog(tmp_path) as log, pytest.raises(DivergedError, match=message):
+        log.write(TrainLine(step=3, **values))
+    assert not (tmp_path / "metrics.jsonl").read_text()

@@ -29,6 +29,7 @@ from vidjax.errors import VideoError
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: struct.Struct("<H"), 2: struct.Struct("<I"), 3: struct.Struct("<I")}  # version -> of the header
 _LONGEST_HEADER = 10_000
+_FARTHEST = 10.0  # shares of a frame at which a detector may see a joint outside of it; pixels are more
 _FIELDS = {
     "descr": re.compile(rb"""['"]descr['"]\s*:\s*['"]([^'"]+)['"]"""),
     "order": re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)"""),
@@ -89,7 +90,7 @@ def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: 
             raise VideoError(file, f"cannot be read: {error.strerror}") from error
         except EOFError as error:
             raise VideoError(file, "was cut short while it was read") from error
-    return _finished(frames, input, size)
+    return _finished(frames, file, input, size)
 
 
 def read_video(
@@ -117,13 +118,24 @@ def take(
     """
     _check(array.shape, array.dtype, path, input)
     _check_indices(indices, len(array), path)
-    return _finished(array[np.asarray(indices, np.int64)], input, size)
+    return _finished(array[np.asarray(indices, np.int64)], path, input, size)
 
 
-def _finished(frames: np.ndarray, input: Input, size: Size | None) -> np.ndarray:
+def _finished(frames: np.ndarray, path: str | Packed, input: Input, size: Size | None) -> np.ndarray:
+    _check_values(frames, path, input)
     if _is_grey(frames.shape, input):
         frames = np.repeat(frames, 3, axis=-1)
     return resized(frames, size, input) if size is not None and input.space == "image" else frames
+
+
+def _check_values(frames: np.ndarray, path: str | Packed, input: Input) -> None:
+    """Refuses numbers that would ruin a training in silence."""
+    if input.space == "image" and frames.dtype.kind == "f" and not np.isfinite(frames).all():
+        raise VideoError(path, "holds numbers that are not finite, which an image may not")
+    if input.space == "points":
+        far = np.nanmax(np.abs(frames[..., :2]), initial=0.0)
+        if far > _FARTHEST:
+            raise VideoError(path, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
 
 
 def _info(shape: Sequence[int], input: Input, identity: tuple[int, int] | None) -> VideoInfo:

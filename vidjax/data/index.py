@@ -7,11 +7,12 @@ import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from vidjax.paths import cache_dir
 logger = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 30.0
+_LENGTH_SHARE = 0.05  # of the frames, by which a stream may be shorter than another, beside one frame
+_RATIO_SHARE = 0.05  # by which aspect ratios may differ, as rounded sizes do
 csv.field_size_limit(2**31 - 1)  # the times of the frames of a long video are a long text
 _COLUMNS = tuple(field.name for field in dataclasses.fields(FileRecord))
 _TYPES = {field.name: field.type for field in dataclasses.fields(FileRecord)}
@@ -116,7 +119,7 @@ def indexed(
             with_infos[part] = tuple(pool.map(with_info, videos) if part in parts else videos)
 
     shortened = [records[path] for path in asked if records[path].warning]
-    notes = list(source.notes)
+    notes = [*source.notes, *_disagreements(source.inputs, itertools.chain(*with_infos.values()))]
     uncertain = [records[path] for path in asked if _is_uncertain(records[path])]
     if uncertain:
         first = uncertain[0]
@@ -134,6 +137,26 @@ def indexed(
         **with_infos,
         notes=tuple(notes),
     )
+
+
+def _disagreements(inputs: Sequence[Input], videos: Iterable[Video]) -> Iterator[str]:
+    """Notes of streams that can hardly belong together: much shorter than another, or of another shape of picture."""
+    images = {input.stream_name for input in inputs if input.space == "image"}
+    lengths, shapes = [], []
+    for video in videos if len(inputs) > 1 else ():
+        known = {each.stream_name: video.streams[each.stream_name].info for each in inputs}
+        infos = {name: info for name, info in known.items() if info is not None}
+        counts = {name: info.frames for name, info in infos.items()}
+        if counts and max(counts.values()) - min(counts.values()) > max(1, _LENGTH_SHARE * max(counts.values())):
+            lengths.append(f"{video.id}: {', '.join(f'{name} {count} frames' for name, count in counts.items())}")
+        sizes = {name: (info.height, info.width) for name, info in infos.items() if name in images}
+        ratios = [width / height for height, width in sizes.values()]
+        if ratios and max(ratios) > min(ratios) * (1 + _RATIO_SHARE):
+            shapes.append(f"{video.id}: {', '.join(f'{name} {h}x{w}' for name, (h, w) in sizes.items())}")
+    if lengths:
+        yield f"{len(lengths)} videos are cut to the shortest of streams of different lengths, e.g. {lengths[0]}"
+    if shapes:
+        yield f"{len(shapes)} videos have pictures of different aspect ratios, e.g. {shapes[0]}"
 
 
 def _with_info(stream: Stream, input: Input, records: Mapping[str, FileRecord]) -> Stream:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from vidjax.data.inputs import RGB, Input
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, VideoError, printable
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
@@ -122,7 +122,9 @@ class Video:
         return self._named(next(at_fault, ""), error.reason)
 
     def _named(self, stream: str, reason: str) -> str:
-        return f"{stream}: {reason}" if stream and len(self.streams) > 1 else reason
+        if not stream or len(self.streams) == 1:
+            return reason
+        return f"{stream} {printable(self.streams[stream].path)}: {reason}"
 
 
 @dataclasses.dataclass(frozen=True)

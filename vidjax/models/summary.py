@@ -166,7 +166,8 @@ def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:
             made_of_nothing.update(equation.outvars)
         inner_scope = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
         path = counts.path_of(inner_scope)
-        counts.outputs[path] = tuple(equation.outvars[0].aval.shape)
+        if equation.outvars:  # a message to the host has none
+            counts.outputs[path] = tuple(equation.outvars[0].aval.shape)
         name = equation.primitive.name
         if name == "conv_general_dilated":
             if equation.invars[1] not in made_of_nothing:

@@ -41,12 +41,15 @@ class MetricsLog:
         """Writes a line.
 
         Raises:
-          DivergedError: if the loss is no finite number; the run has diverged.
+          DivergedError: if a number is not finite; the run has diverged.
         """
-        if not math.isfinite(line.loss):
-            raise DivergedError(f"the {line.split} loss is {line.loss} at step {line.step}: training has diverged")
+        values = metrics_line.values(line)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                told = name.replace("_", " ")
+                raise DivergedError(f"the {line.split} {told} is {value} at step {line.step}: training has diverged")
         self._file.write(metrics_line.to_json(line) + "\n")
-        for name, value in metrics_line.values(line).items():
+        for name, value in values.items():
             self._events.add_scalar(f"{line.split}/{name}", value, line.step)
 
     def flush(self) -> None:
