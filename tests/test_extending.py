@@ -93,10 +93,11 @@ def test_it_is_a_row_of_a_table(folder):
 
 def test_a_model_with_an_option(folder):
     section = TEXT.partition("## A model with an option\n")[2].partition("\n## ")[0]
-    (command,) = re.findall(r"```bash\npython (.*?)\n```", section)
+    (command,) = re.findall(r"```bash\npython (.*?)\n```", section, re.S)
     (line,) = re.findall(r"`(--config\.model\.hidden=None.*?)`", section)
     words = command.replace("launch.py", str(ROOT / "launch.py")).replace("configs/", f"{ROOT}/configs/").split()
+    words = [word for word in words if word != "\\"]
     done = run(folder, *words, "--help")
     assert f"  {line}\n      units of the hidden layer\n" in done.stdout, done.stderr
-    refused = run(folder, *words[:-1], "--config.model.hidden=0")
+    refused = run(folder, *(word for word in words if "hidden" not in word), "--config.model.hidden=0")
     assert refused.returncode and "model.hidden=0: give at least 1" in refused.stderr
