@@ -75,6 +75,9 @@ def main(argv):
         config, typed = evaluate.stored_config(workdir, configuration.config_overrides(typed)), []
     if config is None and typed:
         raise ConfigError(configuration.unexpected(typed[0], is_evaluation=_MODE.value == "eval"))
+    if config is None and workdir and (workdir / "config.json").is_file():
+        again = "give its --config again to go on with it, or --mode=eval to evaluate it"
+        raise ConfigError(f"--workdir={_WORKDIR.value} holds a run: {again}")
     if config is None:
         raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
     if config.keep_memory:

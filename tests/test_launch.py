@@ -50,6 +50,12 @@ def test_what_flags_do_not_say_together(words, flags_given, message):
         call(*words, **flags_given)
 
 
+def test_a_run_directory_alone_says_what_is_missing(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds a run: give its --config again to go on with it, or --mode=eval"):
+        call(workdir=str(tmp_path))
+
+
 def test_what_is_typed_of_the_config_arrives(monkeypatch, tmp_path):
     trained = []
     monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: trained.append((config, workdir)))

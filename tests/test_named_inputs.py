@@ -179,6 +179,16 @@ def test_an_input_that_the_data_do_not_have(root):
         prepare(config_of("pose", root, preprocessing__mixup=0.2))
 
 
+def test_a_mask_that_there_is_none_of(root, monkeypatch):
+    class NeedsMask(named_inputs.FlowNet):
+        def __call__(self, flow, *, flow_mask, train=False):
+            return super().__call__(flow)
+
+    monkeypatch.setattr(named_inputs, "FlowNet", NeedsMask)
+    with pytest.raises(ConfigError, match="needs 'flow_mask', which there is none of: points have masks"):
+        prepare(config_of("flow", root))
+
+
 def test_each_argument_is_bound_to_a_stream():
     flow = named_inputs.FLOW
     (same,) = bind(["rgb"], [RGB, flow], None, model="m", source="s")

@@ -75,7 +75,14 @@ def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
 
 def _inputs(config: ConfigDict, source: Source, network: nn.Module) -> tuple[Input, ...]:
     name, names = config.model.factory or config.model.name, models.input_names(network)
-    return bind(names, source.inputs, config.data.inputs, model=name, source=source.name)
+    inputs = bind(names, source.inputs, config.data.inputs, model=name, source=source.name)
+    for mask in models.required_masks(network):
+        if mask not in {f"{each.name}_mask" for each in inputs if each.is_masked}:
+            raise ConfigError(
+                f"model {name!r} needs {mask!r}, which there is none of: points have masks, and floats that are no"
+                " image"
+            )
+    return inputs
 
 
 def bind(

@@ -340,7 +340,7 @@ def _check_output(run: Run, name: str) -> None:
     if len(shape) != 3 or shape[0] != batch or shape[2] != classes:
         raise ConfigError(
             f"model {name!r} returns logits of the shape {shape} for a batch of {batch} clips and {classes} classes:"
-            f" make it [batch, positions, classes], ({batch}, 1, {classes}) where there is one position"
+            f" make it [batch, classes], ({batch}, {classes}), or [batch, positions, classes]"
         )
     step, label = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
     with options_of("loss"):

@@ -30,6 +30,14 @@ def test_the_inputs_of_a_model_are_its_arguments():
     assert models.input_names(models.create("i3d", 3, in_channels=2)) == ("flow",)
 
 
+def test_the_masks_that_a_model_needs():
+    class Needs(nn.Module):
+        def __call__(self, pose, *, pose_mask, rgb_mask=None, train=False):
+            return pose
+
+    assert models.required_masks(Needs()) == ("pose_mask",) and not models.required_masks(Several())
+
+
 def test_a_model_is_given_what_it_takes_and_plain_logits_become_an_output():
     given = {"rgb": jnp.ones(2), "rgb_mask": jnp.ones(2), "pose": jnp.ones(3), "pose_mask": jnp.ones(4), "train": False}
     output = models.apply(Several(), {}, {**given, "example_ids": jnp.arange(1)})

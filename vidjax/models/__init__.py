@@ -12,7 +12,7 @@ import flax.linen as nn
 from vidjax import options as _options
 from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
-from vidjax.models.calling import accepted_arguments, apply, input_names
+from vidjax.models.calling import accepted_arguments, apply, input_names, required_masks
 from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
 
@@ -55,4 +55,15 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
     return module
 
 
-__all__ = ["MODELS", "Output", "Summary", "accepted_arguments", "apply", "create", "find", "input_names", "summary"]
+__all__ = [
+    "MODELS",
+    "Output",
+    "Summary",
+    "accepted_arguments",
+    "apply",
+    "create",
+    "find",
+    "input_names",
+    "required_masks",
+    "summary",
+]

@@ -21,9 +21,17 @@ def input_names(model: nn.Module) -> tuple[str, ...]:
     own = getattr(model, "inputs", None)
     if own is not None:
         return tuple(own)
+    return tuple(name for name in _required(model) if name not in _OTHERS and not name.endswith("_mask"))
+
+
+def required_masks(model: nn.Module) -> tuple[str, ...]:
+    """The masks that a model cannot do without, e.g. ("pose_mask",)."""
+    return tuple(name for name in _required(model) if name.endswith("_mask"))
+
+
+def _required(model: nn.Module) -> list[str]:
     parameters = inspect.signature(type(model).__call__).parameters.values()
-    named = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    return tuple(name for name in named if name not in _OTHERS and not name.endswith("_mask"))
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def accepted_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
