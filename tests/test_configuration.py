@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import default
-from vidjax import building, configuration, declarations, key_help
+from vidjax import building, configuration, data_config, declarations, key_help
 from vidjax.configuration import load, parse_argument
 from vidjax.errors import ConfigError, DataError
 from vidjax.layers.convolution import native_operations
@@ -224,7 +224,7 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     assert "--config.data.name=folder" in key_help.on_keys(["launch.py", "--config=~/mine.py:folder"])
     (tmp_path / "clips").write_text("")
     with pytest.raises(DataError, match="data.root=~/clips is not a folder"):
-        configuration.source(config)
+        data_config.source(config)
 
 
 def test_file_without_get_config_is_refused(tmp_path):
@@ -337,13 +337,13 @@ def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_ty
 
 def test_unknown_source_and_option_are_one_line_errors():
     with pytest.raises(ConfigError, match="unknown data source 'ufc101'; did you mean 'ucf101'"):
-        configuration.source(load(EARLY, {"data.name": "ufc101"}))
+        data_config.source(load(EARLY, {"data.name": "ufc101"}))
     with pytest.raises(ConfigError, match="needs --config.data.root"):
-        configuration.source(load(f"{EARLY}:ucf101"))
+        data_config.source(load(f"{EARLY}:ucf101"))
     with pytest.raises(ConfigError, match="^data.mirror='no' is not one of invariant, forbidden"):
-        configuration.source(load(f"{EARLY}:folder", {"data.root": "x", "data.mirror": "no"}))
+        data_config.source(load(f"{EARLY}:folder", {"data.root": "x", "data.mirror": "no"}))
     with pytest.raises(ConfigError, match="'motion' takes no option 'splits'"):
-        configuration.source(load(EARLY, {"data.splits": "x"}))
+        data_config.source(load(EARLY, {"data.splits": "x"}))
 
 
 @pytest.mark.parametrize("preset", ["mnist", *default.PRESETS])

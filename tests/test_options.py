@@ -214,7 +214,7 @@ def test_literals_are_words():
     def build(
         classes, *, a: Literal["x", "y"] = "x", b: Annotated[Literal["x"] | None, SHARE] = None, c: Literal[1, 2] = 1
     ):
-        raise NotImplementedError
+        return None
 
     found = declared(build, is_own=True)
     assert {name: (key.types, key.option.words) for name, key in found.items()} == {
@@ -226,7 +226,7 @@ def test_literals_are_words():
 
 def test_what_is_given_by_position_is_no_option():
     def build(classes=2, width=3, /, hidden=4, *, rate=0.5):
-        raise NotImplementedError
+        return None
 
     assert options.accepted(build) == ("hidden", "rate")
     assert options.accepted(build, 3) == ("rate",) == tuple(declared(build, is_own=True, positional=3))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import toy
-from vidjax import configuration, evaluate, train
+from vidjax import configuration, data_config, evaluate, train
 from vidjax.data.packing import pack
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
@@ -169,7 +169,7 @@ def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_p
     moved = toy_config(tmp_path / "moved")
     assert train.train_and_evaluate(moved, workdir) == result
     assert evaluate.evaluate(moved, workdir).video_top1 == result.video_top1
-    pack(configuration.source(moved), tmp_path / "packed")
+    pack(data_config.source(moved), tmp_path / "packed")
     packed = toy_config(tmp_path / "packed", data__name="packed")
     assert train.train_and_evaluate(packed, workdir) == result
     assert evaluate.evaluate(packed, workdir).video_top1 == result.video_top1

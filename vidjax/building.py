@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import configuration, models, options, sections
+from vidjax import data_config, models, options, sections
 from vidjax.data.cache import Cache, MemoryCache
 from vidjax.data.disk_cache import DiskCache
 from vidjax.data.inputs import Input
@@ -34,7 +34,7 @@ def source(config: ConfigDict) -> Source:
       ConfigError: for options that it does not take, or a model that takes what it does not have.
       DataError: if the data are incomplete or contradict themselves.
     """
-    found = configuration.source(config)
+    found = data_config.source(config)
     taken = {each.stream_name for each in _inputs(config, found, model(config, len(found.classes)))}
     return dataclasses.replace(found, inputs=tuple(each for each in found.inputs if each.stream_name in taken))
 
@@ -60,7 +60,7 @@ def run(config: ConfigDict, source: Source, form: parallel.Form) -> Run:
         config=config,
         source=source,
         inputs=inputs,
-        clip=configuration.clip(config),
+        clip=data_config.clip(config),
         cache=cache(config.data.cache, config.data.cache_gigabytes),
         form=form,
         model=network,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import building, configuration, declarations, models
+from vidjax import building, configuration, data_config, declarations, models
 from vidjax.data import reading
 from vidjax.data.inputs import Input
 from vidjax.data.records import Source
@@ -42,7 +42,7 @@ def check_config(config: ConfigDict) -> None:
     """
     declarations.declare_all(config)
     _check_values(config)
-    configuration.check_source_options(config)
+    data_config.check_source_options(config)
     building.model(config, 2)
     recipe.optimizer(config.optimizer, 0.0)
     building.preprocessing(config.preprocessing, "invariant", (), config.evaluate.crop)
@@ -114,10 +114,10 @@ def _check_values(config: ConfigDict) -> None:
     """
     declarations.check_values(config)
     flat = configuration.flatten(config)
-    clip = configuration.clip(config)
+    clip = data_config.clip(config)
     for name, views in (
-        ("clips", configuration.test_views(config)),
-        ("validation_clips", configuration.validation_views(config)),
+        ("clips", data_config.test_views(config)),
+        ("validation_clips", data_config.validation_views(config)),
     ):
         if clip.is_fixed and views.clips > 1:
             key = "position" if clip.frame_number is None else "frame_number"
@@ -369,7 +369,7 @@ def _output(run: Run, side: int, batch: int) -> Any:
 
 def _check_crops(run: Run) -> None:
     """Refuses several test crops that would all be the same square, by the first test video."""
-    views = configuration.test_views(run.config)
+    views = data_config.test_views(run.config)
     if views.crops == "centre":
         return
     video, image = run.source.test[0], run.source.image

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, devices, files, models, provenance, same_run
+from vidjax import checks, configuration, data_config, devices, files, models, provenance, same_run
 from vidjax.data import reading
 from vidjax.data.clips import Views
 from vidjax.data.decoding import short_side_size
@@ -198,7 +198,7 @@ def evaluate_test_part(
     from vidjax.reporting import report  # its libraries take a second to import
 
     started = time.monotonic()
-    views = configuration.test_views(run.config)
+    views = data_config.test_views(run.config)
     show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
     scored, _ = predict(run, state, eval_step, "test", views, progress=show)
     if not scored.videos:

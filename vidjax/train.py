@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vidjax import building, checks, configuration, evaluate, files, same_run
+from vidjax import building, checks, configuration, data_config, evaluate, files, same_run
 from vidjax.data.cache import gigabytes
 from vidjax.errors import ConfigError, DataError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
@@ -153,7 +153,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
 
 def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> ValidationLine:
     """Loss and accuracies on the validation part, after so many steps."""
-    views = configuration.validation_views(run.config)
+    views = data_config.validation_views(run.config)
     scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
     if not scored.videos:
         raise DataError(evaluate.unreadable("validation", scored))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import cli, configuration
+from vidjax import cli, configuration, data_config
 from vidjax.data import Source, Video
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.result import Baseline
@@ -33,7 +33,7 @@ def calls(monkeypatch):
     video = Video.of("a", "a.avi", 0, "a")
     source = Source("tones", "1", ("x", "y"), (video,), (), (video,))
     monkeypatch.setattr(configuration, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
-    monkeypatch.setattr(configuration, "source", lambda config: source)
+    monkeypatch.setattr(data_config, "source", lambda config: source)
     monkeypatch.setattr(
         "vidjax.cli.baselines.baseline_rows",
         lambda source, progress: seen.update(source=source) or [Baseline.from_json(ROW, "row")],
@@ -62,7 +62,7 @@ def test_errors_are_one_line_and_status_1(calls, monkeypatch, capsys):
     def fail(config):
         raise DataError("clip.avi is missing")
 
-    monkeypatch.setattr(configuration, "source", fail)
+    monkeypatch.setattr(data_config, "source", fail)
     assert cli.main(["baselines", "--config=c.py"]) == 1
     assert capsys.readouterr().err == "error: clip.avi is missing\n"
     assert cli.main(["baselines", "--config=c.py", "--jsn=x"]) == 1

@@ -41,6 +41,7 @@ def test_norms_are_shown_where_they_were_logged():
     new = [dataclasses.replace(line, **norms) if isinstance(line, TrainLine) else line for line in old]
     shown = texts(figures.curves([*old, *new])[2])
     assert {"gradient", "update", "parameters", "norms of gradient, update and parameters"} <= set(shown)
+    assert {"0.1", "1", "10"} <= set(shown) and not any("$" in text for text in shown), "numbers, not formulas"
 
 
 def test_running_mean_ignores_gaps():

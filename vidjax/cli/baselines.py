@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from vidjax import files
+from vidjax import data_config, files
 from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
 from vidjax.evaluation.result import Baseline
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     from vidjax import configuration
 
     config = configuration.load(arguments.config, dict(overrides))
-    source = configuration.source(config)
+    source = data_config.source(config)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("decoding", total=len(source.train) + len(source.test))
         rows = baseline_rows(source, lambda done, total: bar.update(task, completed=done, total=total))

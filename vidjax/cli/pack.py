@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Packs, and prints what; returns the exit status."""
-    from vidjax import configuration
+    from vidjax import configuration, data_config
     from vidjax.data import packing
     from vidjax.data.sources import packed
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
     config = configuration.load(arguments.config, dict(overrides))
     done = packing.pack(
-        configuration.source(config),
+        data_config.source(config),
         Path(arguments.out),
         shard_bytes=arguments.shard_megabytes * 1_000_000,
         inspecting=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),

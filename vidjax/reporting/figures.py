@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from vidjax.evaluation import metrics as accuracies
 from vidjax.training.metrics_line import MetricsLine, TrainLine, ValidationLine
@@ -118,6 +118,9 @@ def _curves(
         axes.grid(color=_INK, alpha=0.12)
         if is_logarithmic:
             axes.set_yscale("log")
+            # Matplotlib's own labels are formulas, which stay as they are written here (text.parse_math).
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         if is_share:
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
