@@ -235,6 +235,18 @@ def factories_of(config):
     return {"model.factory": config.model.factory, "data.factory": config.data.factory}
 
 
+def test_files_that_cannot_be_read_are_named_with_their_place(root, tmp_path):
+    for name in ("flow", "two_stream"):
+        config = config_of(name, tmp_path / name)
+        prepare(config)  # makes the files
+        for path in (tmp_path / name).glob("*.flow.npy"):
+            path.write_bytes(b"no longer an array")
+        with pytest.raises(
+            DataError, match=f"none of the 8 training videos can be read.*{tmp_path}/{name}/train0.flow"
+        ):
+            prepare(config)
+
+
 def test_an_evaluation_reads_no_training_file(root, tmp_path):
     place = tmp_path / "streams"
     shutil.copytree(root, place) if any(root.iterdir()) else None

@@ -248,8 +248,11 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
     if not bad or (len(bad) < videos and (len(bad) / videos <= limit or (len(bad) == 1 and limit > 0))):
         return
     name, reason = next(iter(bad.items()))
-    are_videos = all(each.reader == "video" for each in source.inputs)
-    which = f"{printable(name)}: {reason}" + " (python -m vidjax check-data PATH lists them)" * are_videos
+    which = f"{printable(name)}: {reason}"
+    if all(each.reader == "video" for each in source.inputs):
+        which += " (python -m vidjax check-data PATH lists them)"
+    elif len(source.inputs) == 1:  # else the reason says which file of the video it is
+        which += f" ({next(printable(video.path) for video in source.train if video.id == name)})"
     if len(bad) == videos:
         raise DataError(f"none of the {videos} training videos can be read, e.g. {which}")
     # The next number of two digits, so that it holds for these and is short.
