@@ -34,10 +34,11 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vidjax import configuration, key_help, memory
+from vidjax.config import help, loading, overrides
 from vidjax.errors import ConfigError, VidjaxError
-from vidjax.paths import typed_path
-from vidjax.termination import keep_interrupts
+from vidjax.system import memory
+from vidjax.system.paths import typed_path
+from vidjax.system.termination import recover_lost_interrupts
 
 _CONFIG = flags.DEFINE_string("config", None, "File of the config, e.g. configs/early_fusion.py[:preset].")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
@@ -53,9 +54,13 @@ def main(argv):
     others = [word for word in argv[1:] if word not in typed]
     config = None
     if _CONFIG.value is not None and not _EXPERIMENT.value:  # what is wrong with it is said before seconds of imports
-        config = configuration.load(_CONFIG.value, configuration.config_overrides(typed))
-    from vidjax import compilation_cache, evaluate, experiment, train  # after the flags: they take seconds to import
-    from vidjax.reporting import terminal
+        config = loading.load(_CONFIG.value, overrides.config_overrides(typed))
+    from vidjax import (
+        evaluate,
+        train,  # after the flags: they take seconds to import
+    )
+    from vidjax.experiment import runner
+    from vidjax.system import compilation_cache, terminal
 
     terminal.show_warnings()
     compilation_cache.enable()
@@ -66,35 +71,35 @@ def main(argv):
             raise ConfigError("--experiment names its configs itself: leave out --config and --mode")
         workdir = workdir or Path("runs/experiments") / Path(_EXPERIMENT.value).stem
         choice = [*(["--list"] if _LIST.value else []), *([f"--only={_ONLY.value}"] if _ONLY.value else [])]
-        return experiment.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
+        return runner.main(_EXPERIMENT.value, workdir, [*argv[1:], *choice])
     if _LIST.value or _ONLY.value:
         raise ConfigError("--list and --only belong to --experiment")
     if others:
-        raise ConfigError(configuration.unexpected(others[0], is_evaluation=_MODE.value == "eval"))
+        raise ConfigError(overrides.unexpected_argument(others[0], is_evaluation=_MODE.value == "eval"))
     if config is None and _MODE.value == "eval" and workdir:
-        config, typed = evaluate.stored_config(workdir, configuration.config_overrides(typed)), []
+        config, typed = evaluate.stored_config(workdir, overrides.config_overrides(typed)), []
     if config is None and typed:
-        raise ConfigError(configuration.unexpected(typed[0], is_evaluation=_MODE.value == "eval"))
+        raise ConfigError(overrides.unexpected_argument(typed[0], is_evaluation=_MODE.value == "eval"))
     if config is None and workdir and (workdir / "config.json").is_file():
         again = "give its --config again to go on with it, or --mode=eval to evaluate it"
         raise ConfigError(f"--workdir={_WORKDIR.value} holds a run: {again}")
     if config is None:
         raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
     if config.keep_memory:
-        memory.keep_freed()
+        memory.retain_freed_memory()
     run = {"train": train.train_and_evaluate, "eval": evaluate.evaluate}[_MODE.value]
-    run(config, workdir or configuration.default_workdir(config))
+    run(config, workdir or overrides.default_workdir(config))
     return 0
 
 
 if __name__ == "__main__":
-    keep_interrupts()
+    recover_lost_interrupts()
     try:
         if {"--help", "-help", "-h", "--helpfull"} & set(sys.argv):
-            about = key_help.on_files(sys.argv) or __doc__
-            print(f"{about}\n\n{key_help.on_keys(sys.argv)}", flush=True)
+            about = help.describe_files(sys.argv) or __doc__
+            print(f"{about}\n\n{help.describe_keys(sys.argv)}", flush=True)
             sys.exit()
-        app.run(main, flags_parser=configuration.parse_flags)
+        app.run(main, flags_parser=overrides.parse_flags)
     except VidjaxError as error:
         sys.exit(f"launch.py: {error}")
     except BrokenPipeError:  # `| head` has read enough

@@ -58,9 +58,9 @@ from typing import Any
 from benchmarks import accelerator_rows, processes, report
 from benchmarks.accelerator_rows import DTYPES, IMPLEMENTATIONS, NATIVE, Row
 from benchmarks.processes import Task
-from vidjax import files, provenance, termination
 from vidjax.reporting import tables
-from vidjax.reporting.tables import duration
+from vidjax.system import files, provenance, termination
+from vidjax.system.terminal import duration
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "benchmarks" / "accelerator.json"
 # Dense peaks of data sheets in TFLOP/s, by what a device's name contains: bfloat16, and float32 as TF32.
@@ -109,7 +109,7 @@ def pending(rows: Sequence[Row], done: Rows, again: bool) -> list[Row]:
     return missing + [row for row in rows if "error" in done.get(row.name, {})]
 
 
-class Campaign:
+class BenchmarkSession:
     """Measures rows, one after the other, and keeps the file.
 
     Args:
@@ -138,8 +138,8 @@ class Campaign:
     def run(self, rows: Sequence[Row], minutes: float | None) -> None:
         """Measures rows, as many as fit the minutes."""
         until = time.monotonic() + 60 * minutes if minutes else None
-        waiting, number, pace = list(rows), 0, _Pace()
-        with termination.terminate_as_exit():
+        waiting, number, pace = list(rows), 0, _TimeEstimator()
+        with termination.sigterm_to_system_exit():
             while waiting:
                 left = until - time.monotonic() if until is not None else float("inf")
                 row = next((row for row in waiting if pace.expected(row) <= left), None)
@@ -181,7 +181,7 @@ class Campaign:
         }
         if "error" not in outcome or "error" in self.done.get(row.name, {"error": ""}):
             self.done[row.name] = result
-        say(f"  {in_words(row.name, result)}  ({duration(result['process_s'])})")
+        say(f"  {describe_result(row.name, result)}  ({duration(result['process_s'])})")
 
     def _write(self) -> None:
         if self._path is not None:
@@ -209,7 +209,7 @@ class Campaign:
         }
 
 
-class _Pace:
+class _TimeEstimator:
     """How long rows take here: as long as expected, times what those before them took over that."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def in_words(name: str, result: Mapping[str, Any]) -> str:
+def describe_result(name: str, result: Mapping[str, Any]) -> str:
     """A row in one line, for the terminal."""
     if "error" in result:
         marks = [
@@ -428,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if importlib.util.find_spec("torch") is None:
         say("PyTorch is not installed: its rows are left out")
         rows = [row for row in rows if ".accelerator_torch:" not in row.target]
-    campaign = Campaign(arguments.out, arguments.tiny, arguments.log, arguments.commit)
+    campaign = BenchmarkSession(arguments.out, arguments.tiny, arguments.log, arguments.commit)
     waiting = pending(rows, campaign.done, arguments.again)
     if arguments.list:
         for row in rows:

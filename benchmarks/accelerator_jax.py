@@ -29,16 +29,16 @@ from benchmarks.accelerator_rows import (
     network,
     transfers,
 )
-from benchmarks.child import Mark
+from benchmarks.child import StatusCallback
 from vidjax.data.records import Batch
 from vidjax.layers import pooling as layer
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import losses, optimizers
-from vidjax.training.parallel import Jit
-from vidjax.training.state import TrainState, make_init
-from vidjax.training.step import Metrics, make_train_step
+from vidjax.training.parallel import JitStrategy
+from vidjax.training.state import Metrics, TrainState, make_init
+from vidjax.training.step import make_train_step
 
 _PACKAGES = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "flax", "optax", "numpy")
 _CHECK_EVERY = 10  # steps, at which parameters are compared
@@ -66,7 +66,7 @@ def _peak_megabytes(device: jax.Device) -> float | None:
     return round(stats["peak_bytes_in_use"] / 1e6, 1) if stats and "peak_bytes_in_use" in stats else None
 
 
-def device(mark: Mark, *, tiny: bool) -> dict[str, Any]:
+def device(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
     """What a large matrix product reaches, by dtype, in TFLOP/s; normally distributed numbers."""
     found, size = _device(tiny), 256 if tiny else 8192
     reached = {}
@@ -140,7 +140,7 @@ def prepare(
     variables: Any = None,
     learning_rate: float = LEARNING_RATE,
 ) -> Training:
-    """Builds a step as `vidjax.run` does.
+    """Builds a step as `vidjax.config.run` does.
 
     Args:
       net: what is trained.
@@ -160,7 +160,7 @@ def prepare(
     inputs = {"rgb": jax.ShapeDtypeStruct((1, *net.clip, 3), preprocessing.dtype)}
     state = _initial(jax.eval_shape(make_init(model, optimizer, inputs, 0)), optimizer, variables)
     clips, label = batch(net, size)
-    form = Jit([device])
+    form = JitStrategy([device])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))
     step = form.compile_train(make_train_step(model, optimizer, loss, preprocessing, seed=0))
     return Training(net, dtype, device, step, form.put_state(state), form.put_batch(data))
@@ -190,7 +190,7 @@ def _initial(state: TrainState, optimizer: optax.GradientTransformation, variabl
 
 
 def step(
-    mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: bool, native: bool = False
+    mark: StatusCallback, *, name: str, dtype: str, size: int, seconds: float, tiny: bool, native: bool = False
 ) -> dict[str, Any]:
     """Times training steps.
 
@@ -250,7 +250,7 @@ _POOLS: tuple[tuple[str, tuple[int, ...], tuple[int, int, int], tuple[int, int, 
 )
 
 
-def pooling(mark: Mark, *, seconds: float, tiny: bool) -> dict[str, Any]:
+def pooling(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
     """Max pooling and its gradient, the native operation and the form that vidjax has for CPUs; batch 16, bfloat16."""
     found = _device(tiny)
     cases = []
@@ -285,8 +285,8 @@ def _with_gradient(form: Callable[[jax.Array], jax.Array]) -> Callable[..., tupl
     return both
 
 
-def determinism(mark: Mark, *, steps: int, tiny: bool) -> dict[str, Any]:
-    """Trains a small SlowFast (BatchNorm, dropout, 3D convolutions, overlapping max pools) twice from one start.
+def determinism(mark: StatusCallback, *, steps: int, tiny: bool) -> dict[str, Any]:
+    """Trains a small SlowFast (BatchNormSection, dropout, 3D convolutions, overlapping max pools) twice from one start.
 
     Returns:
       "repeat": the first difference between the two, {"step", "leaf"}, or None; "digests": of the first of them, for
@@ -327,12 +327,12 @@ def _digests(state: TrainState) -> dict[str, str]:
     return {path: hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()[:8] for path, leaf in leaves.items()}
 
 
-def transfer(mark: Mark, *, seconds: float, tiny: bool) -> dict[str, Any]:
+def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
     """Host to device: a batch of uint8 clips of SlowFast's, as the product puts it there, and from pinned memory."""
     found, net = _device(tiny), network("slowfast", tiny)
     size = 2 if tiny else 16
     clips, label = batch(net, size)
-    form = Jit([found])
+    form = JitStrategy([found])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))
     result: dict[str, Any] = {**_about(found), "shape": list(clips.shape)}
     result["pageable"] = transfers(lambda: form.put_batch(data), jax.block_until_ready, seconds, clips)
@@ -348,7 +348,7 @@ def transfer(mark: Mark, *, seconds: float, tiny: bool) -> dict[str, Any]:
         return {**result, "pinned": None, "pinned_error": str(error).splitlines()[0]}
 
 
-def initialisation(mark: Mark, *, tiny: bool) -> dict[str, Any]:
+def initialisation(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
     """SlowFast's first state as training makes it, compiled and computed on the device."""
     found, net = _device(tiny), network("slowfast", tiny)
     model = create(net.model, net.classes, dtype=jnp.bfloat16, **net.options)

@@ -19,7 +19,7 @@ from benchmarks.accelerator_rows import (
     network,
     transfers,
 )
-from benchmarks.child import Mark
+from benchmarks.child import StatusCallback
 from benchmarks.torch_models import c3d, capsnet, early_fusion, i3d, resnet3d, slowfast
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -137,7 +137,9 @@ def prepare(
     return take
 
 
-def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: bool, compiled: bool) -> dict[str, Any]:
+def step(
+    mark: StatusCallback, *, name: str, dtype: str, size: int, seconds: float, tiny: bool, compiled: bool
+) -> dict[str, Any]:
     """Times training steps; as `benchmarks.accelerator_jax.step`."""
     device, net = _device(tiny), network(name, tiny)
     take = prepare(net, dtype, size, device, compiled)
@@ -177,7 +179,7 @@ def step(mark: Mark, *, name: str, dtype: str, size: int, seconds: float, tiny: 
     }
 
 
-def transfer(mark: Mark, *, seconds: float, tiny: bool) -> dict[str, Any]:
+def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
     """Host to device: a batch of uint8 clips of SlowFast's, from pageable and from pinned memory."""
     device, net = _device(tiny), network("slowfast", tiny)
     array = batch(net, 2 if tiny else 16)[0]

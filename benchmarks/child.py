@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Mark = Callable[[str], None]
+StatusCallback = Callable[[str], None]
 
 
 def threads() -> int:

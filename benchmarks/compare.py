@@ -26,9 +26,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.train_step import medians
-from vidjax import files
 from vidjax.errors import DataError
-from vidjax.reporting import terminal
+from vidjax.system import files, terminal
 
 THRESHOLD = 0.03
 
@@ -53,14 +52,14 @@ class Quantity(NamedTuple):
 Quantities = dict[tuple[str, ...], Quantity]
 
 
-def of_rounds(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
+def from_rounds(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
     """Of one value for each round."""
     if len(values) == 1:
         return Quantity(unit, values[0], None, None, is_ours)
     return Quantity(unit, statistics.median(values), min(values), max(values), is_ours)
 
 
-def of_singles(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
+def from_single_samples(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
     """Of single measurements: the median lies between these of them with 95% confidence (Conover 1999, 3.2)."""
     ordered, count = sorted(values), len(values)
     rank = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
@@ -71,13 +70,16 @@ def _input(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quanti
     for pattern, readers in samples["readers"].items():
         for reader, values in readers.items():
             if found := [value for value in values if value == value]:
-                yield (f"{pattern} frames", reader, "CPU"), of_singles("ms", found, reader.startswith("vidjax"))
+                yield (
+                    (f"{pattern} frames", reader, "CPU"),
+                    from_single_samples("ms", found, reader.startswith("vidjax")),
+                )
     for setting in samples["pipeline"]:
         how = f"cache {setting['cache']}, {setting['threads']} threads, {setting['processes']} processes"
         through = [rate for rate, _ in setting["rates"]]
-        yield (how, "vidjax", "through Grain"), of_rounds("clips/s", through, True)
+        yield (how, "vidjax", "through Grain"), from_rounds("clips/s", through, True)
         if bare := [rate for _, rate in setting["rates"] if rate is not None]:
-            yield (how, "vidjax", "bare reader"), of_rounds("clips/s", bare, True)
+            yield (how, "vidjax", "bare reader"), from_rounds("clips/s", bare, True)
 
 
 _OF_STEP = (
@@ -96,7 +98,7 @@ def _train_step(samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Q
         for name, of_this in implementations.items():
             for start, key, title, unit in _OF_STEP:
                 if of_this[start] and "failed" not in of_this:
-                    yield (model, name, title), of_rounds(unit, medians(of_this[start], key), name == "vidjax")
+                    yield (model, name, title), from_rounds(unit, medians(of_this[start], key), name == "vidjax")
 
 
 def _passes(key: str, samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Quantity]]:
@@ -107,7 +109,7 @@ def _passes(key: str, samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, .
             for kind in outcomes[0]:
                 for clock, title in (("wall_ms", kind), ("cpu_ms", f"{kind}, CPU")):
                     values = medians([outcome[kind] for outcome in outcomes], clock)
-                    yield (operation, name, title), of_rounds("ms", values, name == "vidjax")
+                    yield (operation, name, title), from_rounds("ms", values, name == "vidjax")
 
 
 # What a benchmark's samples are under, and how they are read.

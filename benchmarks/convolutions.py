@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import child, processes, report
-from benchmarks.child import Mark
+from benchmarks.child import StatusCallback
 
 IMPLEMENTATIONS = {
     "jax_native": "JAX native",
@@ -153,7 +153,7 @@ def _torch_passes(
     return dict(zip(PASSES, (lambda: torch.convolution(xs, kernels, None, *options), of(0), of(1))))
 
 
-def measure(mark: Mark, *, operation: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
+def measure(mark: StatusCallback, *, operation: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
     """Computes the passes of an operation again and again; in a process of its own.
 
     Args:

@@ -31,17 +31,21 @@ import pandas as pd
 from av.video.reformatter import VideoReformatter
 
 from benchmarks import report
-from vidjax.data import index, reading
-from vidjax.data.cache import Cache, MemoryCache
-from vidjax.data.clips import Clip
-from vidjax.data.decoding import read_frames, resize_frames, short_side_size
-from vidjax.data.discovery import videos_below
-from vidjax.data.disk_cache import DiskCache
+from vidjax.data import streams
+from vidjax.data.cache.disk import DiskCache
+from vidjax.data.cache.interface import Cache
+from vidjax.data.cache.memory import MemoryCache
+from vidjax.data.clips import ClipSpec
 from vidjax.data.inputs import RGB
 from vidjax.data.pipeline import epoch_order, training_batches
-from vidjax.data.records import Video, VideoInfo
+from vidjax.data.records import Video
 from vidjax.data.resizing import Resize
-from vidjax.reporting import terminal
+from vidjax.data.video import index
+from vidjax.data.video.conversion import resize_frames, short_side_size
+from vidjax.data.video.decoding import read_frames
+from vidjax.data.video.discovery import videos_below
+from vidjax.data.video.info import VideoInfo
+from vidjax.system import terminal
 
 FRAMES, SIDE = 16, 112
 Size = tuple[int, int]
@@ -68,7 +72,7 @@ def _dense(count: int, stride: int, rng: random.Random) -> list[int]:
 
 
 def _vidjax(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    return reading.read_frames(video.streams["rgb"], RGB, indices, size)
+    return streams.read_frames(video.streams["rgb"], RGB, indices, size)
 
 
 def _vidjax_in_order(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
@@ -167,7 +171,7 @@ def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str
     taken: dict[str, dict[str, list[Measured]]] = {pattern: {name: [] for name in readers} for pattern in PATTERNS}
     rng = random.Random(0)
     for video in terminal.track(videos, len(videos), "readers", "videos"):
-        info = reading.probe(video.streams["rgb"], RGB)
+        info = streams.probe(video.streams["rgb"], RGB)
         size = short_side_size(info.height, info.width, SIDE)
         truth = read_frames(video.path, range(info.frames), size)
         for pattern, choose in PATTERNS.items():
@@ -236,7 +240,7 @@ def measure_pipeline(
     videos: Sequence[Video], seconds: float, rounds: int
 ) -> dict[Setting, list[tuple[float, float | None]]]:
     """Setting -> (clips per second through Grain, of as many threads of the bare reader) in each round."""
-    clip = Clip(frames=FRAMES, short_side=SIDE, crop=SIDE)
+    clip = ClipSpec(frames=FRAMES, short_side=SIDE, crop=SIDE)
     measured: dict[Setting, list[tuple[float, float | None]]] = {setting: [] for setting in SETTINGS}
     # A thread that is on its way when the last iterator is closed may still write into the folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -272,7 +276,7 @@ def pipeline_table(measured: dict[Setting, list[tuple[float, float | None]]]) ->
 
 
 def _clips_per_second(
-    videos: Sequence[Video], clip: Clip, cache: Cache | None, setting: Setting, seconds: float
+    videos: Sequence[Video], clip: ClipSpec, cache: Cache | None, setting: Setting, seconds: float
 ) -> float:
     batch_size = 8
     with training_batches(
@@ -295,7 +299,7 @@ def _clips_per_second(
         return count / (time.monotonic() - started)
 
 
-def _bare(videos: Sequence[Video], clip: Clip, threads: int, seconds: float) -> float:
+def _bare(videos: Sequence[Video], clip: ClipSpec, threads: int, seconds: float) -> float:
     """Clips per second of as many threads that only read, what the pipeline reads and in its order."""
     positions, started = itertools.count(), time.monotonic()
     deadline = started + seconds
@@ -305,10 +309,10 @@ def _bare(videos: Sequence[Video], clip: Clip, threads: int, seconds: float) -> 
         while time.monotonic() < deadline:
             epoch, place = divmod(next(positions), len(videos))
             video = videos[epoch_order(len(videos), 0, epoch)[place]]
-            info = reading.probe(video.streams["rgb"], RGB)
+            info = streams.probe(video.streams["rgb"], RGB)
             rng = np.random.default_rng((0, epoch * len(videos) + place))
             indices = clip.training_indices(info.frames, 1, rng).tolist()
-            reading.read_frames(video.streams["rgb"], RGB, indices, short_side_size(info.height, info.width, SIDE))
+            streams.read_frames(video.streams["rgb"], RGB, indices, short_side_size(info.height, info.width, SIDE))
             count += 1
         return count
 
@@ -351,7 +355,9 @@ def main() -> None:
         paths = videos_below(arguments.videos)[0] if arguments.videos else make_videos(Path(folder), arguments.count)
         step = max(len(paths) // arguments.count, 1)
         chosen = paths[::step][: arguments.count]
-        records = index.known(chosen, progress=lambda found, total: terminal.track(found, total, "checking", "files"))
+        records = index.inspect_files(
+            chosen, progress=lambda found, total: terminal.track(found, total, "checking", "files")
+        )
         videos = [
             Video.of(path, path, 0, path, info=VideoInfo(r.frames, r.fps, r.height, r.width, r.table))
             for path, r in records.items()

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import threads
-from vidjax import termination
-from vidjax.reporting.tables import duration
+from vidjax.system import termination
+from vidjax.system.terminal import duration
 
 _ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 1800.0  # seconds after which a process is given up
@@ -143,7 +143,7 @@ def run_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, Any]]]:
     """Runs tasks in this order, and says on stderr which, and how long all will take."""
     took: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
-    with termination.terminate_as_exit():
+    with termination.sigterm_to_system_exit():
         for number, task in enumerate(tasks):
             if task.subject in failed:
                 yield task, {"error": failed[task.subject]}

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.child import threads
-from vidjax import files, provenance
-from vidjax.reporting import terminal
+from vidjax.system import files, provenance, terminal
 
 if TYPE_CHECKING:
     import pandas as pd  # who has a table has imported it

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import child, processes, report
-from benchmarks.child import Mark
+from benchmarks.child import StatusCallback
 
 IMPLEMENTATIONS = {
     "vidjax": "vidjax",
@@ -124,7 +124,9 @@ def _torch_passes(
     return dict(zip(PASSES, (forward, gradients(False), gradients(True)), strict=True))
 
 
-def measure(mark: Mark, *, implementation: str, iterations: str, seconds: float, tiny: bool) -> dict[str, Any]:
+def measure(
+    mark: StatusCallback, *, implementation: str, iterations: str, seconds: float, tiny: bool
+) -> dict[str, Any]:
     """Computes all passes again and again; in a process of its own.
 
     Args:
@@ -138,7 +140,7 @@ def measure(mark: Mark, *, implementation: str, iterations: str, seconds: float,
     return {name: child.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
-def measure_share(mark: Mark, *, network: str, seconds: float, tiny: bool) -> dict[str, Any]:
+def measure_share(mark: StatusCallback, *, network: str, seconds: float, tiny: bool) -> dict[str, Any]:
     """Computes loss and gradients of a network, and the gradients of its routed layers alone; in a process of its own.
 
     Args:

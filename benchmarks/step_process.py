@@ -4,13 +4,13 @@ import statistics
 from typing import Any
 
 from benchmarks import child, networks
-from benchmarks.child import Mark
+from benchmarks.child import StatusCallback
 
 TORCH = ("torch_eager", "torch_compile")
 _LATER_STEPS = 5  # at least, after those that warm up
 
 
-def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
+def measure(mark: StatusCallback, *, model: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
     """Takes training steps; in a process of its own.
 
     Args:
@@ -29,12 +29,12 @@ def measure(mark: Mark, *, model: str, implementation: str, seconds: float, tiny
         take = torch_step.prepare(network, compiled=implementation == "torch_compile")
     else:
         from benchmarks import jax_step
-        from vidjax import compilation_cache, memory
+        from vidjax.system import compilation_cache, memory
 
         if implementation != "jax_native":
             compilation_cache.enable()
         if implementation == "vidjax":
-            memory.keep_freed()
+            memory.retain_freed_memory()
         take = jax_step.prepare(network, native=implementation == "jax_native")
     first = child.timed_once(take)
     mark("first_step_s")

@@ -7,15 +7,15 @@
 
 Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's, and
 what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "keep_memory off"
-gives the memory of a step back after it (`vidjax.memory`); "torch
+gives the memory of a step back after it (`vidjax.system.memory`); "torch
 eager" and "torch.compile" have channels last in memory and fused SGD. All train the same networks (a test carries
 weights over) on the same batch, without dropout, with as many threads as there are cores for the process.
 
 Each is measured in a fresh process, in rounds in which all take turns, so that a slow drift of the machine hits all
 alike. A step is timed from its call until all is computed. "first step" is what a user waits for: from the start of the
 process, with imports and initialisation; cold without a compilation cache, warm with one on disk that an earlier
-process has filled (vidjax: `vidjax.compilation_cache`, as in training; JAX native: JAX's own cache of every program;
-torch.compile: Inductor's). "compile" is how much longer the
+process has filled (vidjax: `vidjax.system.compilation_cache`, as in training; JAX native: JAX's own cache of every
+program; torch.compile: Inductor's). "compile" is how much longer the
 first step is than a later one. "peak memory" is that of a cold process, without the compilers that it starts.
 """
 

@@ -19,7 +19,7 @@ Argument: variant=c3d|c3d_small (c3d for the preset ucf101 and kinetics, c3d_sma
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

@@ -18,7 +18,7 @@ Argument: variant=capsnet|capsnet_baseline (the paper's convolutional network, w
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

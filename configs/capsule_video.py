@@ -14,7 +14,7 @@ routing (`model.conv_iterations=1`); the class capsules are routed.
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

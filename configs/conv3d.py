@@ -18,7 +18,7 @@ Argument: variant=r3d_18|r2plus1d_18 (r3d_18).
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

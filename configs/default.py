@@ -12,7 +12,7 @@ where the bare word is the data preset:
 
 Any key can be changed on the command line: --config.optimizer.learning_rate=3e-4; --help lists them. A key set to
 None was not given: the default of the chosen model, optimizer, schedule or source holds; one that it does not take is
-an error. `vidjax/sections.py` declares the keys of every run; models, sources, losses, optimizers and schedules
+an error. `vidjax/config/sections.py` declares the keys of every run; models, sources, losses, optimizers and schedules
 declare their options themselves.
 """
 
@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 from ml_collections import ConfigDict
 
-from vidjax import sections
+from vidjax.config import sections
 
 PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder", "kinetics")
 

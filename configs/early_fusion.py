@@ -29,7 +29,7 @@ Argument: frames=T, frames of a clip (10).
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

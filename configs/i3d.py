@@ -18,7 +18,7 @@ Argument: frames=T, frames of a clip (64; 16 for the presets that are small).
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

@@ -18,7 +18,7 @@ apart also where a preset or --config.data.frames says otherwise for other netwo
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

@@ -21,7 +21,7 @@ of the base's own config.
 """
 
 from configs import default, late_fusion, single_frame
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 _CLIPS = {
     "single_frame": single_frame.set_clips,

@@ -18,7 +18,7 @@ python launch.py --config=configs/single_frame.py:folder --config.data.root=FOLD
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

@@ -22,7 +22,7 @@ Arguments: frames=T, frames of a clip (10; 6, 14, 18, ... are taken too), share_
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):

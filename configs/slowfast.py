@@ -20,7 +20,7 @@ or slow_r18_small (slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfa
 """
 
 from configs import default
-from vidjax.configuration import parse_argument
+from vidjax.config.arguments import parse_argument
 from vidjax.models import slowfast
 
 # Networks that see 8 frames at stride 8; the others see 32 at stride 2.

@@ -10,7 +10,7 @@ paper trains on all 60,000 digits: 0.34% error with one iteration, 0.29% with re
 three; its baseline 0.39%.
 """
 
-from vidjax.plan import Experiment, Setting
+from vidjax.experiment.plan import Experiment, Setting
 from vidjax.reporting.comparison import Column, IntervalColumn, top1_interval
 
 _QUARTER = {"model.width": 64, "model.types": 8}

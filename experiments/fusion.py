@@ -8,7 +8,7 @@
 and slow, as in the last row of the paper's table 1.
 """
 
-from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
+from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 _FOUR = ("single frame", "early fusion", "late fusion", "slow fusion")
 

@@ -6,7 +6,7 @@
 Ten runs of about a minute each on 2 CPU cores.
 """
 
-from vidjax.plan import Experiment, Setting
+from vidjax.experiment.plan import Experiment, Setting
 
 
 def get_experiment():

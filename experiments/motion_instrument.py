@@ -9,7 +9,7 @@ lies outside in nearly half of all experiments even where nothing leaks, so that
 
 from scipy.stats import binom
 
-from vidjax.plan import Experiment, Setting
+from vidjax.experiment.plan import Experiment, Setting
 from vidjax.reporting.comparison import Column
 
 _ONE_VIEW = {"evaluate.clips": 1, "evaluate.validation_clips": 1}  # the position is fixed: views would be equal

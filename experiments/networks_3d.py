@@ -7,7 +7,7 @@
 core a minute (single frame) to twenty minutes (SlowFast) each.
 """
 
-from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
+from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def get_experiment():

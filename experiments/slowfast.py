@@ -8,7 +8,7 @@ paper has 72.6% with the slow pathway alone, 73.5% without a connection, 74.5% w
 time-strided sampling and 75.6% with the time-strided convolution.
 """
 
-from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
+from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def _lateral(name):

@@ -10,7 +10,7 @@ is over (class, group), since clips of one group come from one video. 30 runs of
 numbers are the mean over all three splits of all 101 classes: do not compare those with these.
 """
 
-from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
+from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def get_experiment():

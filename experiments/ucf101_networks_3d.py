@@ -10,7 +10,7 @@ mostly of pretrained networks: do not compare those with these. 42 runs of half 
 core; the README's table says how many were run.
 """
 
-from vidjax.plan import INTERVAL_COLUMNS, Experiment, Setting
+from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 
 def get_experiment():

@@ -5,7 +5,7 @@ import pytest
 
 from tests import toy
 from vidjax import train
-from vidjax.preparation import prepare
+from vidjax.config.preparation import prepare
 from vidjax.training.checkpoints import Checkpoints
 
 RUN = {

@@ -11,10 +11,10 @@ import pytest
 
 from tests import toy
 from vidjax import evaluate
+from vidjax.config.preparation import prepare
 from vidjax.data import Input, Source, Stream, Video
 from vidjax.data.pipeline import Views
 from vidjax.evaluation import metrics
-from vidjax.preparation import prepare
 from vidjax.reporting import pictures
 
 
@@ -38,7 +38,7 @@ def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views
     run = prepare(toy.config(damaged_folder, **toy.CONSTANT, parallel=parallel))
     state = run.form.put_state(run.new_state())
     scored, loss = evaluate.predict(run, state, run.eval_step(), "test", views)
-    summary = metrics.summarise(scored)
+    summary = metrics.compute_accuracies(scored)
     # Classes are in alphabetical order, so class 0 is "bright": 5 of the 8 videos that can be read.
     assert (summary.videos, summary.failed_videos) == (8, 1)
     assert summary.video_top1 == summary.clip_top1 == 5 / 8

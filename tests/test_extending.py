@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import files
+from vidjax.system import files
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "extending.md").read_text()

@@ -5,8 +5,10 @@ from absl import flags
 from absl.testing import flagsaver
 
 import launch
-from vidjax import memory, plan, train
+from vidjax import train
 from vidjax.errors import ConfigError, VidjaxError
+from vidjax.experiment import plan
+from vidjax.system import memory
 
 
 def call(*words, **values):
@@ -59,7 +61,7 @@ def test_a_run_directory_alone_says_what_is_missing(tmp_path):
 def test_what_is_typed_of_the_config_arrives(monkeypatch, tmp_path):
     trained = []
     monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: trained.append((config, workdir)))
-    monkeypatch.setattr(memory, "keep_freed", lambda: None)
+    monkeypatch.setattr(memory, "retain_freed_memory", lambda: None)
     values = {"config": "configs/early_fusion.py:folder", "workdir": None}
     assert call("--config.train.steps=5", "--config.optimizer.b1=0.8", **values) == 0
     ((config, workdir),) = trained

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from tests import named_inputs, toy
-from vidjax import benchmark, configuration, evaluate
-from vidjax.building import bind
-from vidjax.checks import check_config
+from vidjax import benchmark, evaluate
+from vidjax.config import flat, loading, stored
+from vidjax.config.building import bind_inputs
+from vidjax.config.preparation import prepare
+from vidjax.config.validation import check_config
 from vidjax.data.inputs import RGB
-from vidjax.data.packing import pack
+from vidjax.data.packed.packing import pack
 from vidjax.errors import ConfigError, DataError
-from vidjax.preparation import prepare
 from vidjax.train import train_and_evaluate
 from vidjax.training import parallel
 
@@ -56,7 +57,7 @@ def config_of(name, root, **more):
         **{key.replace("__", "."): value for key, value in more.items()},
     }
     given = {key: value for key, value in overrides.items() if value is not ...}
-    return configuration.load(f"{toy.ROOT}/configs/default.py", given)
+    return loading.load(f"{toy.ROOT}/configs/default.py", given)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_each_input_tells_the_motions_apart(name, without, root):
 def test_gives_the_same_in_every_form(name, root):
     run = prepare(config_of(name, root))
     expected = losses_of(run)
-    for form in (parallel.Pmap, parallel.Sharded):
+    for form in (parallel.PmapStrategy, parallel.ShardedStrategy):
         other = dataclasses.replace(run, form=form(jax.devices()[:4]))
         np.testing.assert_allclose(losses_of(other), expected, rtol=1e-4)
 
@@ -151,7 +152,7 @@ def test_i3d_learns_from_flow(root, tmp_path):
         **{"train.steps": 2, "train.batch_size": 4, "train.validate_every": 2, "checkpoint.every": 1},
         **{"evaluate.batch_size": 4, "evaluate.clips": 1, "parallel": "jit", "preprocessing.flip": True},
     }
-    config = configuration.load(f"{toy.ROOT}/configs/i3d.py", overrides)
+    config = loading.load(f"{toy.ROOT}/configs/i3d.py", overrides)
     result = train_and_evaluate(config, tmp_path / "run")
     assert result.finished and result.inputs == "flow 8x32x32, stride 1"
     lines = (tmp_path / "run" / "metrics.jsonl").read_text()
@@ -191,16 +192,16 @@ def test_a_mask_that_there_is_none_of(root, monkeypatch):
 
 def test_each_argument_is_bound_to_a_stream():
     flow = named_inputs.FLOW
-    (same,) = bind(["rgb"], [RGB, flow], None, model="m", source="s")
+    (same,) = bind_inputs(["rgb"], [RGB, flow], None, model="m", source="s")
     assert same == RGB
-    (bound,) = bind(["rgb"], [RGB, flow], "flow", model="m", source="s")
+    (bound,) = bind_inputs(["rgb"], [RGB, flow], "flow", model="m", source="s")
     assert (bound.name, bound.stream_name, bound.shape) == ("rgb", "flow", (2,))
-    one, two = bind(["rgb", "rgb_2"], [RGB, flow], "rgb_2=rgb", model="m", source="s")
+    one, two = bind_inputs(["rgb", "rgb_2"], [RGB, flow], "rgb_2=rgb", model="m", source="s")
     assert (one.name, one.stream_name, two.name, two.stream_name) == ("rgb", "rgb", "rgb_2", "rgb")
     with pytest.raises(ConfigError, match="takes no 'flo'; did you mean 'flow'"):
-        bind(["rgb", "flow"], [RGB, flow], "flo=rgb", model="m", source="s")
+        bind_inputs(["rgb", "flow"], [RGB, flow], "flo=rgb", model="m", source="s")
     with pytest.raises(ConfigError, match="have no 'flwo'; did you mean 'flow'"):
-        bind(["rgb"], [RGB, flow], "flwo", model="m", source="s")
+        bind_inputs(["rgb"], [RGB, flow], "flwo", model="m", source="s")
 
 
 def test_a_flip_that_an_input_forbids_is_refused(root, monkeypatch):
@@ -217,7 +218,7 @@ def test_moments_of_each_channel_come_from_the_config_where_the_record_has_none(
     config = config_of("two_stream", root, **overrides)
     check_config(config)
     assert config.preprocessing.std == (1.0, 2.0, 4.0)
-    again = configuration.load_stored(json.loads(configuration.to_json(config)), factories_of(config))
+    again = stored.load_stored(json.loads(flat.to_json(config)), factories_of(config))
     run = prepare(again)
     with run.training_batches(0) as batches:
         batch = next(batches)._replace(mirrored=None)

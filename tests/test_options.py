@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import flax.linen as nn
 import pytest
 
-from vidjax import options
 from vidjax.errors import ConfigError
-from vidjax.options import Option, declared
+from vidjax.options import choosing, declaring, signatures
+from vidjax.options.declaring import Option, declared_options
 
 SHARE = Option("a share", at_least=0, below=1)
 
@@ -27,21 +27,21 @@ def own(classes, *, hidden=64, rate: float = 0.5, root, sides: tuple[int, ...] =
 
 
 def test_only_what_carries_an_option_is_a_key():
-    found = declared(Net)
+    found = declared_options(Net)
     assert list(found) == ["dropout", "kind"]
-    assert found["dropout"] == options.Declared("dropout", (float,), 0.5, SHARE)
+    assert found["dropout"] == declaring.OptionSpec("dropout", (float,), 0.5, SHARE)
 
 
 def test_a_factory_of_ones_own_also_has_its_plain_parameters():
-    found = declared(own, is_own=True)
+    found = declared_options(own, is_own=True)
     types = {name: key.types for name, key in found.items()}
     assert types == {"hidden": (int,), "rate": (float,), "root": (object,), "sides": (tuple,)}
     assert found["root"].required and not found["hidden"].required
-    assert declared(own) == {}
+    assert declared_options(own) == {}
 
 
 def test_a_partial_has_the_annotations_of_its_function_and_its_own_defaults():
-    found = declared(functools.partial(functools.partial(Net, dropout=0.1), kind="two"))
+    found = declared_options(functools.partial(functools.partial(Net, dropout=0.1), kind="two"))
     assert (found["dropout"].default, found["kind"].default) == (0.1, "two")
     assert found["dropout"].option is SHARE
 
@@ -49,7 +49,7 @@ def test_a_partial_has_the_annotations_of_its_function_and_its_own_defaults():
 def test_options_may_stand_on_one_side_of_a_union():
     def build(*, a: Annotated[int | None, SHARE] = None, b: Annotated[float, SHARE] | None = None): ...
 
-    assert {name: (key.types, key.option) for name, key in declared(build).items()} == {
+    assert {name: (key.types, key.option) for name, key in declared_options(build).items()} == {
         "a": ((int,), SHARE),
         "b": ((float,), SHARE),
     }
@@ -70,8 +70,8 @@ def lost(classes, *, hidden: NotThere = 3, other: NotThere = None):
     (tmp_path / "postponed_annotations.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     module = __import__("postponed_annotations")
-    assert declared(module.build)["hidden"].option == Option("units")
-    assert declared(module.lost, is_own=True)["hidden"].types == (int,)
+    assert declared_options(module.build)["hidden"].option == Option("units")
+    assert declared_options(module.lost, is_own=True)["hidden"].types == (int,)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_ranges(bounds, fine, wrong, told):
 
 def test_words():
     with pytest.raises(ConfigError, match="^model.kind='twoo' is not one of one, two; did you mean 'two'"):
-        declared(Net)["kind"].option.check("model.kind", "twoo")
+        declared_options(Net)["kind"].option.check("model.kind", "twoo")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_words():
     ],
 )
 def test_values_are_read_with_the_type_of_the_option(types, text, value):
-    read = options.Declared("key", types).read(text)
+    read = declaring.OptionSpec("key", types).read(text)
     assert (read, type(read)) == (value, type(value))
 
 
@@ -157,7 +157,7 @@ def test_values_are_read_with_the_type_of_the_option(types, text, value):
 )
 def test_values_that_cannot_be_read(types, text, told):
     with pytest.raises(ValueError) as caught:
-        options.Declared("key", types).read(text)
+        declaring.OptionSpec("key", types).read(text)
     assert str(caught.value) == told
 
 
@@ -178,7 +178,7 @@ def test_values_that_cannot_be_read(types, text, told):
     ],
 )
 def test_values_of_files_are_cast_where_nothing_is_lost(types, value, cast):
-    key = options.Declared("key", types)
+    key = declaring.OptionSpec("key", types)
     if cast is None:
         with pytest.raises(ValueError, match=f"^{value!r} is no {types[0].__name__}$"):
             key.cast(value)
@@ -187,18 +187,18 @@ def test_values_of_files_are_cast_where_nothing_is_lost(types, value, cast):
 
 
 def test_none_is_not_given_where_no_word_is_called_so():
-    assert options.Declared("key", (str,), option=Option("", words=("last", "best"))).read("none") is None
-    assert options.Declared("key", (str,), option=Option("", words=("none", "best"))).read("none") == "none"
+    assert declaring.OptionSpec("key", (str,), option=Option("", words=("last", "best"))).read("none") is None
+    assert declaring.OptionSpec("key", (str,), option=Option("", words=("none", "best"))).read("none") == "none"
 
 
 def test_an_option_of_another_names_who_takes_it():
     table = {"net": Net, "wide": functools.partial(Net, dropout=0.1), "plain": own}
     with pytest.raises(ConfigError, match=r"^model 'plain' takes no option 'kind' \(net and 1 other do\)$"):
-        options.build("model", table, "plain", 3, options={"kind": "one"})
+        choosing.build("model", table, "plain", 3, options={"kind": "one"})
     with pytest.raises(ConfigError, match=r"'net' takes no option 'dropuot'; did you mean 'dropout'"):
-        options.build("model", table, "net", 3, options={"dropuot": 0.5})
+        choosing.build("model", table, "net", 3, options={"dropuot": 0.5})
     with pytest.raises(ConfigError, match="^dropout=1.0: give a number from 0 to below 1$"):
-        options.build("model", table, "net", 3, options={"dropout": 1.0})
+        choosing.build("model", table, "net", 3, options={"dropout": 1.0})
 
 
 def test_a_factory_is_found_from_the_working_directory_behind_everything_else(tmp_path, monkeypatch):
@@ -206,7 +206,7 @@ def test_a_factory_is_found_from_the_working_directory_behind_everything_else(tm
     (tmp_path / "factory_of_here.py").write_text("def build(classes):\n    return classes\n")
     (tmp_path / "json.py").write_text("raise RuntimeError\n")
     monkeypatch.chdir(tmp_path)
-    assert options.resolve("model", {}, "", "factory_of_here:build")(3) == 3
+    assert choosing.resolve("model", {}, "", "factory_of_here:build")(3) == 3
     assert sys.path[-1] == str(tmp_path)
 
 
@@ -216,7 +216,7 @@ def test_literals_are_words():
     ):
         return None
 
-    found = declared(build, is_own=True)
+    found = declared_options(build, is_own=True)
     assert {name: (key.types, key.option.words) for name, key in found.items()} == {
         "a": ((str,), ("x", "y")),
         "b": ((str,), ("x",)),
@@ -228,9 +228,9 @@ def test_what_is_given_by_position_is_no_option():
     def build(classes=2, width=3, /, hidden=4, *, rate=0.5):
         return None
 
-    assert options.accepted(build) == ("hidden", "rate")
-    assert options.accepted(build, 3) == ("rate",) == tuple(declared(build, is_own=True, positional=3))
-    assert options.accepted(Net, 1) == ("dropout", "kind", "blocks", "dtype")
+    assert signatures.accepted(build) == ("hidden", "rate")
+    assert signatures.accepted(build, 3) == ("rate",) == tuple(declared_options(build, is_own=True, positional=3))
+    assert signatures.accepted(Net, 1) == ("dropout", "kind", "blocks", "dtype")
 
 
 BROKEN = {
@@ -251,23 +251,23 @@ def test_factories_that_cannot_be_called_are_one_line(tmp_path, monkeypatch, fac
     (tmp_path / "fine_factory.py").write_text("def noarg(): ...\n\n\ndef two(classes, width, *, rate=1): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        options.build("shape", {}, "", 3, factory=factory, options={"rate": None})
+        choosing.build("shape", {}, "", 3, factory=factory, options={"rate": None})
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_factory_that_is_not_found_says_where_it_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"was not found on Python's path and in {tmp_path}: No module named"):
-        options.resolve("shape", {}, "", "not_there:build")
+        choosing.resolve("shape", {}, "", "not_there:build")
 
 
 def test_an_option_that_a_factory_does_not_take_is_told_with_those_that_it_takes():
     with pytest.raises(ConfigError, match=r"takes no option 'kind' \(it takes: n, cutoff\)"):
-        options.build("model", {"net": Net}, "net", 3, factory="difflib:get_close_matches", options={"kind": "one"})
+        choosing.build("model", {"net": Net}, "net", 3, factory="difflib:get_close_matches", options={"kind": "one"})
 
 
 def test_an_error_of_the_code_of_a_factory_is_its_own(tmp_path, monkeypatch):
     (tmp_path / "failing_factory.py").write_text("len(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TypeError, match="has no len"):
-        options.resolve("shape", {}, "", "failing_factory:build")
+        choosing.resolve("shape", {}, "", "failing_factory:build")

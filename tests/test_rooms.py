@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import declarations
+from vidjax.config import declarations
 
 PACKAGE = Path(__file__).resolve().parent.parent / "vidjax"
 # `training/recipe.py` reads sections of the config; `reporting` tells the user what to type.

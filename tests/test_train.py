@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from tests import toy
-from vidjax import configuration, data_config, evaluate, train
-from vidjax.data.packing import pack
+from vidjax import evaluate, train
+from vidjax.config import flat
+from vidjax.config.data import source
+from vidjax.config.preparation import prepare
+from vidjax.data.packed.packing import pack
 from vidjax.data.pipeline import training_batches
 from vidjax.errors import ConfigError, DataError, VidjaxError
-from vidjax.preparation import prepare
 from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.metrics_log import MetricsLog
 
@@ -169,7 +171,7 @@ def test_data_that_moved_or_were_packed_are_the_same(finished, toy_folder, tmp_p
     moved = toy_config(tmp_path / "moved")
     assert train.train_and_evaluate(moved, workdir) == result
     assert evaluate.evaluate(moved, workdir).video_top1 == result.video_top1
-    pack(data_config.source(moved), tmp_path / "packed")
+    pack(source(moved), tmp_path / "packed")
     packed = toy_config(tmp_path / "packed", data__name="packed")
     assert train.train_and_evaluate(packed, workdir) == result
     assert evaluate.evaluate(packed, workdir).video_top1 == result.video_top1
@@ -263,7 +265,7 @@ def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
 
 
 def test_an_attempt_that_trained_nothing_leaves_the_directory_free(toy_folder, tmp_path):
-    (tmp_path / "config.json").write_text(configuration.to_json(toy_config(toy_folder, seed=1)))
+    (tmp_path / "config.json").write_text(flat.to_json(toy_config(toy_folder, seed=1)))
     assert train.train_and_evaluate(toy_config(toy_folder), tmp_path).seed == 0
 
 
@@ -310,7 +312,7 @@ def test_a_run_is_not_continued_on_other_data(finished, toy_folder, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     config = evaluate.stored_config(tmp_path / "run", {})
     config.data.root = str(data)
-    (tmp_path / "run" / "config.json").write_text(configuration.to_json(config))
+    (tmp_path / "run" / "config.json").write_text(flat.to_json(config))
     assert evaluate.evaluate(config, tmp_path / "run").videos > 0
     (data / "dark" / "dark3.avi").unlink()
     with pytest.raises(DataError, match="trained on other videos, labels or parts"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from vidjax import configuration
+from vidjax.config import loading
 from vidjax.layers.convolution import Conv
 from vidjax.layers.normalization import BatchNorm
 from vidjax.layers.pooling import max_pool
@@ -53,4 +53,4 @@ def overrides(root, **more) -> dict:
 
 def config(root, file="early_fusion", **more) -> ConfigDict:
     """Resolved, with `overrides`."""
-    return configuration.load(f"{ROOT}/configs/{file}.py:folder", overrides(root, **more))
+    return loading.load(f"{ROOT}/configs/{file}.py:folder", overrides(root, **more))

@@ -4,12 +4,12 @@ import contextlib
 import sys
 
 from vidjax.cli import main
-from vidjax.termination import keep_interrupts
+from vidjax.system.termination import recover_lost_interrupts
 
 if __name__ == "__main__":
-    keep_interrupts()
+    recover_lost_interrupts()
     with contextlib.suppress(ImportError):  # `doctor` says what is missing
-        from vidjax.reporting import terminal
+        from vidjax.system import terminal
 
         terminal.show_warnings()
     sys.exit(main())

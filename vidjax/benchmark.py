@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vidjax import devices, files
-from vidjax.data.iteration import READY
+from vidjax.config.preparation import prepare
+from vidjax.config.run import Run
+from vidjax.data.iteration import PREFETCH_BATCHES
 from vidjax.errors import ConfigError, options_of
 from vidjax.layers.convolution import native_operations
-from vidjax.preparation import prepare
-from vidjax.run import Run
-from vidjax.training.loop import PARTS, Loop
+from vidjax.system import devices, files
+from vidjax.training.loop import PHASES, TrainLoop
 
 _WARM_UP = 3  # steps after the first one
 _PROFILED = 5  # steps, at most
@@ -49,8 +49,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       first_step: seconds of the first step: "total", and of it "trace", "lower" and "compile"; "from_cache": whether
         compiled programs were loaded instead.
       seconds, steps_per_second, clips_per_second: of the measured steps.
-      loop: seconds per step of the host, by `PARTS` and "other"; they add up to the step.
-      parts: seconds of each of `PARTS` when the device is waited for after each.
+      loop: seconds per step of the host, by `PHASES` and "other"; they add up to the step.
+      parts: seconds of each of `PHASES` when the device is waited for after each.
       memory: {"bytes", "of"}: the peak of the busiest device, or of the process where devices do not tell.
       flops_per_step: 3 x 2 x MACs x clips.
       peak: dtype -> FLOP/s of a large matrix product, over all devices.
@@ -72,17 +72,17 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         state = jax.block_until_ready(run.form.put_state(run.new_state()))
         has_state = time.monotonic()
         with options_of("data"), run.training_batches(0) as batches:
-            loop = Loop(run.form, run.train_step(), batches, config.train.batch_size)
+            loop = TrainLoop(run.form, run.train_step(), batches, config.train.batch_size)
             with _compile_times() as compiling:
                 before = time.monotonic()
                 state = jax.block_until_ready(loop.step(state))
                 first = time.monotonic() - before - loop.seconds["data"]
             # What was read while the step was compiled has cost no time: it is used up first.
-            ahead = (config.data.threads + READY + 1) * max(1, config.data.workers)
+            ahead = (config.data.threads + PREFETCH_BATCHES + 1) * max(1, config.data.workers)
             unmeasured = _WARM_UP + ahead
             state, _, _ = _run(loop, state, unmeasured, config.train.log_every)
             state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
-            by_parts = Loop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
+            by_parts = TrainLoop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
             state, _, parts = _run(by_parts, state, -(-steps // 3), 1)
             if profile is not None:
                 with jax.profiler.trace(str(profile), create_perfetto_trace=True):
@@ -118,7 +118,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
     }
 
 
-def _run(loop: Loop, state: Any, steps: int, log_every: int) -> tuple[Any, float, dict[str, float]]:
+def _run(loop: TrainLoop, state: Any, steps: int, log_every: int) -> tuple[Any, float, dict[str, float]]:
     """Runs steps as training does; returns the state, seconds in all, and seconds of each part per step."""
     before, began = dict(loop.seconds), time.monotonic()
     for step in range(1, steps + 1):
@@ -128,7 +128,7 @@ def _run(loop: Loop, state: Any, steps: int, log_every: int) -> tuple[Any, float
         loop.lines(wait=step == steps)
     jax.block_until_ready(state)
     seconds = time.monotonic() - began
-    return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PARTS}
+    return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PHASES}
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vidjax.errors import DataError
-from vidjax.paths import cache_dir
+from vidjax.system.paths import cache_dir
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)  # that were tested
@@ -40,7 +40,7 @@ _IMPORTS = {
     "scipy": "scipy.stats",
 }
 # Either is imported as decord.
-_INSTEAD = {"decord": "decord2", "decord2": "decord"}
+_ALTERNATIVES = {"decord": "decord2", "decord2": "decord"}
 # Decoders of PyAV by format; FFmpeg's own one of AV1 works on some GPUs only.
 _DECODERS = {
     "H.264": ("h264",),
@@ -50,7 +50,7 @@ _DECODERS = {
     "AV1": ("libdav1d", "libaom-av1"),
     "MJPEG": ("mjpeg",),
 }
-_GREYS = (40, 120, 200)  # of the frames of the video that decoders are tried on
+_GRAY_LEVELS = (40, 120, 200)  # of the frames of the video that decoders are tried on
 # Packages of which only one may be installed, and why.
 _ONE_OF = (
     (
@@ -149,8 +149,10 @@ def _packages(seconds: float) -> Iterator[Finding]:
     installed = {}
     for requirement in requirements:
         name = requirement.name
-        if _version(name) is None and _version(_INSTEAD.get(name, name)) is not None:
-            yield Finding("packages", name, OK, f"{_INSTEAD[name]} is there instead", _version(_INSTEAD[name]))
+        if _version(name) is None and _version(_ALTERNATIVES.get(name, name)) is not None:
+            yield Finding(
+                "packages", name, OK, f"{_ALTERNATIVES[name]} is there instead", _version(_ALTERNATIVES[name])
+            )
         elif (version := _version(name)) is None:
             yield Finding("packages", name, PROBLEM, f"missing: {_INSTALL}", None, str(requirement.specifier))
         else:
@@ -345,7 +347,7 @@ def _decoders(seconds: float) -> Iterator[Finding]:
         if missing:
             text = f"has no decoder of {', '.join(missing)}: such files are refused"
             yield Finding("decoders", "PyAV", WARNING, text, _version("av"))
-        name = next((name for name in _INSTEAD if _version(name)), None)
+        name = next((name for name in _ALTERNATIVES if _version(name)), None)
         if name is None:
             yield Finding("decoders", "decord", PROBLEM, f"is missing; the embedded data set needs it: {_INSTALL}")
             return
@@ -369,7 +371,7 @@ def try_pyav(path: str) -> Iterator[dict[str, Any]]:
     with av.open(path, "w") as container:
         stream: Any = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for grey in _GREYS:
+        for grey in _GRAY_LEVELS:
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -407,9 +409,9 @@ def try_decord(path: str) -> Iterator[bool]:
 
 
 def _check_greys(means: Sequence[float]) -> None:
-    if len(means) != len(_GREYS) or any(abs(mean - grey) > 3 for mean, grey in zip(means, _GREYS)):
+    if len(means) != len(_GRAY_LEVELS) or any(abs(mean - grey) > 3 for mean, grey in zip(means, _GRAY_LEVELS)):
         shown = ", ".join(f"{mean:.0f}" for mean in means)
-        raise DataError(f"frames of grey {', '.join(map(str, _GREYS))} were read as {shown or 'none'}")
+        raise DataError(f"frames of grey {', '.join(map(str, _GRAY_LEVELS))} were read as {shown or 'none'}")
 
 
 # -------------------------------------------------------------------------------------------------------- combinations
@@ -425,10 +427,10 @@ def _combinations() -> Iterator[Finding]:
         if (version := _version(name)) and version != lib:
             text = f"{version} does not fit jaxlib {lib}, and JAX leaves it unused: install the GPU's requirements anew"
             yield Finding("combinations", name, WARNING, text, version)
-    yield from _unmet()
+    yield from _unmet_requirements()
 
 
-def _unmet() -> Iterator[Finding]:
+def _unmet_requirements() -> Iterator[Finding]:
     """What any installed package requires of another that is there in a version that does not fit."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement

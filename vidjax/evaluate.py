@@ -15,12 +15,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidjax import checks, configuration, data_config, devices, files, models, provenance, same_run
-from vidjax.data import reading
-from vidjax.data.clips import Views
-from vidjax.data.decoding import short_side_size
+from vidjax import models
+from vidjax.config import data, data_card, flat, identity, validation
+from vidjax.config.overrides import command_line
+from vidjax.config.preparation import prepare
+from vidjax.config.run import Run
+from vidjax.config.stored import load_stored, read_stored
+from vidjax.data import streams
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
+from vidjax.data.video.conversion import short_side_size
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, DataError, DivergedError, VideoError, VidjaxError, options_of, printable
 from vidjax.evaluation import drawings, metrics
 from vidjax.evaluation.predictions import PredictionsFile
@@ -28,9 +33,8 @@ from vidjax.evaluation.result import Result
 from vidjax.evaluation.view_scores import ViewScores
 from vidjax.layers.convolution import native_operations
 from vidjax.models.capsnet import CapsNet
-from vidjax.preparation import prepare
-from vidjax.reporting import learning_curves, pictures, tables, terminal
-from vidjax.run import Run
+from vidjax.reporting import learning_curves, pictures, tables
+from vidjax.system import devices, files, provenance, terminal
 from vidjax.training import metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
@@ -51,14 +55,14 @@ def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
       VidjaxError: if there is no run.
       ConfigError: for an unknown key or a value that does not fit.
     """
-    stored = configuration.read_stored(workdir)
+    stored = read_stored(workdir)
     if stored is None:
         raise VidjaxError(f"{workdir}: no config.json, so no run to evaluate; give the --workdir of one")
-    return configuration.load_stored(stored, overrides)
+    return load_stored(stored, overrides)
 
 
 @contextlib.contextmanager
-def advice_on_divergence() -> Iterator[None]:
+def divergence_hint() -> Iterator[None]:
     """Says of numbers that are not finite which keys may help.
 
     Raises:
@@ -70,7 +74,7 @@ def advice_on_divergence() -> Iterator[None]:
         raise VidjaxError(f"{error}; lower optimizer.learning_rate or set optimizer.clip_norm") from error
 
 
-@advice_on_divergence()
+@divergence_hint()
 def evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
 
@@ -87,11 +91,11 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
       VidjaxError: if there is no checkpoint, or it does not fit.
       ConfigError: if the run was trained with another config.
     """
-    checks.check_config(config)
-    stored = configuration.read_stored(workdir)
+    validation.check_config(config)
+    stored = read_stored(workdir)
     if stored is None or not (workdir / "checkpoints").is_dir():
         raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
-    changes = same_run.differences_but_places(stored, config.to_dict())
+    changes = identity.differences_except_paths(stored, config.to_dict())
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
         raise ConfigError(
@@ -100,17 +104,17 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
         )
     # Statistics of batch normalisation are those of training clips.
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
-    same_run.check_data_card(config, run.source, workdir)
+    data_card.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, notes = checkpoints.restore(run.form.like(run.abstract_state))
     watched = run.new_monitor()
     watched.recall(notes.get("monitor"))
-    trained = weights.Trained(state, watched, notes["seconds"])
+    trained = weights.TrainingOutcome(state, watched, notes["seconds"])
     with options_of("evaluate"):
         state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
-    folder = workdir / "evaluations" / f"step{int(state.step)}-{same_run.hash_of(config)}"
-    files.write_text(folder / "config.json", configuration.to_json(config))
+    folder = workdir / "evaluations" / f"step{int(state.step)}-{identity.config_hash(config)}"
+    files.write_text(folder / "config.json", flat.to_json(config))
     files.write_text(folder / "metrics.jsonl", (workdir / "metrics.jsonl").read_text())
     with native_operations(config.native_convolutions):
         state = run.with_precise_statistics(state)
@@ -122,7 +126,7 @@ def predict(
     state: TrainState,
     eval_step: Callable[..., Any],
     part: str,
-    views: Views,
+    views: ViewSpec,
     *,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches,
 ) -> tuple[PredictionsFile, float]:
@@ -178,7 +182,7 @@ def evaluate_test_part(
     state: TrainState,
     eval_step: Callable[..., Any],
     workdir: Path,
-    chosen: weights.Chosen,
+    chosen: weights.SelectedWeights,
     *,
     train_seconds: float,
     replaced: int | None = None,
@@ -198,12 +202,12 @@ def evaluate_test_part(
     from vidjax.reporting import report  # its libraries take a second to import
 
     started = time.monotonic()
-    views = data_config.test_views(run.config)
+    views = data.test_views(run.config)
     show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
     scored, _ = predict(run, state, eval_step, "test", views, progress=show)
     if not scored.videos:
         raise DataError(unreadable("test", scored))
-    result = _result(run, int(state.step), views, metrics.summarise(scored), chosen, train_seconds, replaced)
+    result = _result(run, int(state.step), views, metrics.compute_accuracies(scored), chosen, train_seconds, replaced)
     if jax.process_index() != 0:
         return result
     scored.write(workdir / "predictions" / "test.json")
@@ -222,7 +226,7 @@ def show_result(result: Result, workdir: Path) -> None:
     """Prints the result row of a run, and what should be read with it."""
     terminal.table(tables.result_row(result))
     lines = metrics_line.read(workdir / "metrics.jsonl")
-    for remark in (tables.top5_remark(result), learning_curves.overfitting_remark(result, lines)):
+    for remark in (tables.top5_note(result), learning_curves.overfitting_note(result, lines)):
         if remark:
             terminal.say(remark)
 
@@ -236,9 +240,9 @@ def unreadable(part: str, scored: PredictionsFile) -> str:
 def _result(
     run: Run,
     step: int,
-    views: Views,
+    views: ViewSpec,
     accuracies: metrics.Accuracies,
-    chosen: weights.Chosen,
+    chosen: weights.SelectedWeights,
     seconds: float,
     replaced: int | None,
 ) -> Result:
@@ -275,8 +279,8 @@ def _result(
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
         commit=provenance.commit(),
         date=datetime.date.today().isoformat(),
-        command=configuration.command_line(),
-        config_hash=same_run.hash_of(config),
+        command=command_line(),
+        config_hash=identity.config_hash(config),
         finished=step >= run.total_steps or chosen.stopped_early,
     )
 
@@ -308,7 +312,7 @@ def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[tupl
     shown = {*(first[label] for label in sorted(first)[:_DRAWN]), *_spread(wrong, _DRAWN_WRONG)}
     videos = sorted((v for v in run.source.test if v.id in shown), key=lambda v: (v.id in wrong, v.label))
     with evaluation_batches(
-        videos, run.clip, Views(), inputs=run.inputs, batch_size=len(videos), cache=run.cache
+        videos, run.clip, ViewSpec(), inputs=run.inputs, batch_size=len(videos), cache=run.cache
     ) as batches:
         batch = next(iter(batches))
     # On this process alone, which has a whole copy of the weights.
@@ -327,11 +331,11 @@ def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int
     for key, video in sorted(videos.items()):
         try:
             stream = video.streams[input.stream_name]
-            info = reading.probe(stream, input)
+            info = streams.probe(stream, input)
             indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
             size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
-            images = reading.read_frames(stream, input, indices, size)
-            found.append((key, pictures.from_images(images, input.mean)))
+            images = streams.read_frames(stream, input, indices, size)
+            found.append((key, pictures.to_displayable(images, input.mean)))
         except VideoError:
             continue  # the result row already says which test videos failed
     return found

@@ -9,26 +9,30 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vidjax import building, checks, configuration, data_config, evaluate, files, same_run
-from vidjax.data.cache import gigabytes
+from vidjax import evaluate
+from vidjax.config import building, data, data_card, identity, run_validation, validation
+from vidjax.config.flat import flatten, to_json
+from vidjax.config.preparation import prepare
+from vidjax.config.run import Run
+from vidjax.config.stored import read_stored
+from vidjax.data.cache.interface import gigabytes
 from vidjax.errors import ConfigError, DataError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.evaluation.result import Result
 from vidjax.layers.convolution import native_operations
-from vidjax.preparation import prepare
-from vidjax.reporting import tables, terminal
-from vidjax.run import Run
-from vidjax.training import metrics_line, weights
+from vidjax.reporting import tables
+from vidjax.system import files, terminal
+from vidjax.training import best_checkpoint, metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
-from vidjax.training.loop import Calendar, Loop
+from vidjax.training.loop import LoopSchedule, TrainLoop
 from vidjax.training.metrics_line import TrainLine, ValidationLine
 from vidjax.training.metrics_log import MetricsLog
-from vidjax.training.state import TrainState
+from vidjax.training.state import TrainState, validated
 
-_NAMED = 10  # training videos that could not be read are told by name
+_MAX_LISTED = 10  # training videos that could not be read are told by name
 
 
-@evaluate.advice_on_divergence()
+@evaluate.divergence_hint()
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
     """Trains what the config describes, evaluates it once on the test part and writes the report.
 
@@ -45,7 +49,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
     Raises:
       VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
     """
-    checks.check_config(config)
+    validation.check_config(config)
     _check_directory(config, workdir)
     with _lock(workdir), native_operations(config.native_convolutions):
         finished = _finished(config, workdir)
@@ -53,11 +57,11 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
             return finished
         run = prepare(config)
         if _has_checkpoint(workdir):
-            same_run.check_data_card(config, run.source, workdir)
+            data_card.check_data_card(config, run.source, workdir)
         else:
-            same_run.write_data_card(run.source, workdir)
-        files.write_text(workdir / "config.json", configuration.to_json(config))
-        _show(run, workdir)
+            data_card.write_data_card(run.source, workdir)
+        files.write_text(workdir / "config.json", to_json(config))
+        _print_summary(run, workdir)
         trained = train(run, workdir)
         with options_of("evaluate"):
             state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
@@ -72,7 +76,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
         )
 
 
-def train(run: Run, workdir: Path) -> weights.Trained:
+def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
     """Trains to the end, from the newest checkpoint if there is one."""
     config, form, watched = run.config, run.form, run.new_monitor()
     replaced = dict(run.source.refused)
@@ -81,7 +85,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
     with (
         options_of("data"),
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
-        weights.BestWeights(workdir, checkpoints) as best,
+        best_checkpoint.BestCheckpoint(workdir, checkpoints) as best,
     ):
         if checkpoints.latest_step() is not None:
             state, notes = checkpoints.restore(form.like(run.abstract_state))
@@ -93,7 +97,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
             state = form.put_state(run.new_state())
         best.resume(state, watched.best_step)
         started = time.monotonic()
-        calendar = Calendar.of(
+        calendar = LoopSchedule.of(
             config.train,
             run.total_steps,
             save_every=config.checkpoint.every,
@@ -104,7 +108,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
             terminal.Progress(run.total_steps, first_step) as progress,
             run.training_batches(first_step) as batches,
         ):
-            loop = Loop(form, train_step, batches, config.train.batch_size)
+            loop = TrainLoop(form, train_step, batches, config.train.batch_size)
             rates = run.learning_rates(calendar.logged_before_pause(first_step), state)
             for step in range(first_step + 1, run.total_steps + 1):
                 if watched.stops:  # also when resumed after that
@@ -112,7 +116,7 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                 state = loop.step(state)
                 if batches.failed.keys() - replaced.keys():
                     replaced.update(batches.failed)
-                    checks.check_readable(run.source, replaced, config.data.max_bad_fraction)
+                    run_validation.check_readable(run.source, replaced, config.data.max_bad_fraction)
                 if calendar.logs(step):
                     loop.close_window(step)
                 lines = loop.lines(wait=calendar.pauses(step))
@@ -123,11 +127,11 @@ def train(run: Run, workdir: Path) -> weights.Trained:
                 if not lines:
                     progress.update(step)
                 if calendar.validates(step):
-                    found = validate(run, run.with_precise_statistics(weights.validated(state)), eval_step, step)
+                    found = validate(run, run.with_precise_statistics(validated(state)), eval_step, step)
                     log.write(found)
-                    progress.note(_said(found))
+                    progress.note(_format_validation(found))
                     if watched.add(step, metrics_line.values(found)):
-                        best.save(weights.validated(state).weights, step)
+                        best.save(validated(state).weights, step)
                     state = run.after_validation(state, found.loss)
                     loop.restart_clock()
                 if calendar.saves(step) or watched.stops:
@@ -144,20 +148,22 @@ def train(run: Run, workdir: Path) -> weights.Trained:
             f" in {watched.since} validations (train.stop_after)"
         )
     for number, (name, reason) in enumerate(replaced.items()):
-        if number < _NAMED:
+        if number < _MAX_LISTED:
             terminal.say(f"another video stood in the place of {printable(name)}: {reason}")
-    if len(replaced) > _NAMED:
-        terminal.say(f"and in that of {len(replaced) - _NAMED} others (python -m vidjax check-data PATH lists them)")
-    return weights.Trained(state, watched, seconds_before + time.monotonic() - started, replaced)
+    if len(replaced) > _MAX_LISTED:
+        terminal.say(
+            f"and in that of {len(replaced) - _MAX_LISTED} others (python -m vidjax check-data PATH lists them)"
+        )
+    return weights.TrainingOutcome(state, watched, seconds_before + time.monotonic() - started, replaced)
 
 
 def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> ValidationLine:
     """Loss and accuracies on the validation part, after so many steps."""
-    views = data_config.validation_views(run.config)
+    views = data.validation_views(run.config)
     scored, loss = evaluate.predict(run, state, eval_step, "validation", views)
     if not scored.videos:
         raise DataError(evaluate.unreadable("validation", scored))
-    found = video_metrics.summarise(scored)
+    found = video_metrics.compute_accuracies(scored)
     return ValidationLine(
         step=step,
         loss=loss,
@@ -167,7 +173,7 @@ def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> Validati
     )
 
 
-def _said(line: ValidationLine) -> str:
+def _format_validation(line: ValidationLine) -> str:
     failed = f" ({line.failed_videos:.0f} videos could not be read)" if line.failed_videos else ""
     return (
         f"validation at step {line.step}: loss {line.loss:.3f},"
@@ -181,12 +187,12 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     Raises:
       ConfigError: naming the keys that differ.
     """
-    stored = configuration.read_stored(workdir)
+    stored = read_stored(workdir)
     if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
         return  # an attempt that got nowhere holds nothing that could be lost
-    changes = same_run.differences_but_places(stored, config.to_dict()) if stored is not None else []
+    changes = identity.differences_except_paths(stored, config.to_dict()) if stored is not None else []
     if changes:
-        checks.check_shapes(config)  # what could not be trained anywhere
+        run_validation.check_shapes(config)  # what could not be trained anywhere
         raise ConfigError(
             f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
         )
@@ -232,13 +238,13 @@ def _finished(config: ConfigDict, workdir: Path) -> Result | None:
     Raises:
       DataError: if the config names other data now.
     """
-    result, stored = Result.read(workdir / "result.json"), configuration.read_stored(workdir)
+    result, stored = Result.read(workdir / "result.json"), read_stored(workdir)
     if result is None or not result.finished:
         return None
-    if stored is not None and same_run.differences(stored, config.to_dict()):
-        same_run.check_data_card(config, building.source(config), workdir)
+    if stored is not None and identity.differences(stored, config.to_dict()):
+        data_card.check_data_card(config, building.source(config), workdir)
     page = workdir / "report.html"
-    if not _is_whole(page):
+    if not _is_complete(page):
         from vidjax.reporting import report  # its libraries take a second to import
 
         report.write(workdir)
@@ -247,16 +253,16 @@ def _finished(config: ConfigDict, workdir: Path) -> Result | None:
     return result
 
 
-def _is_whole(page: Path) -> bool:
+def _is_complete(page: Path) -> bool:
     """Whether a page is there to its end: older versions left it cut where a kill came while it was written."""
     return page.is_file() and page.read_bytes().rstrip().endswith(b"</html>")
 
 
-def _show(run: Run, workdir: Path) -> None:
+def _print_summary(run: Run, workdir: Path) -> None:
     """Prints the resolved config, the data and the parameter overview."""
     source = run.source
     terminal.say(f"config ({workdir / 'config.json'}):")
-    flat = configuration.flatten(run.config)
+    flat = flatten(run.config)
     unused = "train.validate_every" if run.config.train.validate_every_fraction is not None else ""
     for key, value in flat.items():
         if value is not None and key != unused:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import accelerator, accelerator_rows, processes
-from benchmarks.accelerator import Campaign
+from benchmarks.accelerator import BenchmarkSession
 from benchmarks.accelerator_rows import Row
 from vidjax.reporting import readme
 
@@ -91,7 +91,7 @@ def test_the_file_is_whole_after_each_row_and_a_failure_stops_nothing(fake, tmp_
         return original(task, limit, log)
 
     processes.run = look
-    Campaign(path, tiny=False).run([row("a"), row("b"), row("c")], None)
+    BenchmarkSession(path, tiny=False).run([row("a"), row("b"), row("c")], None)
     a, b, c = (f"slowfast/bfloat16/{name}" for name in "abc")
     assert seen == [None, [a], [a, b]]
     rows = json.loads(path.read_text())["rows"]
@@ -101,8 +101,8 @@ def test_the_file_is_whole_after_each_row_and_a_failure_stops_nothing(fake, tmp_
 def test_what_is_there_is_not_measured_again_and_what_failed_comes_last(fake, tmp_path):
     path, rows = tmp_path / "out.json", [row("a"), row("b"), row("c")]
     fake.outcomes["slowfast/bfloat16/a"] = {"error": "MemoryError: too much"}
-    Campaign(path, tiny=False).run(rows[:2], None)
-    campaign = Campaign(path, tiny=False)
+    BenchmarkSession(path, tiny=False).run(rows[:2], None)
+    campaign = BenchmarkSession(path, tiny=False)
     assert [r.name for r in accelerator.pending(rows, campaign.done, again=False)] == [rows[2].name, rows[0].name]
     assert accelerator.pending(rows, campaign.done, again=True) == rows
     # A failure does not take the place of a measurement.
@@ -115,7 +115,7 @@ def test_rows_that_do_not_fit_the_minutes_are_left(fake, tmp_path, capsys):
     rows = [row("a", 40), row("b", 70), row("c", 10), row("d", 15)]
     fake.took = {"slowfast/bfloat16/a": 40.0, "slowfast/bfloat16/c": 60.0}
     path = tmp_path / "out.json"
-    Campaign(path, tiny=False).run(rows, minutes=1.0)
+    BenchmarkSession(path, tiny=False).run(rows, minutes=1.0)
     assert ran(fake) == ["a", "c"], "b is too long after a, and of d there is no time left"
     assert fake.ran[1][1] == pytest.approx(20.0), "no process is given more than what is left"
     said = capsys.readouterr().err
@@ -126,12 +126,12 @@ def test_rows_that_do_not_fit_the_minutes_are_left(fake, tmp_path, capsys):
 
 def test_files_of_others_and_of_other_sizes_are_refused(fake, tmp_path):
     path = tmp_path / "out.json"
-    Campaign(path, tiny=True).run([row("a")], None)
+    BenchmarkSession(path, tiny=True).run([row("a")], None)
     with pytest.raises(SystemExit, match="tiny rows, which do not mix"):
-        Campaign(path, tiny=False)
+        BenchmarkSession(path, tiny=False)
     path.write_text("[]")
     with pytest.raises(SystemExit, match="was not written by this program"):
-        Campaign(path, tiny=True)
+        BenchmarkSession(path, tiny=True)
 
 
 def test_rows_are_chosen_by_pattern():
@@ -165,7 +165,7 @@ def test_tables_of_a_gpu(fake, tmp_path, capsys):
         "transfer/jax": {"device": device, "shape": [16, 32, 224, 224, 3], "pageable": rate, "pinned": None},
     }
     rows = [row for row in accelerator_rows.rows(tiny=False, seconds=4.0) if row.name in fake.outcomes]
-    Campaign(path, tiny=False).run(rows, None)
+    BenchmarkSession(path, tiny=False).run(rows, None)
     content = json.loads(path.read_text())
     tables = {table["title"].partition(",")[0]: table["rows"] for table in content["tables"]}
     vidjax, eager, compiled, native = tables["Training steps"]

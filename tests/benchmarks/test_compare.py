@@ -49,20 +49,20 @@ def test_what_changed_beyond_noise(tmp_path, capsys, changes, status, words):
 
 
 def test_ranges_that_overlap_are_noise():
-    verdict = lambda *pair: compare.verdict(*(compare.of_rounds("ms", values, True) for values in pair))  # noqa: E731
+    verdict = lambda *pair: compare.verdict(*(compare.from_rounds("ms", values, True) for values in pair))  # noqa: E731
     assert verdict([10, 11, 12], [12, 13, 14]) == ""
     assert verdict([10, 11, 12], [12.1, 13, 14]) == "slower"
     assert verdict([10.0, 10.1], [10.2, 10.3]) == ""
     assert verdict([10.0], [12.0]) == ""  # of one round, no noise is known
-    rates = [compare.of_rounds("clips/s", [value] * 2, True) for value in (10, 12)]
+    rates = [compare.from_rounds("clips/s", [value] * 2, True) for value in (10, 12)]
     assert compare.verdict(*rates) == "faster"
 
 
 def test_the_interval_of_a_median():
     """Of 100 measurements the 41st to the 60th (Conover 1999, table A3, by its normal approximation)."""
-    quantity = compare.of_singles("ms", range(1, 101), True)
+    quantity = compare.from_single_samples("ms", range(1, 101), True)
     assert (quantity.low, quantity.median, quantity.high) == (41, 50.5, 60)
-    assert compare.of_singles("ms", [3.0, 1.0], True)[1:4] == (2.0, 1.0, 3.0)
+    assert compare.from_single_samples("ms", [3.0, 1.0], True)[1:4] == (2.0, 1.0, 3.0)
 
 
 def test_the_committed_input_benchmark_can_be_compared(tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from tests import toy
 from vidjax import benchmark, cli, models
-from vidjax.preparation import prepare
+from vidjax.config.preparation import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 MORE = {**toy.NET, "evaluate.crop": 40}  # views are larger than the clips that are trained on

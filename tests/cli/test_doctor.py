@@ -186,7 +186,7 @@ def test_decoders_are_tried_on_a_video(tmp_path, monkeypatch):
     (found,) = doctor.try_pyav(path)
     assert found["missing"] == ["H.269"]
     assert list(doctor.try_decord(path)) == [True]
-    monkeypatch.setattr(doctor, "_GREYS", (40, 120, 90))
+    monkeypatch.setattr(doctor, "_GRAY_LEVELS", (40, 120, 90))
     with pytest.raises(DataError, match=r"grey 40, 120, 90 were read as \d+, \d+, (199|200|201)"):
         list(doctor.try_decord(path))
 

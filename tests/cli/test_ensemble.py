@@ -28,7 +28,7 @@ def test_prints_members_and_ensemble_and_writes_its_files(folders, tmp_path, cap
     assert all(name in printed for name in ("run0", "run1", "run2", "ensemble of 3"))
     result = json.loads((out / "result.json").read_text())
     scored = PredictionsFile.read(out / "predictions" / "test.json")
-    assert metrics.summarise(scored).video_top1 == result["video_top1"]
+    assert metrics.compute_accuracies(scored).video_top1 == result["video_top1"]
     members = [member["video_top1"] for member in result["members"]]
     assert result["video_top1"] > max(members), "errors that are independent cancel"
     assert f"{100 * result['video_top1']:.1f}" in printed

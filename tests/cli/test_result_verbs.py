@@ -10,14 +10,13 @@ import pytest
 
 from benchmarks import report
 from tests.reporting import run_directory
-from vidjax.cli import collect, readme
+from vidjax.cli import collect, readme, zero_shot
 from vidjax.errors import ConfigError, DataError
-from vidjax.pretrained import zero_shot
 from vidjax.reporting.readme import difference, regenerate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = """
-from vidjax.plan import Experiment, Setting
+from vidjax.experiment.plan import Experiment, Setting
 
 def get_experiment():
     return Experiment(name="tiny", title="Tiny", axes={"model": {"net": Setting("a.py")}}, columns=("video_top1",))

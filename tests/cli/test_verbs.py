@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vidjax import cli, configuration, data_config
+from vidjax import cli
+from vidjax.config import data, loading
+from vidjax.config.overrides import config_overrides
 from vidjax.data import Source, Video
 from vidjax.errors import ConfigError, DataError
 from vidjax.evaluation.result import Baseline
@@ -32,8 +34,8 @@ def calls(monkeypatch):
     seen = {}
     video = Video.of("a", "a.avi", 0, "a")
     source = Source("tones", "1", ("x", "y"), (video,), (), (video,))
-    monkeypatch.setattr(configuration, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
-    monkeypatch.setattr(data_config, "source", lambda config: source)
+    monkeypatch.setattr(loading, "load", lambda argument, overrides: seen.update(load=(argument, overrides)))
+    monkeypatch.setattr(data, "source", lambda config: source)
     monkeypatch.setattr(
         "vidjax.cli.baselines.baseline_rows",
         lambda source, progress: seen.update(source=source) or [Baseline.from_json(ROW, "row")],
@@ -62,7 +64,7 @@ def test_errors_are_one_line_and_status_1(calls, monkeypatch, capsys):
     def fail(config):
         raise DataError("clip.avi is missing")
 
-    monkeypatch.setattr(data_config, "source", fail)
+    monkeypatch.setattr(data, "source", fail)
     assert cli.main(["baselines", "--config=c.py"]) == 1
     assert capsys.readouterr().err == "error: clip.avi is missing\n"
     assert cli.main(["baselines", "--config=c.py", "--jsn=x"]) == 1
@@ -70,10 +72,10 @@ def test_errors_are_one_line_and_status_1(calls, monkeypatch, capsys):
 
 
 def test_config_overrides():
-    assert configuration.config_overrides(["--config.a=b=c", "--config.d.e", "1"]) == {"a": "b=c", "d.e": "1"}
+    assert config_overrides(["--config.a=b=c", "--config.d.e", "1"]) == {"a": "b=c", "d.e": "1"}
     for words in (["--config.a"], ["x"], ["--config.=1"], ["--configs.a=1"]):
         with pytest.raises(ConfigError):
-            configuration.config_overrides(words)
+            config_overrides(words)
 
 
 def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from vidjax.data.clips import Clip, Views
+from vidjax.data.clips import ClipSpec
 from vidjax.data.resizing import Resize
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError
 
 
@@ -27,36 +28,36 @@ from vidjax.errors import ConfigError
 )
 def test_contradictions_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        Clip(**{"frames": 4, "crop": 20, **options})
+        ClipSpec(**{"frames": 4, "crop": 20, **options})
 
 
 def test_indices_follow_the_sampling():
     rng = np.random.default_rng(0)
-    dense, segments = Clip(frames=3, stride=2), Clip(frames=3, sampling="segments")
+    dense, segments = ClipSpec(frames=3, stride=2), ClipSpec(frames=3, sampling="segments")
     assert np.diff(dense.training_indices(40, 2, rng)).tolist() == [2, 2]
     assert dense.evaluation_indices(9, 2, 3).tolist() == [[0, 2, 4], [2, 4, 6], [4, 6, 8]]
     assert (segments.training_indices(30, 1, rng) // 10).tolist() == [0, 1, 2]
     assert segments.evaluation_indices(30, 1, 1).tolist() == [[5, 15, 25]]
-    seventh = Clip(frames=1, frame_number=6)
+    seventh = ClipSpec(frames=1, frame_number=6)
     assert seventh.training_indices(30, 1, rng).tolist() == [6]
     assert seventh.evaluation_indices(30, 1, 1).tolist() == [[6]]
 
 
 def test_a_jittered_short_side_is_read_at_its_largest_in_training_and_its_smallest_in_evaluation():
-    clip = Clip(frames=1, short_side=24, short_side_max=32, crop=20)
+    clip = ClipSpec(frames=1, short_side=24, short_side_max=32, crop=20)
     assert (clip.resizing(training=True), clip.resizing(training=False)) == (Resize(32), Resize(24))
-    squashed = Clip(frames=1, resize="squash", size=40, crop=20)
+    squashed = ClipSpec(frames=1, resize="squash", size=40, crop=20)
     assert squashed.resizing(training=True) == squashed.resizing(training=False) == Resize(40, "squash")
 
 
 @pytest.mark.parametrize(
     ("clip", "text"),
     [
-        (Clip(frames=2, stride=15), "stride 15"),
-        (Clip(frames=2, fps=12.5), "12.5 fps"),
-        (Clip(frames=2, position="last"), "stride 1, last"),
-        (Clip(frames=1, frame_number=6), "stride 1, from frame 6"),
-        (Clip(frames=3, sampling="segments"), "segments"),
+        (ClipSpec(frames=2, stride=15), "stride 15"),
+        (ClipSpec(frames=2, fps=12.5), "12.5 fps"),
+        (ClipSpec(frames=2, position="last"), "stride 1, last"),
+        (ClipSpec(frames=1, frame_number=6), "stride 1, from frame 6"),
+        (ClipSpec(frames=3, sampling="segments"), "segments"),
     ],
 )
 def test_the_pace_of_a_result_row(clip, text):
@@ -68,25 +69,25 @@ def corners(views, height, width, clip):
 
 
 def test_ten_crops_are_the_corners_and_centre_of_what_training_cuts_from():
-    ten = Views(crops="ten", side=170)
-    middle = Clip(frames=1, crop=200)
+    ten = ViewSpec(crops="ten", side=170)
+    middle = ClipSpec(frames=1, crop=200)
     assert corners(ten, 200, 267, middle) == [(0, 33), (0, 63), (30, 33), (30, 63), (15, 48)]
-    anywhere = Clip(frames=1, crop=200, crop_position="random")
+    anywhere = ClipSpec(frames=1, crop=200, crop_position="random")
     assert corners(ten, 200, 267, anywhere) == [(0, 0), (0, 97), (30, 0), (30, 97), (15, 48)]
 
 
 def test_three_crops_reach_both_ends():
-    three = Views(crops="three", side=170)
-    clip = Clip(frames=1, crop=200)
+    three = ViewSpec(crops="three", side=170)
+    clip = ClipSpec(frames=1, crop=200)
     assert [three.corner(place, 200, 267, clip) for place in range(3)] == [(15, 0), (15, 48), (15, 97)]
     assert [three.corner(place, 267, 200, clip) for place in range(3)] == [(0, 15), (48, 15), (97, 15)]
 
 
 def test_views_of_ten_crops_come_in_mirrored_pairs():
-    ten = Views(clips=2, crops="ten")
+    ten = ViewSpec(clips=2, crops="ten")
     assert ten.count == 20 and ten.describe() == "2 clips x 10 crops"
     assert [ten.is_flipped(view) for view in range(4)] == [False, True, False, True]
     assert [ten.clip_and_place(view) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
     assert [ten.clip_and_place(view + 1) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
     with pytest.raises(ConfigError, match="crops=ten has the mirror images already"):
-        Views(crops="ten", flip=True)
+        ViewSpec(crops="ten", flip=True)

@@ -8,15 +8,16 @@ import pytest
 
 from tests.data.conftest import FLOW, POSE
 from tests.data.test_pipeline import assert_same, evaluate, train
-from vidjax import same_run
-from vidjax.data import RGB, Clip, Input, MemoryCache, Negate, Permute, Source, Stream, Video, Views, index, reading
-from vidjax.data.disk_cache import DiskCache
-from vidjax.data.packing import pack
+from vidjax.config import data_card
+from vidjax.data import RGB, ClipSpec, Input, MemoryCache, Negate, Permute, Source, Stream, Video, ViewSpec, indexing
+from vidjax.data.cache.disk import DiskCache
+from vidjax.data.packed.packing import pack
 from vidjax.data.sources import packed
 from vidjax.data.sources.partition import check_source
+from vidjax.data.streams import probe, read_frames
 from vidjax.errors import ConfigError, DataError, VideoError
 
-CLIP = Clip(frames=4, stride=2, short_side=16, crop=14, crop_position="random")
+CLIP = ClipSpec(frames=4, stride=2, short_side=16, crop=14, crop_position="random")
 RGB_2 = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
 
 
@@ -40,10 +41,12 @@ def frame_and_video(batch, numbers):
 
 
 def test_frames_of_one_number_belong_together(walks, numbers):
-    clip = Clip(frames=4, stride=2, short_side=16, crop=16, crop_position="random")  # the size of flow, not scaled
+    clip = ClipSpec(frames=4, stride=2, short_side=16, crop=16, crop_position="random")  # the size of flow, not scaled
     inputs = (dataclasses.replace(POSE, space=None), RGB, FLOW)
     videos = [*walks.train, *walks.validation, *walks.test]
-    batches = train(videos, 6, clip=clip, inputs=inputs) + evaluate(videos, Views(clips=3), clip=clip, inputs=inputs)[0]
+    batches = (
+        train(videos, 6, clip=clip, inputs=inputs) + evaluate(videos, ViewSpec(clips=3), clip=clip, inputs=inputs)[0]
+    )
     for batch in batches:
         assert list(batch.inputs) == ["pose", "pose_mask", "rgb", "flow"]
         found = frame_and_video(batch, numbers)
@@ -57,14 +60,14 @@ def test_frames_of_one_number_belong_together(walks, numbers):
 
 
 def test_a_video_is_as_long_as_its_shortest_stream(walks, numbers):
-    last = Clip(frames=2, position="last", short_side=16, crop=16)
+    last = ClipSpec(frames=2, position="last", short_side=16, crop=16)
     for inputs, frames in (((RGB,), [12, 13]), ((RGB, FLOW), [11, 12]), ((POSE, RGB), [12, 13])):
         (batch,) = train(walks.train[:1], 1, batch_size=1, clip=last, inputs=inputs)
         assert numbers(batch.inputs["rgb"])[0][0].tolist() == frames
 
 
 def test_the_frame_rate_is_that_of_the_first_stream_that_states_one(walks, numbers):
-    clip = Clip(frames=3, fps=5.0, position="first", short_side=16, crop=16)
+    clip = ClipSpec(frames=3, fps=5.0, position="first", short_side=16, crop=16)
     (batch,) = train(walks.train[:1], 1, batch_size=1, clip=clip, inputs=(FLOW, POSE, RGB))
     assert numbers(batch.inputs["rgb"])[0][0].tolist() == [0, 5, 10]
     with pytest.raises(DataError, match="states no frame rate"):
@@ -75,7 +78,7 @@ def test_the_frame_rate_is_that_of_the_first_stream_that_states_one(walks, numbe
 def test_batches_are_the_same_wherever_they_come_from(walks, tmp_path, name):
     source, inputs, options = walks, walks.inputs, {}
     clip = dataclasses.replace(CLIP, short_side_max=20)
-    views = Views(clips=2, crops="three", flip=True)
+    views = ViewSpec(clips=2, crops="three", flip=True)
     if name == "packed":
         pack(walks, tmp_path / "packed", shard_bytes=200_000)
         source = packed.load(root=str(tmp_path / "packed"))
@@ -118,7 +121,7 @@ def test_more_inputs_change_nothing_of_the_first(walks):
 
 
 def test_what_is_missing_is_zero_and_masked(walks):
-    clip = Clip(frames=4, position="first", crop=16)
+    clip = ClipSpec(frames=4, position="first", crop=16)
     (batch,) = train(walks.train[:1], 1, batch_size=1, clip=clip, inputs=(POSE,))
     mask, pose = batch.inputs["pose_mask"], batch.inputs["pose"]
     assert mask.dtype == bool and mask.shape == (1, 4, 3) and pose.dtype == np.float32
@@ -130,7 +133,7 @@ def test_one_missing_channel_hides_the_point():
     heart, speed = Input("heart", (1,), "float32", space=None), Input("speed", (2,), "float64", space=None)
     values = np.array([[1], [np.nan], [3]], np.float32), np.array([[1, 2], [3, np.inf], [5, 6]])
     video = in_memory((heart, speed), heart=values[0], speed=values[1])
-    (batch,) = train([video], 1, batch_size=1, clip=Clip(frames=3, crop=16), inputs=(heart, speed))
+    (batch,) = train([video], 1, batch_size=1, clip=ClipSpec(frames=3, crop=16), inputs=(heart, speed))
     assert batch.inputs["heart"].tolist() == [[[1], [0], [3]]] and batch.inputs["heart_mask"].tolist() == [
         [True, False, True]
     ]
@@ -141,7 +144,7 @@ def test_one_missing_channel_hides_the_point():
 def test_padding_has_every_input(walks, tmp_path):
     bad = dataclasses.replace(walks.test[0].streams["flow"], path=str(tmp_path / "gone.npy"))
     video = dataclasses.replace(walks.test[0], id="bad", streams={**walks.test[0].streams, "flow": bad})
-    batches, failed = evaluate([video], Views(), clip=CLIP, inputs=walks.inputs, batch_size=2)
+    batches, failed = evaluate([video], ViewSpec(), clip=CLIP, inputs=walks.inputs, batch_size=2)
     (batch,) = batches
     assert failed == {"bad": f"flow {tmp_path / 'gone.npy'}: No such file or directory"} and not batch.mask.any()
     shapes = {name: (values.shape, values.dtype.name) for name, values in batch.inputs.items()}
@@ -155,7 +158,7 @@ def test_padding_has_every_input(walks, tmp_path):
     with_sound = train([walks.train[0], video], 2, clip=CLIP, inputs=walks.inputs)
     for values in with_sound[0].inputs.values():
         assert len(values) == 4  # the sound one stands in its place
-    sound, _ = evaluate([video], Views(), clip=CLIP, inputs=(RGB, POSE), batch_size=1)
+    sound, _ = evaluate([video], ViewSpec(), clip=CLIP, inputs=(RGB, POSE), batch_size=1)
     assert sound[0].mask.all(), "what is not read does not matter"
 
 
@@ -170,7 +173,7 @@ def test_a_stack_lies_around_its_frame(position, wanted):
     """Of frames 0 and 2, 4 and 6, 9 and 11; half of it lies before the frame: flow i leads from frame i to the next."""
     stacked = dataclasses.replace(FLOW, per_frame=4)
     flow = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], (12, 16, 16, 2))
-    clip = Clip(frames=2, stride=2, position=position, crop=16)
+    clip = ClipSpec(frames=2, stride=2, position=position, crop=16)
     (batch,) = train([in_memory((stacked,), flow=flow)], 1, batch_size=1, clip=clip, inputs=(stacked,))
     assert batch.inputs["flow"].shape == (1, *stacked.example_shape(2, 16)) == (1, 8, 16, 16, 2)
     assert batch.inputs["flow"][0, :, 0, 0, 0].tolist() == wanted
@@ -179,7 +182,7 @@ def test_a_stack_lies_around_its_frame(position, wanted):
 def test_a_stack_of_a_video_that_is_too_short_shows_its_last_frame_again():
     stacked = dataclasses.replace(FLOW, per_frame=10)
     flow = np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None, None], (3, 16, 16, 2))
-    views, clip = Views(clips=2), Clip(frames=1, crop=16)
+    views, clip = ViewSpec(clips=2), ClipSpec(frames=1, crop=16)
     ((batch,), _) = evaluate([in_memory((stacked,), flow=flow)], views, clip=clip, batch_size=2, inputs=(stacked,))
     assert batch.inputs["flow"][:, :, 0, 0, 0].tolist() == [[0, 1, 2, *[2] * 7]] * 2
 
@@ -217,12 +220,12 @@ def assert_the_dot_is_where_the_point_is(pictures, points, side, at_least):
 
 
 CLIPS = [
-    Clip(frames=4, short_side=32, crop=28, crop_position="random"),
-    Clip(frames=4, short_side=28, short_side_max=40, crop=28, crop_position="random"),
-    Clip(frames=4, crop=28, crop_position="random"),
-    Clip(frames=4, short_side=32, crop=28),
-    Clip(frames=4, resize="squash", size=34, crop=28, crop_position="random"),
-    Clip(frames=4, resize="letterbox", size=37, crop=34, crop_position="random"),
+    ClipSpec(frames=4, short_side=32, crop=28, crop_position="random"),
+    ClipSpec(frames=4, short_side=28, short_side_max=40, crop=28, crop_position="random"),
+    ClipSpec(frames=4, crop=28, crop_position="random"),
+    ClipSpec(frames=4, short_side=32, crop=28),
+    ClipSpec(frames=4, resize="squash", size=34, crop=28, crop_position="random"),
+    ClipSpec(frames=4, resize="letterbox", size=37, crop=34, crop_position="random"),
 ]
 
 
@@ -241,11 +244,11 @@ def test_points_follow_the_square_of_a_training_clip(clip, size):
 @pytest.mark.parametrize(
     ("clip", "views"),
     [
-        (CLIPS[0], Views(clips=2, crops="three")),
-        (CLIPS[0], Views(clips=2, crops="ten", side=24)),
-        (CLIPS[3], Views(clips=2, crops="ten", side=24)),
-        (CLIPS[4], Views(clips=2, crops="three", flip=True)),
-        (CLIPS[5], Views(clips=2, crops="three")),
+        (CLIPS[0], ViewSpec(clips=2, crops="three")),
+        (CLIPS[0], ViewSpec(clips=2, crops="ten", side=24)),
+        (CLIPS[3], ViewSpec(clips=2, crops="ten", side=24)),
+        (CLIPS[4], ViewSpec(clips=2, crops="three", flip=True)),
+        (CLIPS[5], ViewSpec(clips=2, crops="three")),
     ],
 )
 def test_points_follow_the_square_of_a_view(clip, views, size):
@@ -291,7 +294,7 @@ def test_displacements_grow_with_the_frame():
     exact = dataclasses.replace(FLOW, name="exact", dtype="float32", mean=(0.0,))
     exact_flow = np.full((2, 20, 40, 2), (1.5, -2.0), np.float32)
     video = in_memory((FLOW, exact), flow=flow, exact=exact_flow)
-    squash = Clip(frames=1, resize="squash", size=30, crop=30)
+    squash = ClipSpec(frames=1, resize="squash", size=30, crop=30)
     (batch,) = train([video], 1, batch_size=1, clip=squash, inputs=(FLOW, exact))
     assert np.unique(batch.inputs["flow"].reshape(-1, 2), axis=0).tolist() == [[136, 98]]  # 10 * 3/4, -20 * 3/2
     np.testing.assert_allclose(batch.inputs["exact"][0, 0, 3, 3], [1.5 * 30 / 40, -2.0 * 30 / 20])
@@ -300,7 +303,7 @@ def test_displacements_grow_with_the_frame():
     (batch,) = train([video], 1, batch_size=1, clip=squash, inputs=(plain,))
     assert np.unique(batch.inputs["flow"].reshape(-1, 2), axis=0).tolist() == [[138, 108]]
     large = in_memory((FLOW,), flow=np.full((1, 20, 40, 2), (250, 3), np.uint8))
-    (batch,) = train([large], 1, batch_size=1, clip=Clip(frames=1, short_side=60, crop=60), inputs=(FLOW,))
+    (batch,) = train([large], 1, batch_size=1, clip=ClipSpec(frames=1, short_side=60, crop=60), inputs=(FLOW,))
     assert np.unique(batch.inputs["flow"].reshape(-1, 2), axis=0).tolist() == [[255, 0]], "not wrapped around"
 
 
@@ -313,7 +316,7 @@ def test_letterbox_adds_what_stands_for_nothing():
         "depth": np.zeros((1, 20, 40, 1), np.float32),
     }
     inputs = (RGB, flow, depth)
-    clip = Clip(frames=1, resize="letterbox", size=40, crop=40, padding=(117,))
+    clip = ClipSpec(frames=1, resize="letterbox", size=40, crop=40, padding=(117,))
     (batch,) = train([in_memory(inputs, **pictures)], 1, batch_size=1, clip=clip, inputs=inputs)
     assert batch.inputs["rgb"][0, 0, 0, 0].tolist() == [117] * 3
     assert batch.inputs["flow"][0, 0, 0, 0].tolist() == [128, 100]
@@ -369,7 +372,7 @@ def test_inputs_want_names_and_streams(walks):
 
 def test_every_input_must_hold_the_square(walks):
     with pytest.raises(ConfigError, match=r"flow\d.npy: its frames are 16x24 pixels, smaller than the crop 20"):
-        train(walks.train, 1, clip=Clip(frames=2, crop=20), inputs=(RGB, FLOW))
+        train(walks.train, 1, clip=ClipSpec(frames=2, crop=20), inputs=(RGB, FLOW))
 
 
 # ------------------------------------------------------------------------------------------------- sources and runs
@@ -379,7 +382,7 @@ def test_the_index_knows_arrays_by_their_header(walks, tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((5, 16, 24, 2), np.float32))
     streams = {**walks.train[1].streams, "flow": Stream(str(tmp_path / "floats.npy"))}
     train_part = (walks.train[0], dataclasses.replace(walks.train[1], streams=streams))
-    found = index.indexed(dataclasses.replace(walks, train=train_part)).train
+    found = indexing.with_file_info(dataclasses.replace(walks, train=train_part)).train
     infos = [stream.info for stream in found[0].streams.values()]
     assert [(info.frames, info.height, info.width) for info in infos] == [(14, 32, 48), (13, 16, 24), (14, 0, 0)]
     assert found[0].refused is None and all(info.identity[0] > 500 for info in infos)
@@ -401,23 +404,23 @@ def test_the_fingerprint_tells_streams_apart(walks):
 
 
 def test_content_is_that_of_all_streams(walks, tmp_path):
-    before = same_run._contents(walks)
+    before = data_card._contents(walks)
     assert all(isinstance(number, int) for number in before["train"])
     pack(walks, tmp_path / "packed")
     packed_source = packed.load(root=str(tmp_path / "packed"))
-    assert same_run._contents(packed_source) == before, "wherever they lie"
+    assert data_card._contents(packed_source) == before, "wherever they lie"
     assert packed_source.fingerprint() == walks.fingerprint()
     np.save(tmp_path / "longer.npy", np.zeros((40, 3, 3), np.float32))
     streams = {**walks.train[0].streams, "pose": Stream(str(tmp_path / "longer.npy"))}
     changed = dataclasses.replace(walks, train=(dataclasses.replace(walks.train[0], streams=streams), *walks.train[1:]))
-    assert [a == b for a, b in zip(same_run._contents(changed)["train"], before["train"])] == [False, True, True, True]
+    assert [a == b for a, b in zip(data_card._contents(changed)["train"], before["train"])] == [False, True, True, True]
     rgb_alone = dataclasses.replace(walks, inputs=(RGB,))
-    assert same_run._contents(rgb_alone)["test"] == [os.path.getsize(walks.test[0].path)], (
+    assert data_card._contents(rgb_alone)["test"] == [os.path.getsize(walks.test[0].path)], (
         "what is not read is not asked"
     )
     gone = {**streams, "pose": Stream(str(tmp_path / "gone.npy"))}
     missing = dataclasses.replace(walks, train=(dataclasses.replace(walks.train[0], streams=gone),))
-    assert same_run._contents(missing)["train"] == [None]
+    assert data_card._contents(missing)["train"] == [None]
 
 
 def test_a_file_of_any_stream_leaks(walks):
@@ -441,8 +444,8 @@ def test_reading_by_stream(walks):
     video = walks.train[2]
     for input, shape in zip(walks.inputs, [(2, 32, 48, 3), (2, 16, 24, 2), (2, 3, 3)]):
         stream = video.streams[input.stream_name]
-        assert reading.read_frames(stream, input, [4, 0]).shape == shape
-        assert reading.probe(stream, input).frames == (19 if input == FLOW else 20)
+        assert read_frames(stream, input, [4, 0]).shape == shape
+        assert probe(stream, input).frames == (19 if input == FLOW else 20)
     assert list(itertools.islice(video.streams, 2)) == ["rgb", "flow"] and video.path.endswith("v2.avi")
 
 
@@ -452,16 +455,16 @@ def test_numbers_that_would_ruin_a_training_in_silence_are_refused(tmp_path):
     holes[2, 3, 3] = np.inf
     np.save(tmp_path / "holes.npy", holes)
     stream = Stream(str(tmp_path / "holes.npy"))
-    assert reading.read_frames(stream, depth, [0, 1]).shape == (2, 16, 16, 1)
+    assert read_frames(stream, depth, [0, 1]).shape == (2, 16, 16, 1)
     with pytest.raises(VideoError, match="holes.npy: holds numbers that are not finite"):
-        reading.read_frames(stream, depth, [1, 2])
+        read_frames(stream, depth, [1, 2])
     shares = np.full((4, 2, 2), 1.3, np.float32)
     shares[0] = np.nan
-    assert reading.read_frames(Stream("shares", frames=shares), pose, [0, 1]).shape == (2, 2, 2)
+    assert read_frames(Stream("shares", frames=shares), pose, [0, 1]).shape == (2, 2, 2)
     with pytest.raises(
         VideoError, match="pixels: has points at 83.2: x and y are shares of the frame's width and height"
     ):
-        reading.read_frames(Stream("pixels", frames=shares * 64), pose, [0, 1])
+        read_frames(Stream("pixels", frames=shares * 64), pose, [0, 1])
 
 
 def test_streams_that_hardly_belong_together_are_noted():
@@ -474,13 +477,13 @@ def test_streams_that_hardly_belong_together_are_noted():
             dataclasses.replace(
                 each,
                 streams={
-                    key: dataclasses.replace(stream, info=reading.probe(stream, {"rgb": RGB, "flow": FLOW}[key]))
+                    key: dataclasses.replace(stream, info=probe(stream, {"rgb": RGB, "flow": FLOW}[key]))
                     for key, stream in each.streams.items()
                 },
             )
             for each in videos
         )
-        return index.indexed(Source("s", "1", ("a", "b"), known, (), (), inputs=(RGB, FLOW))).notes
+        return indexing.with_file_info(Source("s", "1", ("a", "b"), known, (), (), inputs=(RGB, FLOW))).notes
 
     assert notes(video("v0", 19, 12)) == ()
     short, square = notes(video("v0", 19, 12), video("v1", 12, 12), video("v2", 19, 8))

@@ -8,13 +8,22 @@ import threading
 import numpy as np
 import pytest
 
-from vidjax.data import Clip, MemoryCache, Video, Views, evaluation_batches, read_frames, sampling, training_batches
-from vidjax.data.decoding import resize_frames
-from vidjax.data.disk_cache import DiskCache
+from vidjax.data import (
+    ClipSpec,
+    MemoryCache,
+    Video,
+    ViewSpec,
+    evaluation_batches,
+    read_frames,
+    sampling,
+    training_batches,
+)
+from vidjax.data.cache.disk import DiskCache
+from vidjax.data.video.conversion import resize_frames
 from vidjax.errors import ConfigError, DataError, VideoError
 
-CLIP = Clip(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
-ALL_VIEWS = Views(clips=2, crops="three", flip=True)
+CLIP = ClipSpec(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
+ALL_VIEWS = ViewSpec(clips=2, crops="three", flip=True)
 
 
 def train(videos, steps, *, batch_size=4, seed=3, clip=CLIP, **options):
@@ -56,7 +65,7 @@ def test_shapes_and_types(videos):
 
 
 def test_every_epoch_shows_each_video_once_in_a_new_order(videos, numbers):
-    whole = Clip(frames=4, stride=2, crop=32)
+    whole = ClipSpec(frames=4, stride=2, crop=32)
     batches = train(videos, 7, batch_size=3, clip=whole)  # 21 examples: three epochs, ending within batches
     frame, video = numbers(np.concatenate([batch.inputs["rgb"] for batch in batches]))
     assert (video == video[:, :1]).all()
@@ -182,7 +191,7 @@ def test_evaluation_views_are_the_clips_and_crops_of_each_video(videos):
 
 def test_three_crops_of_an_upright_video_lie_below_each_other(write, tmp_path):
     video = Video.of("tall", str(write(tmp_path / "tall.avi", size=(48, 32))), 0, "tall")
-    batches, _ = evaluate([video], Views(crops="three"), clip=Clip(frames=1, crop=32), batch_size=3)
+    batches, _ = evaluate([video], ViewSpec(crops="three"), clip=ClipSpec(frames=1, crop=32), batch_size=3)
     middle = sampling.uniform_clips(32, 1, 1, 1)[0].tolist()
     whole = read_frames(video.path, middle)
     for view, top in enumerate((0, 8, 16)):
@@ -192,7 +201,7 @@ def test_three_crops_of_an_upright_video_lie_below_each_other(write, tmp_path):
 @pytest.mark.parametrize("count", [1, 4, 7])
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_every_view_is_seen_once_over_all_processes(videos, count, processes):
-    views = Views(clips=3)
+    views = ViewSpec(clips=3)
     shares = [evaluate(videos[:count], views, process_index=p, process_count=processes)[0] for p in range(processes)]
     assert len({len(share) for share in shares}) == 1
     assert all(len(batch.label) == 8 // processes for share in shares for batch in share)
@@ -203,7 +212,7 @@ def test_every_view_is_seen_once_over_all_processes(videos, count, processes):
 
 
 def test_evaluation_masks_what_cannot_be_decoded_and_says_why(videos, damaged):
-    batches, failed = evaluate([videos[0], damaged, videos[1]], Views(clips=2), batch_size=4)
+    batches, failed = evaluate([videos[0], damaged, videos[1]], ViewSpec(clips=2), batch_size=4)
     assert np.concatenate([batch.mask for batch in batches]).tolist() == [
         True,
         True,
@@ -219,24 +228,24 @@ def test_evaluation_masks_what_cannot_be_decoded_and_says_why(videos, damaged):
 
 @pytest.mark.parametrize(("position", "start"), [("first", 0), ("middle", 12), ("last", 25)])
 def test_a_fixed_position_is_the_same_in_training_and_evaluation(videos, numbers, position, start):
-    clip = Clip(frames=4, stride=2, position=position, crop=32)
+    clip = ClipSpec(frames=4, stride=2, position=position, crop=32)
     long = [videos[6]]  # 32 frames: starts 0 .. 25
-    for batches in (train(long, 2, batch_size=2, clip=clip), evaluate(long, Views(), clip=clip, batch_size=1)[0]):
+    for batches in (train(long, 2, batch_size=2, clip=clip), evaluate(long, ViewSpec(), clip=clip, batch_size=1)[0]):
         for batch in batches:
             assert (numbers(batch.inputs["rgb"])[0] == start + 2 * np.arange(4)).all()
     with pytest.raises(ConfigError, match="one clip per video"):
-        evaluation_batches(videos, clip, Views(clips=2), batch_size=4)
+        evaluation_batches(videos, clip, ViewSpec(clips=2), batch_size=4)
 
 
 def test_target_frame_rate(videos, numbers):
-    (batch,) = train([videos[6]], 1, batch_size=1, clip=Clip(frames=5, fps=10.0, position="first", crop=32))
+    (batch,) = train([videos[6]], 1, batch_size=1, clip=ClipSpec(frames=5, fps=10.0, position="first", crop=32))
     assert numbers(batch.inputs["rgb"])[0].tolist() == [[0, 3, 5, 8, 10]]  # 25 fps: every 2.5 frames
 
 
 def test_random_crops_vary_and_centre_crops_do_not(videos):
-    still = Clip(frames=1, position="first", crop=16, crop_position="centre")
+    still = ClipSpec(frames=1, position="first", crop=16, crop_position="centre")
     centre = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=still)}
-    moved = Clip(frames=1, position="first", crop=16, crop_position="random")
+    moved = ClipSpec(frames=1, position="first", crop=16, crop_position="random")
     random = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=moved)}
     assert len(centre) == 1 and len(random) > 4
 
@@ -253,7 +262,7 @@ def test_random_crops_vary_and_centre_crops_do_not(videos):
 )
 def test_clips_that_cannot_be_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        Clip(**{"frames": 4, "crop": 20, **options})
+        ClipSpec(**{"frames": 4, "crop": 20, **options})
 
 
 def test_sizes_that_do_not_fit_are_refused(videos):
@@ -262,8 +271,8 @@ def test_sizes_that_do_not_fit_are_refused(videos):
     with pytest.raises(DataError, match="empty"):
         training_batches([], CLIP, batch_size=4, seed=0)
     with pytest.raises(ConfigError, match="'five'"):
-        Views(crops="five")
-    too_large = Clip(frames=4, crop=40)
+        ViewSpec(crops="five")
+    too_large = ClipSpec(frames=4, crop=40)
     with pytest.raises(ConfigError, match=r"v\d\.avi: its frames are 32x48 pixels, smaller than the crop 40"):
         train(videos, 1, clip=too_large)
     with pytest.raises(ConfigError, match="smaller than the crop 40"):
@@ -280,16 +289,16 @@ def test_vidjax_data_starts_no_jax_back_end():
 
 
 def test_segments_show_one_frame_of_each_part(videos, numbers):
-    clip = Clip(frames=4, sampling="segments", crop=32)
+    clip = ClipSpec(frames=4, sampling="segments", crop=32)
     long = [videos[6]]  # 32 frames: parts of 8
     drawn = np.concatenate([numbers(batch.inputs["rgb"])[0] for batch in train(long, 20, batch_size=2, clip=clip)])
     assert (drawn // 8 == np.arange(4)).all() and len(np.unique(drawn[:, 0])) > 4
-    batches, _ = evaluate(long, Views(clips=2), clip=clip, batch_size=2)
+    batches, _ = evaluate(long, ViewSpec(clips=2), clip=clip, batch_size=2)
     assert numbers(batches[0].inputs["rgb"])[0].tolist() == [[2, 10, 18, 26], [6, 14, 22, 30]]
 
 
 def test_a_random_single_frame_varies_by_example_and_epoch(videos, numbers):
-    clip = Clip(frames=1, crop=32)
+    clip = ClipSpec(frames=1, crop=32)
     batches = train(videos[:2], 20, batch_size=2, clip=clip)
     frame, video = (part[..., 0] for part in numbers(np.stack([batch.inputs["rgb"] for batch in batches])))
     assert (frame[:, 0] != frame[:, 1]).any()
@@ -297,18 +306,18 @@ def test_a_random_single_frame_varies_by_example_and_epoch(videos, numbers):
 
 
 def test_the_seventh_frame_of_every_video(videos, numbers):
-    clip = Clip(frames=1, frame_number=6, crop=32)
-    for batches in (train(videos, 2, clip=clip), evaluate(videos, Views(), clip=clip)[0]):
+    clip = ClipSpec(frames=1, frame_number=6, crop=32)
+    for batches in (train(videos, 2, clip=clip), evaluate(videos, ViewSpec(), clip=clip)[0]):
         assert all((numbers(batch.inputs["rgb"][batch.mask])[0] == 6).all() for batch in batches)
     with pytest.raises(ConfigError, match="one clip per video"):
-        evaluation_batches(videos, clip, Views(clips=2), batch_size=4)
+        evaluation_batches(videos, clip, ViewSpec(clips=2), batch_size=4)
 
 
-JITTERED = Clip(frames=2, short_side=20, short_side_max=28, crop=20, crop_position="random")
+JITTERED = ClipSpec(frames=2, short_side=20, short_side_max=28, crop=20, crop_position="random")
 SPATIAL = [
     JITTERED,
-    Clip(frames=2, resize="squash", size=24, crop=20),
-    Clip(frames=2, resize="letterbox", size=40, crop=36, padding=(117,)),
+    ClipSpec(frames=2, resize="squash", size=24, crop=20),
+    ClipSpec(frames=2, resize="letterbox", size=40, crop=36, padding=(117,)),
 ]
 
 
@@ -334,25 +343,25 @@ def test_a_jittered_short_side_is_drawn_per_clip_between_its_ends(videos):
 
 
 def test_evaluation_takes_the_smallest_short_side(videos):
-    steady = Clip(frames=2, short_side=20, crop=20)
+    steady = ClipSpec(frames=2, short_side=20, crop=20)
     assert_same(evaluate(videos, clip=JITTERED)[0], evaluate(videos, clip=steady)[0])
 
 
 def test_squash_and_letterbox_show_the_whole_frame(videos):
     middle = sampling.uniform_clips(14, 1, 1, 1)[0].tolist()
-    squash = Clip(frames=1, resize="squash", size=24, crop=24)
-    (batch,) = evaluate(videos[:1], Views(), clip=squash, batch_size=1)[0]
+    squash = ClipSpec(frames=1, resize="squash", size=24, crop=24)
+    (batch,) = evaluate(videos[:1], ViewSpec(), clip=squash, batch_size=1)[0]
     np.testing.assert_array_equal(batch.inputs["rgb"][0], read_frames(videos[0].path, middle, (24, 24)))
-    letterbox = Clip(frames=1, resize="letterbox", size=42, crop=42, padding=(117,))
-    (batch,) = evaluate(videos[:1], Views(), clip=letterbox, batch_size=1)[0]
+    letterbox = ClipSpec(frames=1, resize="letterbox", size=42, crop=42, padding=(117,))
+    (batch,) = evaluate(videos[:1], ViewSpec(), clip=letterbox, batch_size=1)[0]
     (shown,) = batch.inputs["rgb"]
     np.testing.assert_array_equal(shown[:, 7:35], read_frames(videos[0].path, middle, (28, 42)))
     assert (shown[:, :7] == 117).all() and (shown[:, 35:] == 117).all()
 
 
 def test_ten_crops_are_cut_from_the_centred_square(videos):
-    views = Views(clips=2, crops="ten", side=16)
-    clip = Clip(frames=4, stride=2, short_side=24, crop=20)
+    views = ViewSpec(clips=2, crops="ten", side=16)
+    clip = ClipSpec(frames=4, stride=2, short_side=24, crop=20)
     batches, failed = evaluate(videos[:2], views, clip=clip)
     found = np.concatenate([batch.inputs["rgb"] for batch in batches])
     mirrored = np.concatenate([batch.mirrored for batch in batches])
@@ -368,9 +377,9 @@ def test_ten_crops_are_cut_from_the_centred_square(videos):
 
 def test_the_papers_region_is_the_centre_square_of_the_resized_frame(videos):
     """Karpathy et al. 2014 crop the centre, then resize; short_side and a centred square of it is the same."""
-    clip = Clip(frames=4, stride=2, short_side=20, crop=20)
+    clip = ClipSpec(frames=4, stride=2, short_side=20, crop=20)
     (batch,) = train(videos[6:], 1, batch_size=1, clip=clip)
-    whole = Clip(frames=4, stride=2, crop=32)
+    whole = ClipSpec(frames=4, stride=2, crop=32)
     (same_frames,) = train(videos[6:], 1, batch_size=1, clip=whole)  # its centre square: columns 8 .. 39 of 48
     ours, theirs = batch.inputs["rgb"][0].astype(int), resize_frames(same_frames.inputs["rgb"][0], (20, 20)).astype(int)
     assert np.abs(ours - theirs)[:, :, 1:-1].max() <= 2  # the border columns see beyond the region

@@ -156,7 +156,7 @@ def test_empty_segments_are_refused(call):
 
 
 def test_consecutive_frames_around_each():
-    assert sampling.around(np.array([0, 5, 9]), 10, 1).tolist() == [0, 5, 9]
-    assert sampling.around(np.array([5]), 10, 3).tolist() == [4, 5, 6]
-    assert sampling.around(np.array([0, 1, 5, 9]), 10, 4).reshape(4, 4)[:, 0].tolist() == [0, 0, 3, 6]
-    assert sampling.around(np.array([1, 0]), 2, 3).tolist() == [0, 1, 1] * 2
+    assert sampling.frame_windows(np.array([0, 5, 9]), 10, 1).tolist() == [0, 5, 9]
+    assert sampling.frame_windows(np.array([5]), 10, 3).tolist() == [4, 5, 6]
+    assert sampling.frame_windows(np.array([0, 1, 5, 9]), 10, 4).reshape(4, 4)[:, 0].tolist() == [0, 0, 3, 6]
+    assert sampling.frame_windows(np.array([1, 0]), 2, 3).tolist() == [0, 1, 1] * 2

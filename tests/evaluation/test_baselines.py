@@ -4,7 +4,7 @@ import pytest
 
 from vidjax.data import Input, Source, Video
 from vidjax.errors import DataError
-from vidjax.evaluation.baselines import baseline_rows, describe, majority_class, nearest_neighbour
+from vidjax.evaluation.baselines import baseline_rows, describe, majority_class, nearest_neighbor
 
 
 def write(path, value, frames, fps=25):
@@ -39,7 +39,7 @@ def test_nearest_neighbour_standardises_and_ignores_constants():
     train = np.array([[0.0, 1000.0, 5.0], [1.0, 1000.0, 5.0], [0.0, 3000.0, 5.0]])
     labels = np.array([0, 1, 2])
     # Unscaled, the second feature alone would decide: 1,600 is nearer to 1,000 than to 3,000.
-    assert nearest_neighbour(train, labels, np.array([[0.9, 1600.0, 9.0], [0.1, 2900.0, 0.0]])).tolist() == [1, 2]
+    assert nearest_neighbor(train, labels, np.array([[0.9, 1600.0, 9.0], [0.1, 2900.0, 0.0]])).tolist() == [1, 2]
 
 
 def test_majority_class():

@@ -27,7 +27,7 @@ def predicted(scores, failed=(), **changes):
 
 def average(members, weights=None):
     return ensemble.average(
-        members, [f"run{i}" for i in range(len(members))], ensemble.normalised(weights, len(members))
+        members, [f"run{i}" for i in range(len(members))], ensemble.normalize_weights(weights, len(members))
     )
 
 
@@ -38,7 +38,7 @@ def test_scores_are_averaged_video_by_video():
     np.testing.assert_allclose([video.scores for video in got.videos], [[0.55, 0.45], [0.4, 0.6], [0.35, 0.65]])
     assert [video.id for video in got.videos] == ["v0", "v1", "v2"]
     assert [video.views for video in got.videos] == [6, 6, 6]
-    assert metrics.summarise(got).per_class_correct == [1, 1]
+    assert metrics.compute_accuracies(got).per_class_correct == [1, 1]
 
 
 def test_weights():
@@ -56,8 +56,8 @@ def test_errors_that_are_independent_cancel():
     for run in range(3):
         sure = 0.5 + 0.2 * np.where(np.arange(60) % 3 == run, -1, 1) * (2 * truth - 1)
         members.append(predicted(sure.tolist()))
-        assert metrics.summarise(members[-1]).video_top1 == pytest.approx(2 / 3)
-    assert metrics.summarise(average(members)).video_top1 == 1.0
+        assert metrics.compute_accuracies(members[-1]).video_top1 == pytest.approx(2 / 3)
+    assert metrics.compute_accuracies(average(members)).video_top1 == 1.0
 
 
 def test_a_video_that_failed_in_any_run_is_failed():
@@ -102,10 +102,10 @@ def runs(folder, *scores, **changes):
 
 def test_result_has_the_keys_of_a_run(tmp_path):
     folders = runs(tmp_path, [0.9, 0.7, 0.4, 0.2], [0.2, 0.1, 0.9, 0.7])
-    scored, result = ensemble.of_runs(folders)
+    scored, result = ensemble.ensemble_runs(folders)
     run = json.loads((folders[0] / "result.json").read_text())
     assert run.keys() - result.to_json().keys() == {"config_hash", "best_step"}
-    assert result.video_top1 == metrics.summarise(scored).video_top1 == 1.0  # .55, .4, .65, .45 of class 0
+    assert result.video_top1 == metrics.compute_accuracies(scored).video_top1 == 1.0  # .55, .4, .65, .45 of class 0
     assert (result.seed, result.model) == ("0+1", "ensemble of 2")
     assert result.parameters == 2 * run["parameters"] and result.views == 4
     assert result.gmacs_per_view == 2 * run["gmacs_per_view"]
@@ -123,18 +123,18 @@ def test_result_has_the_keys_of_a_run(tmp_path):
 def test_runs_that_cannot_be_averaged(tmp_path):
     first, second = runs(tmp_path, [0.9, 0.1], [0.9, 0.1])
     with pytest.raises(ConfigError, match="two or more"):
-        ensemble.of_runs([first])
+        ensemble.ensemble_runs([first])
     with pytest.raises(ConfigError, match="given twice"):
-        ensemble.of_runs([first, second, first])
+        ensemble.ensemble_runs([first, second, first])
     with pytest.raises(DataError, match=r"nowhere.*result\.json: missing"):
-        ensemble.of_runs([first, tmp_path / "nowhere"])
+        ensemble.ensemble_runs([first, tmp_path / "nowhere"])
     (second / "predictions" / "test.json").unlink()
     with pytest.raises(DataError, match=r"test\.json: missing"):
-        ensemble.of_runs([first, second])
+        ensemble.ensemble_runs([first, second])
     unfinished = {**json.loads((second / "result.json").read_text()), "finished": False}
     (second / "result.json").write_text(json.dumps(unfinished))
     with pytest.raises(DataError, match="not finished"):
-        ensemble.of_runs([first, second])
+        ensemble.ensemble_runs([first, second])
 
 
 def test_no_common_video_is_an_error(tmp_path):
@@ -142,4 +142,4 @@ def test_no_common_video_is_an_error(tmp_path):
     for folder, scores in zip(folders, ([0.9, None], [None, 0.1])):
         predicted(scores).write(folder / "predictions" / "test.json")
     with pytest.raises(DataError, match="no test video"):
-        ensemble.of_runs(folders)
+        ensemble.ensemble_runs(folders)

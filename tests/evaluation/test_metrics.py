@@ -29,8 +29,8 @@ def predicted(classes, videos):
 
 def test_top5_counts_five():
     scores = [0.3, 0.2, 0.15, 0.12, 0.11, 0.1, 0.02]
-    assert metrics.summarise(predicted("abcdefg", [video(4, scores, [4])])).video_top5 == 1.0
-    assert metrics.summarise(predicted("abcdefg", [video(5, scores, [4])])).video_top5 == 0.0
+    assert metrics.compute_accuracies(predicted("abcdefg", [video(4, scores, [4])])).video_top5 == 1.0
+    assert metrics.compute_accuracies(predicted("abcdefg", [video(5, scores, [4])])).video_top5 == 0.0
 
 
 def test_confusion_counts():
@@ -66,7 +66,7 @@ def test_groups_are_counted_within_their_class():
 
 def test_summary_of_two_videos_of_a_group():
     videos = [video(1, [0.1, 0.9], [0, 1]), video(1, [0.8, 0.2], [1, 1]), video(0, [0.8, 0.2], [0, 0], group="h")]
-    got = metrics.summarise(predicted("ab", videos))
+    got = metrics.compute_accuracies(predicted("ab", videos))
     assert (got.groups.label, got.groups.videos, got.groups.correct) == ([0, 1], [1, 2], [1, 1])
     assert (got.video_top1, got.clip_top1, got.mean_class_accuracy) == (2 / 3, 3 / 6, 0.75)
 

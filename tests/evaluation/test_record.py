@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.reporting import run_directory
-from vidjax import files
 from vidjax.errors import DataError
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Baseline, Member, Result
+from vidjax.system import files
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted(

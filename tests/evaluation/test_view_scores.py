@@ -42,7 +42,7 @@ def test_views_are_averaged_per_video_in_any_order():
     assert collect([0, 2], scores, Views(clips=2), order=[3, 0, 2, 1]) == want
     np.testing.assert_allclose(want.videos[0].scores, [0.3, 0.6, 0.1], atol=1e-6)
     assert [video.view_ranks for video in want.videos] == [[0, 2], [0, 0]]
-    summary = metrics.summarise(want)
+    summary = metrics.compute_accuracies(want)
     assert summary.clip_top1 == 0.75
     assert summary.clip_top5 == 1.0
     assert summary.video_top1 == 0.5
@@ -61,7 +61,7 @@ def test_a_video_with_an_unread_view_is_failed_and_not_counted():
     got = collect([0, 0], scores, Views(clips=2), masked={3})
     assert [video.id for video in got.videos] == ["v0"]
     assert [failure.id for failure in got.failed] == ["v1"]
-    assert metrics.summarise(got).failed_videos == 1
+    assert metrics.compute_accuracies(got).failed_videos == 1
 
 
 def test_a_view_that_comes_twice_is_an_error():
@@ -73,7 +73,7 @@ def test_a_view_that_comes_twice_is_an_error():
 def test_constant_scores_give_the_share_of_the_first_class(counts):
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     got = collect(labels, np.full((len(labels), 2, 3), 1 / 3), Views(clips=2))
-    summary = metrics.summarise(got)
+    summary = metrics.compute_accuracies(got)
     assert summary.video_top1 == summary.clip_top1 == counts[0] / sum(counts)
     assert summary.mean_class_accuracy == pytest.approx(1 / 3)
     assert summary.per_class_correct == [counts[0], 0, 0]
@@ -99,7 +99,7 @@ def test_averaging_rules_differ():
 
 def test_class_without_videos_is_left_out_of_the_mean():
     got = collect([0, 0, 1], [[[1, 0, 0]], [[0, 1, 0]], [[0, 1, 0]]], Views())
-    assert metrics.summarise(got).mean_class_accuracy == pytest.approx((0.5 + 1.0) / 2)
+    assert metrics.compute_accuracies(got).mean_class_accuracy == pytest.approx((0.5 + 1.0) / 2)
 
 
 def test_scores_that_are_no_numbers_are_refused():

@@ -28,11 +28,14 @@ import numpy as np
 from flax import traverse_util
 
 from configs import default
-from vidjax import compilation_cache, configuration, files, models, plan, same_run
+from vidjax import models
+from vidjax.config import identity, loading
+from vidjax.config.preparation import prepare
 from vidjax.data.sources import SOURCES, motion
 from vidjax.errors import ConfigError
+from vidjax.experiment import plan
 from vidjax.layers.convolution import native_operations
-from vidjax.preparation import prepare
+from vidjax.system import compilation_cache, files
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -57,14 +60,14 @@ def hashes() -> dict[str, Any]:
         for argument in ("", *default.PRESETS[1:], "mnist", *_ARGUMENTS.get(path.stem, ())):
             name = f"{path.stem}:{argument}" if argument else path.stem
             try:
-                configs[name] = same_run.hash_of(configuration.load(f"{path}:{argument}" if argument else str(path)))
+                configs[name] = identity.config_hash(loading.load(f"{path}:{argument}" if argument else str(path)))
             except ConfigError:
                 configs[name] = "refused"
     experiments = {}
     for path in sorted((ROOT / "experiments").glob("*.py")):
         runs = plan.runs_of(plan.load(path))
         experiments[path.stem] = {
-            run.name: same_run.hash_of(configuration.load(run.config, run.overrides)) for run in runs
+            run.name: identity.config_hash(loading.load(run.config, run.overrides)) for run in runs
         }
     return {"configs": configs, "experiments": experiments}
 
@@ -199,7 +202,7 @@ def small_config(name: str) -> Any:
     """One of the six configs whose losses are kept."""
     file, overrides = SMALL[name]
     path, colon, argument = file.partition(":")
-    return configuration.load(f"{ROOT}/configs/{path}.py{colon}{argument}", {**_COMMON, **overrides})
+    return loading.load(f"{ROOT}/configs/{path}.py{colon}{argument}", {**_COMMON, **overrides})
 
 
 def losses_of(name: str, dtype: Any) -> list[float]:
@@ -223,7 +226,7 @@ def losses_of(name: str, dtype: Any) -> list[float]:
 def machine() -> dict[str, str]:
     """What the last bits of a float32 loss depend on."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
-    return {"kind": compilation_cache.machine(), "devices": str(jax.device_count()), **versions}
+    return {"kind": compilation_cache.cpu_fingerprint(), "devices": str(jax.device_count()), **versions}
 
 
 def losses() -> dict[str, Any]:
@@ -262,7 +265,7 @@ def run_overrides(packed: Path) -> dict[str, Any]:
 
 def write_run() -> None:
     """Trains the stored run and packs the set that it is trained on: `packed/` and `run/`."""
-    from vidjax.data.packing import pack
+    from vidjax.data.packed.packing import pack
     from vidjax.train import train_and_evaluate
 
     os.chdir(ROOT)
@@ -272,7 +275,7 @@ def write_run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clips = _encoded(Path(folder))
         pack(SOURCES["folder"](root=str(clips)), packed)
-    config = configuration.load("configs/early_fusion.py", run_overrides(packed.relative_to(ROOT)))
+    config = loading.load("configs/early_fusion.py", run_overrides(packed.relative_to(ROOT)))
     train_and_evaluate(config, workdir.relative_to(ROOT))
     for path in ("tensorboard", "samples", "report.html", ".lock"):
         shutil.rmtree(workdir / path) if (workdir / path).is_dir() else (workdir / path).unlink(missing_ok=True)
@@ -286,7 +289,7 @@ def write_run() -> None:
 def _encoded(folder: Path) -> Path:
     """The clips of `clips.load` as files of 8 frames, in one folder per class."""
     from tests.golden import clips
-    from vidjax.data.motion_files import encode
+    from vidjax.data.motion.files import encode
 
     source = clips.load()
     for video in (*source.train, *source.validation, *source.test):

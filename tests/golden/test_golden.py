@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from tests.golden import snapshot
-from vidjax import configuration, evaluate, files, same_run
-from vidjax.collect import collect
+from vidjax import evaluate
+from vidjax.config import identity
+from vidjax.config.stored import load_stored
 from vidjax.data.sources import SOURCES, packed
+from vidjax.experiment.collecting import collect
+from vidjax.system import files
 from vidjax.train import train_and_evaluate
 
 FAST = ("early_fusion", "late_fusion")
@@ -60,7 +63,7 @@ def run(tmp_path, monkeypatch):
 
 def test_the_stored_run_is_finished(run, capsys):
     stored = files.read_json(run / "result.json")
-    config = configuration.load_stored(files.read_json(run / "config.json"))
+    config = load_stored(files.read_json(run / "config.json"))
     assert train_and_evaluate(config, run).to_json() == stored
     assert "not trained again" in capsys.readouterr().out
     assert (run / "report.html").read_text().rstrip().endswith("</html>")
@@ -75,7 +78,7 @@ def test_the_stored_run_resumes(run):
     (run / "metrics.jsonl").write_text("\n".join([marked, *lines]) + "\n")
     for path in ("result.json", "predictions/test.json"):
         (run / path).unlink()
-    config = configuration.load_stored(files.read_json(run / "config.json"))
+    config = load_stored(files.read_json(run / "config.json"))
     result = train_and_evaluate(config, run)
     assert result.finished and result.steps == 8
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["loss"] == 123.0
@@ -99,8 +102,8 @@ def test_the_stored_run_is_collected(run, tmp_path):
     stored = files.read_json(run / "result.json")
     collected = files.read_json(file)
     assert collected == {key: value for key, value in stored.items() if key not in ("command", "data_notes")}
-    config = configuration.load_stored(files.read_json(run / "config.json"))
-    assert collected["config_hash"] == same_run.hash_of(config)
+    config = load_stored(files.read_json(run / "config.json"))
+    assert collected["config_hash"] == identity.config_hash(config)
 
 
 def assert_same_predictions(after, before):

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import random_variables
-from vidjax.layers import cpu_plane
 from vidjax.layers.convolution import Conv, convolution, native_operations
+from vidjax.layers.cpu import conv2d
 from vidjax.models import create
 
 
@@ -155,7 +155,7 @@ def test_random_shapes(data):
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans(), label="large"):
             for threshold in ("_MANY_PIXELS", "_LARGE_IMAGE", "_LARGE_BATCH"):
-                patch.setattr(cpu_plane, threshold, 0)
+                patch.setattr(conv2d, threshold, 0)
         assert compare((2, *spatial, channels), theirs=theirs, padding=padding, **options) < 1e-5
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidjax.data.flip_rule import why_flip_not_allowed
 from vidjax.data.inputs import RGB, Input, Negate, Permute
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
@@ -12,7 +13,7 @@ from vidjax.preprocessing.augment import ColourJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.geometry import Geometry
 from vidjax.preprocessing.mixing import Mixing
-from vidjax.preprocessing.pipeline import Preprocessing, mirror_refusal
+from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.preprocessing.warp import Affine, Warp
 
 KEY = jax.random.key(3)
@@ -174,4 +175,4 @@ def test_what_an_input_does_not_allow():
         Preprocessing(inputs=(RGB, fixed), flip=True, mirror="invariant")
     with pytest.raises(ConfigError, match="mix images, and pose is none"):
         Preprocessing(inputs=(RGB, POSE), mixing=Mixing(0.2))
-    assert mirror_refusal("invariant", (RGB, POSE)) is None
+    assert why_flip_not_allowed("invariant", (RGB, POSE)) is None

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax import configuration, data_config
+from vidjax.config import data, loading
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.preprocessing import augment
@@ -168,8 +168,8 @@ def test_a_warp_sees_beyond_the_crop():
 
 def test_the_papers_recipe_is_the_ucf101_preset():
     """Karpathy et al. 2014, section 4.1: centre region at 200 x 200, a random 170 x 170 of it, flips, minus 117."""
-    config = configuration.load("configs/single_frame.py:ucf101")
-    clip = data_config.clip(config)
+    config = loading.load("configs/single_frame.py:ucf101")
+    clip = data.clip(config)
     assert (clip.short_side, clip.crop, clip.crop_position, clip.resize) == (200, 200, "centre", "short_side")
     section = config.preprocessing
     recipe = Preprocessing(section.crop, section.flip, "invariant", mean=section.mean, std=section.std)

@@ -87,7 +87,7 @@ def test_every_endpoint_is_that_of_the_package(i3d, frames, side, last):
 @pytest.mark.slow
 def test_the_published_clip_is_cricket(i3d, test_data):
     """The clip that was published with the weights: 79 frames, already cut, all of them at once."""
-    from vidjax.data.decoding import read_video
+    from vidjax.data.video.decoding import read_video
 
     video = read_video(str(test_data / "kinetics400" / "v_CricketShot_g04_c01_rgb.gif"))
     assert video.frames.shape == (79, 224, 224, 3)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.data.records import Video, VideoInfo
+from vidjax.data.records import Video
+from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 from vidjax.models import Output
-from vidjax.pretrained import CATALOGUE, Pretrained, whole_video
-from vidjax.pretrained.whole_video import VideoClassifier, frame_size, inspected, pieces_of
+from vidjax.pretrained import CATALOGUE, Pretrained, video_classifier
+from vidjax.pretrained.video_classifier import VideoClassifier, frame_size, inspected, pieces_of
 
 I3D = CATALOGUE["i3d-kinetics400"].preprocessing
 
@@ -77,7 +78,7 @@ def test_values_and_averages(brightness, monkeypatch):
     scores = VideoClassifier(brightness)(video)
     assert (scores.frames, scores.pieces) == (15, 1)
     np.testing.assert_allclose(scores.probabilities, np.array([1, np.exp(logit)]) / (1 + np.exp(logit)), rtol=1e-5)
-    monkeypatch.setattr(whole_video, "MAX_FRAMES", 5)
+    monkeypatch.setattr(video_classifier, "MAX_FRAMES", 5)
     again = VideoClassifier(brightness)(video)
     assert again.pieces == 3 and again.top(9) == scores.top(2)
     np.testing.assert_allclose(again.probabilities, scores.probabilities, rtol=1e-5)

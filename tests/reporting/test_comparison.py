@@ -8,7 +8,7 @@ from vidjax.errors import DataError
 from vidjax.evaluation.result import Baseline, Groups
 from vidjax.evaluation.statistics import bootstrap_interval
 from vidjax.reporting import comparison
-from vidjax.reporting.comparison import COLUMNS, Column, Row
+from vidjax.reporting.comparison import COLUMNS, Column, ComparisonRow
 
 
 def result(correct, videos, **changes):
@@ -53,7 +53,7 @@ def test_splits_of_different_classes_cannot_be_pooled():
 
 def test_top5_of_five_classes_or_fewer_is_a_dash():
     few, many = result([1, 1], [2, 2]), result([1, 1], [2, 2], classes=[*"abcdef"], video_top5=0.75)
-    rows = [Row({"model": "few"}, [few]), Row({"model": "many"}, [many])]
+    rows = [ComparisonRow({"model": "few"}, [few]), ComparisonRow({"model": "many"}, [many])]
     assert list(comparison.table(rows, [COLUMNS["video_top5"]])["video top-5 %"]) == ["-", "75.0"]
 
 
@@ -61,7 +61,11 @@ def test_table_of_seeds():
     columns = [COLUMNS["video_top1"], COLUMNS["seconds"], COLUMNS["parameters"]]
     columns.append(Column("half", lambda r: r.video_top1 >= 0.5, "flag"))
     seeds = [result([c, c], [10, 10], seconds=60.0 * c) for c in (4, 5, 9)]
-    rows = [Row({"model": "net"}, seeds, 3), Row({"model": "none"}, [], 3), Row({"model": "one"}, seeds[:1], 3)]
+    rows = [
+        ComparisonRow({"model": "net"}, seeds, 3),
+        ComparisonRow({"model": "none"}, [], 3),
+        ComparisonRow({"model": "one"}, seeds[:1], 3),
+    ]
     table = comparison.table(rows, columns)
     assert list(table.iloc[0]) == ["net", "60.0 ± 26.5", "6:00", "1,234,567", "2 of 3", "3"]
     assert list(table.iloc[1]) == ["none", "missing", "missing", "missing", "missing", "0 of 3"]
@@ -70,7 +74,7 @@ def test_table_of_seeds():
 
 def test_numbers_are_exact():
     seeds = [result([c, c], [10, 10]) for c in (4, 5, 9)]
-    line = comparison.numbers([Row({"model": "net"}, seeds, 3)], [COLUMNS["video_top1"]]).iloc[0]
+    line = comparison.numbers([ComparisonRow({"model": "net"}, seeds, 3)], [COLUMNS["video_top1"]]).iloc[0]
     assert line["video top-1 (mean)"] == pytest.approx(0.6)
     assert line["video top-1 (sd)"] == pytest.approx(statistics.stdev([0.4, 0.5, 0.9]))
 
@@ -118,9 +122,9 @@ def test_seeds_that_were_tested_on_other_groups_have_no_interval(other):
 def test_interval_column():
     column = COLUMNS["video_top1_interval"]
     rows = [
-        Row({"model": "net"}, [grouped([1, 0, 3]), grouped([0, 2, 0])], 2),
-        Row({"model": "old"}, [grouped([1, 0, 3]), result([1, 1], [3, 3])], 2),
-        Row({"model": "none"}, [], 2),
+        ComparisonRow({"model": "net"}, [grouped([1, 0, 3]), grouped([0, 2, 0])], 2),
+        ComparisonRow({"model": "old"}, [grouped([1, 0, 3]), result([1, 1], [3, 3])], 2),
+        ComparisonRow({"model": "none"}, [], 2),
     ]
     assert list(comparison.table(rows, [column])["95% interval"]) == ["50.0 to 50.0", "-", "missing"]
     numbers = comparison.numbers(rows, [column])
@@ -130,7 +134,7 @@ def test_interval_column():
 
 def test_an_ensemble_has_no_clip_accuracy():
     pooled = comparison.pool([result([1, 1], [2, 2], clip_top1=None), result([1, 1], [2, 2], clip_top1=None)])
-    row = Row({"model": "average"}, [pooled], 1)
+    row = ComparisonRow({"model": "average"}, [pooled], 1)
     assert list(comparison.table([row], [COLUMNS["clip_top1"], COLUMNS["video_top1"]]).iloc[0])[1:3] == ["-", "50.0"]
 
 
@@ -147,7 +151,7 @@ def test_what_a_row_does_not_have_is_a_dash():
         per_class_videos=[5, 5],
         per_class_correct=[2, 0],
     )
-    row = Row({"model": "baseline"}, [baseline], seeds=None)
+    row = ComparisonRow({"model": "baseline"}, [baseline], seeds=None)
     table = comparison.table(
         [row], [COLUMNS[name] for name in ("parameters", "gmacs", "videos", "video_top1", "seconds")]
     )

@@ -62,18 +62,18 @@ def test_write_samples(tmp_path):
 
 def test_images_of_any_channels_become_pictures():
     bytes_of = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
-    np.testing.assert_array_equal(pictures.from_images(bytes_of), bytes_of[..., :3])
-    two = pictures.from_images(bytes_of[..., :2])
+    np.testing.assert_array_equal(pictures.to_displayable(bytes_of), bytes_of[..., :3])
+    two = pictures.to_displayable(bytes_of[..., :2])
     np.testing.assert_array_equal(two[..., :2], bytes_of[..., :2])
     assert (two[..., 2] == 128).all() and two.dtype == np.uint8
-    assert (pictures.from_images(bytes_of[..., 1:2]) == bytes_of[..., 1:2]).all()
+    assert (pictures.to_displayable(bytes_of[..., 1:2]) == bytes_of[..., 1:2]).all()
     pictures.strip(two)
 
 
 def test_floats_fill_the_range_around_their_middle():
     flow = np.zeros((1, 2, 2, 2), np.float32)
     flow[0, 0, 0], flow[0, 1, 1] = (-4, 2), (np.nan, 0)
-    shown = pictures.from_images(flow, (0.0,))
+    shown = pictures.to_displayable(flow, (0.0,))
     assert shown[0, 0, 0].tolist() == [0, 191, 128] and shown[0, 0, 1].tolist() == [128, 128, 128]
-    assert pictures.from_images(flow)[0, 0, 0].tolist() == [0, 255, 128], "without one, the middle of their range"
-    assert (pictures.from_images(np.full((1, 2, 2, 1), 7.0, np.float32)) == 128).all()
+    assert pictures.to_displayable(flow)[0, 0, 0].tolist() == [0, 255, 128], "without one, the middle of their range"
+    assert (pictures.to_displayable(np.full((1, 2, 2, 1), 7.0, np.float32)) == 128).all()

@@ -7,7 +7,7 @@ from tests.reporting import run_directory
 from vidjax.errors import DataError
 from vidjax.evaluation.result import Baseline
 from vidjax.reporting import readme
-from vidjax.reporting.comparison import COLUMNS, Row
+from vidjax.reporting.comparison import COLUMNS, ComparisonRow
 
 PAGE = "# Title\n<!-- results: a -->\nold\n<!-- end -->\nbetween\n<!-- results: b -->\n<!-- end -->\nlast\n"
 
@@ -70,7 +70,7 @@ def test_baselines_are_pooled_over_splits():
 
 def test_block_says_where_its_numbers_come_from():
     result = run_directory.result(run_directory.predictions(["a", "b"], 8), video_top1=0.5)
-    rows = [Row({"model": "net"}, [result], 1)]
+    rows = [ComparisonRow({"model": "net"}, [result], 1)]
     block = readme.experiment_block("Title", rows, [COLUMNS["video_top1"]], {"net-seed0": result})
     assert "| net | 50.0 | 1 |" in block
     assert "hardware: cpu, 2 cores" in block
@@ -78,4 +78,6 @@ def test_block_says_where_its_numbers_come_from():
     averaged = dataclasses.replace(result, commit="0123abc, 4567def", members=[])
     both = readme.experiment_block("Title", rows, [COLUMNS["video_top1"]], {"a": result, "b": averaged})
     assert "code: 0123abc." in both, "the members of an ensemble are runs themselves"
-    assert "No results yet" in readme.experiment_block("Title", [Row({"model": "net"}, [], 1)], [COLUMNS["model"]], {})
+    assert "No results yet" in readme.experiment_block(
+        "Title", [ComparisonRow({"model": "net"}, [], 1)], [COLUMNS["model"]], {}
+    )

@@ -3,6 +3,7 @@ import pytest
 
 from tests.reporting import run_directory
 from vidjax.reporting import tables
+from vidjax.system import terminal
 
 
 def row(**changes):
@@ -28,7 +29,7 @@ def test_top5_of_five_classes_or_fewer_says_nothing_and_is_not_shown():
             run_directory.predictions(list("abcdefgh"[:k]), 16), video_top5=1.0 if k == 5 else 0.9375
         )
         assert tables.result_row(result).iloc[0]["video top-5 %"] == shown
-        assert tables.top5_remark(result) == remark
+        assert tables.top5_note(result) == remark
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_failed_videos_are_shown():
     "seconds, text", [(0.4, "0:00"), (59.6, "1:00"), (143, "2:23"), (3599.7, "1:00:00"), (7384, "2:03:04")]
 )
 def test_duration(seconds, text):
-    assert tables.duration(seconds) == text
+    assert terminal.duration(seconds) == text
 
 
 @pytest.mark.parametrize("value, text", [(0.000012, "0.000012"), (0.0421, "0.042"), (3.14159, "3.14"), (65.44, "65.4")])

@@ -9,7 +9,7 @@ from vidjax.data.records import Batch
 from vidjax.layers.normalization import BatchNorm
 from vidjax.models import Output
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training.batch_statistics import make_moments_step, with_moments
+from vidjax.training.batch_statistics import make_moments_step, with_precise_stats
 from vidjax.training.state import make_init
 
 
@@ -40,7 +40,7 @@ def test_statistics_are_those_of_all_examples_together():
     model = Net()
     state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)
     moments = [step(state, batch) for batch in batches(5)]
-    new = with_moments(state, moments)
+    new = with_precise_stats(state, moments)
     clips = np.concatenate([np.asarray(batch.inputs["rgb"]) for batch in batches(5)]) / 255
     dense = clips @ state.params["dense"]["kernel"] + state.params["dense"]["bias"]
     stats = new.model_state["batch_stats"]["norm"]
@@ -55,7 +55,7 @@ def test_statistics_of_channels_far_from_zero():
     clips = np.random.default_rng(0).normal([0, 1000, 1000, -3e4], [1, 1, 0.1, 10], (4, 500, 4)).astype(np.float32)
     moments = [{"norm": {"mean": part.mean(0, dtype=float), "var": part.var(0, dtype=float)}} for part in clips]
     moments = jax.tree.map(np.float32, moments)
-    stats = with_moments(state, moments).model_state["batch_stats"]["norm"]
+    stats = with_precise_stats(state, moments).model_state["batch_stats"]["norm"]
     np.testing.assert_allclose(stats["mean"], clips.mean((0, 1), dtype=float), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(stats["var"], clips.var((0, 1), dtype=float), rtol=1e-3)
     assert all(value.dtype == np.float32 for value in stats.values())
@@ -65,7 +65,7 @@ def test_frozen_statistics_stay():
     state = state_of(Net())
     step = make_moments_step(Net(), Preprocessing(std=255.0), seed=0)
     moments = [step(state, batch) for batch in batches(2)]
-    new = with_moments(state, moments, frozen=("norm",))
+    new = with_precise_stats(state, moments, frozen=("norm",))
     jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
 
 
@@ -73,4 +73,4 @@ def test_other_normalisations_are_refused():
     model = Net(nn.BatchNorm)
     state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)
     with pytest.raises(ValueError, match="not those of vidjax.layers.BatchNorm"):
-        with_moments(state, [step(state, batch) for batch in batches(2)])
+        with_precise_stats(state, [step(state, batch) for batch in batches(2)])

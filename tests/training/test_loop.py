@@ -10,7 +10,7 @@ from vidjax.data.records import Batch
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
-from vidjax.training.loop import PARTS, Calendar, Loop
+from vidjax.training.loop import PHASES, LoopSchedule, TrainLoop
 from vidjax.training.losses import cross_entropy
 from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.state import make_init
@@ -60,7 +60,7 @@ def make_loop(steps_ahead, number=Number):
         pair = (number(clock, clock.started, float(batch)), number(clock, clock.started, 2.0))
         return state + 1, {"loss": pair}
 
-    return clock, Loop(OneDevice(steps_ahead), train_step, itertools.count(1), batch_size=4)
+    return clock, TrainLoop(OneDevice(steps_ahead), train_step, itertools.count(1), batch_size=4)
 
 
 def test_a_line_comes_when_its_steps_are_done_and_nothing_waits_for_a_new_step():
@@ -142,7 +142,7 @@ def test_steps_move_nothing_but_the_batches_that_the_form_places(name, devices):
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
     state = form.put_state(make_init(Net(), optimizer, spec, seed=0)())
     step = form.compile_train(make_train_step(Net(), optimizer, cross_entropy, Preprocessing(), seed=0))
-    loop = Loop(form, step, map(batch_of, itertools.count()), batch_size=4)
+    loop = TrainLoop(form, step, map(batch_of, itertools.count()), batch_size=4)
     state = loop.step(state)  # compiled: what is constant in it is placed once
     lines = []
     with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
@@ -166,16 +166,16 @@ def test_speed_and_times():
     (line,) = loop.lines(wait=True)
     assert line.speed["clips_per_second"] > 0 and 0 <= line.speed["data_wait"] <= 1
     assert line.means == {"loss": 15 / 10}
-    assert loop.seconds.keys() == set(PARTS) and min(loop.seconds.values()) >= 0
+    assert loop.seconds.keys() == set(PHASES) and min(loop.seconds.values()) >= 0
 
 
 @pytest.mark.parametrize(
     "calendar, logged, saved, validated",
     [
-        (Calendar(10, 4, 0, 100, True, False), [4, 8, 10], [10], [10]),
-        (Calendar(10, 4, 3, 5, True, False), [4, 5, 8, 10], [5, 10], [3, 6, 9, 10]),
-        (Calendar(10, 4, 3, 5, True, True), [3, 4, 5, 6, 8, 9, 10], [5, 10], [3, 6, 9, 10]),
-        (Calendar(6, 50, 2, 100, False, True), [6], [6], []),
+        (LoopSchedule(10, 4, 0, 100, True, False), [4, 8, 10], [10], [10]),
+        (LoopSchedule(10, 4, 3, 5, True, False), [4, 5, 8, 10], [5, 10], [3, 6, 9, 10]),
+        (LoopSchedule(10, 4, 3, 5, True, True), [3, 4, 5, 6, 8, 9, 10], [5, 10], [3, 6, 9, 10]),
+        (LoopSchedule(6, 50, 2, 100, False, True), [6], [6], []),
     ],
 )
 def test_calendar(calendar, logged, saved, validated):

@@ -7,7 +7,7 @@ import pytest
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
 from vidjax.preprocessing.mixing import MixedLabels
-from vidjax.training.losses import at_step, cross_entropy, margin, per_example, spread
+from vidjax.training.losses import bind_step, cross_entropy, margin, per_example, spread
 
 
 def test_each_position_is_held_to_the_label():
@@ -62,12 +62,12 @@ def test_margin_loss_counts_the_label_s_picture_alone():
 def test_spread_loss_grows_its_margin(step, m):
     activations = np.array([0.6, 0.5, 0.1])
     growing = functools.partial(spread, margin_start=0.2, margin_end=0.9, margin_steps=10)
-    got = at_step(growing, jnp.asarray(step))(Output(jnp.asarray(activations)[None, None]), jnp.array([0]))
+    got = bind_step(growing, jnp.asarray(step))(Output(jnp.asarray(activations)[None, None]), jnp.array([0]))
     np.testing.assert_allclose(got, [max(0, m - 0.1) ** 2 + max(0, m - 0.5) ** 2], rtol=1e-5)
 
 
 def test_a_loss_that_does_not_change_takes_no_step():
-    assert at_step(cross_entropy, jnp.asarray(3)) is cross_entropy
+    assert bind_step(cross_entropy, jnp.asarray(3)) is cross_entropy
 
 
 def test_a_margin_that_grows_needs_a_time():

@@ -4,7 +4,7 @@ import optax
 import pytest
 
 from vidjax.errors import ConfigError
-from vidjax.options import accepted as options_of
+from vidjax.options.signatures import accepted as options_of
 from vidjax.training import optimizers
 
 # A quadratic sum_i a_i (w_i - c_i)^2 / 2 with gradient a (w - c): curvatures and sizes differ from number to number,

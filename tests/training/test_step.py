@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax import checks, configuration
+from vidjax.config import loading, recipe, validation
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training import optimizers, recipe, schedules
+from vidjax.training import optimizers, schedules
 from vidjax.training.losses import cross_entropy
 from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.state import make_init
@@ -143,7 +143,7 @@ def test_frozen_parameters_stay_and_so_do_the_statistics_of_their_module():
 )
 def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
     given = {"optimizer.learning_rate": 0.4, "train.batch_size": 64, **overrides}
-    config = configuration.load("configs/early_fusion.py", given)
+    config = loading.load("configs/early_fusion.py", given)
     assert recipe.peak_rate(config.optimizer, config.train.batch_size) == pytest.approx(rate)
     schedule = recipe.schedule(config.schedule, rate, 100, 10.0)
     assert float(schedule(5)) == pytest.approx(rate)  # the end of the warm-up
@@ -162,4 +162,4 @@ def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
 )
 def test_keys_without_an_effect_are_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        checks.check_config(configuration.load("configs/early_fusion.py", overrides))
+        validation.check_config(loading.load("configs/early_fusion.py", overrides))

@@ -3,21 +3,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.training import weights
+from vidjax.training import best_checkpoint, weights
 from vidjax.training.checkpoints import Checkpoints
-from vidjax.training.monitor import Monitor
-from vidjax.training.state import TrainState, Weights
+from vidjax.training.early_stopping import Monitor
+from vidjax.training.state import TrainState, Variables
 
 
 def state_of(step, average=None):
     params = {"kernel": jnp.full((2, 3), float(step))}
-    ema = Weights({"kernel": jnp.full((2, 3), average)}, {}) if average is not None else None
+    ema = Variables({"kernel": jnp.full((2, 3), average)}, {}) if average is not None else None
     return TrainState(jnp.asarray(step, jnp.int32), params, {}, {}, ema)
 
 
 @pytest.fixture
 def best(tmp_path):
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints, weights.BestWeights(tmp_path, checkpoints) as best:
+    with (
+        Checkpoints(tmp_path / "checkpoints") as checkpoints,
+        best_checkpoint.BestCheckpoint(tmp_path, checkpoints) as best,
+    ):
         yield best
 
 
@@ -61,5 +64,5 @@ def test_what_came_after_the_checkpoint_is_forgotten(best, tmp_path):
 def test_the_best_weights_of_the_last_step_are_its_own(tmp_path):
     watched = Monitor("loss", None)
     watched.add(4, {"loss": 0.5})
-    state, chosen = weights.choose("best", weights.Trained(state_of(4, average=7.0), watched, 0.0), tmp_path)
+    state, chosen = weights.choose("best", weights.TrainingOutcome(state_of(4, average=7.0), watched, 0.0), tmp_path)
     assert jax.tree.map(float, state.params["kernel"][0, 0]) == 7.0 and chosen.best_step == 4

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from vidjax.errors import VidjaxError
-from vidjax.termination import terminate_as_exit
+from vidjax.system.termination import sigterm_to_system_exit
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
     arguments, rest = parser.parse_known_args(argv)
     try:
-        with terminate_as_exit():
+        with sigterm_to_system_exit():
             status: int = _module(arguments.verb).run(arguments, _overrides(rest))
             return status
     except VidjaxError as error:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _overrides(words: list[str]) -> dict[str, str]:
     if not words:
         return {}
-    from vidjax.configuration import config_overrides  # needs packages that `doctor` may have to find missing
+    from vidjax.config.overrides import config_overrides  # needs packages that `doctor` may have to find missing
 
     return config_overrides(words)
 

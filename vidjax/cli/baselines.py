@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from vidjax import data_config, files
+from vidjax.config import data
 from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
 from vidjax.evaluation.result import Baseline
-from vidjax.paths import typed_path
+from vidjax.system import files
+from vidjax.system.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the table, progress on stderr, and writes the rows where --json says."""
-    from vidjax import configuration
+    from vidjax.config import loading
 
-    config = configuration.load(arguments.config, dict(overrides))
-    source = data_config.source(config)
+    config = loading.load(arguments.config, dict(overrides))
+    source = data.source(config)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("decoding", total=len(source.train) + len(source.test))
         rows = baseline_rows(source, lambda done, total: bar.update(task, completed=done, total=total))

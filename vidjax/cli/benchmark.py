@@ -31,10 +31,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from vidjax import files
 from vidjax.errors import ConfigError
-from vidjax.paths import typed_path
-from vidjax.reporting import terminal
+from vidjax.system import files, terminal
+from vidjax.system.paths import typed_path
 
 _NAMES = {
     "data": "waiting for data",
@@ -62,14 +61,16 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Measures and prints; returns the exit status."""
     if arguments.steps < 1:
         raise ConfigError(f"--steps={arguments.steps}: give at least 1")
-    from vidjax import benchmark, compilation_cache, configuration, memory
+    from vidjax import benchmark
+    from vidjax.config import loading
+    from vidjax.system import compilation_cache, memory
 
     compilation_cache.enable()
     # What making or checking the data says is no part of the result.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
-        config = configuration.load(arguments.config, dict(overrides))
+        config = loading.load(arguments.config, dict(overrides))
         if config.keep_memory:
-            memory.keep_freed()
+            memory.retain_freed_memory()
         measured = benchmark.measure(config, steps=arguments.steps, profile=arguments.profile)
     if arguments.json:
         print(files.to_json(measured), end="")

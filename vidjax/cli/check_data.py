@@ -20,14 +20,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from vidjax.data import index
-from vidjax.data.discovery import videos_below
-from vidjax.data.inspection import FileRecord
-from vidjax.data.packed import DATASET
+from vidjax.data.packed.records import DATASET
 from vidjax.data.sources import packed
+from vidjax.data.video import index
+from vidjax.data.video.discovery import videos_below
+from vidjax.data.video.inspection import FileRecord
 from vidjax.errors import ConfigError, DataError, printable
-from vidjax.paths import typed_path
-from vidjax.reporting import terminal
+from vidjax.system import terminal
+from vidjax.system.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         others += passed
     if not paths:
         raise DataError(f"no video below {', '.join(map(str, arguments.paths))}")
-    found = index.known(
+    found = index.inspect_files(
         paths,
         jobs=arguments.jobs,
         progress=lambda records, total: terminal.track(records, total, "checking", "files"),

@@ -14,9 +14,9 @@ was not there. Results are never edited; run the experiment to have new ones.
 import argparse
 from pathlib import Path
 
-from vidjax.collect import collect, unchanged
 from vidjax.errors import ConfigError
-from vidjax.paths import typed_path
+from vidjax.experiment.collecting import collect, matches_config
+from vidjax.system.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 
 def _check(path: Path, overrides: dict[str, str], folder: Path | None) -> int:
-    same = unchanged(path, overrides, folder)
+    same = matches_config(path, overrides, folder)
     for name, is_same in same.items():
         print(f"{'same' if is_same else 'other config':12}  {name}")
     print(f"{sum(same.values())} of {len(same)} results are of the configs that {path} has now")

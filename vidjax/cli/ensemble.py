@@ -17,8 +17,9 @@ import pandas as pd
 from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
 from vidjax.evaluation.result import Result
-from vidjax.paths import typed_path
-from vidjax.reporting import report, tables, terminal
+from vidjax.reporting import report, tables
+from vidjax.system import terminal
+from vidjax.system.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError("ensemble takes no --config.KEY=VALUE: the runs were evaluated by their own")
     folders, out = arguments.runs, arguments.out
     weights = _weights(arguments.weights)
-    scored, result = ensemble.of_runs(folders, weights)
+    scored, result = ensemble.ensemble_runs(folders, weights)
     before = Result.read(out / "result.json")
     if (out / "config.json").exists() or (before is not None and before.members is None):
         raise ConfigError(f"--out={out} is the directory of a run; give another one")

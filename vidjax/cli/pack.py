@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from vidjax.errors import ConfigError, printable
-from vidjax.reporting import terminal
+from vidjax.system import terminal
 
 _SHOWN = 10  # refused videos
 
@@ -40,17 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Packs, and prints what; returns the exit status."""
-    from vidjax import configuration, data_config
-    from vidjax.data import packing
+    from vidjax.config import data, loading
+    from vidjax.data.packed import packing
     from vidjax.data.sources import packed
 
     if arguments.shard_megabytes < 1:
         raise ConfigError(f"--shard-megabytes={arguments.shard_megabytes}: give at least 1")
     if "://" in arguments.out:
         raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
-    config = configuration.load(arguments.config, dict(overrides))
+    config = loading.load(arguments.config, dict(overrides))
     done = packing.pack(
-        data_config.source(config),
+        data.source(config),
         Path(arguments.out),
         shard_bytes=arguments.shard_megabytes * 1_000_000,
         inspecting=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),

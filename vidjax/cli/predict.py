@@ -23,10 +23,9 @@ from typing import Any
 
 import pandas as pd
 
-from vidjax import files
-from vidjax.data.opening import image_files
+from vidjax.data.video.file import image_files
 from vidjax.errors import ConfigError, VideoError
-from vidjax.reporting import terminal
+from vidjax.system import files, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the predictions; exit status 1 if a video cannot be read."""
-    from vidjax import compilation_cache, devices, pretrained
-    from vidjax.pretrained.whole_video import VideoClassifier, inspected
+    from vidjax import pretrained
+    from vidjax.pretrained.video_classifier import VideoClassifier, inspected
+    from vidjax.system import compilation_cache, devices
 
     if overrides:
         raise ConfigError("predict takes no --config.KEY=VALUE")

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from vidjax import plan
 from vidjax.errors import ConfigError, DataError
-from vidjax.paths import typed_path
+from vidjax.experiment import plan
 from vidjax.reporting import readme
+from vidjax.system.paths import typed_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

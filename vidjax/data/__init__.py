@@ -8,41 +8,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidjax.data.cache import MemoryCache
-    from vidjax.data.clips import Clip, Views
-    from vidjax.data.decoding import probe, read_frames
+    from vidjax.data.cache.memory import MemoryCache
+    from vidjax.data.clips import ClipSpec
+    from vidjax.data.flip_rule import FlipRule
     from vidjax.data.inputs import RGB, Input, Negate, Permute
     from vidjax.data.iteration import BatchIterator
-    from vidjax.data.packed import encoded, unpack
+    from vidjax.data.packed.records import encoded, unpack
     from vidjax.data.pipeline import evaluation_batches, training_batches
-    from vidjax.data.records import Batch, Mirror, Source, Stream, Video, VideoInfo
+    from vidjax.data.records import Batch, Source, Stream, Video
+    from vidjax.data.video.decoding import probe, read_frames
+    from vidjax.data.video.info import VideoInfo
+    from vidjax.data.views import ViewSpec
 
 _MODULES = {
-    "cache": ("MemoryCache",),
-    "clips": ("Clip", "Views"),
-    "decoding": ("probe", "read_frames"),
+    "cache.memory": ("MemoryCache",),
+    "clips": ("ClipSpec",),
+    "flip_rule": ("FlipRule",),
     "inputs": ("RGB", "Input", "Negate", "Permute"),
     "iteration": ("BatchIterator",),
-    "packed": ("encoded", "unpack"),
+    "packed.records": ("encoded", "unpack"),
     "pipeline": ("evaluation_batches", "training_batches"),
-    "records": ("Batch", "Mirror", "Source", "Stream", "Video", "VideoInfo"),
+    "records": ("Batch", "Source", "Stream", "Video"),
+    "video.decoding": ("probe", "read_frames"),
+    "video.info": ("VideoInfo",),
+    "views": ("ViewSpec",),
 }
 
 __all__ = [
     "RGB",
     "Batch",
     "BatchIterator",
-    "Clip",
+    "ClipSpec",
+    "FlipRule",
     "Input",
     "MemoryCache",
-    "Mirror",
     "Negate",
     "Permute",
     "Source",
     "Stream",
     "Video",
     "VideoInfo",
-    "Views",
+    "ViewSpec",
     "encoded",
     "evaluation_batches",
     "probe",

@@ -17,19 +17,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vidjax.data.decoding import DecodedVideo, Size
 from vidjax.data.inputs import Input
-from vidjax.data.opening import identity, one_line, regular_file
-from vidjax.data.packed import Packed
-from vidjax.data.records import VideoInfo
+from vidjax.data.packed.shards import Packed
 from vidjax.data.resizing import Resize, resized
 from vidjax.data.rows import read_rows
+from vidjax.data.video.conversion import Size
+from vidjax.data.video.decoding import DecodedVideo
+from vidjax.data.video.file import file_signature, one_line, regular_file
+from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: struct.Struct("<H"), 2: struct.Struct("<I"), 3: struct.Struct("<I")}  # version -> of the header
-_LONGEST_HEADER = 10_000
-_FARTHEST = 10.0  # shares of a frame at which a detector may see a joint outside of it; pixels are more
+_MAX_HEADER_BYTES = 10_000
+_MAX_POINT_COORDINATE = 10.0  # shares of a frame at which a detector may see a joint outside of it; pixels are more
 _FIELDS = {
     "descr": re.compile(rb"""['"]descr['"]\s*:\s*['"]([^'"]+)['"]"""),
     "order": re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)"""),
@@ -54,7 +55,7 @@ def probe(file: str | Packed, input: Input) -> VideoInfo:
         return info(_in_memory(file.load().files[0][1], file), file, input)
     with _opened(file) as (_, header):
         _check(header.shape, header.dtype, file, input)
-        return _info(header.shape, input, identity(file))
+        return _info(header.shape, input, file_signature(file))
 
 
 def info(array: np.ndarray, path: str | Packed, input: Input) -> VideoInfo:
@@ -134,7 +135,7 @@ def _check_values(frames: np.ndarray, path: str | Packed, input: Input) -> None:
         raise VideoError(path, "holds numbers that are not finite, which an image may not")
     if input.space == "points":
         far = np.nanmax(np.abs(frames[..., :2]), initial=0.0)
-        if far > _FARTHEST:
+        if far > _MAX_POINT_COORDINATE:
             raise VideoError(path, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
 
 
@@ -152,13 +153,13 @@ def _opened(path: str) -> Iterator[tuple[int, _Header]]:
     except OSError as error:
         raise VideoError(path, error.strerror or one_line(error)) from error
     with stream:
-        start = os.pread(stream.fileno(), _LONGEST_HEADER, 0)
+        start = os.pread(stream.fileno(), _MAX_HEADER_BYTES, 0)
         yield stream.fileno(), _header(start, os.fstat(stream.fileno()).st_size, path)
 
 
 def _in_memory(content: bytes, path: str | Packed) -> np.ndarray:
     """The array of a file's content; a view of it."""
-    header = _header(content[:_LONGEST_HEADER], len(content), path)
+    header = _header(content[:_MAX_HEADER_BYTES], len(content), path)
     values = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
     return values.reshape(header.shape, order="F" if header.is_fortran else "C")
 

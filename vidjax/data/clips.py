@@ -8,13 +8,11 @@ from vidjax.data import sampling
 from vidjax.data.resizing import RULES, Resize
 from vidjax.errors import OptionError
 
-# Name -> crops per clip. The last ones are five places, each mirrored, too.
-CROPS = {"centre": 1, "three": 3, "ten": 10}
 CROP_POSITIONS = ("centre", "random")  # of the square in training
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class ClipSpec:
     """What one example is cut from a video. Fields are keys of `config.data`, but for `padding`.
 
     Attributes:
@@ -83,7 +81,7 @@ class Clip:
                 ["frame_number", "position"],
             )
         if self.sampling == "segments":
-            given = [name for name, default in _OF_DENSE.items() if getattr(self, name) != default]
+            given = [name for name, default in _DENSE_DEFAULTS.items() if getattr(self, name) != default]
             if given:
                 raise OptionError(
                     f"{{sampling}}=segments takes no {{{given[0]}}}: leave it out (none)", ["sampling", given[0]]
@@ -159,83 +157,4 @@ class Clip:
 
 
 # What segments have no use for -> what it is where it was not given.
-_OF_DENSE = {"stride": 1, "fps": None, "position": "random", "frame_number": None}
-
-
-@dataclasses.dataclass(frozen=True)
-class Views:
-    """The test views of a video: view = (clip * places + place) * mirrors + mirror.
-
-    Attributes:
-      clips: clips per video, evenly spaced; 1 is the centred one.
-      crops: "centre"; "three" squares along the longer side of the frame; "ten": the four corners and the centre,
-        each also mirrored (Krizhevsky et al. 2012, section 4.1), of what training cuts its crops from: the
-        centred square of `Clip.crop`, or the whole frame where `Clip.crop_position` is "random".
-      flip: also the mirror image of each; "ten" has them already.
-      side: of the square, in pixels; None: `Clip.crop`.
-    """
-
-    clips: int = 1
-    crops: str = "centre"
-    flip: bool = False
-    side: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.clips < 1:
-            raise OptionError(f"{{clips}}={self.clips}: give at least 1", ["clips"])
-        if self.crops not in CROPS:
-            raise OptionError(f"{{crops}}={self.crops!r} is not one of {', '.join(CROPS)}", ["crops"])
-        if self.crops == "ten" and self.flip:
-            raise OptionError("{crops}=ten has the mirror images already: leave {flip} out (False)", ["crops", "flip"])
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether each place is shown a second time, mirrored."""
-        return self.flip or self.crops == "ten"
-
-    @property
-    def crop_count(self) -> int:
-        """Crops per clip; those of "ten" contain their mirror images."""
-        return CROPS[self.crops]
-
-    @property
-    def count(self) -> int:
-        """Views per video."""
-        return self.clips * self.crop_count * (2 if self.flip else 1)
-
-    def describe(self) -> str:
-        """Returns e.g. "2 clips x 3 crops x 2 flips"."""
-        parts = [_counted(self.clips, "clip"), _counted(self.crop_count, "crop")]
-        return " x ".join([*parts, "2 flips"] if self.flip else parts)
-
-    def is_flipped(self, view: int) -> bool:
-        """Whether this view shows the mirror image: `Batch.mirrored`."""
-        return self.mirrored and view % 2 == 1
-
-    def clip_and_place(self, view: int) -> tuple[int, int]:
-        """Returns which clip this view shows, and which of the places in its frames."""
-        places = self.count // self.clips // (2 if self.mirrored else 1)
-        clip, place = divmod(view // (2 if self.mirrored else 1), places)
-        return clip, place
-
-    def side_of(self, clip: Clip) -> int:
-        """Side, in pixels, of the square that is cut."""
-        return self.side or clip.crop
-
-    def corner(self, place: int, height: int, width: int, clip: Clip) -> tuple[int, int]:
-        """Top and left of the square that is cut at this place from frames of height x width pixels."""
-        side = self.side_of(clip)
-        down, across = height - side, width - side
-        if self.crops == "three":
-            return (down // 2, place * across // 2) if across >= down else (place * down // 2, across // 2)
-        if self.crops == "centre" or place == 4:
-            return down // 2, across // 2
-        whole = clip.crop_position == "random"
-        region = (height, width) if whole else (clip.crop, clip.crop)
-        bottom, right = divmod(place, 2)
-        top, left = (height - region[0]) // 2, (width - region[1]) // 2
-        return top + bottom * (region[0] - side), left + right * (region[1] - side)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+_DENSE_DEFAULTS = {"stride": 1, "fps": None, "position": "random", "frame_number": None}

@@ -40,7 +40,7 @@ class Permute:
 
 
 _RESERVED = ("train", "example_ids", "self")
-_WORDS: dict[str, tuple[str | None, ...]] = {
+_CHOICES: dict[str, tuple[str | None, ...]] = {
     "space": ("image", "points", None),
     "reader": ("video", "array"),
     "mirror": ("nothing", "forbidden"),
@@ -95,7 +95,7 @@ class Input:
         """What contradicts itself, the first thing first."""
         if not self.name.isidentifier() or self.name in _RESERVED or self.name.endswith("_mask"):
             yield "its name is that of an argument of the model: an identifier, and neither of Flax's nor a mask's"
-        for field, words in _WORDS.items():
+        for field, words in _CHOICES.items():
             value = getattr(self, field)
             if value not in words and not isinstance(value, Negate | Permute):
                 yield f"{field}={value!r} is not one of {', '.join(map(str, words))}"

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
+from vidjax.data import cache
 from vidjax.data.records import Batch
 
 # Batches that may wait for the step, in each process, beyond those that its threads are making.
-READY = 2
+PREFETCH_BATCHES = 2
 
 
 class BatchWithFailures(NamedTuple):
@@ -41,7 +42,9 @@ class BatchIterator:
         self._video_ids = video_ids
         self._workers = workers
         self._error: BaseException | None = None
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + READY if threads else 0)
+        options = grain.ReadOptions(
+            num_threads=threads, prefetch_buffer_size=threads + PREFETCH_BATCHES if threads else 0
+        )
         batches = dataset.to_iter_dataset(options)
         if workers:
             _mark_flags_as_parsed()
@@ -97,8 +100,7 @@ def _start_worker(index: int, count: int) -> None:
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     if index:
-        for name in ("cache", "disk_cache"):
-            logging.getLogger(f"vidjax.data.{name}").setLevel(logging.ERROR)
+        logging.getLogger(cache.__name__).setLevel(logging.ERROR)
 
 
 def _mark_flags_as_parsed() -> None:

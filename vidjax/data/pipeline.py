@@ -16,22 +16,25 @@ from typing import Any
 import grain
 import numpy as np
 
-from vidjax.data import cutting
-from vidjax.data.cache import Cache, MemoryCache, RecentResults
-from vidjax.data.clips import Clip, Views
-from vidjax.data.cutting import Frames
+from vidjax.data import cropping
+from vidjax.data.cache.interface import Cache
+from vidjax.data.cache.memory import MemoryCache
+from vidjax.data.cache.recent import ComputeOnceCache
+from vidjax.data.clips import ClipSpec
+from vidjax.data.cropping import Frames
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video, check_inputs
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, DataError, OptionError, VideoError
 
 # Videos that are tried in the place of one that cannot be read.
-_SUBSTITUTES = 20
+_MAX_REPLACEMENTS = 20
 
 
 def training_batches(
     videos: Sequence[Video],
-    clip: Clip,
+    clip: ClipSpec,
     *,
     inputs: Sequence[Input] = (RGB,),
     batch_size: int,
@@ -77,8 +80,8 @@ def training_batches(
 
 def evaluation_batches(
     videos: Sequence[Video],
-    clip: Clip,
-    views: Views,
+    clip: ClipSpec,
+    views: ViewSpec,
     *,
     inputs: Sequence[Input] = (RGB,),
     batch_size: int,
@@ -118,7 +121,7 @@ def evaluation_batches(
     if clip.is_fixed and views.clips != 1:
         raise ConfigError(f"a clip at a fixed place is one clip per video, not {views.clips}")
     make = _EvaluationExample(
-        tuple(videos), tuple(inputs), clip, views, _worker_share(cache, workers), RecentResults(2 * threads + 2)
+        tuple(videos), tuple(inputs), clip, views, _worker_share(cache, workers), ComputeOnceCache(2 * threads + 2)
     )
     batches = -(-len(videos) * views.count // batch_size)
     dataset = grain.MapDataset.range(batches * batch_size).map(make)[process_index::process_count]
@@ -144,7 +147,7 @@ class _TrainingExample:
 
     videos: tuple[Video, ...]
     inputs: tuple[Input, ...]
-    clip: Clip
+    clip: ClipSpec
     seed: int
     cache: Cache | None
 
@@ -152,7 +155,7 @@ class _TrainingExample:
         failure: tuple[int, str] | None = None
         epoch, place = divmod(index, len(self.videos))
         number = int(epoch_order(len(self.videos), self.seed, epoch)[place])
-        for attempt in range(_SUBSTITUTES + 1):
+        for attempt in range(_MAX_REPLACEMENTS + 1):
             # A generator per example, keyed by its global number: no draw depends on who makes the example.
             rng = np.random.default_rng((self.seed % 2**32, index, *([attempt] if attempt else [])))
             chosen = int(rng.integers(len(self.videos))) if attempt else number
@@ -165,7 +168,7 @@ class _TrainingExample:
 
     def _example(self, index: int, number: int, rng: np.random.Generator, failure: tuple[int, str] | None) -> _Example:
         video, clip = self.videos[number], self.clip
-        frames = cutting.read(
+        frames = cropping.read(
             video,
             self.inputs,
             clip,
@@ -194,10 +197,10 @@ class _EvaluationExample:
 
     videos: tuple[Video, ...]
     inputs: tuple[Input, ...]
-    clip: Clip
-    views: Views
+    clip: ClipSpec
+    views: ViewSpec
     cache: Cache | None
-    recent: RecentResults
+    recent: ComputeOnceCache
 
     def __call__(self, index: int) -> _Example:
         index = int(index)
@@ -218,7 +221,7 @@ class _EvaluationExample:
     def _frames(self, video: Video) -> Frames:
         """Those of all clips of the video, read in one pass."""
         clip, clips = self.clip, self.views.clips
-        return cutting.read(
+        return cropping.read(
             video,
             self.inputs,
             clip,
@@ -228,7 +231,7 @@ class _EvaluationExample:
         )
 
     def _blank(self) -> dict[str, np.ndarray]:
-        return cutting.blank(self.inputs, self.clip.frames, self.views.side_of(self.clip))
+        return cropping.zero_example(self.inputs, self.clip.frames, self.views.side_of(self.clip))
 
 
 def _check(

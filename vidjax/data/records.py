@@ -3,37 +3,15 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from vidjax.data.flip_rule import FlipRule
 from vidjax.data.inputs import RGB, Input
+from vidjax.data.video.info import VideoInfo
 from vidjax.errors import ConfigError, DataError, VideoError, printable
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
-
-# What a horizontal flip does to the classes: nothing ("invariant"), it exchanges them (a permutation:
-# class k becomes class mirror[k]), it must not be used ("forbidden"), or nobody has said (None).
-Mirror = Literal["invariant", "forbidden"] | tuple[int, ...] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What a whole pass over a video file found, or the header of an array.
-
-    Attributes:
-      frames: number of sound frames (headers lie); of a file that is damaged or cut short, those before that.
-      fps: frames per second as the container states it; None where it does not.
-      height, width: of a frame as displayed, after rotation; 0 of what is no image.
-      table: `seeking.SeekTable`, by which frames are found faster; None where there is none.
-      identity: size and time of change (ns) of the file at that time; None where it was not noted.
-    """
-
-    frames: int
-    fps: float | None
-    height: int
-    width: int
-    table: Any = dataclasses.field(default=None, compare=False, repr=False)
-    identity: tuple[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +126,7 @@ class Source:
     train: tuple[Video, ...]
     validation: tuple[Video, ...]
     test: tuple[Video, ...]
-    mirror: Mirror = None
+    mirror: FlipRule = None
     absent: int = 0
     notes: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = (RGB,)

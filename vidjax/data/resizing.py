@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from vidjax.data.decoding import Size, resize_frames, short_side_size
 from vidjax.data.inputs import Input
+from vidjax.data.video.conversion import Size, resize_frames, short_side_size
 
 RULES = ("short_side", "squash", "letterbox")
 

@@ -51,7 +51,7 @@ def last_start(count: int, frames: int, stride: float = 1) -> int:
     return max(count - span, 0)
 
 
-def looped(indices: np.ndarray, count: int) -> np.ndarray:
+def wrap_indices(indices: np.ndarray, count: int) -> np.ndarray:
     """Returns the indices modulo the frame count: a short video starts again from its first frame."""
     return indices % count
 
@@ -59,7 +59,7 @@ def looped(indices: np.ndarray, count: int) -> np.ndarray:
 def random_clip(count: int, frames: int, stride: float, rng: np.random.Generator) -> np.ndarray:
     """Returns int64 [frames]: a clip whose start is uniform over all starts at which it fits."""
     start = int(rng.integers(last_start(count, frames, stride) + 1))
-    return looped(clip_indices(start, frames, stride), count)
+    return wrap_indices(clip_indices(start, frames, stride), count)
 
 
 def uniform_clips(count: int, frames: int, stride: float, clips: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def uniform_clips(count: int, frames: int, stride: float, clips: int) -> np.ndar
     last = last_start(count, frames, stride)
     gaps = clips - 1
     starts = [(2 * i * last + gaps) // (2 * gaps) for i in range(clips)] if gaps else [last // 2]
-    return np.stack([looped(clip_indices(start, frames, stride), count) for start in starts])
+    return np.stack([wrap_indices(clip_indices(start, frames, stride), count) for start in starts])
 
 
 def clip_at(position: str, count: int, frames: int, stride: float) -> np.ndarray:
@@ -86,13 +86,13 @@ def clip_at(position: str, count: int, frames: int, stride: float) -> np.ndarray
     starts = {"first": 0, "middle": last // 2, "last": last}
     if position not in starts:
         raise ConfigError(f"unknown clip position {position!r} (known: {', '.join(POSITIONS)})")
-    return looped(clip_indices(starts[position], frames, stride), count)
+    return wrap_indices(clip_indices(starts[position], frames, stride), count)
 
 
 def clip_from(frame_number: int, count: int, frames: int, stride: float) -> np.ndarray:
     """Returns int64 [frames]: the clip that starts at a frame (counted from 0), or at the last possible start."""
     start = min(frame_number, last_start(count, frames, stride))
-    return looped(clip_indices(start, frames, stride), count)
+    return wrap_indices(clip_indices(start, frames, stride), count)
 
 
 def random_segments(count: int, frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -122,7 +122,7 @@ def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
     return (2 * clips * part + 2 * clip + 1) * count // (2 * clips * frames)
 
 
-def around(indices: np.ndarray, count: int, per_frame: int) -> np.ndarray:
+def frame_windows(indices: np.ndarray, count: int, per_frame: int) -> np.ndarray:
     """Returns int64 [len(indices) * per_frame]: for each frame so many consecutive ones, half of them before it.
 
     At an end of the video they are the nearest ones within it; one that is shorter shows its last frame again.

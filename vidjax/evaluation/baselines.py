@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.data import RGB, Input, Source, Video, reading
+from vidjax.data import RGB, Input, Source, Video, streams
 from vidjax.errors import DataError, VideoError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.result import Baseline
@@ -49,15 +49,15 @@ def describe(video: Video, input: Input = RGB) -> Description:
       VideoError: if it cannot be read.
     """
     stream = dataclasses.replace(video.streams[input.stream_name], exact_seek=False)
-    info = reading.probe(stream, input)
-    frames = reading.read_frames(stream, input, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
+    info = streams.probe(stream, input)
+    frames = streams.read_frames(stream, input, range(info.frames), (_MEAN_FRAME_SIDE, _MEAN_FRAME_SIDE))
     length_and_fps = np.array([info.frames, info.fps or 0.0])
     known = np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0) if input.dtype.startswith("float") else frames
     mean = known.mean(axis=0, dtype=np.float64)
     return Description(video.label, video.group, length_and_fps, mean.reshape(-1))
 
 
-def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+def nearest_neighbor(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     """1-nearest neighbour by Euclidean distance between standardised features; ties go to the first.
 
     Args:
@@ -104,7 +104,7 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     mean = "mean colour frame" if input.colour else f"mean of {input.stream_name}"
     for name, feature in (("length and fps, 1-NN", "length_and_fps"), (f"{mean}, 1-NN", "mean_frame")):
         known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
-        predictions[name] = nearest_neighbour(known, train_labels, asked)
+        predictions[name] = nearest_neighbor(known, train_labels, asked)
     failed = described.count(None)
     return [_row(name, source, test, predicted, failed) for name, predicted in predictions.items()]
 

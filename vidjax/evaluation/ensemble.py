@@ -18,7 +18,7 @@ from vidjax.evaluation.result import Member, Result
 _Kind = TypeVar("_Kind", bound=Record)
 
 
-def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> tuple[PredictionsFile, Result]:
+def ensemble_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> tuple[PredictionsFile, Result]:
     """Averages the stored test predictions of finished runs.
 
     Args:
@@ -38,7 +38,7 @@ def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> 
     if len(set(resolved)) < len(resolved):
         twice = next(folder for folder, path in zip(folders, resolved) if resolved.count(path) > 1)
         raise ConfigError(f"{twice} is given twice; --weights counts a run more than once")
-    shares = normalised(weights, len(folders))
+    shares = normalize_weights(weights, len(folders))
     results = [_finished_result(folder) for folder in folders]
     scored = average(
         [_read(PredictionsFile, folder / "predictions" / "test.json") for folder in folders],
@@ -47,10 +47,10 @@ def of_runs(folders: Sequence[Path], weights: Sequence[float] | None = None) -> 
     )
     if not scored.videos:
         raise DataError(f"no test video could be read by all of {', '.join(map(str, folders))}")
-    return scored, result_of(results, scored, [folder.name for folder in folders], shares)
+    return scored, ensemble_result(results, scored, [folder.name for folder in folders], shares)
 
 
-def normalised(weights: Sequence[float] | None, runs: int) -> np.ndarray:
+def normalize_weights(weights: Sequence[float] | None, runs: int) -> np.ndarray:
     """The weights as float64 [runs] that sum to 1; equal ones where none are given.
 
     Raises:
@@ -118,7 +118,9 @@ def average(members: Sequence[PredictionsFile], names: Sequence[str], weights: n
     )
 
 
-def result_of(results: Sequence[Result], scored: PredictionsFile, names: Sequence[str], weights: np.ndarray) -> Result:
+def ensemble_result(
+    results: Sequence[Result], scored: PredictionsFile, names: Sequence[str], weights: np.ndarray
+) -> Result:
     """The result row of an ensemble.
 
     Parameters, GMACs, views and seconds are sums over the members; seeds, inputs and the like are joined.
@@ -133,7 +135,7 @@ def result_of(results: Sequence[Result], scored: PredictionsFile, names: Sequenc
       A result without clip accuracies, whose `members` say what was averaged.
     """
     first = results[0]
-    accuracies = {**vars(metrics.summarise(scored)), "clip_top1": None, "clip_top5": None}
+    accuracies = {**vars(metrics.compute_accuracies(scored)), "clip_top1": None, "clip_top5": None}
     return Result(
         model=f"ensemble of {len(results)}",
         inputs=_joined((r.inputs for r in results), "; "),

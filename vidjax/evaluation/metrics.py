@@ -117,7 +117,7 @@ def group_counts(
     )
 
 
-def summarise(predictions: PredictionsFile) -> Accuracies:
+def compute_accuracies(predictions: PredictionsFile) -> Accuracies:
     """Accuracies at both levels, over the videos that could be read."""
     videos = predictions.videos
     view_ranks = np.array([r for video in videos for r in video.view_ranks])

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from vidjax import files
 from vidjax.errors import DataError
+from vidjax.system import files
 
 
 def optional(kind: "type[Record] | None" = None) -> Any:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vidjax.data.clips import Views
-from vidjax.data.records import Mirror, Source, Video
+from vidjax.data.flip_rule import FlipRule
+from vidjax.data.records import Source, Video
+from vidjax.data.views import ViewSpec
 from vidjax.errors import DataError, DivergedError
 from vidjax.evaluation.metrics import rank
 from vidjax.evaluation.predictions import Failure, PredictionsFile, VideoPrediction
@@ -23,7 +24,7 @@ class ViewScores:
         are scores of.
     """
 
-    def __init__(self, videos: Sequence[Video], views: Views, classes: int, mirror: Mirror = None):
+    def __init__(self, videos: Sequence[Video], views: ViewSpec, classes: int, mirror: FlipRule = None):
         self._videos = videos
         self._views = views
         self._scores = np.zeros((len(videos), views.count, classes), np.float32)

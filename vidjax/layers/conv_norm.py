@@ -25,7 +25,7 @@ class ConvNorm(nn.Module):
       relu: whether a ReLU follows.
       zero_scale: gamma begins at 0, so that a residual block begins as the identity (Goyal et al. 2017, section 5.1).
       kernel_init: of the convolution.
-      norm: options of `BatchNorm`, by name.
+      norm: options of `BatchNormSection`, by name.
       dtype, param_dtype: of the computation and of the parameters.
     """
 

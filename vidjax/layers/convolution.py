@@ -1,7 +1,7 @@
 """`Conv`: flax's convolution, which a CPU computes in forms that it can bear.
 
 XLA's CPU back end computes 3D, strided, grouped and depthwise convolutions and their gradients many times slower than
-the same arithmetic in other forms (`vidjax.layers.cpu_convolution`).
+the same arithmetic in other forms (`vidjax.layers.cpu.convolution`).
 Which form is taken is decided when a function is compiled, by the platform that it is compiled for: on others, in an
 export for TPU, say, there is nothing but the native operation.
 """
@@ -16,9 +16,9 @@ import flax.linen as nn
 import jax
 from jax import lax
 
-from vidjax.layers import cpu_convolution
-from vidjax.layers.bilinear import bilinear
-from vidjax.layers.cpu_plane import Geometry, channels_last
+from vidjax.layers.cpu.bilinear import custom_bilinear
+from vidjax.layers.cpu.convolution import forward, gradient_of_input, gradient_of_kernel, supports
+from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
 
 _native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
 
@@ -79,42 +79,46 @@ def convolution(
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape)]
     pads = lax.padtype_to_pads(lhs.shape[1:-1], spans, window_strides, padding) if isinstance(padding, str) else padding
     pairs = tuple((int(before), int(after)) for before, after in pads)
-    geometry = Geometry(tuple(window_strides), pairs, dilation, feature_group_count, precision)
+    geometry = ConvolutionGeometry(tuple(window_strides), pairs, dilation, feature_group_count, precision)
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers or channels_last(rank))
     is_plain = set(lhs_dilation or ()) <= {1} and lhs.dtype == rhs.dtype and numbers == channels_last(rank)
-    if not is_native_only() and is_plain and cpu_convolution.covers(lhs, rhs, geometry):
+    if not is_native_only() and is_plain and supports(lhs, rhs, geometry):
         return _convolution(geometry, lhs, rhs)
     return lax.conv_general_dilated(
         lhs, rhs, window_strides, padding, lhs_dilation, dilation, numbers, feature_group_count, precision=precision
     )
 
 
-def _gradient_of_input(geometry: Geometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+def _gradient_of_input(
+    geometry: ConvolutionGeometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
+) -> jax.Array:
     def native(kernel: jax.Array, gradient: jax.Array) -> jax.Array:
         x = jax.ShapeDtypeStruct(shape, gradient.dtype)
         return jax.linear_transpose(lambda x: _native(geometry, x, kernel), x)(gradient)[0]
 
-    cpu = functools.partial(cpu_convolution.gradient_of_input, geometry, shape)
+    cpu = functools.partial(gradient_of_input, geometry, shape)
     return lax.platform_dependent(kernel, gradient, cpu=cpu, default=native)
 
 
-def _gradient_of_kernel(geometry: Geometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array) -> jax.Array:
+def _gradient_of_kernel(
+    geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
+) -> jax.Array:
     def native(x: jax.Array, gradient: jax.Array) -> jax.Array:
         kernel = jax.ShapeDtypeStruct(shape, gradient.dtype)
         return jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)[0]
 
-    cpu = functools.partial(cpu_convolution.gradient_of_kernel, geometry, shape)
+    cpu = functools.partial(gradient_of_kernel, geometry, shape)
     return lax.platform_dependent(x, gradient, cpu=cpu, default=native)
 
 
-@bilinear(_gradient_of_input, _gradient_of_kernel)
-def _convolution(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    cpu = functools.partial(cpu_convolution.forward, geometry)
+@custom_bilinear(_gradient_of_input, _gradient_of_kernel)
+def _convolution(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    cpu = functools.partial(forward, geometry)
     native = functools.partial(_native, geometry)
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
-def _native(geometry: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _native(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         kernel,

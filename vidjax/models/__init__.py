@@ -9,12 +9,12 @@ from typing import Any
 
 import flax.linen as nn
 
-from vidjax import options as _options
 from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
 from vidjax.models.calling import accepted_arguments, apply, input_names, required_masks
 from vidjax.models.output import Output
 from vidjax.models.summary import Summary, summary
+from vidjax.options import choosing as _options
 
 MODELS: dict[str, Any] = {
     **karpathy.FUSIONS,

@@ -16,7 +16,7 @@ from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _WIDTHS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

@@ -16,7 +16,7 @@ from vidjax.layers.capsules import DenseCaps, MaskedDecoder, PrimaryCaps, length
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 
 class CapsNet(nn.Module):

@@ -1,8 +1,8 @@
 """Carreira & Zisserman 2017, "Quo Vadis, Action Recognition?" (CVPR): I3D, Inception-V1 inflated to 3D.
 
 Figure 3. All convolutions are N x N x N where those of Inception-V1 (Szegedy et al. 2015, table 1) are N x N; the first
-two max pools do not merge time. Sonnet's BatchNorm without gamma (epsilon 1e-3, decay 0.999) and ReLU follow every
-convolution but the last. Modules have the names of the published checkpoint, with its oddity.
+two max pools do not merge time. Sonnet's BatchNormSection without gamma (epsilon 1e-3, decay 0.999) and ReLU follow
+every convolution but the last. Modules have the names of the published checkpoint, with its oddity.
 """
 
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 # Output channels of the branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pool then 1x1x1.
 _MIXED = {
@@ -77,7 +77,7 @@ class I3D(nn.Module):
       in_channels: 3 for the input `rgb`, 2 for the input `flow`.
       dropout: before the classifier; the paper's code keeps all in evaluation and half in fine-tuning.
       group_size: of batch normalisation.
-      axis_name, dtype, param_dtype: as in `BatchNorm`.
+      axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
     num_classes: int

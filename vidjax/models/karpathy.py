@@ -29,7 +29,7 @@ from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 STREAMS = ("full", "both", "fovea", "context")
 FUSE_AT = ("features", "scores")

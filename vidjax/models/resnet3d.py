@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.dropout import Dropout
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _WIDTHS = (64, 128, 256, 512)
 _BLOCKS = (2, 2, 2, 2)
@@ -66,7 +66,7 @@ class ResNet3D(nn.Module):
       width_multiplier: scales all channels; 1 is the paper's.
       dropout: before the classifier.
       group_size: of batch normalisation.
-      axis_name, dtype, param_dtype: as in `BatchNorm`.
+      axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
     num_classes: int

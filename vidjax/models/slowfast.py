@@ -23,7 +23,7 @@ from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 LATERALS = ("none", "time_to_channel_sum", "time_to_channel_concat", "time_strided_sample", "time_strided_conv")
 # Temporal kernels of the stem and of the blocks of each stage, in turn.
@@ -117,7 +117,7 @@ class _Network(nn.Module):
       head_window: height and width that the classifier sees at once: 7, those of the last stage at 224 pixels.
       dropout: before the classifier.
       group_size: of batch normalisation; the published recipe has 8, None is the global batch.
-      axis_name, dtype, param_dtype: as in `BatchNorm`.
+      axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
     num_classes: int

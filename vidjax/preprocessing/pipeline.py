@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vidjax.data.flip_rule import FlipRule, why_flip_not_allowed
 from vidjax.data.inputs import RGB, Input, Permute
-from vidjax.data.records import Batch, Mirror
+from vidjax.data.records import Batch
 from vidjax.errors import OptionError
 from vidjax.preprocessing import augment
 from vidjax.preprocessing.augment import ColourJitter
@@ -45,7 +46,7 @@ class Preprocessing:
 
     crop: int | None = None
     flip: bool = False
-    mirror: Mirror = None
+    mirror: FlipRule = None
     warp: Warp = dataclasses.field(default_factory=Warp)
     colour: ColourJitter = dataclasses.field(default_factory=ColourJitter)
     erasing: Erasing = dataclasses.field(default_factory=Erasing)
@@ -57,7 +58,7 @@ class Preprocessing:
     inputs: tuple[Input, ...] = (RGB,)
 
     def __post_init__(self):
-        refusal = mirror_refusal(self.mirror, self.inputs)
+        refusal = why_flip_not_allowed(self.mirror, self.inputs)
         if self.flip and refusal:
             raise OptionError(f"{{flip}}=True, but {refusal}: turn the flip off", ["flip"])
         for each in self.inputs:
@@ -166,16 +167,6 @@ class Preprocessing:
         if not isinstance(value, tuple):
             return value
         return value[0] if len(value) == 1 else jnp.array(value, self.dtype)
-
-
-def mirror_refusal(mirror: Mirror, inputs: tuple[Input, ...] = ()) -> str | None:
-    """Why nothing may be mirrored, by the rules of the data source and of the inputs; None where it may."""
-    if mirror is None:
-        return "this data source does not say what a mirror image does to its classes"
-    if mirror == "forbidden":
-        return "this data source forbids mirror images"
-    fixed = [each.stream_name for each in inputs if each.mirror == "forbidden"]
-    return f"{fixed[0]} must not be mirrored" if fixed else None
 
 
 def _several(value: float | tuple[float, ...]) -> tuple[float, ...]:

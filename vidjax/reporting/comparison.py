@@ -13,6 +13,7 @@ from vidjax.evaluation import metrics
 from vidjax.evaluation.result import AnyResult, Baseline, Groups, Result
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval
 from vidjax.reporting import tables
+from vidjax.system import terminal
 
 MISSING = "missing"  # a cell whose runs are not there
 NOT_APPLICABLE = "-"  # a cell that the row does not have, e.g. the parameters of a trivial baseline
@@ -49,7 +50,7 @@ class Column:
                 mean, sd = mean_and_sd(values)
                 return tables.percent(mean) + (f" ± {tables.percent(sd)}" if sd is not None else "")
             case "seconds":
-                return tables.duration(statistics.fmean(values))
+                return terminal.duration(statistics.fmean(values))
             case "flag":
                 return f"{sum(map(bool, values))} of {len(values)}"
             case "text":
@@ -93,7 +94,7 @@ AnyColumn = Column | IntervalColumn
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One row: its label on each axis, and the pooled result of each seed that is complete.
 
     Attributes:
@@ -228,13 +229,13 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def _seeds(row: Row) -> str:
+def _seeds(row: ComparisonRow) -> str:
     if row.seeds is None:
         return NOT_APPLICABLE
     return str(row.seeds) if len(row.results) == row.seeds else f"{len(row.results)} of {row.seeds}"
 
 
-def table(rows: Sequence[Row], columns: Sequence[AnyColumn]) -> pd.DataFrame:
+def table(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.DataFrame:
     """The table as it is read: text cells, "mean ± sd" in percent, how many seeds each row has."""
     lines = []
     for row in rows:
@@ -243,7 +244,7 @@ def table(rows: Sequence[Row], columns: Sequence[AnyColumn]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def numbers(rows: Sequence[Row], columns: Sequence[AnyColumn]) -> pd.DataFrame:
+def numbers(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.DataFrame:
     """The table as one computes with it: fractions and seconds in full precision, mean, sd and bounds in columns."""
     lines = []
     for row in rows:

@@ -23,8 +23,8 @@ from vidjax.training.metrics_line import MetricsLine, TrainLine, ValidationLine
 _Kind = TypeVar("_Kind", TrainLine, ValidationLine)
 
 # matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
-_INK = "#010203"
-TRAIN_COLOUR = "#2f7fd6"
+_FOREGROUND = "#010203"
+TRAIN_COLOR = "#2f7fd6"
 VALIDATION_COLOUR = "#d9822b"
 PARAMETER_COLOUR = "#3d9a50"
 _MATRIX_RGB = (0.18, 0.50, 0.84)
@@ -36,13 +36,13 @@ _STYLE: Any = {
     "svg.hashsalt": "vidjax",
     "font.family": "sans-serif",
     "text.parse_math": False,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": _FOREGROUND,
+    "axes.edgecolor": _FOREGROUND,
+    "axes.labelcolor": _FOREGROUND,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": _FOREGROUND,
+    "ytick.color": _FOREGROUND,
 }
 
 
@@ -60,7 +60,7 @@ def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # No metadata: equal data give equal bytes, and the file names no one.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue().decode("utf-8").replace(_INK, "currentColor")
+    text = buffer.getvalue().decode("utf-8").replace(_FOREGROUND, "currentColor")
     return text[text.index("<svg") :].encode("utf-8")
 
 
@@ -115,7 +115,7 @@ def _curves(
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=11)
-        axes.grid(color=_INK, alpha=0.12)
+        axes.grid(color=_FOREGROUND, alpha=0.12)
         if is_logarithmic:
             axes.set_yscale("log")
             # Matplotlib's own labels are formulas, which stay as they are written here (text.parse_math).
@@ -147,7 +147,7 @@ def loss_curves(metrics: Sequence[MetricsLine]) -> bytes:
       An SVG file.
     """
     series = [
-        (_series(metrics, TrainLine, lambda line: line.loss), TRAIN_COLOUR, "training"),
+        (_series(metrics, TrainLine, lambda line: line.loss), TRAIN_COLOR, "training"),
         (_series(metrics, ValidationLine, lambda line: line.loss), VALIDATION_COLOUR, "validation"),
     ]
     return _curves(series, "loss")
@@ -156,7 +156,7 @@ def loss_curves(metrics: Sequence[MetricsLine]) -> bytes:
 def accuracy_curves(metrics: Sequence[MetricsLine]) -> bytes:
     """Training clip accuracy and validation video accuracy against steps; an SVG file."""
     series = [
-        (_series(metrics, TrainLine, lambda line: line.top1), TRAIN_COLOUR, "training clips"),
+        (_series(metrics, TrainLine, lambda line: line.top1), TRAIN_COLOR, "training clips"),
         (_series(metrics, ValidationLine, lambda line: line.video_top1), VALIDATION_COLOUR, "validation videos"),
     ]
     return _curves(series, "accuracy (top-1)", is_share=True)
@@ -165,7 +165,7 @@ def accuracy_curves(metrics: Sequence[MetricsLine]) -> bytes:
 def norm_curves(metrics: Sequence[MetricsLine]) -> bytes:
     """Norms of gradient, update and parameters against steps, on a logarithmic axis; an SVG file."""
     series = [
-        (_series(metrics, TrainLine, lambda line: line.gradient_norm), TRAIN_COLOUR, "gradient"),
+        (_series(metrics, TrainLine, lambda line: line.gradient_norm), TRAIN_COLOR, "gradient"),
         (_series(metrics, TrainLine, lambda line: line.update_norm), VALIDATION_COLOUR, "update"),
         (_series(metrics, TrainLine, lambda line: line.parameter_norm), PARAMETER_COLOUR, "parameters"),
     ]
@@ -197,7 +197,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
         axes.set_yticks(range(k), classes, fontsize=size, parse_math=False)
         axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color=_INK, alpha=0.15, linewidth=0.5)
+        axes.grid(which="minor", color=_FOREGROUND, alpha=0.15, linewidth=0.5)
         axes.tick_params(which="both", length=0)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
@@ -223,7 +223,7 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
     k = len(classes)
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(6.0, 0.8 + (0.3 if k <= _COUNTS_UP_TO else 0.17) * k)
-        axes.barh(range(k), np.nan_to_num(accuracy), color=TRAIN_COLOUR, height=0.7)
+        axes.barh(range(k), np.nan_to_num(accuracy), color=TRAIN_COLOR, height=0.7)
         size = 9 if k <= _COUNTS_UP_TO else 7
         for i, (c, n) in enumerate(zip(correct, videos, strict=True)):
             text = f"{c}/{n}" if n else "no video"

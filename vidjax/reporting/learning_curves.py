@@ -9,7 +9,7 @@ import numpy as np
 from vidjax.evaluation.result import Result
 from vidjax.training.metrics_line import MetricsLine
 
-_LEAST_VALIDATIONS = 3
+_MIN_VALIDATIONS = 3
 _RISE = 0.2  # of the lowest validation loss: less is not worth a word
 _FALL = 0.1  # of the training loss
 _ADVICE = (
@@ -51,7 +51,7 @@ def overfitting(metrics: Sequence[MetricsLine]) -> Overfitting | None:
     """
     steps, losses = _losses(metrics, "validation")
     train_steps, train_losses = _losses(metrics, "train")
-    if len(losses) < _LEAST_VALIDATIONS or not len(train_losses):
+    if len(losses) < _MIN_VALIDATIONS or not len(train_losses):
         return None
     window, last = max(1, len(losses) // 4), max(2, len(losses) // 4)
     means = np.convolve(losses[:-last], np.ones(window) / window, "valid")
@@ -74,7 +74,7 @@ def _losses(metrics: Sequence[MetricsLine], split: str) -> tuple[np.ndarray, np.
     return np.array([line.step for line in found]), np.array([line.loss for line in found], np.float64)
 
 
-def overfitting_remark(result: Result, metrics: Sequence[MetricsLine]) -> str:
+def overfitting_note(result: Result, metrics: Sequence[MetricsLine]) -> str:
     """Says that a run overfits, and what to do about it; "" where it does not.
 
     Args:

@@ -19,7 +19,7 @@ def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
     return [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
 
 
-def from_images(images: np.ndarray, middle: Sequence[float] | None = None) -> np.ndarray:
+def to_displayable(images: np.ndarray, middle: Sequence[float] | None = None) -> np.ndarray:
     """Images of any channels as pictures: the first three are red, green and blue, and grey stands for missing ones.
 
     Args:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vidjax import files
 from vidjax.errors import DataError
 from vidjax.evaluation.result import Baseline, Result
 from vidjax.reporting import comparison, tables
+from vidjax.system import files
 
 _BEGIN = re.compile(r"^<!-- results: *(\S+) *-->[ \t]*$", re.MULTILINE)
 _END = re.compile(r"^<!-- end -->[ \t]*$", re.MULTILINE)
@@ -81,7 +81,7 @@ def read_results(folder: Path) -> tuple[dict[str, Result], list[Baseline]]:
     return runs, baselines
 
 
-def baseline_rows(baselines: Sequence[Baseline], axes: Sequence[str]) -> list[comparison.Row]:
+def baseline_rows(baselines: Sequence[Baseline], axes: Sequence[str]) -> list[comparison.ComparisonRow]:
     """One row for each trivial baseline, its splits pooled; its name stands on the first axis."""
     by_name: dict[str, list[Baseline]] = {}
     for baseline in baselines:
@@ -89,7 +89,7 @@ def baseline_rows(baselines: Sequence[Baseline], axes: Sequence[str]) -> list[co
     rows = []
     for name, of_splits in by_name.items():
         labels = {axis: f"baseline: {name}" if i == 0 else comparison.NOT_APPLICABLE for i, axis in enumerate(axes)}
-        rows.append(comparison.Row(labels, [comparison.pool(of_splits)], seeds=None))
+        rows.append(comparison.ComparisonRow(labels, [comparison.pool(of_splits)], seeds=None))
     return rows
 
 
@@ -114,7 +114,7 @@ def _caption(runs: Mapping[str, Result]) -> str:
 
 def experiment_block(
     title: str,
-    rows: Sequence[comparison.Row],
+    rows: Sequence[comparison.ComparisonRow],
     columns: Sequence[comparison.AnyColumn],
     runs: Mapping[str, Result],
 ) -> str:
@@ -149,16 +149,14 @@ def pretrained_block(path: Path) -> str:
     """The Markdown of published weights on clips that they were not trained on.
 
     Args:
-      path: the JSON file that `python -m vidjax.pretrained.zero_shot` wrote.
+      path: the JSON file that `python -m vidjax.cli.zero_shot` wrote.
 
     Raises:
       DataError: if there is none, or it is not finished.
     """
     content = files.read_json(path)
     if not content or not content["summary"]:
-        raise DataError(
-            f"{path}: no such file, or no finished one; run python -m vidjax.pretrained.zero_shot --out {path}"
-        )
+        raise DataError(f"{path}: no such file, or no finished one; run python -m vidjax.cli.zero_shot --out {path}")
     summary, protocol = content["summary"], content["protocol"]
     rows = []
     for name, of_class in summary["per_class"].items():

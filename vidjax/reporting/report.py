@@ -10,14 +10,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vidjax import files
 from vidjax.errors import DataError
 from vidjax.evaluation import metrics as accuracies
 from vidjax.evaluation.predictions import PredictionsFile, VideoPrediction
 from vidjax.evaluation.result import Result
 from vidjax.evaluation.statistics import LEVEL, bootstrap_interval, wilson_interval
 from vidjax.reporting import figures, tables
-from vidjax.reporting.learning_curves import overfitting_remark
+from vidjax.reporting.learning_curves import overfitting_note
+from vidjax.system import files
 from vidjax.training import metrics_line
 
 _MIME = {".png": "image/png", ".webp": "image/webp"}
@@ -151,8 +151,8 @@ def _context(workdir: Path) -> dict[str, Any]:
         "result": result,
         "split": tables.split_name(result.split),
         "row": tables.result_row(result),
-        "top5_remark": tables.top5_remark(result),
-        "overfitting": overfitting_remark(result, metrics),
+        "top5_remark": tables.top5_note(result),
+        "overfitting": overfitting_note(result, metrics),
         "headline": _headline(result),
         "interval": _interval(result),
         "curves": [_inline(figure) for figure in figures.curves(metrics)],

@@ -8,6 +8,7 @@ from vidjax.evaluation.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd  # slow to import: only where a table is made
+from vidjax.system.terminal import duration
 
 _TRIVIAL_TOP5 = 5  # classes, up to which everything is in the top 5
 
@@ -20,13 +21,6 @@ def percent(fraction: float) -> str:
 def percent_or_dash(fraction: float | None) -> str:
     """As `percent`; "-" where there is no value, e.g. the clip accuracy of an ensemble."""
     return "-" if fraction is None else percent(fraction)
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds as "m:ss", or "h:mm:ss" from one hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def gmacs(value: float) -> str:
@@ -45,7 +39,7 @@ def top5(result: Result) -> float | None:
     return None if len(result.classes) <= _TRIVIAL_TOP5 else result.video_top5
 
 
-def top5_remark(result: Result) -> str:
+def top5_note(result: Result) -> str:
     """Says why `top5` is None; "" where it is not."""
     return "" if top5(result) is not None else f"No top-5: of {len(result.classes)} classes it is always 100%."
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidjax.data.records import Batch
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training import groups
+from vidjax.training import parameter_groups
 from vidjax.training.state import TrainState
 from vidjax.training.step import apply_training
 
@@ -39,7 +39,7 @@ def make_moments_step(
     return moments_step
 
 
-def with_moments(state: TrainState, batches: Sequence[Moments], frozen: Sequence[str] = ()) -> TrainState:
+def with_precise_stats(state: TrainState, batches: Sequence[Moments], frozen: Sequence[str] = ()) -> TrainState:
     """The state with the mean of the batches' means, and the variance of all their examples together.
 
     Args:
@@ -68,5 +68,5 @@ def with_moments(state: TrainState, batches: Sequence[Moments], frozen: Sequence
         stats = replaced(state.model_state["batch_stats"], of_batches)
     except (KeyError, ValueError) as error:
         raise ValueError("the model has batch statistics that are not those of vidjax.layers.BatchNorm") from error
-    stats = groups.keep_frozen(frozen, state.params, state.model_state["batch_stats"], stats)
+    stats = parameter_groups.restore_frozen(frozen, state.params, state.model_state["batch_stats"], stats)
     return state.replace(model_state={**state.model_state, "batch_stats": stats})  # type: ignore[attr-defined]

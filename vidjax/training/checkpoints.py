@@ -7,9 +7,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from vidjax.errors import VidjaxError
-from vidjax.training.state import TrainState, Weights
+from vidjax.training.state import TrainState, Variables
 
-State = TypeVar("State", TrainState, Weights)
+State = TypeVar("State", TrainState, Variables)
 
 
 class Checkpoints:
@@ -36,7 +36,7 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState | Weights, step: int, **notes: Any) -> None:
+    def save(self, state: TrainState | Variables, step: int, **notes: Any) -> None:
         """Saves in the background.
 
         Args:
@@ -68,7 +68,8 @@ class Checkpoints:
         """Restores a checkpoint.
 
         Args:
-          like: a state of the same structure, shapes, dtypes and placement; it may have no values (`Form.like`).
+          like: a state of the same structure, shapes, dtypes and placement; it may have no values
+          (`ParallelStrategy.like`).
           step: steps done in it; None: the newest.
 
         Returns:
@@ -90,6 +91,6 @@ class Checkpoints:
         return like.replace(**restored["state"]), restored["notes"]  # type: ignore[attr-defined]
 
 
-def _fields(state: TrainState | Weights) -> dict[str, Any]:
+def _fields(state: TrainState | Variables) -> dict[str, Any]:
     """The fields that are in use, so that one that is added later leaves old checkpoints readable."""
     return {name: value for name, value in vars(state).items() if value is not None}

@@ -16,17 +16,16 @@ from ml_collections import ConfigDict
 
 from vidjax.data.records import Batch
 from vidjax.errors import VideoError, VidjaxError
-from vidjax.training.parallel import Form
-from vidjax.training.state import TrainState
-from vidjax.training.step import Metrics
+from vidjax.training.parallel import ParallelStrategy
+from vidjax.training.state import Metrics, TrainState
 
 # What the host's time goes to: the next batch, placing it on the devices, the step (starting it, and waiting for an
 # earlier one where the host is far enough ahead), and fetching metrics.
-PARTS = ("data", "transfer", "step", "metrics")
+PHASES = ("data", "transfer", "step", "metrics")
 
 
 @dataclasses.dataclass(frozen=True)
-class Calendar:
+class LoopSchedule:
     """What is done after which step.
 
     Attributes:
@@ -44,7 +43,7 @@ class Calendar:
     may_stop: bool
 
     @classmethod
-    def of(cls, section: ConfigDict, total_steps: int, *, save_every: int, has_validation: bool) -> "Calendar":
+    def of(cls, section: ConfigDict, total_steps: int, *, save_every: int, has_validation: bool) -> "LoopSchedule":
         """As `config.train` says it."""
         validate_every, may_stop = section.validate_every, section.stop_after is not None
         if section.validate_every_fraction is not None:
@@ -82,7 +81,7 @@ class Calendar:
         return found
 
 
-class Line(NamedTuple):
+class LogWindow(NamedTuple):
     """A line of the log.
 
     Attributes:
@@ -96,7 +95,7 @@ class Line(NamedTuple):
     speed: dict[str, float]
 
 
-class _Closed(NamedTuple):
+class _PendingWindow(NamedTuple):
     """A window whose line is due.
 
     Attributes:
@@ -112,7 +111,7 @@ class _Closed(NamedTuple):
     timed: int
 
 
-class Loop:
+class TrainLoop:
     """Takes batches, places them, and runs steps on them, no more than a few of them ahead of the device.
 
     Args:
@@ -124,19 +123,19 @@ class Loop:
 
     Attributes:
       train_step: as given.
-      seconds: part of `PARTS` -> what it has taken of the host's time.
+      seconds: part of `PHASES` -> what it has taken of the host's time.
     """
 
     def __init__(
         self,
-        form: Form,
+        form: ParallelStrategy,
         train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
         batches: Iterator[Batch],
         batch_size: int,
         *,
         by_parts: bool = False,
     ):
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds = dict.fromkeys(PHASES, 0.0)
         self.train_step = train_step
         self._form = form
         self._batches = batches
@@ -147,7 +146,7 @@ class Loop:
         self._recent: collections.deque[Metrics] = collections.deque(maxlen=self._ahead + 1)
         self._window: list[Metrics] = []
         self._untimed = 0
-        self._closed: collections.deque[_Closed] = collections.deque()
+        self._closed: collections.deque[_PendingWindow] = collections.deque()
         self.restart_clock()
 
     def step(self, state: TrainState) -> TrainState:
@@ -181,10 +180,10 @@ class Loop:
         for metrics in self._window:
             for value in jax.tree.leaves(metrics):
                 value.copy_to_host_async()
-        self._closed.append(_Closed(step, self._done, self._window, len(self._window) - self._untimed))
+        self._closed.append(_PendingWindow(step, self._done, self._window, len(self._window) - self._untimed))
         self._window, self._untimed = [], 0
 
-    def lines(self, *, wait: bool = False) -> list[Line]:
+    def lines(self, *, wait: bool = False) -> list[LogWindow]:
         """The lines whose metrics are there, each once, in order.
 
         Args:
@@ -197,7 +196,7 @@ class Loop:
                 jax.block_until_ready(closed.metrics)
             speed = self._speed(closed.timed)
             with self._timed("metrics"):
-                found.append(Line(closed.step, _means(jax.device_get(closed.metrics)), speed))
+                found.append(LogWindow(closed.step, _means(jax.device_get(closed.metrics)), speed))
         return found
 
     def restart_clock(self) -> None:

@@ -12,7 +12,7 @@ import optax
 
 from vidjax.errors import OptionError
 from vidjax.models.output import Output
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 from vidjax.preprocessing.mixing import MixedLabels
 from vidjax.preprocessing.pipeline import Labels
 
@@ -157,12 +157,12 @@ def check(loss: Callable[..., jax.Array]) -> None:
 
     def of_nothing(step: jax.Array) -> jax.Array:
         drawn = {"reconstruction": jnp.zeros((1, 1, 2, 1)), "target": jnp.zeros((1, 1, 1))}
-        return at_step(loss, step)(Output(jnp.zeros((1, 1, 2)), drawn), jnp.zeros(1, jnp.int32))
+        return bind_step(loss, step)(Output(jnp.zeros((1, 1, 2)), drawn), jnp.zeros(1, jnp.int32))
 
     jax.eval_shape(of_nothing, jax.ShapeDtypeStruct((), jnp.int32))
 
 
-def at_step(loss: Callable[..., jax.Array], step: jax.Array) -> Callable[[Output, jax.Array], jax.Array]:
+def bind_step(loss: Callable[..., jax.Array], step: jax.Array) -> Callable[[Output, jax.Array], jax.Array]:
     """The loss as it is after so many steps, for one that changes with them; any other as it is."""
     return functools.partial(loss, step=step) if "step" in inspect.signature(loss).parameters else loss
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vidjax import files
 from vidjax.errors import DivergedError
+from vidjax.system import files
 from vidjax.training import metrics_line
 from vidjax.training.metrics_line import MetricsLine
 
@@ -26,7 +26,7 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, first_step: int = 0):
         path = workdir / "metrics.jsonl"
-        _keep_until(path, first_step)
+        _truncate_after(path, first_step)
         self._file = path.open("a", buffering=1)
         self._events = _summary_writer()(str(workdir / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
 
@@ -71,7 +71,7 @@ def _summary_writer() -> Any:
     return SummaryWriter
 
 
-def _keep_until(path: Path, step: int) -> None:
+def _truncate_after(path: Path, step: int) -> None:
     """Removes the lines after `step`, and a line that a kill cut short."""
     if not path.exists():
         return

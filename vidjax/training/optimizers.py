@@ -18,17 +18,17 @@ import optax
 from optax import GradientTransformation as Optimizer
 from optax import ScalarOrSchedule as Rate
 
-from vidjax import options as _options
 from vidjax.errors import ConfigError
-from vidjax.options import Option
-from vidjax.training import groups
+from vidjax.options import choosing as _options
+from vidjax.options.declaring import Option
+from vidjax.training import parameter_groups
 from vidjax.training.transforms import (
     add_decay,
     as_matrices,
-    assemble,
-    kernel_or_rest,
+    chain_update,
+    label_kernels,
     scale_by_adagrad,
-    scale_by_deviation,
+    scale_by_centered_rms,
 )
 
 Momentum = Annotated[float, Option("of the gradient", at_least=0, below=1)]
@@ -43,7 +43,7 @@ DecayAll = Annotated[bool, Option("decay biases and normalisations too")]
 
 def sgd(rate: Rate, *, l2: L2 = 0.0, weight_decay: WeightDecay = 0.0, decay_all: DecayAll = False) -> Optimizer:
     """Plain stochastic gradient descent: d = g."""
-    return assemble(optax.identity(), rate, l2, weight_decay, decay_all)
+    return chain_update(optax.identity(), rate, l2, weight_decay, decay_all)
 
 
 def momentum(
@@ -55,14 +55,14 @@ def momentum(
     decay_all: DecayAll = False,
 ) -> Optimizer:
     """Heavy-ball momentum (Polyak 1964): v = momentum * v + g; d = v, as in PyTorch (no damping 1 - momentum)."""
-    return assemble(optax.trace(momentum), rate, l2, weight_decay, decay_all)
+    return chain_update(optax.trace(momentum), rate, l2, weight_decay, decay_all)
 
 
 def nesterov(
     rate: Rate, *, momentum: Momentum = 0.9, l2: L2 = 0.0, weight_decay: WeightDecay = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Nesterov momentum (Sutskever et al. 2013), in PyTorch's form: v = momentum * v + g; d = g + momentum * v."""
-    return assemble(optax.trace(momentum, nesterov=True), rate, l2, weight_decay, decay_all)
+    return chain_update(optax.trace(momentum, nesterov=True), rate, l2, weight_decay, decay_all)
 
 
 def rmsprop(
@@ -81,8 +81,10 @@ def rmsprop(
     PyTorch; Optax and TensorFlow have it inside.
     Centered (Graves 2013): the variance n - mean(g)^2 in the place of n, held at 0 where rounding makes it negative.
     """
-    direction = scale_by_deviation(decay, eps) if centered else optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
-    return assemble(optax.chain(direction, optax.trace(momentum)) if momentum else direction, rate, l2, 0.0, decay_all)
+    direction = scale_by_centered_rms(decay, eps) if centered else optax.scale_by_rms(decay, eps, eps_in_sqrt=False)
+    return chain_update(
+        optax.chain(direction, optax.trace(momentum)) if momentum else direction, rate, l2, 0.0, decay_all
+    )
 
 
 def adagrad(
@@ -97,7 +99,7 @@ def adagrad(
 
     As in the paper and PyTorch. Optax starts s at 0.1 and has eps 1e-7 inside the root, which shortens the first steps.
     """
-    return assemble(scale_by_adagrad(eps, initial_accumulator), rate, l2, 0.0, decay_all)
+    return chain_update(scale_by_adagrad(eps, initial_accumulator), rate, l2, 0.0, decay_all)
 
 
 def adadelta(
@@ -113,14 +115,14 @@ def adadelta(
     The paper has no learning rate: its own is 1, so set the rate near that. rho 0.95 is the
     paper's; Optax and PyTorch have 0.9.
     """
-    return assemble(optax.scale_by_adadelta(rho, eps), rate, l2, 0.0, decay_all)
+    return chain_update(optax.scale_by_adadelta(rho, eps), rate, l2, 0.0, decay_all)
 
 
 def adam(
     rate: Rate, *, b1: B1 = 0.9, b2: B2 = 0.999, eps: Eps = 1e-8, l2: L2 = 0.0, decay_all: DecayAll = False
 ) -> Optimizer:
     """Adam (Kingma & Ba 2015), with coupled L2 by option."""
-    return assemble(optax.scale_by_adam(b1, b2, eps), rate, l2, 0.0, decay_all)
+    return chain_update(optax.scale_by_adam(b1, b2, eps), rate, l2, 0.0, decay_all)
 
 
 def adamw(
@@ -133,7 +135,7 @@ def adamw(
     decay_all: DecayAll = False,
 ) -> Optimizer:
     """Adam with decoupled decay (Loshchilov & Hutter 2019, who tune it). 0.01 is PyTorch's; Optax has 1e-4."""
-    return assemble(optax.scale_by_adam(b1, b2, eps), rate, 0.0, weight_decay, decay_all)
+    return chain_update(optax.scale_by_adam(b1, b2, eps), rate, 0.0, weight_decay, decay_all)
 
 
 def nadam(
@@ -144,7 +146,7 @@ def nadam(
     b1 is constant, as in Optax; Dozat, PyTorch and Keras raise it by the schedule 1 - 0.5 * 0.96^(t / 250). The
     numerator is b1 * m_t / (1 - b1^(t+1)) + (1 - b1) * g / (1 - b1^t).
     """
-    return assemble(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, l2, 0.0, decay_all)
+    return chain_update(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, l2, 0.0, decay_all)
 
 
 def nadamw(
@@ -157,7 +159,7 @@ def nadamw(
     decay_all: DecayAll = False,
 ) -> Optimizer:
     """Nadam with decoupled decay, whose default is that of `adamw`; Optax has 1e-4."""
-    return assemble(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, 0.0, weight_decay, decay_all)
+    return chain_update(optax.scale_by_adam(b1, b2, eps, nesterov=True), rate, 0.0, weight_decay, decay_all)
 
 
 def adamax(
@@ -167,7 +169,7 @@ def adamax(
 
     The paper has no eps, and a rate of 0.002; eps as in PyTorch and Optax.
     """
-    return assemble(optax.scale_by_adamax(b1, b2, eps), rate, l2, 0.0, decay_all)
+    return chain_update(optax.scale_by_adamax(b1, b2, eps), rate, l2, 0.0, decay_all)
 
 
 def lamb(
@@ -185,7 +187,7 @@ def lamb(
     are the paper's (Optax: no decay).
     """
     adaptive = [optax.scale_by_adam(b1, b2, eps), add_decay(weight_decay, decay_all), optax.scale_by_trust_ratio()]
-    return assemble(optax.chain(*adaptive), rate, 0.0, 0.0, decay_all)
+    return chain_update(optax.chain(*adaptive), rate, 0.0, 0.0, decay_all)
 
 
 def lion(
@@ -195,7 +197,7 @@ def lion(
 
     Its rates are 3 to 10 times smaller than AdamW's. Decay: none, as in its authors' code (Optax: 1e-3).
     """
-    return assemble(optax.scale_by_lion(b1, b2), rate, 0.0, weight_decay, decay_all)
+    return chain_update(optax.scale_by_lion(b1, b2), rate, 0.0, weight_decay, decay_all)
 
 
 def muon(
@@ -247,7 +249,7 @@ def muon(
         "kernel": optax.chain(orthogonal, optax.scale(-1.0)),
         "rest": optax.chain(optax.scale_by_adam(b1, b2, eps=1e-10), optax.scale(adam_ratio)),
     }
-    return assemble(optax.partition(parts, kernel_or_rest), rate, 0.0, weight_decay, decay_all)
+    return chain_update(optax.partition(parts, label_kernels), rate, 0.0, weight_decay, decay_all)
 
 
 def adafactor(
@@ -275,7 +277,7 @@ def adafactor(
         min_dim_size_to_factor=min_size_to_factor,
         momentum=momentum or None,
     )
-    return assemble(optax.chain(descent, optax.scale(-1.0)), rate, 0.0, weight_decay, decay_all)
+    return chain_update(optax.chain(descent, optax.scale(-1.0)), rate, 0.0, weight_decay, decay_all)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -325,5 +327,5 @@ def create(
     if clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if multipliers:
-        optimizer = optax.chain(optimizer, groups.scale_by_multipliers(multipliers))
-    return groups.freeze(optimizer, freeze) if freeze else optimizer
+        optimizer = optax.chain(optimizer, parameter_groups.scale_by_multipliers(multipliers))
+    return parameter_groups.freeze(optimizer, freeze) if freeze else optimizer

@@ -12,17 +12,17 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from vidjax.data.records import Batch
-from vidjax.devices import available
 from vidjax.errors import ConfigError
+from vidjax.system.devices import available
 from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 from vidjax.training.state import TrainState
 from vidjax.training.step import EvalStep, TrainStep
 
 _AXIS = "devices"
-_STEPS_AHEAD = 2
+_MAX_INFLIGHT_STEPS = 2
 
 
-class Form(abc.ABC):
+class ParallelStrategy(abc.ABC):
     """One way to run a step.
 
     Attributes:
@@ -44,7 +44,7 @@ class Form(abc.ABC):
 
         None on virtual CPU devices, whose collectives deadlock when steps overlap.
         """
-        return 0 if len(self.devices) > 1 and self.devices[0].platform == "cpu" else _STEPS_AHEAD
+        return 0 if len(self.devices) > 1 and self.devices[0].platform == "cpu" else _MAX_INFLIGHT_STEPS
 
     @property
     @abc.abstractmethod
@@ -86,7 +86,7 @@ class Form(abc.ABC):
             raise ConfigError(f"{key}={batch_size} does not divide among {len(self.devices)} devices")
 
 
-class Jit(Form):
+class JitStrategy(ParallelStrategy):
     """One device."""
 
     name = "jit"
@@ -105,7 +105,7 @@ class Jit(Form):
         return jax.jit(step, compiler_options=self._options)
 
 
-class Pmap(Form):
+class PmapStrategy(ParallelStrategy):
     """One program per device; the state has no device axis, gradients and statistics are averaged by name."""
 
     name = "pmap"
@@ -133,7 +133,7 @@ class Pmap(Form):
         return self.devices if jax.process_count() == 1 else None
 
 
-class Sharded(Form):
+class ShardedStrategy(ParallelStrategy):
     """One global program; the compiler splits the batch and inserts the reductions."""
 
     name = "sharded"
@@ -162,10 +162,14 @@ def _replicated(devices: list[jax.Device]) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
 
 
-FORMS: dict[str, type[Form]] = {"jit": Jit, "pmap": Pmap, "sharded": Sharded}
+PARALLEL_STRATEGIES: dict[str, type[ParallelStrategy]] = {
+    "jit": JitStrategy,
+    "pmap": PmapStrategy,
+    "sharded": ShardedStrategy,
+}
 
 
-def choose(name: str, devices: list[jax.Device] | None = None) -> Form:
+def choose(name: str, devices: list[jax.Device] | None = None) -> ParallelStrategy:
     """Chooses the form of the step.
 
     Args:
@@ -178,10 +182,10 @@ def choose(name: str, devices: list[jax.Device] | None = None) -> Form:
     devices = devices if devices is not None else available()
     if name == "auto":
         name = "jit" if len(devices) == 1 else "pmap"
-    if name not in FORMS:
-        raise ConfigError(f"parallel={name!r} is not one of auto, {', '.join(FORMS)}")
+    if name not in PARALLEL_STRATEGIES:
+        raise ConfigError(f"parallel={name!r} is not one of auto, {', '.join(PARALLEL_STRATEGIES)}")
     if name == "jit":
         if jax.process_count() > 1:
             raise ConfigError("parallel='jit' runs on one device; over several processes take pmap or sharded")
         devices = devices[:1]
-    return FORMS[name](devices)
+    return PARALLEL_STRATEGIES[name](devices)

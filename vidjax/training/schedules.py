@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import optax
 
-from vidjax import options as _options
 from vidjax.errors import ConfigError, OptionError
-from vidjax.options import Option
+from vidjax.options import choosing as _options
+from vidjax.options.declaring import Option
 
 WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three", at_least=0)]
 WarmupFrom = Annotated[float, Option("rate at step 0", at_least=0)]
@@ -62,7 +62,7 @@ def step(
         steps = [max(1, round(fraction * total_steps)) for fraction in boundaries]
     else:
         assert decay_every_steps is not None
-        steps = list(range(_at_least_one(decay_every_steps), total_steps, decay_every_steps))
+        steps = list(range(_positive_steps(decay_every_steps), total_steps, decay_every_steps))
     if warmup_steps and steps and min(steps) <= warmup_steps:
         raise OptionError(
             f"{{warmup_*}}: the warm-up ({warmup_steps} steps) must end before the first boundary ({min(steps)})",
@@ -72,7 +72,7 @@ def step(
     for boundary in steps:  # two that fall on one step both count
         factors[boundary] = factors.get(boundary, 1.0) * decay_rate
     pieces = optax.piecewise_constant_schedule(learning_rate, factors)
-    return _warmup_inside(pieces, warmup_steps, warmup_from)
+    return _warmup_within(pieces, warmup_steps, warmup_from)
 
 
 def exponential(
@@ -85,7 +85,7 @@ def exponential(
     warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
     """rate(s) = peak * decay_rate^((s - w) / n), n = decay_every_steps; by default S - w, so that it ends there."""
-    n = _at_least_one(decay_every_steps) if decay_every_steps is not None else max(1, total_steps - warmup_steps)
+    n = _positive_steps(decay_every_steps) if decay_every_steps is not None else max(1, total_steps - warmup_steps)
     decay = optax.exponential_decay(learning_rate, n, decay_rate)
     return _with_warmup(decay, learning_rate, warmup_steps, warmup_from)
 
@@ -141,7 +141,7 @@ def half_cosine(
       warm-up over the first 8k iterations.
     """
     whole = optax.cosine_decay_schedule(learning_rate, total_steps, alpha=final_fraction)
-    return _warmup_inside(whole, warmup_steps, warmup_from)
+    return _warmup_within(whole, warmup_steps, warmup_from)
 
 
 def one_cycle(
@@ -218,7 +218,7 @@ def _with_warmup(after: optax.Schedule, peak: float, warmup_steps: int, start: f
     return optax.join_schedules([optax.linear_schedule(start, peak, warmup_steps), after], [warmup_steps])
 
 
-def _warmup_inside(whole: optax.Schedule, warmup_steps: int, start: float) -> optax.Schedule:
+def _warmup_within(whole: optax.Schedule, warmup_steps: int, start: float) -> optax.Schedule:
     """A line in the place of the beginning of `whole`, which is a function of the step of the run."""
 
     def after(count: Any) -> Any:
@@ -241,7 +241,7 @@ def _check_boundaries(boundaries: Sequence[float] | None, decay_every_steps: int
         )
 
 
-def _at_least_one(steps: int) -> int:
+def _positive_steps(steps: int) -> int:
     if steps < 1:
         raise OptionError(f"{{decay_every_*}}: {steps} steps; give at least 1", ["decay_every_*"])
     return steps
@@ -281,7 +281,7 @@ def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> 
     given = {key: value for key, value in options.items() if value is not None}
     function = _options.resolve("schedule", SCHEDULES, name)
     if function in (step, exponential) and "decay_every_steps" in given:  # it may have been given in another unit
-        _at_least_one(given["decay_every_steps"])
+        _positive_steps(given["decay_every_steps"])
     _options.check("schedule", SCHEDULES, name, function, given)
     if function is step:
         _check_boundaries(given.get("boundaries"), given.get("decay_every_steps"))

@@ -14,9 +14,12 @@ from flax.errors import LazyInitError
 from vidjax.layers.convolution import native_operations
 from vidjax.training.compiler_options import accepted_options
 
+# Name, of `metrics_line.STEP_METRICS` -> (sum, count), divided once, at the end.
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+
 
 @flax.struct.dataclass
-class Weights:
+class Variables:
     """What an evaluation needs.
 
     Attributes:
@@ -39,7 +42,7 @@ class TrainState:
       params: trainable parameters.
       model_state: other variables of the model, by collection ("batch_stats").
       opt_state: of the optimizer.
-      ema: averaged `Weights`; None where they are not kept.
+      ema: averaged `Variables`; None where they are not kept.
       plateau: state of `schedules.Plateau.controller`, whose `scale` multiplies the rate; None for other schedules.
     """
 
@@ -47,15 +50,15 @@ class TrainState:
     params: Any
     model_state: Any
     opt_state: Any
-    ema: Weights | None = None
+    ema: Variables | None = None
     plateau: Any = None
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> Variables:
         """Those of the last step."""
-        return Weights(self.params, self.model_state)
+        return Variables(self.params, self.model_state)
 
-    def with_weights(self, weights: Weights) -> "TrainState":
+    def with_weights(self, weights: Variables) -> "TrainState":
         """The same state, evaluated with other weights."""
         return self.replace(params=weights.params, model_state=weights.model_state)  # type: ignore[attr-defined]
 
@@ -84,7 +87,7 @@ def make_init(
         variables = dict(_initial_variables(model, inputs, seed))
         params = variables.pop("params", {})
         # A copy, since a step may reuse the memory of its arguments once.
-        average = jax.tree.map(jnp.copy, Weights(params, variables)) if ema else None
+        average = jax.tree.map(jnp.copy, Variables(params, variables)) if ema else None
         controller = plateau.init(params) if plateau is not None else None
         return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params), average, controller)
 
@@ -104,7 +107,7 @@ def _initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct]
         return model.init(jax.random.key(seed), **zeros)
 
 
-def averaged(average: Weights, weights: Weights, step: jax.Array, decay: float) -> Weights:
+def update_ema(average: Variables, weights: Variables, step: jax.Array, decay: float) -> Variables:
     """The exponential moving average of the weights after each step so far.
 
     After step t it is sum_i decay^(t - i) * w_i / sum_i decay^(t - i), i = 1..t: the weights of the sum are
@@ -125,3 +128,8 @@ def averaged(average: Weights, weights: Weights, step: jax.Array, decay: float) 
         return old + (share * (new - old)).astype(old.dtype)
 
     return jax.tree.map(move, average, weights)
+
+
+def validated(state: TrainState) -> TrainState:
+    """The state with the weights that validation scores: the averaged ones where they are kept."""
+    return state.with_weights(state.ema) if state.ema is not None else state

@@ -14,18 +14,17 @@ from vidjax.evaluation.scores import probabilities
 from vidjax.models import calling
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training import groups
-from vidjax.training.losses import at_step, dominant_label, per_example
-from vidjax.training.state import TrainState, Weights, averaged
+from vidjax.training import parameter_groups
+from vidjax.training.accumulation import accumulate_gradients
+from vidjax.training.losses import bind_step, dominant_label, per_example
+from vidjax.training.state import Metrics, TrainState, Variables, update_ema
 
-# Name, of `metrics_line.STEP_METRICS` -> (sum, count), divided once, at the end.
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
 LossFunction = Callable[[Output, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[TrainState, Batch], Any]  # most give `Predictions`
+EvalStep = Callable[[TrainState, Batch], Any]  # most give `StepScores`
 
 
-class Predictions(NamedTuple):
+class StepScores(NamedTuple):
     """What an evaluation step gives, for the whole global batch.
 
     Attributes:
@@ -63,7 +62,7 @@ def make_train_step(
       seed: keys augmentation and dropout, each folded with the global example number.
       axis_name: the device axis, where each device holds a part of the batch under `pmap`.
       accumulate: parts of the batch that are computed one after the other, to save memory; the gradient is that
-        of the whole batch, but BatchNorm sees the parts.
+        of the whole batch, but BatchNormSection sees the parts.
       freeze: patterns of what does not move.
       ema_decay: of the averaged weights, where the state keeps them.
     """
@@ -75,7 +74,7 @@ def make_train_step(
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
             output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
-            losses = per_example(at_step(loss, step), output, label)
+            losses = per_example(bind_step(loss, step), output, label)
             return losses.mean(), (output, changed, losses)
 
         gradients, (output, changed, losses) = jax.grad(objective, has_aux=True)(params)
@@ -84,7 +83,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         unit = 2 if preprocessing.mixing.active else 1  # mixing needs its pairs
-        gradients, model_state, metrics = _accumulated(
+        gradients, model_state, metrics = accumulate_gradients(
             functools.partial(gradients_of, state.step), state, batch, accumulate, unit
         )
         if axis_name is not None:
@@ -96,53 +95,20 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         # Of what the step leaves in memory: to read the updates would break up what XLA fuses into one loop.
         norms = {
-            "gradient_norm": groups.global_norm(gradients, freeze),
-            "update_norm": groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
-            "parameter_norm": groups.global_norm(params, freeze),
+            "gradient_norm": parameter_groups.global_norm(gradients, freeze),
+            "update_norm": parameter_groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
+            "parameter_norm": parameter_groups.global_norm(params, freeze),
         }
         for name in state.model_state:
-            kept = groups.keep_frozen(freeze, state.params, state.model_state[name], model_state[name])
+            kept = parameter_groups.restore_frozen(freeze, state.params, state.model_state[name], model_state[name])
             model_state = {**model_state, name: kept}
         metrics |= {name: (norm, jnp.ones_like(norm)) for name, norm in norms.items()}  # of the whole step: once
         step, average = state.step + 1, state.ema
         if average is not None and ema_decay is not None:
-            average = averaged(average, Weights(params, model_state), step, ema_decay)
+            average = update_ema(average, Variables(params, model_state), step, ema_decay)
         return TrainState(step, params, model_state, opt_state, average, state.plateau), metrics
 
     return train_step
-
-
-def _accumulated(
-    gradients_of: Callable[[Any, Any, Batch], tuple[Any, Any, Metrics]],
-    state: TrainState,
-    batch: Batch,
-    parts: int,
-    unit: int,
-) -> tuple[Any, Any, Metrics]:
-    """Mean gradient, model state and summed metrics over the parts of a batch, one part at a time.
-
-    Each part has every `parts`-th run of `unit` neighbours: the same examples, however many devices share the batch.
-    """
-    if parts == 1:
-        return gradients_of(state.params, state.model_state, batch)
-
-    def split(x: jax.Array) -> jax.Array:
-        size, *rest = x.shape
-        strided = jnp.moveaxis(x.reshape(size // (parts * unit), parts, unit, *rest), 1, 0)
-        return strided.reshape(parts, size // parts, *rest)
-
-    def add(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
-        total, model_state = carry
-        gradients, model_state, metrics = gradients_of(state.params, model_state, part)
-        return (jax.tree.map(jnp.add, total, gradients), model_state), metrics
-
-    split_batch = jax.tree.map(split, batch)
-    first = jax.tree.map(lambda x: x[0], split_batch)
-    _, changed, _ = jax.eval_shape(gradients_of, state.params, state.model_state, first)
-    model_state = jax.tree.map(lambda x, like: x.astype(like.dtype), state.model_state, changed)
-    start = (jax.tree.map(jnp.zeros_like, state.params), model_state)
-    (total, model_state), metrics = jax.lax.scan(add, start, split_batch)
-    return jax.tree.map(lambda g: g / parts, total), model_state, jax.tree.map(lambda m: m.sum(axis=0), metrics)
 
 
 def make_eval_step(
@@ -163,11 +129,11 @@ def make_eval_step(
       axis_name: the device axis under `pmap`; the predictions of all devices are gathered.
     """
 
-    def eval_step(state: TrainState, batch: Batch) -> Predictions:
+    def eval_step(state: TrainState, batch: Batch) -> StepScores:
         inputs = preprocessing.evaluation(batch)
         output = calling.apply(model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
-        predictions = Predictions(
-            average(output.logits), at_step(loss, state.step)(output, batch.label), batch.index, batch.mask
+        predictions = StepScores(
+            average(output.logits), bind_step(loss, state.step)(output, batch.label), batch.index, batch.mask
         )
         if axis_name is not None:
             predictions = jax.lax.all_gather(predictions, axis_name, tiled=True)

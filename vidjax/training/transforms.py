@@ -9,7 +9,7 @@ from optax import GradientTransformation as Optimizer
 from optax import ScalarOrSchedule as Rate
 
 
-def assemble(direction: Optimizer, rate: Rate, l2: float, weight_decay: float, decay_all: bool) -> Optimizer:
+def chain_update(direction: Optimizer, rate: Rate, l2: float, weight_decay: float, decay_all: bool) -> Optimizer:
     """The step -rate * d(g + l2 * w) - rate * weight_decay * w of a direction d.
 
     Args:
@@ -39,7 +39,7 @@ def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def kernel_or_rest(params: Any) -> Any:
+def label_kernels(params: Any) -> Any:
     """Labels for `optax.partition`: "kernel" for kernels and matrices, else "rest"."""
     return jax.tree.map(lambda kernel: "kernel" if kernel else "rest", _is_kernel(params))
 
@@ -53,7 +53,7 @@ def as_matrices(params: Any) -> Any:
     return jax.tree.map(dimensions, params)
 
 
-class _Squares(NamedTuple):
+class _AdagradState(NamedTuple):
     """Sum of the squared gradients so far."""
 
     total: Any
@@ -67,25 +67,25 @@ def scale_by_adagrad(eps: float, initial: float) -> Optimizer:
       initial: s at the start.
     """
 
-    def init(params: Any) -> _Squares:
-        return _Squares(jax.tree.map(lambda p: jnp.full_like(p, initial), params))
+    def init(params: Any) -> _AdagradState:
+        return _AdagradState(jax.tree.map(lambda p: jnp.full_like(p, initial), params))
 
-    def update(updates: Any, state: _Squares, params: Any = None) -> tuple[Any, _Squares]:
+    def update(updates: Any, state: _AdagradState, params: Any = None) -> tuple[Any, _AdagradState]:
         del params
         total = jax.tree.map(lambda s, g: s + g * g, state.total, updates)
-        return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + eps), updates, total), _Squares(total)
+        return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + eps), updates, total), _AdagradState(total)
 
     return Optimizer(init, update)
 
 
-class _Moments(NamedTuple):
+class _CenteredRMSState(NamedTuple):
     """Running means of the gradient and of its square."""
 
     mean: Any
     square: Any
 
 
-def scale_by_deviation(decay: float, eps: float) -> Optimizer:
+def scale_by_centered_rms(decay: float, eps: float) -> Optimizer:
     """The direction g / (sqrt(n - m^2) + eps) of centered RMSprop; n and m are running means of g^2 and g.
 
     Under a steady gradient n - m^2 rounds to less than 0, whose root Optax takes.
@@ -95,11 +95,11 @@ def scale_by_deviation(decay: float, eps: float) -> Optimizer:
       eps: against division by zero.
     """
 
-    def init(params: Any) -> _Moments:
+    def init(params: Any) -> _CenteredRMSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return _Moments(zeros, zeros)
+        return _CenteredRMSState(zeros, zeros)
 
-    def update(updates: Any, state: _Moments, params: Any = None) -> tuple[Any, _Moments]:
+    def update(updates: Any, state: _CenteredRMSState, params: Any = None) -> tuple[Any, _CenteredRMSState]:
         del params
         mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.mean, updates)
         square = jax.tree.map(lambda n, g: decay * n + (1 - decay) * g * g, state.square, updates)
@@ -107,6 +107,6 @@ def scale_by_deviation(decay: float, eps: float) -> Optimizer:
         def direction(g: jax.Array, m: jax.Array, n: jax.Array) -> jax.Array:
             return g / (jnp.sqrt(jnp.maximum(n - m * m, 0)) + eps)
 
-        return jax.tree.map(direction, updates, mean, square), _Moments(mean, square)
+        return jax.tree.map(direction, updates, mean, square), _CenteredRMSState(mean, square)
 
     return Optimizer(init, update)

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidjax.errors import OptionError
+from vidjax.training.best_checkpoint import best_folder
 from vidjax.training.checkpoints import Checkpoints
-from vidjax.training.monitor import Monitor
-from vidjax.training.state import TrainState, Weights
+from vidjax.training.early_stopping import Monitor
+from vidjax.training.state import TrainState, validated
 
 WEIGHTS = ("last", "ema", "best")
 
 
-class Trained(NamedTuple):
+class TrainingOutcome(NamedTuple):
     """What training leaves.
 
     Attributes:
@@ -28,7 +29,7 @@ class Trained(NamedTuple):
     replaced: Mapping[str, str] = {}
 
 
-class Chosen(NamedTuple):
+class SelectedWeights(NamedTuple):
     """What a result says of the weights that were tested.
 
     Attributes:
@@ -42,66 +43,7 @@ class Chosen(NamedTuple):
     stopped_early: bool
 
 
-class BestWeights:
-    """Keeps the weights of the best validation in `checkpoints_best/`, beside the checkpoints of the run.
-
-    A run may be killed between a best validation and the next checkpoint, from before which it is resumed. So
-    the best weights that the newest checkpoint knows of stay until a newer checkpoint knows better ones.
-
-    Args:
-      workdir: of the run.
-      checkpoints: of the run.
-    """
-
-    def __init__(self, workdir: Path, checkpoints: Checkpoints):
-        self._best = Checkpoints(_folder(workdir))
-        self._checkpoints = checkpoints
-        self._known: int | None = None
-
-    def __enter__(self) -> "BestWeights":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._best.__exit__(*exception)
-
-    def resume(self, state: TrainState, best_step: int | None) -> None:
-        """Forgets what came after the checkpoint that was restored to `state` and knows the best of `best_step`.
-
-        Its own weights are saved again where they are that best and a kill came before they were on disk.
-        """
-        step, saved = int(state.step), self._best.steps()
-        self._known = best_step
-        for later in [each for each in saved if each > step]:
-            self._best.delete(later)
-        if best_step == step and step not in saved:
-            self._best.save(validated(state).weights, step)
-
-    def save(self, weights: Weights, step: int) -> None:
-        """Saves the weights of a new best validation."""
-        self.tidy()
-        self._best.save(weights, step)
-
-    def before_checkpoint(self, step: int, best_step: int | None) -> None:
-        """Makes sure that what the checkpoint of a step is about to note as the best is on disk, or is its own."""
-        if best_step != step:
-            self._best.wait()
-        self._known = best_step
-
-    def tidy(self) -> None:
-        """Removes all but the best weights that the newest checkpoint knows of."""
-        self._checkpoints.wait()
-        self._best.wait()
-        for other in self._best.steps():
-            if other != self._known:
-                self._best.delete(other)
-
-
-def validated(state: TrainState) -> TrainState:
-    """The state with the weights that validation scores: the averaged ones where they are kept."""
-    return state.with_weights(state.ema) if state.ema is not None else state
-
-
-def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainState, Chosen]:
+def choose(name: str | None, trained: TrainingOutcome, workdir: Path) -> tuple[TrainState, SelectedWeights]:
     """Puts the chosen weights into a state.
 
     Args:
@@ -117,7 +59,7 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
     """
     state, monitor = trained.state, trained.monitor
     name = name or ("ema" if state.ema is not None else "last")
-    chosen = Chosen(name, monitor.best_step, monitor.stops)
+    chosen = SelectedWeights(name, monitor.best_step, monitor.stops)
     if name == "ema":
         if state.ema is None:
             raise OptionError("{weights}=ema: the run was trained without averaged weights", ["weights"])
@@ -125,13 +67,9 @@ def choose(name: str | None, trained: Trained, workdir: Path) -> tuple[TrainStat
     if name == "best":
         if monitor.best_step is not None and monitor.best_step == int(state.step):
             return validated(state), chosen
-        if monitor.best_step is None or not _folder(workdir).is_dir():
+        if monitor.best_step is None or not best_folder(workdir).is_dir():
             raise OptionError(f"{workdir}: {{weights}}=best, but there was no validation so far", ["weights"])
-        with Checkpoints(_folder(workdir), read_only=True) as checkpoints:
+        with Checkpoints(best_folder(workdir), read_only=True) as checkpoints:
             weights, _ = checkpoints.restore(state.weights, monitor.best_step)
         return state.with_weights(weights), chosen
     return state, chosen
-
-
-def _folder(workdir: Path) -> Path:
-    return workdir / "checkpoints_best"

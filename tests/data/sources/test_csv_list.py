@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vidjax.data import index
+from vidjax.data import indexing
 from vidjax.data.records import Video
 from vidjax.data.sources import SOURCES, csv_list
 from vidjax.data.sources.listed import validation_groups
@@ -119,7 +119,7 @@ def test_folders_of_images_are_clips(tmp_path, monkeypatch):
     path.write_text(path.read_text() + "frames,walk,train\npipe.mp4,run,train\n")
     source = load(path)
     assert ids(source.train)[2:] == ["frames", "pipe.mp4"] and source.absent == 0
-    found = {video.id: video for video in index.indexed(source).train}
+    found = {video.id: video for video in indexing.with_file_info(source).train}
     assert found["frames"].streams["rgb"].info.frames == 3 and found["pipe.mp4"].refused == "is not a regular file"
     (tmp_path / "frames").rename(tmp_path / "gone")
     (tmp_path / "frames").symlink_to(tmp_path / "nowhere")

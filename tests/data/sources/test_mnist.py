@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from vidjax.data import Clip, MemoryCache, Views, evaluation_batches, training_batches
+from vidjax.data import ClipSpec, MemoryCache, ViewSpec, evaluation_batches, training_batches
 from vidjax.data.sources import SOURCES, mnist
 from vidjax.errors import ConfigError, DataError
 
@@ -90,14 +90,16 @@ def test_scikit_learns_digits_stand_in():
 def test_digits_become_batches(tmp_path):
     write(tmp_path, "t10k", 250)
     source = mnist.load(root=str(tmp_path))
-    clip = Clip(frames=3, crop=4)
+    clip = ClipSpec(frames=3, crop=4)
     with training_batches(source.train, clip, batch_size=8, seed=0, cache=MemoryCache(10**6), threads=0) as batches:
         batch = next(batches)
     assert batch.inputs["rgb"].shape == (8, 3, 4, 4, 3) and batch.inputs["rgb"].dtype == np.uint8
     numbers = batch.inputs["rgb"][:, 0, 0, 0, 0]
     assert (batch.inputs["rgb"] == numbers[:, None, None, None, None]).all()  # repeated over time and channels
     assert (numbers % 10 == batch.label).all() and len(set(numbers.tolist())) == 8
-    with evaluation_batches(source.test, Clip(frames=1, short_side=10, crop=10), Views(), batch_size=20) as batches:
+    with evaluation_batches(
+        source.test, ClipSpec(frames=1, short_side=10, crop=10), ViewSpec(), batch_size=20
+    ) as batches:
         batch = next(batches)
     assert batch.mask.all() and batch.inputs["rgb"].shape == (20, 1, 10, 10, 3)
     expected = np.array([int(video.id[-5:]) for video in source.test])

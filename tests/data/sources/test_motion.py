@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vidjax.data import motion_files
-from vidjax.data.motion_files import Plan, encode, ensure, is_complete
-from vidjax.data.motion_paths import EASY, HARD, PAIRS, SINGLE
-from vidjax.data.motion_renderer import render
+from vidjax.data.motion import files
+from vidjax.data.motion.files import Plan, encode, ensure, is_complete
+from vidjax.data.motion.paths import EASY, HARD, PAIRS, SINGLE
+from vidjax.data.motion.renderer import render
 from vidjax.data.sources import motion
 from vidjax.errors import ConfigError, DataError, options_of
 
@@ -125,7 +125,7 @@ def test_complete_set_is_kept_and_damaged_one_is_made_again(tmp_path):
 
 def test_killed_generation_leaves_nothing_that_is_taken_for_a_set(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from vidjax.data.motion_files import *;"
+        "import sys; from pathlib import Path; from vidjax.data.motion.files import *;"
         "ensure(Path(sys.argv[1]), Plan(0, (1600, 200, 304)), processes=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -160,7 +160,7 @@ def test_abandoned_leftovers_are_removed_after_a_day(tmp_path):
 
 def test_two_generations_at_once_do_no_harm(tmp_path):
     program = (
-        "import sys, dataclasses; from pathlib import Path; from vidjax.data.motion_files import *;"
+        "import sys, dataclasses; from pathlib import Path; from vidjax.data.motion.files import *;"
         "ensure(Path(sys.argv[1]), Plan(0, (64, 8, 8)), processes=1)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
@@ -198,7 +198,7 @@ def test_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_failing_worker_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(motion_files, "PARTS", ("train", "validation", "elsewhere"))  # only here, not in the workers
+    monkeypatch.setattr(files, "PARTS", ("train", "validation", "elsewhere"))  # only here, not in the workers
     with pytest.raises(DataError, match="test"):
         ensure(tmp_path, SMALL, processes=2, progress=False)
     assert list(tmp_path.iterdir()) == []

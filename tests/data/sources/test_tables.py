@@ -1,6 +1,6 @@
 import pytest
 
-from vidjax.data.sources.tables import Row, read_table
+from vidjax.data.sources.tables import CsvRow, read_table
 from vidjax.errors import DataError
 
 
@@ -13,8 +13,8 @@ def read(tmp_path, content: bytes):
 def test_quotes_byte_order_mark_line_ends_and_blank_lines(tmp_path):
     content = '\ufeffLabel , path,more\r\n\r\nwalk,"a, ""b"".mp4", x \r\n,,\r\nrun,"ü.mp4",\r\n'.encode()
     assert read(tmp_path, content) == [
-        Row(3, {"label": "walk", "path": 'a, "b".mp4', "more": "x"}),
-        Row(5, {"label": "run", "path": "ü.mp4", "more": ""}),
+        CsvRow(3, {"label": "walk", "path": 'a, "b".mp4', "more": "x"}),
+        CsvRow(5, {"label": "run", "path": "ü.mp4", "more": ""}),
     ]
 
 

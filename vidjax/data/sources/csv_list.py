@@ -5,14 +5,15 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+from vidjax.data.flip_rule import FlipRuleOption, check_flip_rule
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, source_of_lists
-from vidjax.data.sources.partition import check_mirror, check_shares
-from vidjax.data.sources.places import existing_folder
-from vidjax.data.sources.shared_options import AllowMissing, MirrorRule, Validation
-from vidjax.data.sources.tables import Row, read_table
+from vidjax.data.sources.listed import ListedClip, build_listed_source
+from vidjax.data.sources.partition import check_fractions
+from vidjax.data.sources.shared_options import AllowMissing, Validation
+from vidjax.data.sources.tables import CsvRow, read_table
+from vidjax.data.sources.user_paths import existing_folder
 from vidjax.errors import DataError, OptionDataError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _COLUMNS = ("path", "label", "split")
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -24,7 +25,7 @@ def load(
     root: Annotated[str | None, Option("folder that its paths start from; None: that of the file")] = None,
     allow_missing: AllowMissing = False,
     validation: Validation = 0.1,
-    mirror: MirrorRule = None,
+    mirror: FlipRuleOption = None,
 ) -> Source:
     """Returns the clips that a CSV file names.
 
@@ -58,8 +59,8 @@ def load(
       DataError: if the file does not fit (with the number of the line), a clip is missing, a part is empty, or
         parts share a clip or a group.
     """
-    check_shares("csv", validation)
-    check_mirror("csv", mirror)
+    check_fractions("csv", validation)
+    check_flip_rule("csv", mirror)
     path = Path(os.path.expanduser(annotations))
     if os.path.isdir(path):
         raise OptionDataError(f"csv: {{annotations}}={path} is a folder; give the CSV file", ["annotations"])
@@ -79,7 +80,7 @@ def load(
             raise DataError(f"{path}: the {part} part is empty: no line has the split {part}")
     if not listed["validation"]:
         del listed["validation"]
-    return source_of_lists(
+    return build_listed_source(
         path.stem,
         "given",
         _classes(path, {row.fields["label"] for row in rows}),
@@ -91,7 +92,7 @@ def load(
     )
 
 
-def _read_row(path: Path, row: Row, folder: Path) -> tuple[str, ListedClip]:
+def _read_row(path: Path, row: CsvRow, folder: Path) -> tuple[str, ListedClip]:
     """Returns the part that a row belongs to, and its clip."""
     for column in _COLUMNS:
         if not row.fields[column]:

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from vidjax.data.discovery import is_image_sequence, is_video_name
+from vidjax.data.flip_rule import FlipRuleOption, check_flip_rule
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_classes, check_mirror, check_parts, check_shares, cut, untested
-from vidjax.data.sources.places import existing_folder
-from vidjax.data.sources.shared_options import MirrorRule, Validation
+from vidjax.data.sources.leaks import check_parts
+from vidjax.data.sources.partition import check_classes, check_fractions, split_by_hash, untested_classes_note
+from vidjax.data.sources.shared_options import Validation
+from vidjax.data.sources.user_paths import existing_folder
+from vidjax.data.video.discovery import is_image_sequence, is_video_name
 from vidjax.errors import DataError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -22,7 +24,7 @@ def load(
         float, Option("share that is tested where the files do not say what is", at_least=0, below=1)
     ] = 0.2,
     seed: Annotated[int, Option("of the split")] = 0,
-    mirror: MirrorRule = None,
+    mirror: FlipRuleOption = None,
 ) -> Source:
     """Returns the clips under `root`, in one of two layouts.
 
@@ -49,8 +51,8 @@ def load(
       DataError: if there is no class, a class or a part is empty, a class is missing in a part, or two clips
         have the same class and name.
     """
-    check_shares("folder", validation, test)
-    check_mirror("folder", mirror)
+    check_fractions("folder", validation, test)
+    check_flip_rule("folder", mirror)
     folder = existing_folder("folder", "root", root)
     names = {path.name for path in _subfolders(folder)}
     given = "train" in names and names <= set(_PARTS)
@@ -60,7 +62,7 @@ def load(
     else:
         clips = _clips(folder, ignored)
         classes = tuple(clips)
-        parts = cut(_videos(clips, classes), {"test": test, "validation": validation}, seed)
+        parts = split_by_hash(_videos(clips, classes), {"test": test, "validation": validation}, seed)
     check_classes(f"folder {folder}", classes)
     check_parts(f"folder {folder}", classes, parts)
     return Source(
@@ -71,7 +73,7 @@ def load(
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
         mirror=mirror,  # type: ignore[arg-type]
-        notes=(*ignored, *untested(classes, parts["test"])),
+        notes=(*ignored, *untested_classes_note(classes, parts["test"])),
     )
 
 
@@ -93,7 +95,7 @@ def _given_parts(
             raise DataError(f"folder: {folder}: class {name} is in the {where} part but not in {other}")
     parts = {part: _videos(clips, classes) for part, clips in found.items()}
     if "validation" not in parts:
-        parts.update(cut(parts["train"], {"validation": validation}, seed))
+        parts.update(split_by_hash(parts["train"], {"validation": validation}, seed))
     return classes, {part: parts[part] for part in ("train", "validation", "test")}
 
 

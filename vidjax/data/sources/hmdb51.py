@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, source_of_lists
-from vidjax.data.sources.partition import check_shares
-from vidjax.data.sources.places import existing_folder, numbered_lines
+from vidjax.data.sources.listed import ListedClip, build_listed_source
+from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
+from vidjax.data.sources.user_paths import existing_folder, numbered_lines
 from vidjax.errors import DataError, OptionError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _CLASSES = 51
 _OFFICIAL = {"train": 70, "test": 30}  # clips per class, section 4.1
@@ -55,7 +55,7 @@ def load(
     """
     if split not in (1, 2, 3):
         raise OptionError(f"hmdb51: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
-    check_shares("hmdb51", validation)
+    check_fractions("hmdb51", validation)
     folder, lists = existing_folder("hmdb51", "root", root), existing_folder("hmdb51", "splits", splits)
     ending = f"_test_split{split}.txt"
     files = {path.name.removesuffix(ending): path for path in lists.glob(f"*{ending}") if path.name != ending}
@@ -74,7 +74,7 @@ def load(
         notes.append(f"{lists} has split {split} of {len(classes)} classes; HMDB51 has {_CLASSES}")
     if unusual:
         notes.append(f"the lists of {unusual} classes do not name 70 training and 30 test clips, as official ones do")
-    return source_of_lists(
+    return build_listed_source(
         "hmdb51",
         str(split),
         classes,

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from vidjax.data.discovery import VIDEO_SUFFIXES
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, source_of_lists
-from vidjax.data.sources.partition import check_shares
-from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.listed import ListedClip, build_listed_source
+from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Validation
-from vidjax.data.sources.tables import Row, read_table
+from vidjax.data.sources.tables import CsvRow, read_table
+from vidjax.data.sources.user_paths import existing_folder
+from vidjax.data.video.discovery import VIDEO_SUFFIXES
 from vidjax.errors import DataError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 # What the official validation list is called; it is what papers test on, since test labels came late or never.
@@ -59,9 +59,9 @@ def load(
       DataError: if a folder, a list or a clip is missing, a list does not fit (with the number of the line), or a
         part is empty.
     """
-    check_shares("kinetics", validation)
+    check_fractions("kinetics", validation)
     folder, lists = existing_folder("kinetics", "root", root), Path(os.path.expanduser(annotations))
-    finder = _Finder(folder)
+    finder = _ClipLocator(folder)
     listed: dict[str, list[ListedClip]] = {"train": [], "test": []}
     lines: dict[tuple[str, str], str] = {}
     for part, path, row in _rows(lists):
@@ -75,7 +75,7 @@ def load(
         if not listed[part]:
             raise DataError(f"kinetics: {lists} lists no {name} clip")
     classes = sorted({clip.class_name for clips in listed.values() for clip in clips})
-    return source_of_lists(
+    return build_listed_source(
         f"kinetics{len(classes)}" if len(classes) in _RELEASES else "kinetics",
         "official validation list",
         classes,
@@ -88,7 +88,7 @@ def load(
     )
 
 
-def _rows(lists: Path) -> Iterator[tuple[str, Path, Row]]:
+def _rows(lists: Path) -> Iterator[tuple[str, Path, CsvRow]]:
     """Yields the part, file and row of each clip of the training and the validation list."""
     if not os.path.isdir(lists):
         for row in read_table(lists, (*_COLUMNS, "split")):
@@ -108,7 +108,7 @@ def _rows(lists: Path) -> Iterator[tuple[str, Path, Row]]:
             yield part, path, row
 
 
-def _part(path: Path, row: Row) -> str | None:
+def _part(path: Path, row: CsvRow) -> str | None:
     """The part that a row's split stands for; None for the test list."""
     split = row.fields["split"]
     parts = {"train": "train", **dict.fromkeys(_VALIDATION, "test"), "test": None}
@@ -117,7 +117,7 @@ def _part(path: Path, row: Row) -> str | None:
     return parts[split]
 
 
-def _clip(path: Path, row: Row, part: str, finder: "_Finder") -> ListedClip:
+def _clip(path: Path, row: CsvRow, part: str, finder: "_ClipLocator") -> ListedClip:
     label, video = row.fields["label"], row.fields["youtube_id"]
     if not label or "/" in label or "\0" in label or label in (".", ".."):
         raise DataError(f"{path}:{row.line}: label {label[:80]!r} is no name of a class")
@@ -130,14 +130,14 @@ def _clip(path: Path, row: Row, part: str, finder: "_Finder") -> ListedClip:
     return ListedClip(f"{label}/{name}", place, label, video, found is not None)
 
 
-def _seconds(path: Path, row: Row, column: str) -> int:
+def _seconds(path: Path, row: CsvRow, column: str) -> int:
     text = row.fields[column]
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", text):
         raise DataError(f"{path}:{row.line}: {column} {text[:80]!r} is no number of seconds")
     return int(float(text))
 
 
-class _Finder:
+class _ClipLocator:
     """Finds clips in the folders where they may be, each of which is listed once."""
 
     def __init__(self, root: Path):

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vidjax.data.records import Mirror, Source, Video
-from vidjax.data.sources.partition import check_parts, hash_fraction, untested
+from vidjax.data.flip_rule import FlipRule
+from vidjax.data.records import Source, Video
+from vidjax.data.sources.leaks import check_parts
+from vidjax.data.sources.partition import hash_fraction, untested_classes_note
 from vidjax.errors import DataError, OptionDataError
 
 
@@ -28,7 +30,7 @@ class ListedClip(NamedTuple):
     present: bool
 
 
-def source_of_lists(
+def build_listed_source(
     name: str,
     split: str,
     classes: Sequence[str],
@@ -37,7 +39,7 @@ def source_of_lists(
     root: Path,
     validation: float,
     allow_missing: bool,
-    mirror: Mirror,
+    mirror: FlipRule,
     drop_leaks: bool = False,
     notes: Sequence[str] = (),
 ) -> Source:
@@ -94,7 +96,7 @@ def source_of_lists(
         test=tuple(parts["test"]),
         mirror=mirror,
         absent=absent,
-        notes=(*said, *untested(left, parts["test"])),
+        notes=(*said, *untested_classes_note(left, parts["test"])),
     )
 
 

@@ -13,11 +13,12 @@ from typing import Annotated
 import numpy as np
 
 from vidjax.data.records import Source, Video
-from vidjax.data.sources.partition import check_parts, check_shares, cut
-from vidjax.data.sources.places import existing_folder
+from vidjax.data.sources.leaks import check_parts
+from vidjax.data.sources.partition import check_fractions, split_by_hash
 from vidjax.data.sources.shared_options import Validation
+from vidjax.data.sources.user_paths import existing_folder
 from vidjax.errors import DataError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 _CLASSES = tuple("0123456789")
 _UNSIGNED_BYTES = 0x08  # third byte of an idx file
@@ -54,21 +55,21 @@ def load(
       ConfigError: if a share is out of range.
       DataError: if a file is missing or damaged, or files do not fit each other.
     """
-    check_shares("mnist", validation, test)
+    check_fractions("mnist", validation, test)
     notes: tuple[str, ...] = ()
     if root is None:
         name, split = "digits", f"hash, seed {seed}"
-        parts = cut(_embedded_digits(), {"test": test, "validation": validation}, seed)
+        parts = split_by_hash(_embedded_digits(), {"test": test, "validation": validation}, seed)
         notes = ("no folder with MNIST's files: scikit-learn's 1,797 digits of 8 x 8 pixels stand in for them",)
     else:
         name, folder = "mnist", existing_folder("mnist", "root", root)
         tested = _read_digits(folder, "t10k")
         if _find(folder, "train-images-idx3-ubyte") or _find(folder, "train-labels-idx1-ubyte"):
             split = f"official, validation by hash, seed {seed}"
-            parts = {**cut(_read_digits(folder, "train"), {"validation": validation}, seed), "test": tested}
+            parts = {**split_by_hash(_read_digits(folder, "train"), {"validation": validation}, seed), "test": tested}
         else:
             split = f"hash of the test digits, seed {seed}"
-            parts = cut(tested, {"test": test, "validation": validation}, seed)
+            parts = split_by_hash(tested, {"test": test, "validation": validation}, seed)
             notes = (f"{folder} has no training digits: its {len(tested)} test digits are cut into all three parts",)
     check_parts(name, _CLASSES, parts)
     return Source(

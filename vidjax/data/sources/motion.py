@@ -1,7 +1,7 @@
 """The embedded data set `motion`: eight classes that only their motion tells apart.
 
 A measuring instrument more than a task: a network that sees one frame stays at chance by construction
-(see `vidjax.data.motion_paths`), so whatever a network gets above 1/8 it gets from time. Where level is hard,
+(see `vidjax.data.motion.paths`), so whatever a network gets above 1/8 it gets from time. Where level is hard,
 it gets nothing above 1/4 without seeing both of two motions, which are 16 frames and more apart, and nothing
 above 1/2 without their order. That holds for clips at random starts: one at a fixed place in time (data.position,
 data.frame_number) may know which of the two motions it shows, and then a short one reaches 1/2.
@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from vidjax.data.motion_files import PARTS, Plan, ensure
-from vidjax.data.motion_paths import LEVELS
+from vidjax.data.motion.files import PARTS, Plan, ensure
+from vidjax.data.motion.paths import LEVELS
 from vidjax.data.records import Source, Video
 from vidjax.errors import OptionError
-from vidjax.options import Option
-from vidjax.paths import cache_dir
+from vidjax.options.declaring import Option
+from vidjax.system.paths import cache_dir
 
 _HARD_NOTE = "only clips that span both motions tell the class: 10 frames at stride 6, as the preset motion_hard has"
 
@@ -40,7 +40,7 @@ def load(
     right-up, up-right, left-down, down-left, right-down or down-right.
 
     Args:
-      root: directory in which the sets are kept; by default `motion` in `vidjax.paths.cache_dir()`.
+      root: directory in which the sets are kept; by default `motion` in `vidjax.system.paths.cache_dir()`.
       level: "easy" or "hard"; the hard one wants clips that span it (10 frames at data.stride=6).
       seed: of the whole set.
       train_clips: number of clips to train on; a multiple of 8, like the next two.

@@ -4,17 +4,18 @@ import json
 import os
 from typing import Annotated, Any
 
+from vidjax.data.flip_rule import FlipRuleOption, check_flip_rule
 from vidjax.data.inputs import RGB, Input
-from vidjax.data.opening import one_line
-from vidjax.data.packed import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS, Packed, check_answer, is_remote, read_record
-from vidjax.data.records import Source, Stream, Video, VideoInfo
-from vidjax.data.sources.partition import check_mirror
-from vidjax.data.sources.shared_options import MirrorRule
+from vidjax.data.packed.records import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS
+from vidjax.data.packed.shards import Packed, check_answer, is_remote, read_record
+from vidjax.data.records import Source, Stream, Video
+from vidjax.data.video.file import one_line
+from vidjax.data.video.info import VideoInfo
 from vidjax.errors import DataError, OptionDataError, OptionError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 
-def load(*, root: Annotated[str, Option("folder of shards")], mirror: MirrorRule = None) -> Source:
+def load(*, root: Annotated[str, Option("folder of shards")], mirror: FlipRuleOption = None) -> Source:
     """Returns the packed data set: name, split, classes, videos and their order are those of what was packed.
 
     Args:
@@ -29,7 +30,7 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: MirrorRule
       ConfigError: if `mirror` is neither, or contradicts what was packed.
       DataError: if there is no packed data set, or one of another version of vidjax.
     """
-    check_mirror("packed", mirror)
+    check_flip_rule("packed", mirror)
     folder = (root if is_remote(root) else os.path.expanduser(root)).rstrip("/")
     path = f"{folder}/{DATASET}"
     if not is_remote(root) and not os.path.isfile(path):

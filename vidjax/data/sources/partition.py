@@ -1,12 +1,12 @@
 """What every source must hold before it may be trained on: parts that are filled and do not overlap."""
 
 import hashlib
-import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidjax.data.records import Source, Video, check_inputs
+from vidjax.data.sources.leaks import check_parts
 from vidjax.errors import DataError, OptionError
 
 
@@ -16,7 +16,7 @@ def hash_fraction(*words: object) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def check_shares(source: str, validation: float, test: float = 0.0) -> None:
+def check_fractions(source: str, validation: float, test: float = 0.0) -> None:
     """Refuses shares that leave a part empty; `test` is 0 where it is not cut.
 
     Raises:
@@ -29,17 +29,7 @@ def check_shares(source: str, validation: float, test: float = 0.0) -> None:
         )
 
 
-def check_mirror(source: str, mirror: str | None) -> None:
-    """Refuses what is no rule for mirror images that a user can give.
-
-    Raises:
-      ConfigError: naming the source and the value.
-    """
-    if mirror not in (None, "invariant", "forbidden"):
-        raise OptionError(f"{source}: {{mirror}} is {mirror!r}; it must be 'invariant' or 'forbidden'", ["mirror"])
-
-
-def cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
+def split_by_hash(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
     """Cuts parts off each class, by a hash of the seed and the ids; adding videos moves few others.
 
     Args:
@@ -66,7 +56,7 @@ def cut(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict
     return parts
 
 
-def untested(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
+def untested_classes_note(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
     """Returns a note of which classes have no test video, so that nothing is measured of them; else nothing."""
     tested = {video.label for video in test}
     missing = [name for label, name in enumerate(classes) if label not in tested]
@@ -113,49 +103,3 @@ def check_source(name: str, source: Any) -> None:
     check_parts(
         f"data factory {name!r}", source.classes, {part: v for part, v in parts.items() if v or part != "validation"}
     )
-
-
-def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
-    """Refuses parts that are empty or share a video, a file or a group, and classes that cannot be learnt.
-
-    Args:
-      source: how messages name the source.
-      classes: class names, in label order.
-      parts: the videos of "train", "validation" and "test".
-
-    Raises:
-      DataError: naming the part, the video, the group or the class at fault.
-    """
-    for part, videos in parts.items():
-        if not videos:
-            raise DataError(f"{source}: the {part} part is empty: too few videos, or none for it")
-    repeated = [name for name, n in Counter(v.id for videos in parts.values() for v in videos).items() if n > 1]
-    if repeated:
-        raise DataError(f"{source}: {repeated[0]} is there twice; names must be unique, without their suffix too")
-    owner: dict[str, str] = {}
-    for part, videos in parts.items():
-        for video in videos:
-            other = owner.setdefault(video.group, part)
-            if other != part:
-                raise DataError(f"{source}: group {video.group} is in both {other} and {part}; {video.id} leaks")
-    _check_files(source, parts)
-    learnt = {video.label for video in parts["train"]}
-    for label, name in enumerate(classes):
-        if label not in learnt:
-            raise DataError(f"{source}: class {name} has no video in the train part")
-
-
-def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
-    """Refuses a file that is in two parts under two names, by a link or by a second path."""
-    owner: dict[tuple[int, int], tuple[str, str]] = {}
-    for part, videos in parts.items():
-        for video, stream in ((each, stream) for each in videos for stream in each.streams.values()):
-            if stream.frames is not None:
-                continue
-            try:
-                status = os.stat(stream.path)
-            except OSError:  # whoever reads it says why it cannot be read
-                continue
-            other, first = owner.setdefault((status.st_dev, status.st_ino), (part, video.id))
-            if other != part:
-                raise DataError(f"{source}: {first} in {other} and {video.id} in {part} are one and the same file")

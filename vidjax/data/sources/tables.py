@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vidjax.errors import DataError
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """A row of a CSV file.
 
     Attributes:
@@ -20,7 +20,7 @@ class Row(NamedTuple):
     fields: dict[str, str]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
     """Reads a CSV file (RFC 4180) in UTF-8, with or without a byte order mark; blank lines are passed over.
 
     Args:
@@ -53,7 +53,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
             raise DataError(f"{path}:{number}: has {len(fields)} fields, but the header names {len(header)}")
     if len(filled) == 1:
         raise DataError(f"{path}: names no clip: only the header is there")
-    return [Row(number, dict(zip(header, fields))) for number, fields in filled[1:]]
+    return [CsvRow(number, dict(zip(header, fields))) for number, fields in filled[1:]]
 
 
 def _header(path: Path, number: int, fields: list[str], columns: Sequence[str]) -> list[str]:

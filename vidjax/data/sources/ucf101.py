@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 from vidjax.data.records import Source
-from vidjax.data.sources.listed import ListedClip, source_of_lists
-from vidjax.data.sources.partition import check_shares
-from vidjax.data.sources.places import existing_folder, numbered_lines
+from vidjax.data.sources.listed import ListedClip, build_listed_source
+from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
+from vidjax.data.sources.user_paths import existing_folder, numbered_lines
 from vidjax.errors import DataError, OptionError
-from vidjax.options import Option
+from vidjax.options.declaring import Option
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
 _CLIP = re.compile(r"(?P<folder>\w+)/(?P<name>v_\w+_g(?P<group>\d+)_c\d+)\.avi", re.ASCII)
@@ -49,11 +49,11 @@ def load(
     """
     if split not in (1, 2, 3):
         raise OptionError(f"ucf101: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
-    check_shares("ucf101", validation)
+    check_fractions("ucf101", validation)
     folder, lists = existing_folder("ucf101", "root", root), existing_folder("ucf101", "splits", splits)
     labels = _read_classes(lists / "classInd.txt")
     listed = {part: _read_list(lists / f"{part}list{split:02d}.txt", labels, folder) for part in ("train", "test")}
-    return source_of_lists(
+    return build_listed_source(
         "ucf101",
         str(split),
         list(labels),

@@ -12,7 +12,7 @@ import flax.linen as nn
 import numpy as np
 
 from vidjax.models.slowfast import SinglePathway, SlowFast
-from vidjax.pretrained.importers.filling import check_module, fill
+from vidjax.pretrained.importers.weight_mapping import check_module, fill
 
 
 def from_pytorchvideo(module: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import numpy as np
 
 from vidjax.models.resnet3d import ResNet3D
-from vidjax.pretrained.importers.filling import check_module, fill
+from vidjax.pretrained.importers.weight_mapping import check_module, fill
 
 _STEM = {"stem": {"conv": "0", "norm": "1"}}
 _STEM |= {"stem_space": {"conv": "0", "norm": "1"}, "stem_time": {"conv": "3", "norm": "4"}}  # 2 is a ReLU

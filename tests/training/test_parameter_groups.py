@@ -1,0 +1,73 @@
+import jax.numpy as jnp
+import pytest
+
+from vidjax.errors import ConfigError
+from vidjax.training import parameter_groups
+
+PARAMS = {
+    "features": {"conv1": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}, "norm1": {"batch": {"scale": jnp.ones(1)}}},
+    "classifier": {"fc6": {"kernel": jnp.ones(1)}},
+}
+
+
+@pytest.mark.parametrize(
+    "pattern, path, fits",
+    [
+        ("features", "features/conv1/kernel", True),
+        ("features/conv1", "features/conv1/kernel", True),
+        ("features/conv", "features/conv1/kernel", False),
+        ("conv1", "features/conv1/kernel", False),
+        (".*/conv1", "features/conv1/kernel", True),
+        (".*/bias", "features/conv1/bias", True),
+        (".*/bias", "features/conv1/kernel", False),
+        ("features/conv[1-3]/kernel", "features/conv2/kernel", True),
+    ],
+)
+def test_a_pattern_stands_for_a_whole_path_and_what_lies_below(pattern, path, fits):
+    assert parameter_groups.matches(pattern, path) == fits
+
+
+def test_reading():
+    assert parameter_groups.read_patterns(None, "key") == ()
+    assert parameter_groups.read_patterns("a, b/.*", "key") == ("a", "b/.*")
+    assert parameter_groups.read_multipliers("a/.*=0.1,b=10", "key") == {"a/.*": 0.1, "b": 10.0}
+
+
+@pytest.mark.parametrize(
+    "read, text, message",
+    [
+        (parameter_groups.read_patterns, "a,", "key='a,' holds an empty pattern"),
+        (
+            parameter_groups.read_patterns,
+            "conv[1,2]",
+            r"key: 'conv\[1' is no regular expression.*commas separate patterns",
+        ),
+        (parameter_groups.read_multipliers, "a", "'a' is not PATTERN=FACTOR"),
+        (parameter_groups.read_multipliers, "a=0", "above 0 .*is frozen"),
+        (parameter_groups.read_multipliers, "a=nan", "above 0"),
+        (parameter_groups.read_multipliers, "a=2,b=1,a=3", "'a' is there twice"),
+    ],
+)
+def test_texts_that_say_nothing_useful(read, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(text, "key")
+
+
+def test_patterns_that_stand_for_nothing():
+    parameter_groups.check(("features/conv1", "classifier"), PARAMS, "key")
+    with pytest.raises(ConfigError, match="key: 'conv1' matches no parameter; did you mean 'features/conv1'"):
+        parameter_groups.check(("conv1",), PARAMS, "key")
+    with pytest.raises(ConfigError, match="did you mean 'classifier'.*there are: classifier/fc6/kernel, features"):
+        parameter_groups.check(("clasifier",), PARAMS, "key")
+    parameter_groups.check((".*", "classifier"), PARAMS, "key")
+    with pytest.raises(ConfigError, match="all that 'classifier' stands for has a factor already; put it first"):
+        parameter_groups.check(("features", ".*", "classifier"), PARAMS, "key", first_only=True)
+
+
+def test_statistics_freeze_with_their_module():
+    old = {"features": {"norm1": {"batch": {"mean": 0.0}}}, "other": {"mean": 0.0}}
+    new = {"features": {"norm1": {"batch": {"mean": 1.0}}}, "other": {"mean": 1.0}}
+    for patterns, expected in (((), 1.0), (("classifier",), 1.0), (("features/norm1",), 0.0), (("features/.*",), 0.0)):
+        kept = parameter_groups.restore_frozen(patterns, PARAMS, old, new)
+        assert kept["features"]["norm1"]["batch"]["mean"] == expected and kept["other"]["mean"] == 1.0
+    assert parameter_groups.all_frozen((".*",), PARAMS) and not parameter_groups.all_frozen(("features",), PARAMS)

@@ -1,0 +1,1 @@
+"""From a config to a run: keys, loading, overrides, validation, identity."""

@@ -1,0 +1,77 @@
+"""Whether two commands mean the same run: by their configs, and by the data that these name."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vidjax.config import sections
+from vidjax.config.flat import flatten
+from vidjax.config.stored import RENAMED
+
+# Keys that change how fast a run goes, or what is shown of it, but not what is trained, up to rounding: they may differ
+# on resume.
+_UNHASHED_KEYS = {
+    "checkpoint.every",
+    "checkpoint.keep",
+    "data.cache",
+    "data.cache_gigabytes",
+    "data.max_bad_fraction",
+    "data.threads",
+    "data.workers",
+    "evaluate.batch_size",
+    "evaluate.samples",
+    "keep_memory",
+    "native_convolutions",
+    "train.log_every",
+}
+
+
+def config_hash(config: ConfigDict) -> str:
+    """Returns a short hash of the keys that were given: a key that is declared later changes no hash.
+
+    A key that was renamed counts under its first name.
+    """
+    flat = {
+        RENAMED.get(key, key): value
+        for key, value in flatten(config).items()
+        if key not in _UNHASHED_KEYS and value is not None
+    }
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns "key: old -> new" for each key whose value differs between two nested configs.
+
+    Keys that change no number of a run (reading threads, cache) are left out; absent counts as None.
+    """
+    return list(changes(old, new).values())
+
+
+def differences_except_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns `differences` without those that only say where the data lie: these `check_data_card` judges."""
+    places = path_keys(flatten(old), flatten(new))
+    return [change for key, change in changes(old, new).items() if key not in places]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    old, new = flatten(old), flatten(new)
+    lines = {}
+    for key in sorted((old.keys() | new.keys()) - _UNHASHED_KEYS):
+        # Through JSON, where tuples are lists and floats are written alike.
+        before, after = (json.dumps(side.get(key)) for side in (old, new))
+        if before != after:
+            lines[key] = f"{key}: {before} -> {after}"
+    return lines
+
+
+def path_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Keys of two flat configs that say where the data lie; with one packed, all that chose what was packed, too."""
+    keys = {"data.root", "data.splits", "data.annotations"}
+    if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
+        given = {key for key in old.keys() | new.keys() if key.startswith("data.")}
+        places = ("name", "factory")
+        keys |= given - {f"data.{key}" for key in sections.KEYS["data"] if key not in places} - {"data.mirror"}
+    return keys

@@ -1,0 +1,111 @@
+"""The command line: flags, and the overrides --config.KEY=VALUE."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from vidjax.config import declarations, hints
+from vidjax.errors import ConfigError
+from vidjax.options import suggestions
+
+
+def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the command line but for what it says of keys of a config.
+
+    Args:
+      argv: program name and arguments.
+      values: the flags.
+
+    Returns:
+      What is left of `argv`: the program name, what is no flag, and then all --config.KEY=VALUE.
+
+    Raises:
+      ConfigError: for an unknown flag or a value that does not fit.
+    """
+    argv = join_flag_values(argv)
+    typed = [arg for arg in argv[1:] if arg.startswith(OVERRIDE)]
+    try:
+        return [*values([arg for arg in argv if arg not in typed]), *typed]
+    except flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown_flag(error.flagname, values)) from error
+    except flags.Error as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def join_flag_values(argv: Sequence[str]) -> list[str]:
+    """Turns `--config FILE` into `--config=FILE`, and `--config.KEY VALUE` likewise."""
+    joined: list[str] = []
+    for word in argv:
+        before = joined[-1] if joined else ""
+        is_open = before.startswith(OVERRIDE) and "=" not in before and not word.startswith("--")
+        if before == "--config" or is_open:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(f"-{word}" if word.startswith("-config") else word)
+    return joined
+
+
+OVERRIDE = "--config."
+
+
+def _unknown_flag(name: str, values: flags.FlagValues) -> str:
+    """Says of a flag that there is not which other it may be a slip of, or which key of the config."""
+    own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith("absl"))]
+    own = [f"--{flag}" for flag in dict.fromkeys(own)]
+    if found := suggestions.closest_match(f"--{name}", own):
+        return f"unknown flag --{name}; did you mean {found!r}?"
+    near = hints.hint(name, declarations.known_keys(), "--config.")
+    if near.startswith(" ("):
+        near = f" (flags: {', '.join(own)}; keys of the config are given as --config.KEY=VALUE)"
+    return f"unknown flag --{name}{near}"
+
+
+def unexpected_argument(word: str, *, is_evaluation: bool = False) -> str:
+    """Says what to write for a word of the command line that `parse_flags` has left."""
+    if word.startswith(OVERRIDE):
+        missing = "--workdir=DIR of a run, or its --config" if is_evaluation else "--config=FILE"
+        return f"{word} changes a config, and none is given: add {missing}, e.g. --config=configs/early_fusion.py"
+    if ".py" in word:
+        return f"unexpected {word!r}: write --{'experiment' if 'experiment' in word else 'config'}={word}"
+    if "=" in word:
+        return f"unexpected {word!r}: keys of the config are written --config.KEY=VALUE"
+    return f"unexpected {word!r}: write --KEY=VALUE"
+
+
+def config_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Reads --config.KEY=VALUE and --config.KEY VALUE: key, as written with dots -> value.
+
+    Example:
+      >>> config_overrides(["--config.data.split=2", "--config.data.root", "clips"])
+      {'data.split': '2', 'data.root': 'clips'}
+
+    Raises:
+      ConfigError: for any other word, and where a value is missing.
+    """
+    overrides: dict[str, str] = {}
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if not name.startswith("--config.") or name == "--config.":
+            raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
+        if not equals:
+            given = next(remaining, None)
+            if given is None or given.startswith("--"):
+                raise ConfigError(f"{name} needs a value: {name}=VALUE")
+            value = given
+        overrides[name.removeprefix("--config.")] = value
+    return overrides
+
+
+def default_workdir(config: ConfigDict) -> Path:
+    """Returns `runs/<config name>`."""
+    return Path("runs") / config.name
+
+
+def command_line() -> str:
+    """Returns the command that started this process, as a reader would type it."""
+    return shlex.join(["python", *sys.argv])

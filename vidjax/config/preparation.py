@@ -1,0 +1,43 @@
+"""From a config to a run that may begin: built from its data, and refused where something does not fit."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from vidjax.config import building, run_validation, validation
+from vidjax.config.run import Run
+from vidjax.data import indexing
+from vidjax.system import terminal
+from vidjax.training import parallel
+
+
+def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "test")) -> Run:
+    """Builds what a config describes.
+
+    Args:
+      config: resolved; it is given the options of what it chooses.
+      parts: of the data that are going to be read.
+
+    Raises:
+      ConfigError: for keys that do not fit each other.
+      DataError: for data that are incomplete or contradict themselves.
+    """
+    # Before the data are made or read, so that what is wrong is known at once.
+    validation.check_config(config)
+    form = parallel.choose(config.parallel)
+    validation.check_devices(config, form)
+    run_validation.check_shapes(config)
+    source = building.source(config)
+    validation.check_data(config, source)
+    run = building.run(config, source, form)
+    if config.data.check is not False:
+        source = indexing.with_file_info(
+            source,
+            parts,
+            progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        )
+        run = dataclasses.replace(run, source=source)
+    run_validation.check_readable(source, source.refused, config.data.max_bad_fraction)
+    run_validation.check_run(run)
+    return run

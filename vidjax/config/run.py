@@ -1,0 +1,234 @@
+"""A config and what it describes: what training and evaluation share."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from vidjax import models
+from vidjax.config import recipe
+from vidjax.data.cache.interface import Cache
+from vidjax.data.clips import ClipSpec
+from vidjax.data.inputs import Input
+from vidjax.data.iteration import BatchIterator
+from vidjax.data.pipeline import training_batches
+from vidjax.data.records import Batch, Source
+from vidjax.errors import ConfigError
+from vidjax.evaluation.scores import AVERAGES
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.system import terminal
+from vidjax.training import batch_statistics, early_stopping, parallel, schedules
+from vidjax.training.state import TrainState, make_init
+from vidjax.training.step import LossFunction, StepScores, make_eval_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A config and what it describes.
+
+    Attributes:
+      config: resolved.
+      source: classes and videos.
+      inputs: of the model: what is read, for each of its arguments.
+      clip: what is cut from a video.
+      cache: decoded videos, or None.
+      form: the parallel form of the steps.
+      model: the network.
+      preprocessing: on the device.
+      loss: per example.
+      total_steps, steps_per_epoch: length of training; an epoch is each training video once.
+      schedule: step -> learning rate.
+      optimizer: with that schedule.
+    """
+
+    config: ConfigDict
+    source: Source
+    inputs: tuple[Input, ...]
+    clip: ClipSpec
+    cache: Cache | None
+    form: parallel.ParallelStrategy
+    model: nn.Module
+    preprocessing: Preprocessing
+    loss: LossFunction
+    total_steps: int
+    steps_per_epoch: float
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+
+    @property
+    def plateau(self) -> optax.GradientTransformationExtraArgs | None:
+        """What lowers the rate after validations; None for most schedules."""
+        return self.schedule.controller if isinstance(self.schedule, schedules.Plateau) else None
+
+    @property
+    def input_side(self) -> int:
+        """Side, in pixels, of the images that the model sees in training."""
+        return self.preprocessing.crop or self.clip.crop
+
+    @property
+    def view_side(self) -> int:
+        """Side, in pixels, of the images that the model sees in evaluation."""
+        return self.preprocessing.evaluation_crop or self.input_side
+
+    def shapes(self, side: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of one example of each input, [T, side, side, C] of images, as the model sees it."""
+        return {each.name: each.example_shape(self.clip.frames, side) for each in self.inputs}
+
+    def specs(self, side: int, batch: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
+        """Name -> shape and dtype of a batch of each input, and of the masks that the model takes."""
+        specs = {}
+        for each in self.inputs:
+            shape = (batch, *each.example_shape(self.clip.frames, side))
+            specs[each.name] = jax.ShapeDtypeStruct(shape, self.preprocessing.dtype if each.is_float else each.dtype)
+            if each.is_masked:
+                specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
+        return models.accepted_arguments(self.model, specs)
+
+    def describe_resolution(self, side: int) -> str:
+        """Returns e.g. "16x48x48", of the first image, else of the first input."""
+        first = next((each for each in self.inputs if each.space == "image"), self.inputs[0])
+        return first.describe_shape(self.clip.frames, side)
+
+    def describe_inputs(self, side: int) -> str:
+        """Returns e.g. "rgb 16x48x48 + flow 16x48x48"."""
+        return " + ".join(each.describe(self.clip.frames, side) for each in self.inputs)
+
+    def new_state(self) -> TrainState:
+        """A state initialised from the seed."""
+        return self._initial_state()
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """A state of shapes and dtypes alone."""
+        return jax.eval_shape(self._initial_state)
+
+    @functools.cached_property
+    def _initial_state(self) -> Callable[[], TrainState]:
+        return make_init(
+            self.model,
+            self.optimizer,
+            self.specs(self.input_side),
+            self.config.seed,
+            ema=self.config.train.ema is not None,
+            plateau=self.plateau,
+        )
+
+    def learning_rates(self, steps: Iterable[int], state: TrainState) -> dict[int, float]:
+        """The rates of steps, by their number from 1 on, where `state` is the last that a validation may have changed.
+
+        To be called while nothing is under way: they are computed on the device, behind any step.
+        """
+        factor = float(state.plateau.scale) if state.plateau is not None else 1.0
+        return {step: float(self.schedule(step - 1)) * factor for step in steps}
+
+    def after_validation(self, state: TrainState, loss: float) -> TrainState:
+        """The state with the rate that a validation of that loss leaves."""
+        if self.plateau is None:
+            return state
+        plateau = self._plateau_update(state.plateau, loss)
+        return self.form.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def _plateau_update(self) -> Callable[[Any, float], Any]:
+        """Compiled, since what is in it would otherwise be compiled anew at every validation."""
+        controller = self.plateau
+        assert controller is not None
+        return jax.jit(lambda plateau, loss: controller.update({}, plateau, value=loss)[1])
+
+    def cache_need(self) -> int | None:
+        """Bytes of all videos as a cache holds them; None where not all of them are known."""
+        need = 0
+        for part in ("train", "validation", "test"):
+            resize = self.clip.resizing(training=part == "train")
+            for video in getattr(self.source, part):
+                for input in self.source.inputs:
+                    stream = video.streams[input.stream_name]
+                    if stream.info is None and stream.refused is None and stream.frames is None:
+                        return None
+                    if stream.info is not None:
+                        size = resize(stream.info.height, stream.info.width) if input.space == "image" else (1, 1)
+                        need += stream.info.frames * input.frame_bytes(*size)
+        return need
+
+    def new_monitor(self) -> early_stopping.Monitor:
+        """Follows the validations; before the first one."""
+        section = self.config.train
+        return early_stopping.Monitor(section.monitor or "video_top1", section.stop_after)
+
+    def training_batches(self, start_step: int) -> BatchIterator:
+        """The training batches, this process's parts of them, from step `start_step`, counted from 0; to be closed."""
+        return training_batches(
+            self.source.train,
+            self.clip,
+            inputs=self.inputs,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            cache=self.cache,
+            threads=self.config.data.threads,
+            workers=self.config.data.workers,
+        )
+
+    def train_step(self) -> Callable[[TrainState, Batch], Any]:
+        """The compiled training step."""
+        step = make_train_step(
+            self.model,
+            self.optimizer,
+            self.loss,
+            self.preprocessing,
+            seed=self.config.seed,
+            axis_name=self.form.axis_name,
+            accumulate=self.config.train.accumulate or 1,
+            freeze=recipe.frozen(self.config.optimizer),
+            ema_decay=self.config.train.ema,
+        )
+        return self.form.compile_train(step)
+
+    def eval_step(self) -> Callable[[TrainState, Batch], StepScores]:
+        """The compiled evaluation step."""
+        average = AVERAGES[self.config.evaluate.average]
+        step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name)
+        return self.form.compile_eval(step)
+
+    @functools.cached_property
+    def summary(self) -> models.Summary:
+        """Parameters and multiply-accumulates for one view."""
+        return self.counts(self.view_side)
+
+    def counts(self, side: int) -> models.Summary:
+        """Parameters and multiply-accumulates for one example with images of this side."""
+        return models.summary(self.model, **{name: spec.shape for name, spec in self.specs(side).items()})
+
+    @functools.cached_property
+    def _moments_step(self) -> Callable[[TrainState, Batch], Any]:
+        step = batch_statistics.make_moments_step(self.model, self.preprocessing, seed=self.config.seed)
+        return self.form.compile_eval(step)
+
+    def with_precise_statistics(self, state: TrainState) -> TrainState:
+        """The state with statistics of batch normalisation over `batch_norm.precise_batches` batches, where asked for.
+
+        Raises:
+          ConfigError: if the model has none that can be recomputed.
+        """
+        count = self.config.batch_norm.precise_batches
+        if not count:
+            return state
+        if "batch_stats" not in state.model_state:
+            raise ConfigError(f"batch_norm.precise_batches={count}: the model keeps no batch statistics")
+        with self.training_batches(int(state.step)) as batches:
+            shown = terminal.track(range(count), count, "statistics of batch normalisation", "batches")
+            # Fetched one by one: steps must not overlap on virtual devices.
+            moments = [jax.device_get(self._moments_step(state, self.form.put_batch(next(batches)))) for _ in shown]
+        frozen = recipe.frozen(self.config.optimizer)
+        try:
+            return self.form.put_state(batch_statistics.with_precise_stats(state, moments, frozen))
+        except ValueError as error:
+            raise ConfigError(f"batch_norm.precise_batches={count}: {error}") from error

@@ -1,0 +1,86 @@
+"""Configs as runs have stored them, read under the names that their keys have today."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vidjax.config import declarations, sections
+from vidjax.config.flat import flatten, nested
+from vidjax.config.loading import apply_overrides
+from vidjax.config.overrides import join_flag_values
+from vidjax.errors import ConfigError
+from vidjax.system import files
+
+# Key -> what it was called first, of keys that have another name now: hashes keep the first, and stored configs may
+# have it.
+RENAMED: dict[str, str] = {}
+
+
+def read_stored(workdir: Path) -> dict[str, Any] | None:
+    """The config of a run from its `config.json`, with today's names of keys; None where there is none.
+
+    Raises:
+      ConfigError: if the file holds something else.
+    """
+    stored = files.read_json(workdir / "config.json")
+    if stored is not None and not isinstance(stored, dict):
+        raise ConfigError(f"{workdir / 'config.json'} holds no config of a run: {type(stored).__name__} in JSON")
+    return None if stored is None else nested(_to_current_names(flatten(stored)))
+
+
+def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Loads the resolved config of a run from the content of its `config.json`.
+
+    Args:
+      stored: the content.
+      overrides: dotted config key -> value (or its text). A factory that the run has is code which would be run, so
+        that it must be typed again.
+
+    Raises:
+      ConfigError: for a stored or typed key that there is not, a value that does not fit, or a factory that is not
+        typed again.
+    """
+    overrides, flat = overrides or {}, _to_current_names(flatten(stored))
+    _check_factories(flat, overrides)
+    config = sections.new_config()
+    for key, value in flat.items():
+        if value is None:
+            continue
+        name, _, last = key.rpartition(".")
+        part = config[name] if name in sections.KEYS and name else config
+        if last in sections.KEYS.get(name, {}):
+            try:
+                sections.set_field(part, sections.KEYS[name][last], value)
+            except ValueError as error:
+                raise ConfigError(f"the stored config has {key}={value!r}: {error}") from error
+        elif name in declarations.NAMED_SECTIONS:
+            part[last] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise ConfigError(f"the stored config has {key}={value!r}, and there is no such key here")
+    for section in declarations.NAMED_SECTIONS:
+        declarations.declare(config, section)
+    return apply_overrides(config, overrides, is_stored=True)
+
+
+def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Refuses factories of a stored config, before they are imported, unless they are typed again."""
+    keys = [f"{section}.factory" for section in declarations.NAMED_SECTIONS if stored.get(f"{section}.factory")]
+    if all(typed.get(key) == stored[key] for key in keys):
+        return
+    again = [f"--config.{key}={stored[key]}" for key in keys]
+    flags_again = {word.partition("=")[0] for word in again}
+    words = [word for word in join_flag_values(sys.argv[1:]) if word.partition("=")[0] not in flags_again]
+    raise ConfigError(
+        f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
+        f" again if you trust it: {shlex.join(['python', sys.argv[0], *words, *again])}"
+    )
+
+
+def _to_current_names(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a stored config by their names of today."""
+    today = {first: key for key, first in RENAMED.items()}
+    return {today.get(key, key): value for key, value in flat.items()}

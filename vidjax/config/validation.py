@@ -1,0 +1,193 @@
+"""What is refused before a run begins: values out of range, and keys that do not fit each other or the data.
+
+In the order in which it can be known: `check_config` and `check_shapes` by the config alone, `check_devices` by where
+it is to run, `check_data` and `check_readable` by the data, `check_run` by what was built.
+"""
+
+import jax
+from ml_collections import ConfigDict
+
+from vidjax.config import building, data, declarations, recipe
+from vidjax.config.flat import flatten
+from vidjax.data.flip_rule import why_flip_not_allowed
+from vidjax.data.inputs import Input
+from vidjax.data.records import Source
+from vidjax.errors import ConfigError, options_of
+from vidjax.training import losses, parallel, schedules
+from vidjax.training.durations import to_steps
+
+_CAPSULE_LOSSES = ("margin", "spread")
+_LENGTHS = {"schedule": ("warmup_steps", "warmup_epochs", "warmup_fraction"), "train": ("steps", "epochs")}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses what can be known of a config alone: before its data, a device or an earlier run are looked at.
+
+    Gives it the options of what it chooses (None where they are not given). Starts no back end of JAX.
+
+    Raises:
+      ConfigError: for values out of range, keys that do not fit each other, unknown names, and options not taken.
+    """
+    declarations.declare_all(config)
+    _check_values(config)
+    data.check_source_options(config)
+    building.model(config, 2)
+    recipe.optimizer(config.optimizer, 0.0)
+    building.preprocessing(config.preprocessing, "invariant", (), config.evaluate.crop)
+    _check_validation(config, validation_videos=1)
+    _check_schedule(config)
+    with options_of("loss"):
+        losses.check(building.loss(config.loss, total_steps=1000, steps_per_epoch=1.0))
+
+
+def check_devices(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
+    """Refuses batches that do not divide among the devices.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
+    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
+    _check_pairs(config, form)
+
+
+def check_data(config: ConfigDict, source: Source) -> None:
+    """Refuses what the number of videos, or the source's rule for mirror images, does not allow.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    steps_per_epoch = len(source.train) / config.train.batch_size
+    if to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch) < 1:
+        raise ConfigError(
+            f"train.steps={config.train.steps}, train.epochs={config.train.epochs}: a run has at least 1 step"
+            f" (an epoch has {steps_per_epoch:g})"
+        )
+    _check_validation(config, len(source.validation))
+    check_flip(config, source, ())
+
+
+def _check_values(config: ConfigDict) -> None:
+    """Refuses values that are out of range, not among the known words, or do not fit each other.
+
+    Args:
+      config: with the options of what it chooses.
+
+    Raises:
+      ConfigError: naming the key, its value and what to give.
+    """
+    declarations.check_values(config)
+    flat = flatten(config)
+    clip = data.clip(config)
+    for name, views in (
+        ("clips", data.test_views(config)),
+        ("validation_clips", data.validation_views(config)),
+    ):
+        if clip.is_fixed and views.clips > 1:
+            key = "position" if clip.frame_number is None else "frame_number"
+            raise ConfigError(f"data.{key}={config.data[key]} is one clip per video: set evaluate.{name}=1")
+    for key in ("preprocessing.crop", "evaluate.crop"):
+        if flat[key] is not None and flat[key] > clip.crop:
+            raise ConfigError(f"{key}={flat[key]} is larger than data.crop={clip.crop}, which it is cut from")
+    if config.train.batch_size % (config.train.accumulate or 1):
+        raise ConfigError(
+            f"train.batch_size={config.train.batch_size} does not divide into"
+            f" train.accumulate={config.train.accumulate} parts"
+        )
+    if (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
+        raise ConfigError(
+            f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"
+            f" {' and '.join(_CAPSULE_LOSSES)} and the average lengths are for capsules, and go together"
+        )
+
+
+def _check_schedule(config: ConfigDict) -> None:
+    """Refuses what `recipe.schedule` refuses, as far as that can be known without the data and a device.
+
+    Raises:
+      ConfigError: naming the key; also if the config does not give the length of the run, or twice.
+    """
+    total_steps, steps_per_epoch = _nominal_steps(config)
+    given = recipe.schedule_options(config.schedule, total_steps, steps_per_epoch)
+    if given.get("warmup_steps", 0) > total_steps:
+        told = {f"{path}.{key}": config[path].get(key) for path, keys in _LENGTHS.items() for key in keys}
+        raise ConfigError(
+            f"{', '.join(f'{key}={value:g}' for key, value in told.items() if value is not None)}:"
+            " the warm-up is longer than the run"
+        )
+    rate = recipe.peak_rate(config.optimizer, config.train.batch_size)
+    with options_of("schedule"):
+        schedules.check(config.schedule.name, rate, total_steps, **given)
+
+
+def _nominal_steps(config: ConfigDict) -> tuple[int, float]:
+    """Steps in all and steps per epoch, to compare durations with before the number of videos is known.
+
+    What is in the unit of the run compares with it as it will; what is not is taken for short.
+    """
+    total_steps = to_steps(config.train, "", path="train", steps_per_epoch=1e9)
+    in_epochs = any(value is not None for key, value in config.schedule.items() if key.endswith("_epochs"))
+    if config.train.steps is not None and in_epochs:
+        return 10**12, 1e3
+    return total_steps, 1e9
+
+
+def _check_validation(config: ConfigDict, validation_videos: int) -> None:
+    """Refuses what needs validations where there are none.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    regular = {
+        f"schedule.name={config.schedule.name}": config.schedule.name == "plateau",
+        f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
+    }
+    for key in [key for key, used in regular.items() if used]:
+        validates = config.train.validate_every or config.train.validate_every_fraction is not None
+        if not validation_videos or not validates:
+            raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
+    if config.evaluate.weights == "best" and not validation_videos:
+        raise ConfigError("evaluate.weights=best needs validation videos to choose by")
+    if config.evaluate.weights == "ema" and config.train.ema is None:
+        raise ConfigError("evaluate.weights=ema needs train.ema, e.g. 0.999")
+
+
+def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
+    """Refuses mixup, cutmix and normalisation in groups where the examples that belong together are not on one device.
+
+    A group may also be shared by whole devices.
+    """
+    size, devices, parts = config.batch_norm.group_size, len(form.devices), config.train.accumulate or 1
+    if size is not None:
+        each = config.train.batch_size // (devices * parts)
+        if each % size and (size % each or devices % (size // each)):
+            raise ConfigError(
+                f"batch_norm.group_size={size} does not fit train.batch_size={config.train.batch_size} on {devices}"
+                f" device(s) in {parts} part(s): {each} examples each"
+            )
+    for key in ("mixup", "cutmix"):
+        if not config.preprocessing[key]:
+            continue
+        multiple = 2 * len(form.devices) * (config.train.accumulate or 1)
+        if config.train.batch_size % multiple:
+            raise ConfigError(
+                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
+                f" so give a multiple of {multiple}, an even number for each device and accumulated part"
+            )
+        if jax.process_count() > 1:
+            raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
+
+
+def check_flip(config: ConfigDict, source: Source, inputs: tuple[Input, ...]) -> None:
+    """Refuses flips that the source, or an input, does not allow."""
+    refusal = why_flip_not_allowed(source.mirror, inputs)
+    flips = {
+        "preprocessing.flip=True": config.preprocessing.flip,
+        "evaluate.flip=True": config.evaluate.flip,
+        "evaluate.crops=ten": config.evaluate.crops == "ten",
+    }
+    can_be_told = "mirror" in declarations.options_of_choice("data", config.data)
+    rule = "set data.mirror=invariant" if can_be_told else "give its Source mirror='invariant'"
+    hint = f" {rule} if a mirrored clip keeps its class, or" if source.mirror is None else ""
+    for key in [key for key, is_used in flips.items() if is_used and refusal]:
+        raise ConfigError(f"{key}, but {refusal}:{hint} turn the flip off")

@@ -1,0 +1,1 @@
+"""Decoded videos kept in memory or on disk."""

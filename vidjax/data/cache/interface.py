@@ -1,0 +1,61 @@
+"""What a cache of decoded videos offers."""
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from vidjax.data import arrays
+from vidjax.data.inputs import RGB, Input
+from vidjax.data.packed.shards import Packed
+from vidjax.data.resizing import Resize
+from vidjax.data.video.decoding import DecodedVideo, read_video
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes for people, in GB or, where it is a small one, in MB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+class CachedVideo(Protocol):
+    """A decoded video, somewhere."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second; None where the file states none."""
+
+    def __len__(self) -> int:
+        """How many frames it has."""
+
+    def take(self, indices: Sequence[int]) -> np.ndarray:
+        """[T, ...]: the frames with these numbers."""
+
+
+class Cache(Protocol):
+    """Keeps whole decoded videos."""
+
+    def video(
+        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
+    ) -> CachedVideo | None:
+        """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
+
+
+def read_whole(
+    path: str | Packed, resize: Resize, input: Input, *, exact_seek: bool, max_bytes: int
+) -> DecodedVideo | None:
+    """Reads a file for a cache; None if it would take more than `max_bytes`.
+
+    Raises:
+      VideoError: if it cannot be read.
+    """
+    if input.reader == "array":
+        return arrays.read_video(path, input, resize, max_bytes=max_bytes)
+    return read_video(path, resize, exact_seek=exact_seek, max_bytes=max_bytes)
+
+
+def cache_key(resize: Resize, input: Input) -> tuple[Hashable, ...]:
+    """What decides, beside the file, on what a cache holds of it."""
+    if input.space != "image":
+        return input.reader, input.dtype, input.shape
+    scaling = (input.mean,) if input.vectors else ()
+    return input.reader, input.dtype, input.shape, resize.side, resize.rule, *scaling

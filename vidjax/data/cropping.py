@@ -1,0 +1,219 @@
+"""One example out of several inputs: frames that belong together, and the same square out of all of them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from vidjax.data import sampling
+from vidjax.data.cache.interface import Cache
+from vidjax.data.clips import ClipSpec
+from vidjax.data.inputs import Input
+from vidjax.data.records import Video
+from vidjax.data.resizing import Resize, letterboxed, resized
+from vidjax.data.streams import from_cache, probe, read_frames
+from vidjax.data.video.conversion import short_side_size
+from vidjax.errors import OptionError, VideoError
+
+Place = tuple[int, int]  # down, across
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The frames of one or more clips of a video, before the square is cut.
+
+    Attributes:
+      video: which.
+      inputs: what is read of it.
+      arrays: name of the input -> [T, H, W, C] of images, else [T, ...].
+      whole: top, left, height and width of the frame of the video within the pictures of the first image input, which
+        are larger where letterbox has padded them; None where no input is an image.
+    """
+
+    video: Video
+    inputs: tuple[Input, ...]
+    arrays: Mapping[str, np.ndarray]
+    whole: tuple[int, int, int, int] | None
+
+    def clip(self, number: int, clips: int) -> "Frames":
+        """Those of one of `clips` clips, which follow each other in the arrays."""
+        arrays = {name: array.reshape(clips, -1, *array.shape[1:])[number] for name, array in self.arrays.items()}
+        return dataclasses.replace(self, arrays=arrays)
+
+    def with_short_side(self, side: int) -> "Frames":
+        """Images resized to another short side."""
+        arrays = dict(self.arrays)
+        for input in _images(self.inputs):
+            _, height, width, _ = arrays[input.name].shape
+            arrays[input.name] = resized(arrays[input.name], short_side_size(height, width, side), input)
+        return dataclasses.replace(self, arrays=arrays, whole=_whole(self.inputs, arrays))
+
+    def drawn_corners(self, side: int, rng: np.random.Generator | None) -> dict[str, Place]:
+        """Where the square of a training clip is cut: name of the input -> top and left.
+
+        It is drawn for the first image input; in others it is at the same share of the way that it may move.
+
+        Args:
+          side: of the square, in pixels.
+          rng: draws the place; None: the centre.
+        """
+        spaces = {input.name: self._space(input, side) for input in _images(self.inputs)}
+        if rng is None or not spaces:
+            return {name: (down // 2, across // 2) for name, (down, across) in spaces.items()}
+        first = next(iter(spaces.values()))
+        drawn = rng.integers(np.add(first, 1)).tolist()
+        return {
+            name: (_at_share(drawn[0], first[0], down), _at_share(drawn[1], first[1], across))
+            for name, (down, across) in spaces.items()
+        }
+
+    def corners(self, side: int, choose: Callable[[int, int], Place]) -> dict[str, Place]:
+        """Where the square is cut, by `choose(height, width)` of each image input: its name -> top and left."""
+        found = {}
+        for input in _images(self.inputs):
+            self._space(input, side)
+            _, height, width, _ = self.arrays[input.name].shape
+            found[input.name] = choose(height, width)
+        return found
+
+    def cut(self, corners: Mapping[str, Place], side: int) -> dict[str, np.ndarray]:
+        """What the batch holds: squares, points within them, and masks of what may have gaps.
+
+        Args:
+          corners: of the square in each image input.
+          side: of the square, in pixels.
+
+        Returns:
+          Name -> [T, side, side, C] of images, else [T, ...]; "NAME_mask" -> bool [T, ...] without the channels.
+        """
+        result: dict[str, np.ndarray] = {}
+        first = next(iter(corners.values()), None)
+        for input in self.inputs:
+            values = self.arrays[input.name]
+            if input.space == "image":
+                top, left = corners[input.name]
+                values = values[:, top : top + side, left : left + side]
+            elif input.space == "points" and self.whole is not None and first is not None:
+                values = _within_square(values, self.whole, first, side)
+            result |= _masked(input, values) if input.is_masked else {input.name: values}
+        return result
+
+    def _space(self, input: Input, side: int) -> Place:
+        """How far the corner of the square may move, down and across."""
+        _, height, width, _ = self.arrays[input.name].shape
+        if min(height, width) < side:
+            raise OptionError(
+                f"{self.video.streams[input.stream_name].path}: its frames are {height}x{width} pixels, smaller than"
+                f" the crop {side}: set {{short_side}} to {side} or more",
+                ["short_side"],
+            )
+        return height - side, width - side
+
+
+def read(
+    video: Video,
+    inputs: tuple[Input, ...],
+    clip: ClipSpec,
+    resize: Resize,
+    cache: Cache | None,
+    choose: Callable[[int, float], np.ndarray],
+) -> Frames:
+    """Reads the frames `choose(frame count, stride)` of all inputs, from memory, the cache or files.
+
+    Frame i of each stream belongs to frame i of the others; the video is as long as the shortest of them.
+
+    Raises:
+      VideoError: if a stream cannot be read, or none states the frame rate that the clip needs.
+    """
+    streams = {input.name: video.streams[input.stream_name] for input in inputs}
+    held = {input.name: from_cache(streams[input.name], input, resize, cache) for input in inputs}
+    counts, rates, sizes = [], [], {}
+    for input in inputs:
+        kept = held[input.name]
+        if kept is not None:
+            counts.append(len(kept))
+            rates.append(kept.fps)
+        else:
+            info = probe(streams[input.name], input)
+            counts.append(info.frames)
+            rates.append(info.fps)
+            sizes[input.name] = resize(info.height, info.width) if input.space == "image" else None
+    count = min(counts)
+    chosen = choose(count, _stride(video, clip, next((rate for rate in rates if rate), None)))
+    arrays = {}
+    for input in inputs:
+        kept, indices = held[input.name], sampling.frame_windows(chosen, count, input.per_frame).tolist()
+        if kept is not None:
+            arrays[input.name] = kept.take(indices)
+        else:
+            arrays[input.name] = read_frames(streams[input.name], input, indices, sizes[input.name])
+    whole = _whole(inputs, arrays)
+    if clip.resize == "letterbox" and clip.size:
+        for input in _images(inputs):
+            arrays[input.name] = letterboxed(arrays[input.name], clip.size, _padding(input, clip))
+        if whole is not None:
+            _, _, height, width = whole
+            whole = (clip.size - height) // 2, (clip.size - width) // 2, height, width
+    return Frames(video, inputs, arrays, whole)
+
+
+def zero_example(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarray]:
+    """What `Frames.cut` returns, of a video that cannot be read or is none: zeros, and nothing is there."""
+    result = {}
+    for input in inputs:
+        shape = input.example_shape(frames, side)
+        result[input.name] = np.zeros(shape, input.dtype)
+        if input.is_masked:
+            result[f"{input.name}_mask"] = np.zeros(shape[:-1], bool)
+    return result
+
+
+def _images(inputs: Sequence[Input]) -> list[Input]:
+    return [input for input in inputs if input.space == "image"]
+
+
+def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[int, int, int, int] | None:
+    images = _images(inputs)
+    if not images:
+        return None
+    _, height, width, _ = arrays[images[0].name].shape
+    return 0, 0, height, width
+
+
+def _padding(input: Input, clip: ClipSpec) -> np.ndarray:
+    """What letterbox adds: what will be 0 for the network, where the input says what that is."""
+    if input.mean is None:
+        return np.asarray(clip.padding, input.dtype)
+    mean = np.asarray(input.mean, np.float32)
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8) if input.dtype == "uint8" else mean
+
+
+def _stride(video: Video, clip: ClipSpec, native_fps: float | None) -> float:
+    if clip.fps is None:
+        return clip.stride
+    if not native_fps:
+        raise VideoError(video.path, "states no frame rate, so it cannot be resampled: use stride instead of fps")
+    return sampling.stride_for_fps(native_fps, clip.fps)
+
+
+def _at_share(place: int, space: int, other: int) -> int:
+    """The place of a square that may move by `other` pixels, where it is at `place` of `space` elsewhere."""
+    return (2 * place * other + space) // (2 * space) if space else other // 2
+
+
+def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner: Place, side: int) -> np.ndarray:
+    """Points [T, K, C] as shares of the square, which were shares of the frame."""
+    top, left, height, width = whole
+    moved = points.copy()
+    moved[..., 0] = (points[..., 0].astype(np.float64) * width + left - corner[1]) / side
+    moved[..., 1] = (points[..., 1].astype(np.float64) * height + top - corner[0]) / side
+    return moved
+
+
+def _masked(input: Input, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The values, 0 where any channel is missing, and where none is."""
+    present = np.isfinite(values)
+    if input.shape:
+        present = present.all(axis=-1)
+    known = present[..., np.newaxis] if input.shape else present
+    return {input.name: np.where(known, values, values.dtype.type(0)), f"{input.name}_mask": present}

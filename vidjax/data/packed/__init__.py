@@ -1,0 +1,1 @@
+"""Data sets packed into a few large files."""

@@ -1,0 +1,102 @@
+"""Videos packed into few large files, for machines whose disk is far away: ArrayRecord shards of encoded videos.
+
+A record is the length of its header (4 bytes, little end first), the header in JSON, then the bytes of the video file,
+or of each image of a folder. The header holds what a label and an index row say: `id`, `label`, `class`, `group`,
+`part`, `files` (name and length of each), `is_folder`, `size` and `digest` of the content, `frames`, `fps`, `height`,
+`width`, and the `seek` table. Grain reads the shards (train-*.arrayrecord, say) as they are:
+
+  records = grain.MapDataset.source(grain.sources.ArrayRecordDataSource(shards))
+  records.map(vidjax.data.unpack)  # header, files
+  records.map(lambda record: vidjax.data.read_frames(vidjax.data.encoded(record), [0, 2, 4], (112, 112)))
+
+Where videos have several streams, each is a record, whose header names its `stream`. An array is its NumPy file.
+
+`dataset.arrayrecord`, beside them, holds one JSON record that lists all videos. A path may be that of an object store:
+ArrayRecord reads `gs://` itself.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidjax.data.video.file import EncodedVideo, image_files, one_line
+from vidjax.data.video.seek_table import SeekTable
+from vidjax.errors import VideoError
+
+DATASET = "dataset.arrayrecord"
+FORMAT_OF_RGB = 2  # of one RGB file each; 1: of videos that lost frames, those behind the loss were counted too
+FORMAT_OF_STREAMS = 3  # of several files, or of arrays: the list holds the `Input` records, and a row for each stream
+_LENGTH = struct.Struct("<I")
+
+
+def to_record(header: Mapping[str, Any], files: Sequence[tuple[str, bytes]]) -> bytes:
+    """A record; `files` stand in its header by name and length, and behind it by their content."""
+    text = json.dumps({**header, "files": [(name, len(content)) for name, content in files]}).encode()
+    return b"".join([_LENGTH.pack(len(text)), text, *(content for _, content in files)])
+
+
+def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]]:
+    """The header of a record, and name and content of each file in it.
+
+    Raises:
+      ValueError: if it is no such record.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(record)
+        start = _LENGTH.size + length
+        header, files = json.loads(record[_LENGTH.size : start]), []
+        for name, size in header["files"]:
+            files.append((name, record[start : start + size]))
+            start += size
+    except (struct.error, KeyError, TypeError, ValueError) as error:
+        raise ValueError("not a record of packed videos") from error
+    if start != len(record):
+        raise ValueError(f"a record of {len(record)} bytes should have {start}")
+    return header, tuple(files)
+
+
+def encoded(record: bytes, name: str | None = None) -> EncodedVideo:
+    """The video of a record, as `read_frames` takes it.
+
+    Args:
+      record: of a shard.
+      name: for messages; None: that of the file that was packed.
+
+    Raises:
+      ValueError: if it is no such record.
+    """
+    header, files = unpack(record)
+    try:
+        found = (header["size"], int(header["digest"], 16))
+        table = SeekTable(header["seek"], found) if header["seek"] else None
+        return EncodedVideo(name or header["name"], files, header["is_folder"], found, table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("not a record of packed videos") from error
+
+
+def content_of(path: str) -> tuple[tuple[str, bytes], ...]:
+    """Name and content of a video file, or of each image in a folder.
+
+    Raises:
+      VideoError: if they cannot be read.
+    """
+    contents = []
+    try:
+        for file in image_files(path) if os.path.isdir(path) else [path]:
+            with open(file, "rb") as stream:
+                contents.append((os.path.basename(file), stream.read()))
+    except OSError as error:
+        raise VideoError(path, error.strerror or one_line(error)) from error
+    return tuple(contents)
+
+
+def digest_of(files: Sequence[tuple[str, bytes]]) -> str:
+    """16 hexadecimal digits on which name and content of the files decide."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""Reading records from shards, local or in an object store."""
+
+import dataclasses
+import functools
+import os
+import resource
+import stat
+import subprocess
+import sys
+from typing import Any
+
+from vidjax.data.packed.records import DATASET, encoded
+from vidjax.data.video.file import EncodedVideo, one_line
+from vidjax.errors import DataError, VideoError
+
+# Of the files that a process may have open: 1024 as a rule, 256 on macOS.
+_OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """Where a packed video lies.
+
+    Attributes:
+      shard: path of the ArrayRecord file.
+      number: of the record in it.
+      name: of the file that was packed.
+      identity: size and digest of its content.
+    """
+
+    shard: str
+    number: int
+    name: str
+    identity: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.shard}[{self.number}] ({self.name})"
+
+    def load(self) -> EncodedVideo:
+        """Reads the whole record.
+
+        Raises:
+          VideoError: if the record is damaged, or another video.
+          DataError: if the shard cannot be opened, or the object store fails: that says nothing of the video.
+        """
+        try:
+            video = encoded(read_record(self.shard, self.number), str(self))
+        except ValueError as error:
+            raise VideoError(self, f"is damaged: {one_line(error)}") from error
+        if video.identity != self.identity:
+            raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
+        return video
+
+
+def is_remote(path: str) -> bool:
+    """Whether this is the path of an object store."""
+    return "://" in path
+
+
+def read_record(path: str, number: int) -> bytes:
+    """A record of an ArrayRecord file.
+
+    Raises:
+      ValueError: if the record is damaged.
+      DataError: if the file cannot be opened or the object store fails.
+    """
+    try:
+        status = None if is_remote(path) else os.stat(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise OSError("is not a regular file")
+        shard = _opened(path, None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be opened: {one_line(error)}") from error
+    try:
+        content: bytes = shard[number]
+    except (RuntimeError, ValueError, IndexError) as error:
+        if is_remote(path):
+            raise DataError(f"{path} cannot be read: {one_line(error)}") from error
+        raise ValueError(one_line(error)) from error
+    return content
+
+
+@functools.lru_cache(maxsize=_OPEN_SHARDS)
+def _opened(path: str, identity: tuple[int, int, int] | None) -> Any:
+    """The reader of a file; `identity` makes it another one when the file is another one."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    return ArrayRecordDataSource(path)
+
+
+def check_answer(path: str, seconds: float = 60.0) -> None:
+    """Opens a file of an object store in a process of its own: the library tries for 15 minutes, deaf to Ctrl-C.
+
+    Raises:
+      DataError: if it cannot be opened, or not within this time.
+    """
+    program = (
+        "import sys; from array_record.python.array_record_data_source import ArrayRecordDataSource;"
+        "len(ArrayRecordDataSource(sys.argv[1]))"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, path], capture_output=True, timeout=seconds, text=True, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"{path} did not answer within {seconds:.0f} s: check the network, the bucket's name and the credentials"
+            " (gcloud auth application-default login)"
+        ) from error
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise DataError(f"{path} cannot be opened: {why[:300]}")

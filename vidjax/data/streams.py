@@ -1,0 +1,72 @@
+"""Reading the streams of a `Video`, whatever they are and whether they are in a file or in memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vidjax.data import arrays
+from vidjax.data.cache.interface import Cache, CachedVideo
+from vidjax.data.inputs import Input
+from vidjax.data.records import Stream
+from vidjax.data.resizing import Resize
+from vidjax.data.video import decoding
+from vidjax.data.video.conversion import Size
+from vidjax.data.video.info import VideoInfo
+from vidjax.errors import VideoError
+
+
+def probe(stream: Stream, input: Input) -> VideoInfo:
+    """Counts the frames of a stream; arrays have no frame rate.
+
+    Raises:
+      VideoError: as `decoding.probe` or `arrays.probe`.
+    """
+    _check_readable(stream)
+    if stream.frames is not None:
+        return arrays.info(stream.frames, stream.path, input)
+    if stream.info is not None:
+        return stream.info
+    if input.reader == "array":
+        return arrays.probe(stream.file, input)
+    return decoding.probe(stream.path, exact_seek=stream.exact_seek)
+
+
+def read_frames(stream: Stream, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+    """Reads the frames with the given numbers, in the given order; numbers may repeat.
+
+    Args:
+      stream: which.
+      input: what it holds.
+      indices: frame numbers, counted from 0.
+      size: (height, width) to which images are resized; None keeps their own, and so does all that is no image.
+
+    Returns:
+      [T, H, W, C] of images, else [T, *input.shape], of the input's dtype.
+
+    Raises:
+      VideoError: as `decoding.read_frames` or `arrays.read_frames`.
+    """
+    _check_readable(stream)
+    if stream.frames is not None:
+        return arrays.take(stream.frames, stream.path, input, indices, size)
+    if input.reader == "array":
+        return arrays.read_frames(stream.file, input, indices, size)
+    table = stream.info.table if stream.info is not None else None
+    return decoding.read_frames(stream.file, indices, size, exact_seek=stream.exact_seek, table=table)
+
+
+def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None) -> CachedVideo | None:
+    """The whole stream where a cache holds it or has room for it; None else, and for frames in memory.
+
+    Raises:
+      VideoError: as `decoding.read_video` or `arrays.read_video`.
+    """
+    if cache is None or stream.frames is not None:
+        return None
+    _check_readable(stream)
+    return cache.video(stream.file, resize, input, exact_seek=stream.exact_seek)
+
+
+def _check_readable(stream: Stream) -> None:
+    if stream.refused is not None:
+        raise VideoError(stream.path, stream.refused)

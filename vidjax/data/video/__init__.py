@@ -1,0 +1,1 @@
+"""Video files: opening, decoding, seeking, and what is known of each."""

@@ -1,0 +1,107 @@
+"""Decoded frames to RGB, upright, at the size asked for."""
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+Size = tuple[int, int]  # (height, width)
+
+# swscale's bilinear, widened when it reduces (so it does not alias); decord's scaler is the same one.
+_INTERPOLATION = "BILINEAR"
+
+
+def short_side_size(height: int, width: int, short_side: int | None) -> Size:
+    """Returns (height, width) with the shorter side equal to `short_side` and the aspect ratio kept.
+
+    The longer side is rounded to the nearest pixel. None returns the size unchanged.
+    """
+    if short_side is None:
+        return height, width
+    shorter = min(height, width)
+    return (2 * height * short_side + shorter) // (2 * shorter), (2 * width * short_side + shorter) // (2 * shorter)
+
+
+def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes uint8 [T, H, W, 3] to `size` with the scaler that decoding uses."""
+    if frames.shape[1:3] == size:
+        return frames
+    convert = Converter(lambda height, width: size)
+    return np.stack([convert(av.VideoFrame.from_ndarray(frame, format="rgb24")) for frame in frames])
+
+
+class Converter:
+    """Turns decoded frames into RGB arrays, shown as the first of them asks for.
+
+    Their size is chosen by `choose(height, width)` at the first.
+    """
+
+    def __init__(self, choose: Callable[[int, int], Size]):
+        self._choose = choose
+        self._size: Size | None = None
+        self._shown = Orientation()
+        # PyAV frees a frame whose side data were asked for at some later time only, and what a damaged picture shows is
+        # left over in buffers that come free: this one does not while the video is read.
+        self._first: Any = None
+        self._reformatter = VideoReformatter()  # one scaler for all frames; making it costs as much as using it
+
+    def choose_size(self, frame: Any) -> Size:
+        """The (height, width) of all results, decided by the first frame that is seen."""
+        if self._size is None:
+            self._first, self._shown = frame, orientation(frame)
+            self._size = self._choose(*displayed_size(frame))
+        return self._size
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        height, width = self.choose_size(frame)
+        if self._shown.transposed:
+            height, width = width, height
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation=_INTERPOLATION, threads=1
+        )
+        pixels: np.ndarray = rgb.to_ndarray()
+        if self._shown.transposed:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self._shown.upended else 1, :: -1 if self._shown.mirrored else 1]
+
+
+class Orientation(NamedTuple):
+    """How a frame is to be shown; done in this order.
+
+    Attributes:
+      transposed: rows become columns.
+      mirrored: left and right are exchanged.
+      upended: top and bottom are.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    upended: bool = False
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise; 0 where the picture is not only turned."""
+        return {(False, True, True): 180, (True, False, True): 90, (True, True, False): 270}.get(self, 0)
+
+
+def orientation(frame: Any) -> Orientation:
+    """What the display matrix asks for (ISO 14496-12, 8.3.2): turns by 90 degrees and mirror images, nothing else."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation()
+    numbers = np.array(struct.unpack("=9i", bytes(matrix)))
+    plane = numbers[[0, 1, 3, 4]]
+    across_x, down_x, across_y, down_y = np.where(abs(plane) * 100 < abs(plane).max(), 0, plane).tolist()  # rounding
+    if across_x and down_y and not (down_x or across_y):
+        return Orientation(False, across_x < 0, down_y < 0)
+    if down_x and across_y and not (across_x or down_y):
+        return Orientation(True, across_y < 0, down_x < 0)
+    return Orientation()
+
+
+def displayed_size(frame: Any) -> Size:
+    """Height and width."""
+    return (frame.width, frame.height) if orientation(frame).transposed else (frame.height, frame.width)

@@ -1,0 +1,57 @@
+"""The seek table of a file: when each frame is shown, and the keyframes at which decoding may begin."""
+
+import base64
+import bisect
+import dataclasses
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class FrameIndex(NamedTuple):
+    """Where the frames of a file are.
+
+    Attributes:
+      pts: when each frame is shown, in units of the stream's time base, rising.
+      keys: numbers of the frames at which decoding may begin, rising, the first of them 0.
+    """
+
+    pts: tuple[int, ...]
+    keys: tuple[int, ...]
+
+    def key_before(self, number: int) -> int:
+        """The last frame not behind `number` at which decoding may begin."""
+        return self.keys[bisect.bisect_right(self.keys, number) - 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class SeekTable:
+    """The `FrameIndex` of a file, packed: of a data set there are as many as videos.
+
+    Attributes:
+      text: of `pack`.
+      identity: size and time of change (ns) of the file that this is about.
+    """
+
+    text: str
+    identity: tuple[int, int]
+
+    def places(self) -> FrameIndex:
+        """What was packed."""
+        return FrameIndex(*(_unpacked(part) for part in self.text.split(" ")))
+
+
+def pack(places: FrameIndex) -> str:
+    """The times and the keys as a short text."""
+    return " ".join(map(_packed, places))
+
+
+def _packed(numbers: tuple[int, ...]) -> str:
+    steps = np.diff(np.asarray(numbers, np.int64), prepend=0)
+    return base64.b64encode(zlib.compress(steps.astype("<i8").tobytes(), 9)).decode()
+
+
+def _unpacked(text: str) -> tuple[int, ...]:
+    steps: Any = np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i8")
+    return tuple(np.cumsum(steps).tolist())

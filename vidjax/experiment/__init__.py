@@ -1,0 +1,1 @@
+"""Experiments: declaring which runs there are, running them, collecting their results."""

@@ -1,0 +1,1 @@
+"""Forms of convolutions and pooling that are fast on CPUs."""

@@ -1,0 +1,1 @@
+"""The machine and the process: files, paths, devices, memory, termination, the terminal."""
