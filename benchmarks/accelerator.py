@@ -7,12 +7,14 @@
   python -m benchmarks.accelerator --show FILE                 the tables of such a file, as Markdown
   python -m benchmarks.accelerator --tiny --rows 'capsnet/*'   to try the program, on a CPU: the times mean nothing
 
-Needs CPython 3.11 or later, JAX with a GPU plug-in, NumPy, flax, optax and absl-py; nothing else of requirements.txt.
+Needs CPython 3.11 or later, JAX with a GPU plug-in, NumPy, flax, optax, absl-py and jaxtyping; nothing else of
+requirements.txt.
 The peers need PyTorch 2.9 or later with its GPU build (torch.compile also a C compiler, and Triton, which that build
 brings). To a machine without a network that has JAX 0.11, NumPy and PyTorch, bring 4 MB of wheels; not what flax asks
 for beyond them (Orbax, TensorStore, Treescope), since nothing here imports it:
 
-  WHEELS="flax optax absl-py msgpack PyYAML rich markdown-it-py mdurl pygments typing_extensions"
+  WHEELS="flax optax absl-py jaxtyping wadler-lindig msgpack PyYAML rich markdown-it-py mdurl pygments"
+  WHEELS="$WHEELS typing_extensions"
   OF="--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64"
   pip download -d wheels --no-deps --only-binary=:all: $OF $WHEELS
   pip install --no-index --no-deps --find-links wheels $WHEELS

@@ -16,6 +16,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest
+from jaxtyping import install_import_hook
+
+from tests import shape_checks
+
+# Every call of a function in these is checked against the shapes in its signature. Before the first import of them.
+install_import_hook(["vidjax.models", "vidjax.layers", "vidjax.training.losses"], f"{shape_checks.__name__}.check")
 
 ROOT = Path(__file__).resolve().parent.parent
 _MOST_WORKERS = 8

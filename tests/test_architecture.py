@@ -166,6 +166,15 @@ def test_data_reach_no_room_above_them(imports):
             assert not {room(other) for other in reached(imports, module)} & above, module
 
 
+def test_architectures_are_named_by_the_models_and_their_importers_alone(imports):
+    """Everything else takes a model by its name, and by what it offers."""
+    papers = {name for name in imports if name.startswith("vidjax.models.")}
+    papers -= {f"vidjax.models.{name}" for name in ("calling", "output", "summary")}
+    for module, others in imports.items():
+        if room(module) != "models" and not module.startswith("vidjax.pretrained.importers"):
+            assert not others & papers, module
+
+
 def test_a_circle_is_found_however_it_is_closed(tmp_path):
     package = tmp_path / "house"
     package.mkdir()

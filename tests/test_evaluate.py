@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import shutil
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests import toy
 from vidjax import evaluate
 from vidjax.config.preparation import prepare
 from vidjax.data import Input, Source, Stream, Video
 from vidjax.data.pipeline import Views
-from vidjax.evaluation import metrics
+from vidjax.evaluation import metrics, samples
 from vidjax.reporting import pictures
 
 
@@ -62,16 +62,33 @@ def test_pictures_of_a_run_show_the_first_image_input(tmp_path):
         "pose": Stream("pose", frames=np.zeros((9, 2, 2), np.float32)),
         "flow": Stream("flow", frames=np.full((9, 20, 30, 2), (10, 20), np.uint8)),
     }
-    videos = {0: Video("v", 0, "v", streams), 1: Video("w", 1, "w", {**streams, "flow": Stream("gone.npy")})}
+    videos = [Video("v", 0, "v", streams), Video("w", 1, "w", {**streams, "flow": Stream("gone.npy")})]
     source = Source("walks", "1", ("a", "b"), (), (), (), inputs=(pose, flow))
-    ((number, frames),) = evaluate._readable(videos, SimpleNamespace(source=source), 4)
+    ((video, images),) = samples.read_samples(videos, source.image, 4)
+    frames = pictures.to_displayable(images)
     assert (
-        number == 0
+        video.id == "v"
         and frames.shape == (4, 20, 30, 3)
         and np.unique(frames.reshape(-1, 3), axis=0).tolist() == [[10, 20, 128]]
     )
     poses = dataclasses.replace(source, inputs=(pose,))
-    nothing = evaluate._readable(videos, SimpleNamespace(source=poses), 4)
+    nothing = samples.read_samples(videos, poses.image, 4)
     assert nothing == []
     pictures.write_samples(tmp_path / "samples", nothing, nothing)
     assert json.loads((tmp_path / "samples" / "index.json").read_text())["contact"] == []
+
+
+@pytest.mark.parametrize("model, captions", [("Drawing", ["2 of bright, dark"]), ("Untrained", [])])
+def test_a_run_shows_what_its_model_draws_of_test_examples(damaged_folder, tmp_path, model, captions):
+    constant = toy.CONSTANT | {"model.factory": f"tests.evaluation.constant_model:{model}"}
+    run = prepare(toy.config(damaged_folder, **constant, evaluate__samples=0))
+    state = run.form.put_state(run.new_state())
+    scored, _ = evaluate.predict(run, state, run.eval_step(), "test", Views())
+    videos = dataclasses.replace(
+        scored, videos=tuple(v for v in scored.videos if v.id in ("bright/bright4", "dark/dark4"))
+    )
+    evaluate.write_samples(run, state, videos, tmp_path / "samples")
+    shown = json.loads((tmp_path / "samples" / "index.json").read_text())["drawings"]
+    assert [each["label"] for each in shown] == captions
+    for each in shown:
+        assert Image.open(tmp_path / "samples" / each["file"]).size == (2 * 36 + 2 * 36 + 2, 2 * 36)

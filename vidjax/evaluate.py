@@ -21,27 +21,24 @@ from vidjax.config.overrides import command_line
 from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.config.stored import load_stored, read_stored
-from vidjax.data import streams
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
-from vidjax.data.video.conversion import short_side_size
 from vidjax.data.views import ViewSpec
-from vidjax.errors import ConfigError, DataError, DivergedError, VideoError, VidjaxError, options_of, printable
-from vidjax.evaluation import drawings, metrics
+from vidjax.errors import ConfigError, DataError, DivergedError, VidjaxError, options_of, printable
+from vidjax.evaluation import metrics, samples
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
 from vidjax.evaluation.view_scores import ViewScores
 from vidjax.layers.convolution import native_operations
-from vidjax.models.capsnet import CapsNet
 from vidjax.reporting import learning_curves, pictures, tables
 from vidjax.system import devices, files, provenance, terminal
-from vidjax.training import metrics_line, weights
+from vidjax.training import losses, metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
 
 # Beginnings of the keys in which an evaluation may differ from the training: they touch no weight.
 _EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:", "train.validate_every_fraction:")
-_DRAWN, _DRAWN_WRONG = 10, 6  # pictures of which a network draws reconstructions: of one class each, and mistaken ones
+_DRAWING_SCALE = 2  # pixels of the page for each of a drawing
 
 
 def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
@@ -211,7 +208,7 @@ def evaluate_test_part(
     if jax.process_index() != 0:
         return result
     scored.write(workdir / "predictions" / "test.json")
-    _write_samples(run, state, scored, workdir / "samples")
+    write_samples(run, state, scored, workdir / "samples")
     result = dataclasses.replace(result, seconds=round(train_seconds + time.monotonic() - started, 1))
     result.write(workdir / "result.json")
     page = report.write(workdir)
@@ -285,32 +282,28 @@ def _result(
     )
 
 
-def _write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: Path) -> None:
-    """Writes pictures for the report: frames of every class, some test clips that play, and what the network draws."""
-    first_of_class: dict[int, Video] = {}
-    for video in run.source.train:
-        first_of_class.setdefault(video.label, video)
-    contact = [(run.source.classes[label], frames) for label, frames in _readable(first_of_class, run, 8)]
-    by_id = {video.id: video for video in run.source.test}
-    # Half of them wrong ones, where there are as many; evenly spread over the test part.
-    wrong = [video.id for video in scored.videos if not video.is_right]
-    right = [video.id for video in scored.videos if video.is_right]
-    wanted = run.config.evaluate.samples
-    shown = _spread(wrong, max(wanted // 2, wanted - len(right)))
-    shown += _spread(right, wanted - len(shown))
-    chosen = {number: by_id[video_id] for number, video_id in enumerate(shown)}
-    clips = [(chosen[number].id, frames, 8.0) for number, frames in _readable(chosen, run, 24)]
-    pictures.write_samples(folder, contact, clips, _drawings(run, state, scored))
+def write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: Path) -> None:
+    """Writes pictures for the report: frames of every class, some test clips that play, and what the model draws."""
+    source, image = run.source, run.source.image
+    middle = image.mean if image is not None else None
+    contact = [
+        (source.classes[video.label], pictures.to_displayable(images, middle))
+        for video, images in samples.read_samples(samples.first_of_classes(source.train), image, 8)
+    ]
+    chosen = samples.choose_clips(source.test, scored, run.config.evaluate.samples)
+    clips = [
+        (video.id, pictures.to_displayable(images, middle), 8.0)
+        for video, images in samples.read_samples(chosen, image, 24)
+    ]
+    drawings = [(each.caption, pictures.grid(each.images, _DRAWING_SCALE)) for each in _drawings(run, state, scored)]
+    pictures.write_samples(folder, contact, clips, drawings)
 
 
-def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[tuple[str, bytes]]:
-    """What a network that has learned to draw draws of a test picture of each class, and of some that it got wrong."""
-    if not (isinstance(run.model, CapsNet) and run.model.decoder and run.config.loss.get("reconstruction")):
+def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[models.Drawing]:
+    """What the model draws of test examples, where it offers that and its loss has trained it to."""
+    if not models.offers_drawings(run.model, losses.aux_read(run.loss)):
         return []
-    wrong = [video.id for video in scored.videos if not video.is_right]
-    first = {video.label: video.id for video in reversed(scored.videos) if video.is_right}
-    shown = {*(first[label] for label in sorted(first)[:_DRAWN]), *_spread(wrong, _DRAWN_WRONG)}
-    videos = sorted((v for v in run.source.test if v.id in shown), key=lambda v: (v.id in wrong, v.label))
+    videos = samples.choose_examples(run.source.test, scored)
     with evaluation_batches(
         videos, run.clip, ViewSpec(), inputs=run.inputs, batch_size=len(videos), cache=run.cache
     ) as batches:
@@ -320,29 +313,4 @@ def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[tupl
     arguments = {**run.preprocessing.evaluation(batch), "train": False}
     output = models.apply(run.model, {"params": params, **model_state}, arguments)
     labels = [int(label) for label in batch.label]
-    return drawings.of_examples(run.model, params, output, labels, run.source.classes)
-
-
-def _readable(videos: dict[int, Video], run: Run, frames: int) -> list[tuple[int, np.ndarray]]:
-    """Evenly spaced frames of those videos that can be read, small enough for a page; none where there is no image."""
-    input, found = run.source.image, []
-    if input is None:
-        return []
-    for key, video in sorted(videos.items()):
-        try:
-            stream = video.streams[input.stream_name]
-            info = streams.probe(stream, input)
-            indices = np.unique(np.linspace(0, info.frames - 1, frames).round().astype(int)).tolist()
-            size = short_side_size(info.height, info.width, min(info.height, info.width, 96))
-            images = streams.read_frames(stream, input, indices, size)
-            found.append((key, pictures.to_displayable(images, input.mean)))
-        except VideoError:
-            continue  # the result row already says which test videos failed
-    return found
-
-
-def _spread(ids: list[str], count: int) -> list[str]:
-    """At most `count` of the ids, evenly spaced."""
-    if count <= 0 or not ids:
-        return []
-    return [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))]
+    return run.model.draw_examples(params, output, labels, run.source.classes)

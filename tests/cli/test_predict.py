@@ -13,7 +13,7 @@ import pytest
 
 from vidjax import cli, pretrained
 from vidjax.models import Output
-from vidjax.pretrained import CATALOGUE, Info, Pretrained
+from vidjax.pretrained import CATALOG, Info, Pretrained
 
 NAME = "i3d-kinetics400"
 WORDS = ["predict", f"--pretrained={NAME}"]
@@ -31,8 +31,8 @@ def network(monkeypatch, tmp_path):
     """Takes the place of the real weights."""
     monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Info, "classes", ("dark", "bright", "neither"))
-    preprocessing = dataclasses.replace(CATALOGUE[NAME].preprocessing, short_side=24, crop=20)
-    info = dataclasses.replace(CATALOGUE[NAME], preprocessing=preprocessing)
+    preprocessing = dataclasses.replace(CATALOG[NAME].preprocessing, short_side=24, crop=20)
+    info = dataclasses.replace(CATALOG[NAME], preprocessing=preprocessing)
     monkeypatch.setattr(pretrained, "load", lambda name: Pretrained(Brightness(), {}, info))
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from vidjax.cli import zero_shot
 from vidjax.errors import VideoError
-from vidjax.pretrained import CATALOGUE
+from vidjax.pretrained import CATALOG
 from vidjax.pretrained.video_classifier import Scores
 
-CLASSES = CATALOGUE["i3d-kinetics400"].classes
+CLASSES = CATALOG["i3d-kinetics400"].classes
 
 
 def test_every_mapped_class_is_one_of_kinetics():
@@ -44,7 +44,7 @@ def folder(toy_folder, tmp_path, monkeypatch):
             return Scores(scores, frames, 1)
 
     class Network:
-        info = CATALOGUE["i3d-kinetics400"]
+        info = CATALOG["i3d-kinetics400"]
 
     monkeypatch.setattr(zero_shot, "VideoClassifier", Classifier)
     monkeypatch.setattr(zero_shot.pretrained, "load", lambda name: Network)
@@ -75,7 +75,7 @@ def test_errors_are_one_line(folder, capsys):
     (root / "out.json").write_text("{}")
     for words, message in (
         (["--root", str(root), "--out", str(root / "x.json")], "has no clips in folders named BabyCrawling"),
-        (["--root", str(root / "UCF-101"), "--out", str(root / "out.json")], "holds something else"),
+        (["--root", str(root / "UCF-101"), "--out", str(root / "out.json")], "out.json "),
         (["--root", str(root), "--out", "x", "--frames", "0"], "--frames 0: give at least 1"),
     ):
         assert zero_shot.main(words) == 1

@@ -64,7 +64,7 @@ def test_groups_do_not_depend_on_the_devices(group_size):
 
 def test_a_group_that_does_not_fit_is_refused():
     module, variables = start(group_size=5)
-    with pytest.raises(ValueError, match="groups of 5 does not fit 1 x 16 examples"):
+    with pytest.raises(ValueError, match="5.* 1 x 16"):
         trained(module, variables, CLIPS)
 
 

@@ -211,7 +211,7 @@ def test_a_window_that_does_not_fit_is_refused(window, strides, pool):
 
 
 def test_routing_takes_an_iteration():
-    with pytest.raises(ValueError, match="iterations=0: routing takes at least 1"):
+    with pytest.raises(ValueError, match="iterations=0"):
         EMRouting(0)
 
 

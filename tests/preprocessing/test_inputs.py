@@ -9,7 +9,7 @@ from vidjax.data.flip_rule import why_flip_not_allowed
 from vidjax.data.inputs import RGB, Input, Negate, Permute
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
-from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.augment import ColorJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.geometry import Geometry
 from vidjax.preprocessing.mixing import Mixing
@@ -140,7 +140,7 @@ def test_a_pair_sees_the_same_places_and_colours():
         flip=True,
         mirror="invariant",
         warp=Warp(5.0),
-        colour=ColourJitter(0.4),
+        color=ColorJitter(0.4),
         erasing=Erasing(0.5),
         mixing=Mixing(0.4),
         mean=(100.0, 110.0, 120.0),
@@ -173,6 +173,6 @@ def test_what_an_input_does_not_allow():
     fixed = Input("text", (4,), "float32", space=None, mirror="forbidden")
     with pytest.raises(ConfigError, match="flip=True, but text must not be mirrored"):
         Preprocessing(inputs=(RGB, fixed), flip=True, mirror="invariant")
-    with pytest.raises(ConfigError, match="mix images, and pose is none"):
+    with pytest.raises(ConfigError, match="mixup and cutmix.* pose"):
         Preprocessing(inputs=(RGB, POSE), mixing=Mixing(0.2))
     assert why_flip_not_allowed("invariant", (RGB, POSE)) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix, neighbours
+from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix, swap_neighbors
 
 H, W = 24, 36
 
@@ -23,9 +23,9 @@ def mixed(mixing, count=400, seed=0):
 
 
 def test_neighbours_are_exchanged():
-    np.testing.assert_array_equal(neighbours(jnp.arange(8).reshape(4, 2)), [[2, 3], [0, 1], [6, 7], [4, 5]])
-    with pytest.raises(ValueError, match="even number, not 3"):
-        neighbours(jnp.arange(3))
+    np.testing.assert_array_equal(swap_neighbors(jnp.arange(8).reshape(4, 2)), [[2, 3], [0, 1], [6, 7], [4, 5]])
+    with pytest.raises(ValueError, match="not 3"):
+        swap_neighbors(jnp.arange(3))
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])

@@ -9,7 +9,7 @@ from vidjax.config import data, loading
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.preprocessing import augment
-from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.augment import ColorJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import MixedLabels, Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
@@ -21,7 +21,7 @@ EVERYTHING = Preprocessing(
     flip=True,
     mirror=(1, 0, 2, 3),
     warp=Warp(rotation=20.0, zoom=0.2, shift=0.1),
-    colour=ColourJitter(0.5, 0.5, 0.5),
+    color=ColorJitter(0.5, 0.5, 0.5),
     erasing=Erasing(0.5),
     mixing=Mixing(0.4, 1.0),
 )
@@ -92,7 +92,7 @@ def test_an_invariant_source_keeps_its_labels():
     np.testing.assert_array_equal(label, batch.label)
 
 
-@pytest.mark.parametrize("mirror, message", [(None, "does not say"), ("forbidden", "forbids")])
+@pytest.mark.parametrize("mirror, message", [(None, "does not state"), ("forbidden", "forbids")])
 def test_undeclared_and_forbidden_flips_are_errors(mirror, message):
     with pytest.raises(ConfigError, match=f"flip=True.*{message}"):
         Preprocessing(flip=True, mirror=mirror)
@@ -115,7 +115,7 @@ def test_draws_follow_the_example_number():
 def test_colour_jitter_is_one_draw_per_clip_within_its_strength(kind):
     clips = jax.random.uniform(KEY, (6, 3, 5, 5, 3), minval=100.0, maxval=120.0)
     keys = jax.random.split(KEY, 6)
-    got = np.asarray(augment.colour_jitter(clips, ColourJitter(**{kind: 0.4}), keys))
+    got = np.asarray(augment.color_jitter(clips, ColorJitter(**{kind: 0.4}), keys))
     clips = np.asarray(clips)
     grey = (clips * np.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)
     centre = {"brightness": 0.0, "contrast": grey.mean((1, 2, 3, 4), keepdims=True), "saturation": grey}[kind]
@@ -128,7 +128,7 @@ def test_colour_jitter_is_one_draw_per_clip_within_its_strength(kind):
 
 def test_colour_jitter_of_strength_zero_changes_nothing():
     clips = jax.random.uniform(KEY, (2, 3, 5, 5, 3), maxval=255.0)
-    got = augment.colour_jitter(clips, ColourJitter(), jax.random.split(KEY, 2))
+    got = augment.color_jitter(clips, ColorJitter(), jax.random.split(KEY, 2))
     np.testing.assert_allclose(got, clips, rtol=1e-4, atol=1e-3)
     assert jnp.isfinite(got).all()
 

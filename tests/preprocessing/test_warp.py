@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vidjax.preprocessing.warp import Warp, affine, draw_warp, warped
+from vidjax.preprocessing.warp import Warp, affine, apply_warp, draw_warp
 
 KEY = jax.random.key(0)
 
@@ -60,7 +60,7 @@ def measured(warp, count=300):
     rows, columns = np.mgrid[:21, :31].astype(np.float32)
     frame = np.stack([rows, columns, np.ones_like(rows)], axis=-1)
     clips = np.broadcast_to(frame, (count, 2, *frame.shape))
-    moved = np.asarray(warped(jnp.asarray(clips), draw_warp(warp, jax.random.split(KEY, count), jnp.float32)))
+    moved = np.asarray(apply_warp(jnp.asarray(clips), draw_warp(warp, jax.random.split(KEY, count), jnp.float32)))
     assert (moved[:, 0] == moved[:, 1]).all()  # the same for all frames
     np.testing.assert_allclose(moved[..., 2], 1, rtol=1e-5)
     return moved[:, 0, :, :, :2]

@@ -67,8 +67,8 @@ def test_the_flow_stream_has_two_channels(checkpoint):
         ({("params", "Mixed_6a", "kernel"): np.zeros(3)}, "'params/Mixed_6a/kernel' is unexpected"),
         ({CLASSES: np.zeros(4, np.float32)}, r"Conv_0/bias' has shape \(4,\) in the checkpoint, \(5,\) in the model"),
         ({MEAN: np.zeros((1, 1, 1, 64, 1), np.float32)}, r"BatchNorm_0/mean' has shape \(1, 1, 1, 64, 1\)"),
-        ({STEM: np.zeros((7, 7, 7, 3, 64), np.int32)}, "kernel' is no array of floating-point numbers"),
-        ({STEM: "text"}, "kernel' is no array of floating-point numbers"),
+        ({STEM: np.zeros((7, 7, 7, 3, 64), np.int32)}, "kernel' is not an array of floating-point numbers"),
+        ({STEM: "text"}, "kernel' is not an array of floating-point numbers"),
     ],
 )
 def test_what_does_not_fit_is_named(module, checkpoint, change, message):

@@ -11,10 +11,10 @@ from vidjax.data.records import Video
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 from vidjax.models import Output
-from vidjax.pretrained import CATALOGUE, Pretrained, video_classifier
-from vidjax.pretrained.video_classifier import VideoClassifier, frame_size, inspected, pieces_of
+from vidjax.pretrained import CATALOG, Pretrained, video_classifier
+from vidjax.pretrained.video_classifier import VideoClassifier, frame_size, inspected, split_into_segments
 
-I3D = CATALOGUE["i3d-kinetics400"].preprocessing
+I3D = CATALOG["i3d-kinetics400"].preprocessing
 
 
 def info(frames, fps=25.0):
@@ -33,34 +33,34 @@ class Brightness(nn.Module):
 @pytest.fixture
 def brightness():
     preprocessing = dataclasses.replace(I3D, frames=8, short_side=24, crop=20)
-    information = dataclasses.replace(CATALOGUE["i3d-kinetics400"], preprocessing=preprocessing)
+    information = dataclasses.replace(CATALOG["i3d-kinetics400"], preprocessing=preprocessing)
     return Pretrained(Brightness(), {}, information)
 
 
 def test_frames_at_the_rate_of_the_network():
-    assert [len(piece) for piece in pieces_of(info(79), I3D)] == [79]
-    (piece,) = pieces_of(info(300, 50.0), I3D)
+    assert [len(piece) for piece in split_into_segments(info(79), I3D)] == [79]
+    (piece,) = split_into_segments(info(300, 50.0), I3D)
     assert piece.tolist() == list(range(0, 300, 2))
-    (piece,) = pieces_of(info(100, 12.5), I3D)
+    (piece,) = split_into_segments(info(100, 12.5), I3D)
     assert piece.tolist() == [i // 2 if i % 2 == 0 else i // 2 + 1 for i in range(199)]
     for fps in (None, 0.1):  # of no known rate, and a series of pictures
-        (piece,) = pieces_of(info(70, fps), I3D)
+        (piece,) = split_into_segments(info(70, fps), I3D)
         assert piece.tolist() == list(range(70))
 
 
 def test_short_videos_are_looped_and_long_ones_cut():
-    (piece,) = pieces_of(info(30), I3D)
+    (piece,) = split_into_segments(info(30), I3D)
     assert piece.tolist() == [i % 30 for i in range(64)]
-    assert [len(piece) for piece in pieces_of(info(250), I3D)] == [250]
-    pieces = pieces_of(info(501), I3D)
+    assert [len(piece) for piece in split_into_segments(info(250), I3D)] == [250]
+    pieces = split_into_segments(info(501), I3D)
     assert [len(piece) for piece in pieces] == [167] * 3
     assert np.concatenate(pieces).tolist() == list(range(501))
 
 
 def test_frames_from_the_middle():
-    (piece,) = pieces_of(info(164), I3D, frames=64)
+    (piece,) = split_into_segments(info(164), I3D, frames=64)
     assert piece.tolist() == list(range(50, 114))
-    (piece,) = pieces_of(info(29), I3D, frames=64)
+    (piece,) = split_into_segments(info(29), I3D, frames=64)
     assert piece.tolist() == [i % 29 for i in range(64)]
 
 

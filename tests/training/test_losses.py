@@ -7,7 +7,7 @@ import pytest
 from vidjax.errors import ConfigError
 from vidjax.models.output import Output
 from vidjax.preprocessing.mixing import MixedLabels
-from vidjax.training.losses import bind_step, cross_entropy, margin, per_example, spread
+from vidjax.training.losses import aux_read, bind_step, cross_entropy, margin, per_example, spread
 
 
 def test_each_position_is_held_to_the_label():
@@ -97,3 +97,9 @@ def test_losses_of_capsules_are_averaged_over_positions(loss):
         return loss(Output(lengths[:, positions], aux), label)
 
     np.testing.assert_allclose(of(slice(None)), sum(of(slice(n, n + 1)) for n in range(3)) / 3, rtol=1e-6)
+
+
+def test_what_of_aux_a_loss_trains_depends_on_its_options():
+    assert aux_read(cross_entropy) == aux_read(margin) == frozenset()
+    assert aux_read(functools.partial(margin, present=0.8, reconstruction=0.0)) == frozenset()
+    assert aux_read(functools.partial(margin, present=0.8, reconstruction=5e-4)) >= {"reconstruction"}

@@ -10,7 +10,7 @@ from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import mean_probabilities
 from vidjax.models import Output, create
-from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.augment import ColorJitter
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, parallel
@@ -50,7 +50,7 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
         crop=SIDE,
         flip=True,
         mirror=(1, 0, 2, 3),
-        colour=ColourJitter(0.2, 0.2, 0.2),
+        color=ColorJitter(0.2, 0.2, 0.2),
         mixing=mixing,
         mean=117.0,
         std=58.0,

@@ -1,12 +1,12 @@
-r"""Published weights on classes of UCF101 that Kinetics has, too: without training, by a map of labels.
+r"""Zero-shot evaluation of published weights on the classes that UCF101 shares with Kinetics, by a map of labels.
 
     python -m vidjax.cli.zero_shot --root UCF-101 --out results.json
 
-Of each clip in the class folders below --root the network is shown --frames consecutive frames (64) from the middle, at
-25 frames per second, on the centre crop: one view. All clips are used, of whatever split: nothing is trained. Reported
-are the accuracy where all classes of the network compete, that where only the mapped ones do, and the confusion.
+For each clip in the class folders below --root the network sees --frames consecutive frames (64) from the middle, at 25
+frames per second, center crop: one view. The clips of all splits are used, since nothing is trained. Reported are the
+accuracy over all classes of the network, that over the mapped classes only, and the confusion matrix.
 
-Every clip is written to --out when it is done; the same command goes on where an earlier one was stopped.
+Results are written to --out after each clip; the same command continues an interrupted one.
 
 References: Soomro et al. 2012 (UCF101); Carreira & Zisserman 2017 (I3D, Kinetics).
 """
@@ -68,7 +68,7 @@ def evaluate(root: Path, out: Path, name: str = "i3d-kinetics400", frames: int =
         "position": "middle",
         "views": 1,
     }
-    done = _earlier(out, protocol)
+    done = _read_previous(out, protocol)
     waiting = {clip: str(path) for clip, path in clips.items() if clip not in done}
     classify, videos = VideoClassifier(network), inspected(list(waiting.values()))
     for clip, path in terminal.track(waiting.items(), len(waiting), "classifying", "clips"):
@@ -79,7 +79,7 @@ def evaluate(root: Path, out: Path, name: str = "i3d-kinetics400", frames: int =
     return result
 
 
-def summarise(clips: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(clips: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Accuracies and confusion, over the clips that could be read.
 
     Args:
@@ -132,20 +132,22 @@ def _clips(root: Path) -> list[Path]:
     return clips
 
 
-def _earlier(out: Path, protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _read_previous(out: Path, protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The clips that an earlier call has classified."""
     earlier = files.read_json(out)
     if earlier is None and not out.exists():
         return {}
     if not isinstance(earlier, dict) or earlier.get("protocol") != protocol:
-        raise ConfigError(f"--out {out} holds something else than clips classified in this way: give another file")
+        raise ConfigError(
+            f"--out {out} contains other results than clips classified with these options: give another file"
+        )
     return dict(earlier["clips"])
 
 
 def _classified(
     classify: VideoClassifier, video: Any, clip: str, classes: Sequence[str], frames: int
 ) -> dict[str, Any]:
-    """What is found of a clip: see `summarise`, and its seconds of work."""
+    """What is found of a clip: see `summarize`, and its seconds of work."""
     label, started = KINETICS_OF_UCF101[clip.partition("/")[0]], time.monotonic()
     try:
         scores = classify(video, frames)
@@ -163,7 +165,7 @@ def _classified(
 
 def _result(protocol: Mapping[str, Any], clips: Mapping[str, Any]) -> dict[str, Any]:
     is_any_read = any("failed" not in found for found in clips.values())
-    return {"protocol": protocol, "summary": summarise(clips) if is_any_read else None, "clips": clips}
+    return {"protocol": protocol, "summary": summarize(clips) if is_any_read else None, "clips": clips}
 
 
 def _group(clip: str) -> str:
@@ -180,7 +182,7 @@ def _show(result: Mapping[str, Any]) -> None:
     for label, of_class in summary["per_class"].items():
         predicted = ", ".join(f"{name} {count}" for name, count in list(of_class["predicted"].items())[:4])
         rows.append((label, of_class["clips"], of_class["all_top1"], of_class["mapped_top1"], predicted))
-    columns = ["class", "clips", "right of all", "right of the mapped", "predicted, of all"]
+    columns = ["class", "clips", "correct (all classes)", "correct (mapped classes)", "predicted (all classes)"]
     terminal.table(pd.DataFrame(rows, columns=columns))
     confusion = pd.DataFrame(summary["mapped_confusion"], columns=[str(i + 1) for i in range(len(rows))])
     confusion.insert(0, "true \\ predicted", [f"{i + 1} {label}" for i, label in enumerate(summary["classes"])])

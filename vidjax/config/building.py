@@ -20,7 +20,7 @@ from vidjax.data.records import Source
 from vidjax.errors import ConfigError, OptionError, options_of
 from vidjax.options import choosing, signatures
 from vidjax.options.suggestions import did_you_mean
-from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.augment import ColorJitter
 from vidjax.preprocessing.erasing import Erasing
 from vidjax.preprocessing.mixing import Mixing
 from vidjax.preprocessing.pipeline import Preprocessing
@@ -178,7 +178,7 @@ def preprocessing(
             flip=section.flip,
             mirror=mirror,
             warp=Warp(section.rotation or 0.0, section.zoom or 0.0, section.shift or 0.0),
-            colour=ColourJitter(section.brightness, section.contrast, section.saturation),
+            color=ColorJitter(section.brightness, section.contrast, section.saturation),
             erasing=_erasing(section),
             mixing=Mixing(section.mixup or 0.0, section.cutmix or 0.0),
             mean=section.mean,

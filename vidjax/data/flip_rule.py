@@ -28,7 +28,7 @@ def check_flip_rule(source: str, mirror: str | None) -> None:
 def why_flip_not_allowed(mirror: FlipRule, inputs: tuple[Input, ...] = ()) -> str | None:
     """Why nothing may be mirrored, by the rules of the data source and of the inputs; None where it may."""
     if mirror is None:
-        return "this data source does not say what a mirror image does to its classes"
+        return "this data source does not state how mirroring changes its classes"
     if mirror == "forbidden":
         return "this data source forbids mirror images"
     fixed = [each.stream_name for each in inputs if each.mirror == "forbidden"]

@@ -1,12 +1,14 @@
-"""A 3D convolution with batch normalisation and ReLU: the brick of 3D networks."""
+"""A 3D convolution with batch normalization and ReLU: the building block of 3D networks."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax
+from jaxtyping import Float
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.normalization import BatchNorm
+from vidjax.layers.shapes import Array, Clips
 
 Triple = tuple[int, int, int]
 
@@ -15,15 +17,16 @@ KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU.
+    """Convolution without bias, batch normalization, ReLU.
 
     Attributes:
       features: output channels.
       kernel: extent in time, height and width.
       strides: likewise.
-      padding: "same" (on both sides half the kernel, as PyTorch models have it) or what `nn.Conv` takes.
+      padding: "same" (half the kernel on both sides, as in PyTorch models) or what `nn.Conv` takes.
       relu: whether a ReLU follows.
-      zero_scale: gamma begins at 0, so that a residual block begins as the identity (Goyal et al. 2017, section 5.1).
+      zero_scale: initialize gamma to 0, so that a residual block starts as the identity (Goyal et al. 2017,
+        section 5.1).
       kernel_init: of the convolution.
       norm: options of `BatchNormSection`, by name.
       dtype, param_dtype: of the computation and of the parameters.
@@ -41,7 +44,7 @@ class ConvNorm(nn.Module):
     param_dtype: Any = jax.numpy.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> Float[Array, "batch out_time out_height out_width {self.features}"]:
         """Maps float [B, T, H, W, C] to [B, t, h, w, features]."""
         padding = [(k // 2, k // 2) for k in self.kernel] if self.padding == "same" else self.padding
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}

@@ -1,9 +1,9 @@
-"""`Conv`: flax's convolution, which a CPU computes in forms that it can bear.
+"""`Conv`: flax's convolution with CPU-friendly implementations.
 
 XLA's CPU back end computes 3D, strided, grouped and depthwise convolutions and their gradients many times slower than
-the same arithmetic in other forms (`vidjax.layers.cpu.convolution`).
-Which form is taken is decided when a function is compiled, by the platform that it is compiled for: on others, in an
-export for TPU, say, there is nothing but the native operation.
+the same arithmetic in other forms (`vidjax.layers.cpu.convolution`). The implementation is chosen when a function is
+compiled, by the platform that it is compiled for: elsewhere, such as in an export for TPU, only the native operation
+is used.
 """
 
 import contextlib
@@ -15,19 +15,21 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax import lax
+from jaxtyping import Float
 
 from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.convolution import forward, gradient_of_input, gradient_of_kernel, supports
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
+from vidjax.layers.shapes import Array
 
 _native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
 
 
 @contextlib.contextmanager
 def native_operations(native: bool = True) -> Iterator[None]:
-    """Within it, functions are traced with XLA's own convolutions and pooling on every platform.
+    """Context in which functions are traced with XLA's own convolutions and pooling on every platform.
 
-    A function that was traced before keeps the form that it has.
+    A function that has been traced before keeps its implementation.
 
     Args:
       native: False leaves everything as it is.
@@ -40,13 +42,13 @@ def native_operations(native: bool = True) -> Iterator[None]:
 
 
 def is_native_only() -> bool:
-    """Whether `native_operations` holds."""
+    """Whether `native_operations` is active."""
     return _native_only.get()
 
 
 def convolution(
-    lhs: jax.Array,
-    rhs: jax.Array,
+    lhs: Float[Array, "n *spatial channels"],
+    rhs: Float[Array, "*kernel group_channels features"],
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -54,11 +56,11 @@ def convolution(
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
     precision: Any = None,
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated` of channels-last arrays, in a form that suits the platform.
+) -> Float[Array, "n ..."]:
+    """`jax.lax.conv_general_dilated` of channels-last arrays, implemented for the platform.
 
-    It has gradients of any order in reverse mode only, and of large inputs none within `jax.shard_map`, on every
-    platform, since one is chosen after differentiation; there `native_operations` is the way.
+    Gradients exist in reverse mode only, of any order. Within `jax.shard_map` large inputs have none, on any platform,
+    because the platform is chosen after differentiation: use `native_operations` there.
 
     Args:
       lhs: float [N, *spatial, C].
@@ -118,7 +120,11 @@ def _convolution(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array)
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
-def _native(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _native(
+    geometry: ConvolutionGeometry,
+    x: Float[Array, "n *spatial channels"],
+    kernel: Float[Array, "*kernel group_channels features"],
+) -> Float[Array, "n *out_spatial features"]:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -132,6 +138,6 @@ def _native(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> j
 
 
 class Conv(nn.Conv):
-    """`nn.Conv`, with its parameters, initialisation and meaning, computed by `convolution`, whose limits it has."""
+    """`nn.Conv`, with its parameters, initialization and meaning, computed by `convolution`, with its limitations."""
 
     conv_general_dilated: Any = convolution

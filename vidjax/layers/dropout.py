@@ -1,15 +1,18 @@
-"""Dropout whose draws belong to the example, not to its place in the batch."""
+"""Dropout whose mask depends on the example, not on its position in the batch."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from vidjax.layers.shapes import Array, ExampleIds
 
 
 class Dropout(nn.Module):
     """Inverted dropout, drawn per example from (rng "dropout", layer, example id).
 
-    `nn.Dropout` draws one mask for the whole array, so its draws change with the number of devices
-    that the batch is split over. Here example i gets the same mask wherever it is computed.
+    `nn.Dropout` draws one mask for the whole array, so the masks change with the number of devices
+    that the batch is split over. Here example i gets the same mask on whatever device it is computed.
 
     Attributes:
       rate: probability of dropping a unit, in [0, 1).
@@ -21,12 +24,14 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, " batch *axes"], example_ids: ExampleIds | None, *, train: bool
+    ) -> Float[Array, " batch *axes"]:
         """Applies dropout in training; the identity otherwise.
 
         Args:
           x: float [B, ...].
-          example_ids: int [B], the global example numbers; None is allowed where nothing is dropped.
+          example_ids: int [B], the global example numbers; None is allowed if nothing is dropped.
           train: whether to drop.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Capsules with a 4 x 4 matrix as pose and an activation of its own, routed by expectation-maximisation.
+"""Capsules with a 4 x 4 pose matrix and a separate activation, routed by expectation-maximization.
 
 Hinton, Sabour and Frosst 2018, "Matrix capsules with EM routing" (ICLR); capsule pooling and three dimensions: Duarte,
 Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS).
@@ -15,13 +15,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.pooling import avg_pool
+from vidjax.layers.shapes import Array
 
 _SIDE = 4  # of a pose
 _SIZE = _SIDE * _SIDE
-_TINY = 1e-6  # added to what may be zero
+_EPSILON = 1e-6  # added to values that may be zero
 _MEGABYTE = 1 << 20
 
 
@@ -33,41 +35,45 @@ class Capsules(NamedTuple):
       activations: in 0..1, float [B, *spatial, types].
     """
 
-    poses: jax.Array
-    activations: jax.Array
+    poses: Float[Array, "batch *spatial types 4 4"]
+    activations: Float[Array, "batch *spatial types"]
 
 
 @dataclasses.dataclass(frozen=True)
 class EMRouting:
-    """How capsules are routed by expectation-maximisation.
+    """How capsules are routed by expectation-maximization.
 
     Attributes:
-      iterations: at least 1, which shares inputs out equally.
-      inverse_temperature: lambda. Iteration t = 1, 2, ... has it times 1 - 0.95^t, as in the authors' code.
+      iterations: at least 1; with 1 inputs are shared equally.
+      inverse_temperature: lambda. Iteration t = 1, 2, ... multiplies it by 1 - 0.95^t, as in the authors' code.
       relative_cost: divide an output's cost by an equal share of the inputs' activations. By the paper it grows with
         the number of inputs, so that each layer needs another lambda.
       least_variance: added to variances. A Gaussian that has a single input to itself would have none.
-      vote_megabytes: compute so many megabytes of votes at once, at least those of one window, and for the gradient
-        anew; None: all, and keep them. With gradients, ten times that are in memory.
+      vote_megabytes: megabytes of votes computed at once, at least those of one window; they are recomputed for the
+        gradient. None: all at once, and stored. With gradients, ten times this is in memory.
 
     Raises:
-      ValueError: no iteration.
+      ValueError: if `iterations` is below 1.
     """
 
     iterations: int = 3
     inverse_temperature: float = 0.01
     relative_cost: bool = False
-    least_variance: float = _TINY
+    least_variance: float = _EPSILON
     vote_megabytes: float | None = None
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
-            raise ValueError(f"iterations={self.iterations}: routing takes at least 1")
+            raise ValueError(f"iterations={self.iterations}: routing needs at least 1")
 
 
 def em_route(
-    votes: jax.Array, activations: jax.Array, beta_use: jax.Array, beta_active: jax.Array, routing: EMRouting
-) -> tuple[jax.Array, jax.Array]:
+    votes: Float[Array, "*axes inputs outputs dimension"],
+    activations: Float[Array, "*axes inputs"],
+    beta_u: Float[Array, " outputs"],
+    beta_a: Float[Array, " outputs"],
+    routing: EMRouting,
+) -> tuple[Float[Array, "*axes outputs dimension"], Float[Array, "*axes outputs"]]:
     """EM routing (procedure 1) from I capsules to J, in at least float32.
 
     The outputs are Gaussians that share out the votes. Gradients pass through all iterations.
@@ -75,9 +81,9 @@ def em_route(
     Args:
       votes: float [..., I, J, H].
       activations: of the inputs, float [..., I].
-      beta_use: cost of an output's use for each input and dimension of the pose, [J].
-      beta_active: what it gains by being active, [J].
-      routing: its form.
+      beta_u: cost of explaining an input by an output, per dimension of the pose, [J].
+      beta_a: benefit of activating an output, [J].
+      routing: its options.
 
     Returns:
       The outputs' means [..., J, H] and activations [..., J], of the type of `votes`.
@@ -88,17 +94,17 @@ def em_route(
     share = jnp.full(votes.shape[:-1], 1 / votes.shape[-2], wide)
     for iteration in range(1, routing.iterations + 1):
         used = share * activations[..., None]  # [..., I, J]
-        total = used.sum(-2) + _TINY
+        total = used.sum(-2) + _EPSILON
         mean = jnp.einsum("...ij,...ijh->...jh", used, votes) / total[..., None]
         squared = jnp.square(votes - mean[..., None, :, :])
         variance = jnp.einsum("...ij,...ijh->...jh", used, squared) / total[..., None]
         variance += routing.least_variance
         entropy = 0.5 * jnp.log(variance).sum(-1)
-        cost = (votes.shape[-1] * beta_use + entropy) * total
+        cost = (votes.shape[-1] * beta_u + entropy) * total
         if routing.relative_cost:
-            cost /= activations.sum(-1, keepdims=True) / votes.shape[-2] + _TINY
+            cost /= activations.sum(-1, keepdims=True) / votes.shape[-2] + _EPSILON
         temperature = routing.inverse_temperature * (1 - 0.95**iteration)
-        score = temperature * (beta_active - cost)
+        score = temperature * (beta_a - cost)
         if iteration < routing.iterations:
             distance = 0.5 * jnp.einsum("...ijh,...jh->...ij", squared, 1 / variance)
             likelihood = jax.nn.log_sigmoid(score) - entropy
@@ -107,11 +113,11 @@ def em_route(
 
 
 class PrimaryMatrixCaps(nn.Module):
-    """Capsules from features: one convolution gives the poses, linear, and the activations, by a sigmoid.
+    """Primary capsules: one convolution gives the poses, linear, and the activations, through a sigmoid.
 
     Attributes:
       types: capsules at each position.
-      kernel_size: of the convolution; its length says how many spatial axes there are.
+      kernel_size: of the convolution; its length is the number of spatial axes.
       strides, padding: of the convolution.
       dtype, param_dtype: of the computation and of the parameters.
     """
@@ -124,7 +130,7 @@ class PrimaryMatrixCaps(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> Capsules:
+    def __call__(self, x: Float[Array, "batch *spatial channels"]) -> Capsules:
         """Maps float [B, *spatial, C] to capsules at [B, *spatial']."""
         x = Conv(
             self.types * (_SIZE + 1),
@@ -140,7 +146,7 @@ class PrimaryMatrixCaps(nn.Module):
 
 
 class _Routed(nn.Module):
-    """Votes by a matrix for each pair of capsules, and their routing; for ever so many groups of I capsules."""
+    """Votes, through one matrix per pair of capsules, and their routing, for each group of I capsules."""
 
     types: int
     routing: EMRouting
@@ -149,8 +155,11 @@ class _Routed(nn.Module):
 
     @nn.compact
     def __call__(
-        self, poses: jax.Array, activations: jax.Array, offsets: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        poses: Float[Array, "groups shared inputs 4 4"],
+        activations: Float[Array, "groups shared inputs"],
+        offsets: Float[Array, "shared 4 4"] | None = None,
+    ) -> tuple[Float[Array, "groups {self.types} 4 4"], Float[Array, "groups {self.types}"]]:
         """Maps [M, R, I, 4, 4] and [M, R, I], of which all R share their matrices, to [M, J, 4, 4] and [M, J].
 
         `offsets` [R, 4, 4] are added to the votes.
@@ -180,7 +189,7 @@ class _Routed(nn.Module):
 
 
 class ConvCaps(nn.Module):
-    """Capsules each of which sees those below it in a window, by EM routing.
+    """Convolutional capsules: each is connected to the capsules of a window; EM routing.
 
     The votes [B, *spatial', I, types, 16] take B * positions * I * types * 64 bytes in float32, where I is the number
     of types below, times the positions of a window unless these are pooled; what the windows see is in memory besides.
@@ -211,13 +220,13 @@ class ConvCaps(nn.Module):
         """Maps capsules at [B, *spatial] to capsules at [B, *spatial'], without padding.
 
         Raises:
-          ValueError: the window has other axes, or does not fit in.
+          ValueError: if the window has another number of axes, or is larger than the input.
         """
         window = tuple(self.kernel_size)
         strides = (self.strides,) * len(window) if isinstance(self.strides, int) else tuple(self.strides)
         batch, *sizes, types = capsules.activations.shape
         if not len(window) == len(strides) == len(sizes) or any(map(operator.gt, window, sizes)):
-            raise ValueError(f"a window of {window} at strides of {strides} does not fit capsules at {tuple(sizes)}")
+            raise ValueError(f"a window of {window} with strides {strides} does not fit capsules at {tuple(sizes)}")
         flat = capsules.poses.reshape(*capsules.activations.shape[:-1], types * _SIZE)
         together = jnp.concatenate([flat, capsules.activations.astype(flat.dtype)], -1)
         if self.pool:
@@ -237,7 +246,7 @@ class ConvCaps(nn.Module):
 
 
 class ClassCaps(nn.Module):
-    """One capsule for each class, which sees all capsules below, by EM routing with coordinate addition.
+    """One capsule per class, connected to all capsules below; EM routing with coordinate addition.
 
     A type has the same matrices at all positions. So that positions are not lost, their coordinates in -1..1 are added
     to the first elements of a vote's last column: row and column (section 3), in three dimensions the time before them.

@@ -1,4 +1,4 @@
-"""Normalisation of feature maps: local response normalisation and batch normalisation."""
+"""Normalization of feature maps: local response normalization and batch normalization."""
 
 import math
 from typing import Any
@@ -6,15 +6,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from vidjax.layers.shapes import Array
 
 NORMALIZATIONS = ("lrn", "batch", "none")
-_SAMPLE = 1 / 32  # a larger one costs time, a smaller one digits
+_SHIFT_SAMPLE = 1 / 32  # a larger fraction costs time, a smaller one precision
 
 
 def local_response_normalization(
-    x: jax.Array, *, k: float = 2.0, size: int = 5, alpha: float = 1e-4, beta: float = 0.5
-) -> jax.Array:
-    """Local response normalisation across channels.
+    x: Float[Array, "*axes channels"], *, k: float = 2.0, size: int = 5, alpha: float = 1e-4, beta: float = 0.5
+) -> Float[Array, "*axes channels"]:
+    """Local response normalization across channels.
 
     y[..., c] = x[..., c] / (k + alpha * sum_{|c' - c| <= size // 2} x[..., c']^2) ^ beta
 
@@ -40,21 +43,21 @@ def local_response_normalization(
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last; its variables are those of `nn.BatchNorm`.
+    """Batch normalization over all axes but the last; its variables are those of `nn.BatchNorm`.
 
-    In training with `group_size` each group of so many consecutive examples has statistics of its own, wherever its
-    examples are computed, as if each group were on a device of its own. Running statistics are those of the whole
+    In training with `group_size`, each group of that many consecutive examples has its own statistics, on whatever
+    devices its examples are, as if each group were on its own device. Running statistics are those of the whole
     batch: the mean of the groups' means, and the mean of their variances plus the variance of their means.
 
     Where the collection "batch_moments" is mutable, `mean` and `var` of this batch are put there, too.
 
-    The variance is E[(x - s)^2] - E[x - s]^2 with s the mean of at least `_SAMPLE` of the places of each example: one
-    pass over the batch, as with s = 0, but where a channel lies far from zero no digits are lost. Since s is that of a
-    part f of all values, (E[x] - s)^2 <= Var[x] (1 - f) / f, whatever they are.
+    The variance is E[(x - s)^2] - E[x - s]^2, where s is the mean over a fraction of at least `_SHIFT_SAMPLE` of each
+    example's positions: one pass over the batch, as with s = 0, but without cancellation in channels whose mean is far
+    from zero. Since s is the mean of a fraction f of all values, (E[x] - s)^2 <= Var[x] (1 - f) / f for any values.
 
     Attributes:
       group_size: examples in a group; None: the global batch is one.
-      momentum: share of the running statistics that a step keeps.
+      momentum: fraction of the running statistics that a step keeps.
       epsilon: added to the variance.
       use_scale: learn a factor per channel (gamma).
       scale_init: of gamma.
@@ -75,8 +78,8 @@ class BatchNorm(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises float [B, ..., C].
+    def __call__(self, x: Float[Array, "batch *axes channels"], *, train: bool) -> Float[Array, "batch *axes channels"]:
+        """Normalizes float [B, ..., C].
 
         Raises:
           ValueError: if the batch, or a device's part of it, does not consist of whole groups or parts of groups.
@@ -96,7 +99,7 @@ class BatchNorm(nn.Module):
 
             grouped = wide.reshape(groups, batch // groups, -1, channels)
             # Of each example, not of some: a batch that is split over devices stays where it is.
-            sample = grouped[:, :, : math.ceil(_SAMPLE * grouped.shape[2])]
+            sample = grouped[:, :, : math.ceil(_SHIFT_SAMPLE * grouped.shape[2])]
             shift = over_devices(jax.lax.stop_gradient(sample).mean(axis=(1, 2), keepdims=True))
             shifted = grouped - shift
             moments = [values.mean(axis=(1, 2), keepdims=True) for values in (shifted, jnp.square(shifted))]
@@ -104,13 +107,13 @@ class BatchNorm(nn.Module):
             var = jnp.maximum(square - jnp.square(offset), 0)
             if not self.is_initializing():
                 self._record(running_mean, running_var, (shift + offset)[:, 0, 0], var[:, 0, 0])
-            centred, factor = shifted - offset, jax.lax.rsqrt(var + self.epsilon)
+            centered, factor = shifted - offset, jax.lax.rsqrt(var + self.epsilon)
         else:
-            centred, factor = wide - running_mean.value, jax.lax.rsqrt(running_var.value + self.epsilon)
+            centered, factor = wide - running_mean.value, jax.lax.rsqrt(running_var.value + self.epsilon)
         if self.use_scale:
             factor = factor * self.param("scale", self.scale_init, (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
-        result = (centred * factor + bias).reshape(x.shape)
+        result = (centered * factor + bias).reshape(x.shape)
         return result.astype(self.dtype or jnp.promote_types(x.dtype, self.param_dtype))
 
     def _groups(self, batch: int) -> tuple[int, list[list[int]] | tuple[()] | None]:
@@ -122,11 +125,17 @@ class BatchNorm(nn.Module):
             return batch // size, ()
         devices = jax.lax.axis_size(self.axis_name) if self.axis_name is not None else 1
         if size % batch or devices % (size // batch):
-            raise ValueError(f"batch normalisation in groups of {size} does not fit {devices} x {batch} examples")
+            raise ValueError(f"batch normalization: groups of {size} do not fit {devices} x {batch} examples")
         shared = size // batch
         return 1, [list(range(first, first + shared)) for first in range(0, devices, shared)]
 
-    def _record(self, running_mean: Any, running_var: Any, means: jax.Array, variances: jax.Array) -> None:
+    def _record(
+        self,
+        running_mean: Any,
+        running_var: Any,
+        means: Float[Array, "groups channels"],
+        variances: Float[Array, "groups channels"],
+    ) -> None:
         """Updates the running statistics by those of the groups, [groups, C] each."""
         if self.group_size is None:
             mean, var = means[0], variances[0]
@@ -139,7 +148,7 @@ class BatchNorm(nn.Module):
             self.put_variable("batch_moments", "mean", mean)
             self.put_variable("batch_moments", "var", var)
 
-    def _over_all(self, values: jax.Array) -> jax.Array:
+    def _over_all(self, values: Float[Array, " channels"]) -> Float[Array, " channels"]:
         return values if self.axis_name is None else jax.lax.pmean(values, self.axis_name)
 
 
@@ -151,7 +160,7 @@ class Normalization(nn.Module):
       axis_name: device axis that batch statistics are averaged over (under `pmap` only; under `jit`
         a sharded batch has global statistics by itself).
       group_size: as in `BatchNormSection`.
-      momentum, epsilon: of batch normalisation.
+      momentum, epsilon: of batch normalization.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
@@ -164,8 +173,8 @@ class Normalization(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises float [..., C]; in training batch statistics are used and recorded."""
+    def __call__(self, x: Float[Array, "batch *axes channels"], *, train: bool) -> Float[Array, "batch *axes channels"]:
+        """Normalizes float [..., C]; in training batch statistics are used and recorded."""
         if self.kind == "lrn":
             return local_response_normalization(x)
         if self.kind == "batch":

@@ -7,13 +7,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
 
 from vidjax.layers.convolution import is_native_only
+from vidjax.layers.shapes import Array
 
 Pairs = tuple[tuple[int, int], ...]
 
 
-def avg_pool(x: jax.Array, window: Sequence[int], strides: Sequence[int] | None = None) -> jax.Array:
+def avg_pool(
+    x: Float[Array, "n *spatial channels"], window: Sequence[int], strides: Sequence[int] | None = None
+) -> Float[Array, "n *out_spatial channels"]:
     """The mean of each window, without padding; summed in at least float32, along one axis after the other.
 
     Args:
@@ -37,11 +41,11 @@ def avg_pool(x: jax.Array, window: Sequence[int], strides: Sequence[int] | None 
 
 
 def max_pool(
-    x: jax.Array,
+    x: Float[Array, "n *spatial channels"],
     window: Sequence[int],
     strides: Sequence[int] | None = None,
     padding: str | Sequence[tuple[int, int]] = "VALID",
-) -> jax.Array:
+) -> Float[Array, "n *out_spatial channels"]:
     """The largest value of each window, as `flax.linen.max_pool`: of equal ones, the first has the gradient.
 
     Where it is not native, it has gradients in reverse mode only, and none for a window that holds NaN.

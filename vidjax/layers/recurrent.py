@@ -6,6 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jaxtyping import Float
+
+from vidjax.layers.shapes import Array
 
 _GATES = "ifgo"
 
@@ -20,7 +23,9 @@ class _Product(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[jax.Array, jax.Array | None]:
+    def __call__(
+        self, inputs: int
+    ) -> tuple[Float[Array, "{inputs} {self.features}"], Float[Array, " {self.features}"] | None]:
         kernel = self.param("kernel", self.kernel_init, (inputs, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         return kernel, bias
@@ -32,8 +37,9 @@ class LSTM(nn.Module):
     i, f, o = sigmoid(W_i* x + W_h* h + b_h*),  g = tanh(W_ig x + W_hg h + b_hg),
     c' = f * c + i * g,  h' = o * tanh(c'), from h = c = 0.
 
-    Parameters, their initialisation and values are those of `nn.RNN(nn.OptimizedLSTMCell(features))`, but what the
-    inputs contribute is one matrix product for all times, before the scan. Gradients in reverse mode only.
+    Parameters, their initialization and values are those of `nn.RNN(nn.OptimizedLSTMCell(features))`, but the
+    contribution of the inputs is a single matrix product over all times, before the scan. Gradients in reverse mode
+    only.
 
     Attributes:
       features: hidden units.
@@ -54,7 +60,7 @@ class LSTM(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch time dimension"]) -> Float[Array, "batch time {self.features}"]:
         """Maps float [B, T, D] to the hidden states of all times, [B, T, features]."""
         of_input = [self._product(f"i{gate}", False, self.kernel_init)(x.shape[-1]) for gate in _GATES]
         of_state = [self._product(f"h{gate}", True, self.recurrent_kernel_init)(self.features) for gate in _GATES]
@@ -68,7 +74,9 @@ class LSTM(nn.Module):
         return _Product(self.features, use_bias, kernel_init, self.bias_init, self.param_dtype, name=name)
 
 
-def _cells(contributions: jax.Array, recurrent: jax.Array) -> jax.Array:
+def _cells(
+    contributions: Float[Array, "time batch gates"], recurrent: Float[Array, "features gates"]
+) -> Float[Array, "time batch features"]:
     """The hidden states [T, B, features] after contributions [T, B, 4 * features] of inputs and biases."""
 
     def step(carry: tuple[jax.Array, jax.Array], contribution: jax.Array) -> tuple[tuple, jax.Array]:

@@ -11,8 +11,8 @@ import flax.linen as nn
 
 from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
-from vidjax.models.calling import accepted_arguments, apply, input_names, required_masks
-from vidjax.models.output import Output
+from vidjax.models.calling import accepted_arguments, apply, input_names, offers_drawings, required_masks
+from vidjax.models.output import Drawing, Output
 from vidjax.models.summary import Summary, summary
 from vidjax.options import choosing as _options
 
@@ -51,12 +51,13 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
     """
     module = _options.build("model", MODELS, name, num_classes, factory=factory, options=options)
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"model factory {factory!r} returns a {type(module).__name__}, no flax.linen.Module")
+        raise ConfigError(f"model factory {factory!r} returned a {type(module).__name__}, expected a flax.linen.Module")
     return module
 
 
 __all__ = [
     "MODELS",
+    "Drawing",
     "Output",
     "Summary",
     "accepted_arguments",
@@ -64,6 +65,7 @@ __all__ = [
     "create",
     "find",
     "input_names",
+    "offers_drawings",
     "required_masks",
     "summary",
 ]

@@ -15,6 +15,7 @@ from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
+from vidjax.layers.shapes import Clips, ExampleIds
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -44,7 +45,7 @@ class C3D(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] (the paper: 16 x 112 x 112) to logits [B, 1, K].
 
         The features of the first hidden layer (fc6) are in `aux`.
@@ -56,7 +57,7 @@ class C3D(nn.Module):
             for letter, width in zip("ab", widths, strict=False):
                 name = f"{stage}{letter}"
                 filters = round(width * self.width_multiplier)
-                # Batch normalisation would take the bias away again.
+                # Batch normalization would take the bias away again.
                 x = Conv(filters, (3, 3, 3), use_bias=not batch, name=f"conv{name}", **types)(x)
                 norm = Normalization(self.normalization, self.axis_name, self.group_size, name=f"norm{name}", **types)
                 x = nn.relu(norm(x, train=train)) if batch else norm(nn.relu(x), train=train)
@@ -75,6 +76,6 @@ class C3D(nn.Module):
 
 VARIANTS: dict[str, Any] = {
     "c3d": C3D,
-    # For small machines: an eighth of the paper's width, with batch normalisation.
+    # For small machines: an eighth of the paper's width, with batch normalization.
     "c3d_small": functools.partial(C3D, normalization="batch", width_multiplier=0.125, dropout=0.2),
 }

@@ -1,7 +1,7 @@
-"""How a model is called: by the names of its arguments, whatever else it takes."""
+"""How a model is called: with those arguments, by name, that it takes."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +9,7 @@ import jax
 
 from vidjax.models.output import Output
 
-_OTHERS = ("self", "train", "example_ids")
+_NON_INPUT_ARGUMENTS = ("self", "train", "example_ids")
 
 
 def input_names(model: nn.Module) -> tuple[str, ...]:
@@ -21,11 +21,11 @@ def input_names(model: nn.Module) -> tuple[str, ...]:
     own = getattr(model, "inputs", None)
     if own is not None:
         return tuple(own)
-    return tuple(name for name in _required(model) if name not in _OTHERS and not name.endswith("_mask"))
+    return tuple(name for name in _required(model) if name not in _NON_INPUT_ARGUMENTS and not name.endswith("_mask"))
 
 
 def required_masks(model: nn.Module) -> tuple[str, ...]:
-    """The masks that a model cannot do without, e.g. ("pose_mask",)."""
+    """The masks that a model requires, e.g. ("pose_mask",)."""
     return tuple(name for name in _required(model) if name.endswith("_mask"))
 
 
@@ -67,3 +67,17 @@ def as_output(result: Any) -> Any:
     if not isinstance(result, jax.Array) or result.ndim not in (2, 3):
         return result
     return Output(result[:, None] if result.ndim == 2 else result)
+
+
+def offers_drawings(model: nn.Module, trained: Collection[str]) -> bool:
+    """Whether a model offers meaningful drawings of test examples.
+
+    Such a model has a method `draw_examples(params, output, labels, class_names) -> list[Drawing]`, which takes its
+    trained parameters, its `Output` for some examples, their labels and the names of the classes. In `drawn_from` it
+    may name the entries of `Output.aux` that must have been trained for its drawings to mean anything.
+
+    Args:
+      model: any.
+      trained: the entries of `Output.aux` that the loss has trained.
+    """
+    return hasattr(model, "draw_examples") and set(getattr(model, "drawn_from", ())) <= set(trained)

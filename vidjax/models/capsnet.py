@@ -1,12 +1,12 @@
 """Sabour, Frosst and Hinton 2017, "Dynamic Routing Between Capsules" (NeurIPS): CapsNet and its baseline.
 
-For small pictures, frame by frame. Figure 1: Conv(256, 9 x 9) - PrimaryCaps(32 x 8D, 9 x 9, stride 2) -
+For small images, frame by frame. Figure 1: Conv(256, 9 x 9) - PrimaryCaps(32 x 8D, 9 x 9, stride 2) -
 DigitCaps(K x 16D, 3 routing iterations); figure 2: a decoder of 512 - 1024 - pixels from one capsule.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -15,18 +15,20 @@ import jax.numpy as jnp
 from vidjax.layers.capsules import DenseCaps, MaskedDecoder, PrimaryCaps, lengths
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
-from vidjax.models.output import Output
+from vidjax.layers.shapes import Clips, ExampleIds
+from vidjax.models.capsnet_drawings import draw_reconstructions
+from vidjax.models.output import Drawing, Output
 from vidjax.options.declaring import Option
 
 
 class CapsNet(nn.Module):
-    """CapsNet. With 28 x 28 grey pixels and K = 10 it has 8,215,568 parameters, 6,804,224 without the decoder.
+    """CapsNet. With 28 x 28 gray pixels and K = 10 it has 8,215,568 parameters, 6,804,224 without the decoder.
 
     Attributes:
       num_classes: K.
-      channels: of the picture; 1 takes the first alone, since all three of a grey picture are equal.
+      channels: of the image; 1 uses the first only, since all three of a grayscale image are equal.
       iterations: of the routing.
-      decoder: whether each class capsule also draws a picture.
+      decoder: reconstruct an image from each class capsule.
       width: filters of the first convolution.
       types: capsules at each position of the primary ones.
       primary_dimension, dimension: of the poses of primary and of class capsules.
@@ -35,27 +37,29 @@ class CapsNet(nn.Module):
     """
 
     num_classes: int
-    channels: Annotated[int, Option("1 for grey pictures, 3 for colour", at_least=1)] = 1
-    iterations: Annotated[int, Option("of the routing", at_least=1)] = 3
-    decoder: Annotated[bool, Option("whether each class capsule also draws a picture")] = True
+    channels: Annotated[int, Option("1 for grayscale images, 3 for RGB", at_least=1)] = 1
+    iterations: Annotated[int, Option("routing iterations", at_least=1)] = 3
+    decoder: Annotated[bool, Option("reconstruct an image from each class capsule")] = True
     width: Annotated[int, Option("channels of the convolution", at_least=1)] = 256
-    types: Annotated[int, Option("capsules at each position of the primary ones", at_least=1)] = 32
-    primary_dimension: Annotated[int, Option("of the poses of the primary capsules", at_least=1)] = 8
+    types: Annotated[int, Option("primary capsule types at each position", at_least=1)] = 32
+    primary_dimension: Annotated[int, Option("size of the pose of a primary capsule", at_least=1)] = 8
     dimension: int = 16
-    detach: Annotated[bool, Option("no gradient through couplings, which is faster; the paper's has it")] = False
+    detach: Annotated[bool, Option("stop gradients through the couplings: faster, but not as in the paper")] = False
     vote_megabytes: Annotated[
         float | None,
-        Option("megabytes of votes that routing holds at once; more are computed anew for gradients", above=0),
+        Option("megabytes of votes that routing holds at once; they are recomputed for gradients", above=0),
     ] = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
+    drawn_from: ClassVar[tuple[str, ...]] = ("reconstruction",)
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to the lengths of the class capsules as logits [B, T, K].
 
-        In `aux`: "poses" [B, T, K, dimension]; with a decoder "reconstruction" [B, T, K, P], what each class would
-        draw, in 0..1, and "target" [B, T, P], the P = H * W * channels numbers of the frame.
+        In `aux`: "poses" [B, T, K, dimension]; with a decoder "reconstruction" [B, T, K, P], the image
+        reconstructed from each class capsule, in 0..1, and "target" [B, T, P], the P = H * W * channels values of the
+        frame.
         """
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         frames = rgb[..., : self.channels].reshape(-1, *rgb.shape[2:4], self.channels)
@@ -81,32 +85,26 @@ class CapsNet(nn.Module):
             aux |= {"reconstruction": by_frame(drawn), "target": by_frame(frames.reshape(frames.shape[0], -1))}
         return Output(by_frame(lengths(poses)), aux)
 
+    @nn.nowrap
+    def draw_examples(
+        self, params: Any, output: Output, labels: Sequence[int], class_names: Sequence[str]
+    ) -> list[Drawing]:
+        """Reconstructions, and what each number of a pose stands for; of a model with a decoder.
 
-def draw_perturbed(model: CapsNet, params: Any, poses: jax.Array, offsets: Sequence[float]) -> jax.Array:
-    """What the decoder draws of a capsule as each number of its pose is moved (section 5.1, figure 4).
-
-    Args:
-      model: with a decoder.
-      params: its parameters.
-      poses: of one example, [K, dimension].
-      offsets: added to one number at a time.
-
-    Returns:
-      float [K, dimension, offsets, P] in 0..1, of each class capsule by itself.
-    """
-    kernel = params["decoder"][f"fc{len(MaskedDecoder.hidden) + 1}"]["kernel"]
-    decoder = MaskedDecoder(kernel.shape[1], dtype=model.dtype, param_dtype=model.param_dtype)
-    dimension = poses.shape[1]
-    one_at_a_time = jnp.eye(dimension)[:, None, None]
-    moved = poses + jnp.asarray(offsets)[:, None, None] * one_at_a_time  # [dimension, offsets, K, dimension]
-    drawn: Any = decoder.apply({"params": params["decoder"]}, moved.reshape(-1, *poses.shape))
-    return jnp.moveaxis(drawn.reshape(dimension, len(offsets), *drawn.shape[1:]), 2, 0)
+        Args:
+          params: its parameters.
+          output: of the model on B clips, of which the first frame is shown.
+          labels: of the clips.
+          class_names: K names.
+        """
+        decoder = MaskedDecoder(output.aux["target"].shape[-1], dtype=self.dtype, param_dtype=self.param_dtype)
+        return draw_reconstructions(decoder, params["decoder"], output, labels, class_names, self.channels)
 
 
 class CapsNetBaseline(nn.Module):
     """The convolutional network of section 5 that CapsNet is measured against: 35.4 million parameters.
 
-    Three 5 x 5 convolutions, FC(328), FC(192), dropout, softmax. The count is that of convolutions which keep the size.
+    Three 5 x 5 convolutions, FC(328), FC(192), dropout, softmax. The count assumes convolutions that keep the size.
 
     Attributes:
       num_classes: K.
@@ -119,7 +117,7 @@ class CapsNetBaseline(nn.Module):
     """
 
     num_classes: int
-    channels: Annotated[int, Option("1 for grey pictures, 3 for colour", at_least=1)] = 1
+    channels: Annotated[int, Option("1 for grayscale images, 3 for RGB", at_least=1)] = 1
     widths: Sequence[int] = (256, 256, 128)
     hidden: Sequence[int] = (328, 192)
     width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
@@ -130,7 +128,7 @@ class CapsNetBaseline(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to logits [B, T, K]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, time = rgb.shape[:2]

@@ -1,7 +1,7 @@
 """Capsules on clips, after Duarte, Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS), for classification alone.
 
 3D convolutions - 3D primary capsules - convolutional capsules with capsule pooling - class capsules with coordinate
-addition, by EM routing. Not its localisation network, and at widths for small machines.
+addition, by EM routing. Not its localization network, and at widths for small machines.
 """
 
 import dataclasses
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.matrix_capsules import ClassCaps, ConvCaps, EMRouting, PrimaryMatrixCaps
+from vidjax.layers.shapes import Clips
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -22,12 +22,12 @@ class CapsuleVideo(nn.Module):
     """Capsule network on clips.
 
     The paper's has six convolutions to 512 filters and 32 types of capsules, of which the first are seen through
-    3 x 9 x 9; here the convolutions are followed by batch normalisation.
+    3 x 9 x 9; here the convolutions are followed by batch normalization.
 
     Attributes:
       num_classes: K.
       widths: filters of the 3 x 3 x 3 convolutions; the first halves height and width, the second time, too.
-      types: capsules at each position, in both layers of them.
+      types: capsule types at each position, in both capsule layers.
       primary_kernel: of the primary capsules.
       window, strides: of the convolutional capsules.
       pool: as in `ConvCaps`.
@@ -42,26 +42,28 @@ class CapsuleVideo(nn.Module):
 
     num_classes: int
     widths: Sequence[int] = (16, 32, 64)
-    types: Annotated[int, Option("capsules at each position, in both layers of them", at_least=1)] = 8
+    types: Annotated[int, Option("capsule types at each position, in both capsule layers", at_least=1)] = 8
     primary_kernel: Sequence[int] = (3, 3, 3)
     window: Sequence[int] = (3, 3, 3)
     strides: Sequence[int] = (1, 2, 2)
-    pool: Annotated[bool, Option("average the capsules of a type in a window before they vote")] = True
-    iterations: Annotated[int, Option("of the routing to class capsules", at_least=1)] = 2
-    conv_iterations: Annotated[int, Option("of the routing to convolutional capsules", at_least=1)] = 1
-    inverse_temperature: Annotated[float, Option("lambda of EM routing; iteration t: times 1 - 0.95^t", above=0)] = 1.0
-    relative_cost: Annotated[bool, Option("of EM routing: to an equal share of the inputs")] = True
+    pool: Annotated[bool, Option("average the capsules of each type in a window before they vote")] = True
+    iterations: Annotated[int, Option("routing iterations of the class capsules", at_least=1)] = 2
+    conv_iterations: Annotated[int, Option("routing iterations of the convolutional capsules", at_least=1)] = 1
+    inverse_temperature: Annotated[float, Option("lambda of EM routing; times 1 - 0.95^t in iteration t", above=0)] = (
+        1.0
+    )
+    relative_cost: Annotated[bool, Option("divide the cost of EM routing by an equal share of the inputs")] = True
     least_variance: Annotated[float, Option("added to variances in EM routing", above=0)] = 0.05
     vote_megabytes: Annotated[
         float | None,
-        Option("megabytes of votes that routing holds at once; more are computed anew for gradients", above=0),
+        Option("megabytes of votes that routing holds at once; they are recomputed for gradients", above=0),
     ] = None
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to the activations of the class capsules as logits [B, 1, K].
 
         Their poses [B, K, 4, 4] are in `aux`.

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
+from vidjax.layers.shapes import Array, Clips, ExampleIds
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -51,7 +53,7 @@ class _Mixed(nn.Module):
     odd_name: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> Float[Array, "batch time height width features"]:
         def unit(x: jax.Array, features: int, size: int, name: str) -> jax.Array:
             return ConvNorm(features, (size,) * 3, padding="SAME", name=name, **self.options)(x, train=train)
 
@@ -76,7 +78,7 @@ class I3D(nn.Module):
       num_classes: K.
       in_channels: 3 for the input `rgb`, 2 for the input `flow`.
       dropout: before the classifier; the paper's code keeps all in evaluation and half in fine-tuning.
-      group_size: of batch normalisation.
+      group_size: of batch normalization.
       axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
@@ -96,10 +98,10 @@ class I3D(nn.Module):
     @nn.compact
     def __call__(
         self,
-        rgb: jax.Array | None = None,
+        rgb: Clips | None = None,
         *,
-        flow: jax.Array | None = None,
-        example_ids: jax.Array | None = None,
+        flow: Float[Array, "batch time height width flow_channels"] | None = None,
+        example_ids: ExampleIds | None = None,
         train: bool = False,
     ) -> Output:
         """Maps float [B, T, H, W, in_channels], values in [-1, 1], to logits [B, N, K]: N places in time and space.
@@ -107,11 +109,11 @@ class I3D(nn.Module):
         One place in space at 224 pixels, where all are averaged before the softmax (`evaluate.average=logits`).
 
         Raises:
-          ValueError: for both of rgb and flow, none of them, or another number of channels.
+          ValueError: for both rgb and flow, neither, or another number of channels.
         """
         clips = flow if rgb is None else rgb
         if clips is None or (rgb is not None and flow is not None):
-            raise ValueError("I3D takes either rgb or flow")
+            raise ValueError("I3D takes exactly one of rgb and flow")
         if clips.shape[-1] != self.in_channels:
             raise ValueError(f"I3D with in_channels={self.in_channels} was given {clips.shape[-1]} channels")
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}

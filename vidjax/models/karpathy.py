@@ -1,7 +1,7 @@
 """Karpathy et al. 2014, "Large-scale Video Classification with Convolutional Neural Networks" (CVPR).
 
 The paper writes its networks as strings, where C(d, f, s) is a convolution with d filters of f x f at
-stride s, N a local response normalisation, P a 2 x 2 max pool and FC(n) a dense layer (section 4.1):
+stride s, N a local response normalization, P a 2 x 2 max pool and FC(n) a dense layer (section 4.1):
 
     C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P-FC(4096)-FC(4096)
 
@@ -21,13 +21,14 @@ import functools
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.normalization import NORMALIZATIONS, Normalization
 from vidjax.layers.pooling import max_pool
+from vidjax.layers.shapes import Array, Clips, ExampleIds, FeatureMaps
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -36,11 +37,11 @@ FUSE_AT = ("features", "scores")
 FUSION = ("concatenate", "average", "max")
 # (extent, stride) in time of the first three convolutions.
 Windows = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-_FRAME_BY_FRAME: Windows = ((1, 1), (1, 1), (1, 1))
+_PER_FRAME_WINDOWS: Windows = ((1, 1), (1, 1), (1, 1))
 
 
-def _max_pool(x: jax.Array) -> jax.Array:
-    """P: 2 x 2, not overlapping; an odd row or column at the end is pooled alone. [B, T, H, W, C]."""
+def _max_pool(x: Clips) -> Float[Array, "batch time out_height out_width channels"]:
+    """P: 2 x 2, not overlapping; an odd last row or column is pooled alone. [B, T, H, W, C]."""
     return max_pool(x, (1, 2, 2), strides=(1, 2, 2), padding="SAME")
 
 
@@ -49,7 +50,7 @@ class ConvolutionalLayers(nn.Module):
 
     Attributes:
       windows: of the first three convolutions.
-      share: the responses of a layer at different times have the same weights; if not, each has its own.
+      share: share the weights of a layer over time; if False, each response has its own.
       last_pool: the last P, which section 4.2 leaves out of the streams of half size.
       normalization: "lrn" (paper: after the ReLU, at the two places of N), "batch" (before the ReLU of every
         convolution, as Ioffe & Szegedy 2015 place it) or "none".
@@ -57,7 +58,7 @@ class ConvolutionalLayers(nn.Module):
       axis_name, dtype, param_dtype: as in `Normalization`.
     """
 
-    windows: Windows = _FRAME_BY_FRAME
+    windows: Windows = _PER_FRAME_WINDOWS
     share: bool = True
     last_pool: bool = True
     normalization: str = "lrn"
@@ -67,7 +68,7 @@ class ConvolutionalLayers(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> FeatureMaps:
         """Maps float [B, T, H, W, C] to features [B, responses in time, h, w, 256 * width_multiplier]."""
         one, two, three = self.windows
         x = _max_pool(self._layer(x, 1, 96, 11, one, stride=3, padding="VALID", n=True, train=train))
@@ -79,7 +80,7 @@ class ConvolutionalLayers(nn.Module):
 
     def _layer(
         self,
-        x: jax.Array,
+        x: Clips,
         number: int,
         filters: int,
         size: int,
@@ -89,7 +90,7 @@ class ConvolutionalLayers(nn.Module):
         padding: str = "SAME",
         n: bool = False,
         train: bool,
-    ) -> jax.Array:
+    ) -> FeatureMaps:
         """C(filters, size, stride) with its ReLU over windows in time, and N where n is set."""
         convolve = functools.partial(
             self._convolve, filters=filters, size=size, stride=stride, padding=padding, n=n, train=train
@@ -110,9 +111,9 @@ class ConvolutionalLayers(nn.Module):
         return jnp.concatenate(own, axis=1)
 
     def _convolve(
-        self, x: jax.Array, suffix: str, *, filters: int, size: int, stride: int, padding: str, n: bool, train: bool
-    ) -> jax.Array:
-        """Convolution, ReLU and normalisation of every frame of [B, T, H, W, C], all with the same weights."""
+        self, x: Clips, suffix: str, *, filters: int, size: int, stride: int, padding: str, n: bool, train: bool
+    ) -> Float[Array, "batch time out_height out_width features"]:
+        """Convolution, ReLU and normalization of every frame of [B, T, H, W, C], all with the same weights."""
         batch = self.normalization == "batch"
         folded = x.reshape(-1, *x.shape[2:])
         folded = Conv(
@@ -120,7 +121,7 @@ class ConvolutionalLayers(nn.Module):
             (size, size),
             strides=stride,
             padding=padding,
-            # Batch normalisation would take it away again: its gradient is rounding noise, which Adam scales up.
+            # Batch normalization would take it away again: its gradient is rounding noise, which Adam scales up.
             use_bias=not batch,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
@@ -153,7 +154,9 @@ class DenseLayers(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, " batch *features"], example_ids: ExampleIds | None, *, train: bool
+    ) -> Float[Array, "batch {self.num_classes}"]:
         """Maps float [B, ...] (flattened) to logits [B, K]."""
         x = x.reshape(x.shape[0], -1)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -164,12 +167,12 @@ class DenseLayers(nn.Module):
 
 
 class _FusionNetwork(nn.Module):
-    """What the fusion networks share: their options, the streams, and one method for each fusion.
+    """Base of the fusion networks: their options and streams.
 
     Attributes:
       num_classes: K.
       streams: "full" (the whole input), or section 4.2's streams of half the size: "context" (the whole frame
-        at half resolution), "fovea" (its centre at full resolution) or "both".
+        at half resolution), "fovea" (its center at full resolution) or "both".
       normalization: "lrn" (paper), "batch" or "none", see `ConvolutionalLayers`.
       width_multiplier: scales filters and hidden units, for small machines; 1 is the paper's.
       dropout: probability of dropping a unit of the two hidden dense layers.
@@ -178,7 +181,7 @@ class _FusionNetwork(nn.Module):
     """
 
     num_classes: int
-    streams: Annotated[str, Option("of half the size, or full: the whole input", words=STREAMS)] = "full"
+    streams: Annotated[str, Option("half-size streams, or full for the whole input", words=STREAMS)] = "full"
     normalization: Annotated[str, Option("after convolutions", words=NORMALIZATIONS)] = "lrn"
     width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
     dropout: Annotated[
@@ -189,8 +192,8 @@ class _FusionNetwork(nn.Module):
     param_dtype: Any = jnp.float32
 
     def _features(
-        self, rgb: jax.Array, windows: Windows = _FRAME_BY_FRAME, *, share: bool = True, train: bool
-    ) -> jax.Array:
+        self, rgb: Clips, windows: Windows = _PER_FRAME_WINDOWS, *, share: bool = True, train: bool
+    ) -> FeatureMaps:
         """Maps rgb [B, T, H, W, 3] to [B, responses in time, h, w, D]; streams are concatenated on D."""
         features = []
         for name, view in _streams(rgb, self.streams).items():
@@ -218,7 +221,9 @@ class _FusionNetwork(nn.Module):
             name=name,
         )
 
-    def _classify_each(self, x: jax.Array, example_ids: jax.Array | None, *, train: bool) -> jax.Array:
+    def _classify_each(
+        self, x: Float[Array, "batch time *features"], example_ids: ExampleIds | None, *, train: bool
+    ) -> Float[Array, "batch time {self.num_classes}"]:
         """Maps features of frames [B, T, h, w, D] to logits [B, T, K], all frames with the same weights."""
         b, t = x.shape[:2]
         frame_ids = None if example_ids is None else jnp.repeat(example_ids, t) * t + jnp.tile(jnp.arange(t), b)
@@ -226,8 +231,8 @@ class _FusionNetwork(nn.Module):
         return logits.reshape(b, t, self.num_classes)
 
 
-def _streams(rgb: jax.Array, streams: str) -> dict[str, jax.Array]:
-    """Name of the layers -> what they see of rgb [B, T, H, W, C]."""
+def _streams(rgb: Clips, streams: str) -> dict[str, FeatureMaps]:
+    """Name of the layers -> their input, a view of rgb [B, T, H, W, C]."""
     if streams == "full":
         return {"features": rgb}
     if streams not in STREAMS:
@@ -250,7 +255,7 @@ class SingleFrame(_FusionNetwork):
     """
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, T, K]."""
         return Output(self._classify_each(self._features(rgb, train=train), example_ids, train=train))
 
@@ -259,7 +264,7 @@ class EarlyFusion(_FusionNetwork):
     """Early fusion (figure 1): the first convolution spans all T frames, 11 x 11 x 3T; N = 1."""
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
         features = self._features(rgb, ((rgb.shape[1], 1), (1, 1), (1, 1)), train=train)
         return Output(self._classifier()(features, example_ids, train=train)[:, None, :])
@@ -279,13 +284,13 @@ class LateFusion(_FusionNetwork):
 
     fuse_at: Annotated[
         str,
-        Option("where the towers meet: in the first dense layer, or behind dense layers of their own", words=FUSE_AT),
+        Option("where the towers are merged: in the first dense layer, or after separate dense layers", words=FUSE_AT),
     ] = "features"
-    fusion: Annotated[str, Option("of the towers", words=FUSION)] = "concatenate"
+    fusion: Annotated[str, Option("how the towers are merged", words=FUSION)] = "concatenate"
     share_towers: Annotated[bool, Option("the towers have the same weights")] = True
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
         if self.fuse_at not in FUSE_AT:
             raise ValueError(f"fuse_at={self.fuse_at!r} is not one of {', '.join(FUSE_AT)}")
@@ -308,7 +313,7 @@ class LateFusion(_FusionNetwork):
             fused = dense(fused.reshape(b, -1))
         return Output(fused[:, None, :])
 
-    def _fuse(self, x: jax.Array) -> jax.Array:
+    def _fuse(self, x: Float[Array, "batch time *axes"]) -> Float[Array, " batch *fused"]:
         """[B, T, ...] -> [B, ...], or [B, T, ...] itself, which the next dense layer flattens."""
         if self.fusion == "concatenate":
             return x
@@ -329,11 +334,11 @@ class SlowFusion(_FusionNetwork):
     share_columns: Annotated[bool, Option("responses at different times have the same weights")] = True
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to logits [B, 1, K]."""
         t = rgb.shape[1]
         if t < 6 or t % 4 != 2:
-            raise ValueError(f"slow fusion takes 6, 10, 14, ... frames (10 in the paper), got {t}")
+            raise ValueError(f"slow fusion needs 6, 10, 14, ... frames (10 in the paper), got {t}")
         responses = ((t - 4) // 2 + 1) // 2  # of the second layer
         features = self._features(rgb, ((4, 2), (2, 2), (responses, 1)), share=self.share_columns, train=train)
         return Output(self._classifier()(features, example_ids, train=train)[:, None, :])
@@ -358,16 +363,18 @@ class Multires(_FusionNetwork):
       streams: "both" (paper), "fovea" or "context".
     """
 
-    streams: Annotated[str, Option("which of the two are there", words=STREAMS[1:])] = "both"
-    base: Annotated[str, Option("the network on the streams", words=tuple(FUSIONS))] = "single_frame"
+    streams: Annotated[str, Option("which of the two streams to use", words=STREAMS[1:])] = "both"
+    base: Annotated[str, Option("network applied to the streams", words=tuple(FUSIONS))] = "single_frame"
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps rgb float [B, T, H, W, 3] to the logits of the base, H and W even."""
         if self.base not in FUSIONS:
             raise ValueError(f"base={self.base!r} is not one of {', '.join(FUSIONS)}")
         if self.streams == "full":
-            raise ValueError(f"streams='full' has one resolution: take the model {self.base}, or both, fovea, context")
+            raise ValueError(
+                f"streams='full' is a single resolution: use the model {self.base}, or streams both, fovea or context"
+            )
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(_FusionNetwork)}
         network = FUSIONS[self.base](**{**shared, "name": self.base, "parent": self})
         return network(rgb, example_ids=example_ids, train=train)

@@ -1,9 +1,12 @@
 """What every model returns."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
-import jax
+import numpy as np
+from jaxtyping import Float
+
+from vidjax.layers.shapes import Array
 
 
 @flax.struct.dataclass
@@ -16,5 +19,17 @@ class Output:
       aux: further results that a loss may use (reconstructions, attention maps), by name.
     """
 
-    logits: jax.Array
+    logits: Float[Array, "batch positions classes"]
     aux: dict[str, Any] = flax.struct.field(default_factory=dict)
+
+
+class Drawing(NamedTuple):
+    """Images in rows and columns that a model offers for the report of a run.
+
+    Attributes:
+      caption: what they show, in sentences.
+      images: float [rows, columns, H, W, C] in 0..1, of one channel or three.
+    """
+
+    caption: str
+    images: Float[np.ndarray, "rows columns height width channels"]

@@ -1,18 +1,18 @@
 """Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions for Action Recognition" (CVPR): R3D and R(2+1)D.
 
 Residual networks of 18 layers (table 1) whose convolutions are 3 x 3 x 3 (R3D), or each split into 1 x 3 x 3 and
-3 x 1 x 1 with so many channels in between that the number of parameters stays (R(2+1)D, section 3.5).
+3 x 1 x 1, with as many channels in between as keep the number of parameters (R(2+1)D, section 3.5).
 """
 
 import functools
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.dropout import Dropout
+from vidjax.layers.shapes import Clips, ExampleIds, FeatureMaps
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -36,9 +36,9 @@ class _Block(nn.Module):
     options: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> FeatureMaps:
         first, channels = (self.stride,) * 3, x.shape[-1]
-        # Of both convolutions, counted from the input of the block, as in the authors' code.
+        # For both convolutions, computed from the input of the block, as in the authors' code.
         middle = channels * self.features * 27 // (channels * 9 + 3 * self.features)
         shortcut = x
         if channels != self.features or self.stride != 1:
@@ -48,7 +48,7 @@ class _Block(nn.Module):
         y = self._convolution(y, "b", middle, (1, 1, 1), train, relu=False)
         return nn.relu(y + shortcut)
 
-    def _convolution(self, x: jax.Array, name: str, middle: int, strides: Triple, train: bool, relu: bool) -> jax.Array:
+    def _convolution(self, x: Clips, name: str, middle: int, strides: Triple, train: bool, relu: bool) -> FeatureMaps:
         t, h, w = strides
         if not self.factorized:
             return ConvNorm(self.features, (3, 3, 3), strides, relu=relu, name=name, **self.options)(x, train=train)
@@ -65,7 +65,7 @@ class ResNet3D(nn.Module):
       factorized: R(2+1)D.
       width_multiplier: scales all channels; 1 is the paper's.
       dropout: before the classifier.
-      group_size: of batch normalisation.
+      group_size: of batch normalization.
       axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
@@ -79,7 +79,7 @@ class ResNet3D(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] (the paper: 16 x 112 x 112) to logits [B, 1, K]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = {"group_size": self.group_size, "axis_name": self.axis_name}

@@ -1,9 +1,9 @@
 """Feichtenhofer et al. 2019, "SlowFast Networks for Video Recognition" (ICCV), and the networks that it compares with.
 
 Two residual networks (table 1) see the same clip: the slow pathway few of its frames with many channels, the fast one
-all frames with few. After the stem and after res2, res3 and res4 a lateral connection gives the slow pathway what the
-fast one has seen. No layer merges frames before the end. Constants that the paper does not state are those of the
-authors' code (PySlowFast), such as the frames that the slow pathway takes and the larger lateral kernel of 8x8.
+all frames with few. After the stem and after res2, res3 and res4 a lateral connection adds the features of the fast
+pathway to the slow one. No layer pools over time before the end. Constants that the paper does not state are those of
+the authors' code (PySlowFast), such as the frames that the slow pathway takes and the larger lateral kernel of 8x8.
 
 The single-pathway networks: Slow alone, Fast alone, and C2D and I3D with a ResNet (Wang et al. 2018, "Non-local Neural
 Networks", tables 1 and 2), whose pool after res2 merges pairs of frames.
@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from vidjax.errors import OptionError
 from vidjax.layers.conv_norm import ConvNorm
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
+from vidjax.layers.shapes import Array, Clips, ExampleIds
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -53,7 +54,7 @@ class Block(nn.Module):
     options: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> Float[Array, "batch time out_height out_width {self.features}"]:
         t, strides, shortcut = self.temporal_kernel, (1, self.stride, self.stride), x
         if x.shape[-1] != self.features or self.stride != 1:
             project = ConvNorm(self.features, (1, 1, 1), strides, relu=False, name="shortcut", **self.options)
@@ -89,7 +90,7 @@ class Stage(nn.Module):
     options: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Clips, *, train: bool) -> Float[Array, "batch time out_height out_width {self.features}"]:
         inner = self.features // 4 if self.bottleneck else None
         for number in range(self.blocks):
             kernel = self.temporal_kernels[number % len(self.temporal_kernels)]
@@ -102,28 +103,28 @@ def _stem(features: int, temporal_kernel: int, name: str, options: Any) -> ConvN
     return ConvNorm(features, (temporal_kernel, 7, 7), (1, 2, 2), name=name, **options)
 
 
-def _stem_pool(x: jax.Array) -> jax.Array:
+def _stem_pool(x: Clips) -> Float[Array, "batch time out_height out_width channels"]:
     return max_pool(x, (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)])
 
 
 class _Network(nn.Module):
-    """What both kinds of network have.
+    """Base of the networks with one and two pathways.
 
     Attributes:
       num_classes: K.
       blocks: of res2 to res5.
       bottleneck: blocks of three convolutions.
       width: channels of the stem of the slow pathway, or of the only one.
-      head_window: height and width that the classifier sees at once: 7, those of the last stage at 224 pixels.
+      head_window: height and width over which the classifier averages: 7, those of the last stage at 224 pixels.
       dropout: before the classifier.
-      group_size: of batch normalisation; the published recipe has 8, None is the global batch.
+      group_size: of batch normalization; the published recipe has 8, None is the global batch.
       axis_name, dtype, param_dtype: as in `BatchNormSection`.
     """
 
     num_classes: int
     blocks: Sequence[int] = _R50
     bottleneck: bool = True
-    width: Annotated[int, Option("channels of the stem, of the slow pathway where there are two", at_least=1)] = 64
+    width: Annotated[int, Option("channels of the stem, that of the slow pathway if there are two", at_least=1)] = 64
     head_window: int = 7
     dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.5
     group_size: int | None = None
@@ -144,13 +145,15 @@ class _Network(nn.Module):
         stride, name = 1 if number == 2 else 2, f"{prefix}res{number}"
         return Stage(features, self.blocks[number - 2], self.bottleneck, kernels, stride, self._options, name=name)
 
-    def _pooled(self, x: jax.Array) -> jax.Array:
+    def _pooled(self, x: Clips) -> Float[Array, "batch positions channels"]:
         """Averages over all time and each window in space (all, where it is smaller): [B, T, H, W, C] to [B, N, C]."""
         _, t, h, w, c = x.shape
         x = avg_pool(x, (t, min(self.head_window, h), min(self.head_window, w)))
         return x.reshape(x.shape[0], -1, c)
 
-    def _classify(self, x: jax.Array, example_ids: jax.Array | None, train: bool) -> Output:
+    def _classify(
+        self, x: Float[Array, "batch positions channels"], example_ids: ExampleIds | None, train: bool
+    ) -> Output:
         x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
         init = nn.initializers.normal(0.01)
         return Output(nn.Dense(self.num_classes, kernel_init=init, name="classes", **self._types)(x))
@@ -160,32 +163,34 @@ class SlowFast(_Network):
     """SlowFast.
 
     Attributes:
-      alpha: the fast pathway sees so many times as many frames as the slow one.
-      beta_inverse: the slow pathway has so many times as many channels.
+      alpha: ratio of the frames of the fast pathway to those of the slow one.
+      beta_inverse: ratio of the channels of the slow pathway to those of the fast one.
       lateral: "none", "time_to_channel_sum", "time_to_channel_concat", "time_strided_sample" or "time_strided_conv"
         (section 3.3).
       lateral_kernel: extent in time of that convolution.
     """
 
-    alpha: Annotated[int, Option("frames of the fast pathway for each of the slow one", at_least=1)] = 8
-    beta_inverse: Annotated[int, Option("channels of the slow pathway for each of the fast one", at_least=1)] = 8
+    alpha: Annotated[int, Option("frames of the fast pathway per frame of the slow pathway", at_least=1)] = 8
+    beta_inverse: Annotated[int, Option("channels of the slow pathway per channel of the fast pathway", at_least=1)] = 8
     lateral: Annotated[str, Option("connection from the fast to the slow pathway (section 3.3)", words=LATERALS)] = (
         "time_strided_conv"
     )
     lateral_kernel: Annotated[int, Option("frames that the convolution of time_strided_conv spans", at_least=1)] = 5
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to logits [B, N, K]; at 224 pixels N is 1.
 
         Raises:
           OptionError: for a lateral connection that does not fit.
-          ValueError: for an unknown one, or if T is no multiple of alpha.
+          ValueError: for an unknown one, or if T is not a multiple of alpha.
         """
         if self.lateral not in LATERALS:
             raise ValueError(f"lateral={self.lateral!r} is not one of {', '.join(LATERALS)}")
         if rgb.shape[1] % self.alpha:
-            raise ValueError(f"SlowFast with alpha={self.alpha} was given {rgb.shape[1]} frames; give a multiple of it")
+            raise ValueError(
+                f"SlowFast with alpha={self.alpha} was given {rgb.shape[1]} frames: give a multiple of alpha"
+            )
         fast_width = self.width // self.beta_inverse
         slow, fast = rgb[:, self._slow_frames(rgb.shape[1])], rgb
         slow = _stem_pool(_stem(self.width, _SLOW[0], "slow_stem", self._options)(slow, train=train))
@@ -209,8 +214,14 @@ class SlowFast(_Network):
         step = last / np.float32(max(number - 1, 1))
         return np.where(index < max(number // 2, 1), step * index, last - step * (number - 1 - index)).astype(int)
 
-    def _fused(self, slow: jax.Array, fast: jax.Array, name: str, train: bool) -> jax.Array:
-        """The slow pathway with what the lateral connection brings: [B, T / alpha, h, w, C + ...]."""
+    def _fused(
+        self,
+        slow: Float[Array, "batch slow_time height width slow_channels"],
+        fast: Float[Array, "batch fast_time height width fast_channels"],
+        name: str,
+        train: bool,
+    ) -> Float[Array, "batch slow_time height width fused_channels"]:
+        """The slow pathway fused with the lateral connection: [B, T / alpha, h, w, C + ...]."""
         b, t, h, w, c = fast.shape
         match self.lateral:
             case "none":
@@ -246,7 +257,7 @@ class SinglePathway(_Network):
     pool_time: bool = False
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, example_ids: jax.Array | None = None, train: bool = False) -> Output:
+    def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:
         """Maps float [B, T, H, W, 3] to logits [B, N, K]; at 224 pixels N is 1."""
         x = _stem_pool(_stem(self.width, self.temporal_kernels[0], "stem", self._options)(rgb, train=train))
         for number in range(2, 6):

@@ -55,7 +55,7 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     """Counts parameters and multiply-accumulates of a forward pass, without computing it.
 
     Counted are convolutions (output elements x kernel size x input channels per group) and matrix
-    products; additions, normalisations, activations and pooling are not, as is the custom in the
+    products; additions, normalizations, activations and pooling are not, as is the custom in the
     papers. Padding counts like any other input; the zeros that a transposed convolution puts between its inputs do
     not, and neither does a convolution that only moves data (extracts patches).
 
@@ -91,13 +91,13 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
                 variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), **x), inputs)
             jaxpr, output = jax.make_jaxpr(lambda v, x: module.apply(v, **x), return_shape=True)(variables, inputs)
     except Exception as error:
-        # Each layer stumbles over another axis in its own words.
+        # Every layer reports shape errors differently.
         if has_wrong_rank:
             raise _rank_error(module, shapes["rgb"]) from error
-        if isinstance(error, ZeroDivisionError):  # what initialises a layer divides by the size of its input
+        if isinstance(error, ZeroDivisionError):  # what initializes a layer divides by the size of its input
             given = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
             raise ConfigError(
-                f"{type(module).__name__} cannot be applied to {given}: nothing is left of it behind some layer, or its"
+                f"{type(module).__name__} cannot be applied to {given}: a layer shrinks it to size 0, or its"
                 f" axes are not [{', '.join(_AXES)}]"
             ) from error
         raise
@@ -134,7 +134,7 @@ def _parts(path: Iterable[str]) -> tuple[str, ...]:
 
 
 class _Counts(NamedTuple):
-    """What a walk fills.
+    """Counts that a walk over a jaxpr fills in.
 
     Attributes:
       modules: paths of all modules.
@@ -159,14 +159,14 @@ class _Counts(NamedTuple):
 
 
 def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:
-    """Adds what the equations of `jaxpr` multiply, `repeats` times over, by module path."""
+    """Adds the multiply-accumulates of the equations of `jaxpr`, times `repeats`, by module path."""
     made_of_nothing: set[Any] = set()  # such as the kernel of a convolution that extracts patches
     for equation in jaxpr.eqns:
         if all(isinstance(value, Literal) or value in made_of_nothing for value in equation.invars):
             made_of_nothing.update(equation.outvars)
         inner_scope = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
         path = counts.path_of(inner_scope)
-        if equation.outvars:  # a message to the host has none
+        if equation.outvars:  # a callback to the host has none
             counts.outputs[path] = tuple(equation.outvars[0].aval.shape)
         name = equation.primitive.name
         if name == "conv_general_dilated":
@@ -178,7 +178,7 @@ def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:
             _walk_largest_branch(equation, inner_scope, repeats, counts)
         else:
             times = repeats * equation.params["length"] if name == "scan" else repeats
-            # Nobody knows how often a while loop goes round; one that multiplies nothing does not matter.
+            # The number of iterations of a while loop is unknown; one without multiplications does not matter.
             counted = counts._replace(macs={}) if name == "while" else counts
             for inner in _inner_jaxprs(equation):
                 _walk(inner, inner_scope, times, counted)

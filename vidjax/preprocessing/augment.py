@@ -1,4 +1,4 @@
-"""Augmentation on the device: drawn per example, the same for all frames of a clip."""
+"""Augmentation on the device: random per example, the same for all frames of a clip."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 
 @dataclasses.dataclass(frozen=True)
-class ColourJitter:
-    """Strengths of colour jitter; each factor is drawn from U[1 - strength, 1 + strength], 0 is off.
+class ColorJitter:
+    """Strengths of color jitter; each factor is drawn from U[1 - strength, 1 + strength], 0 is off.
 
     Attributes:
       brightness: multiplies the clip.
-      contrast: multiplies the difference from the clip's mean grey.
-      saturation: multiplies the difference from each pixel's grey.
+      contrast: multiplies the difference from the clip's mean gray.
+      saturation: multiplies the difference from each pixel's gray.
     """
 
     brightness: float = 0.0
@@ -29,8 +29,8 @@ class ColourJitter:
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def draw_places(keys: jax.Array, space: tuple[int, int]) -> jax.Array:
-    """Draws where a square is cut: int32 [B, 2], top and left, each from 0 to the free space in pixels."""
+def sample_crop_offsets(keys: jax.Array, space: tuple[int, int]) -> jax.Array:
+    """Draws the offsets of square crops: int32 [B, 2], top and left, each from 0 to `space` in pixels."""
     return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([space[0] + 1, space[1] + 1])))(keys)
 
 
@@ -44,7 +44,7 @@ def crop_at(clips: jax.Array, size: int, places: jax.Array) -> jax.Array:
     return jax.vmap(cut)(clips, places)
 
 
-def centre_crop(clips: jax.Array, size: int) -> jax.Array:
+def center_crop(clips: jax.Array, size: int) -> jax.Array:
     """Cuts the central square of `size` pixels from clips [B, T, H, W, C]."""
     _, _, h, w, _ = clips.shape
     y, x = (h - size) // 2, (w - size) // 2
@@ -56,7 +56,7 @@ def flip_where(clips: jax.Array, flip: jax.Array) -> jax.Array:
     return jnp.where(flip[:, None, None, None, None], clips[:, :, :, ::-1], clips)
 
 
-def colour_jitter(clips: jax.Array, jitter: ColourJitter, keys: jax.Array) -> jax.Array:
+def color_jitter(clips: jax.Array, jitter: ColorJitter, keys: jax.Array) -> jax.Array:
     """Changes brightness, contrast and saturation, by one draw per clip.
 
     Args:
@@ -73,9 +73,9 @@ def colour_jitter(clips: jax.Array, jitter: ColourJitter, keys: jax.Array) -> ja
         draws = jax.random.uniform(key, (3,), clips.dtype, -1.0, 1.0)
         brightness, contrast, saturation = 1.0 + strengths * draws
         clip = clip * brightness
-        grey = (clip * jnp.array(_LUMA, clip.dtype)).sum(axis=-1, keepdims=True)
-        clip = grey + (clip - grey) * saturation
-        mean = grey.mean()
+        gray = (clip * jnp.array(_LUMA, clip.dtype)).sum(axis=-1, keepdims=True)
+        clip = gray + (clip - gray) * saturation
+        mean = gray.mean()
         return jnp.clip(mean + (clip - mean) * contrast, 0.0, 255.0)
 
     return jax.vmap(change)(clips, keys)

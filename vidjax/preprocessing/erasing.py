@@ -6,12 +6,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-_ATTEMPTS = 10  # a clip whose rectangle fits in none of them stays whole
+_ATTEMPTS = 10  # a clip for which none of them fits is left unchanged
 
 
 @dataclasses.dataclass(frozen=True)
 class Erasing:
-    """What is erased; the defaults are the paper's (Zhong et al. 2020, section 4.1), where 0.5 is the probability.
+    """Options of random erasing; the defaults are the paper's (section 4.1), but for its probability of 0.5.
 
     Attributes:
       probability: of erasing a rectangle; 0 is off.
@@ -27,10 +27,10 @@ class Erasing:
 
 
 def random_erasing(clips: jax.Array, erasing: Erasing, keys: jax.Array) -> jax.Array:
-    """Sets a rectangle to 0 in some clips, which is the mean colour after normalisation.
+    """Sets a rectangle to 0 in some clips, which is the mean color after normalization.
 
     Args:
-      clips: normalised, float [B, T, H, W, C].
+      clips: normalized, float [B, T, H, W, C].
       erasing: how often, and how large.
       keys: PRNG keys [B].
 

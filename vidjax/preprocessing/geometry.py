@@ -1,4 +1,4 @@
-"""Where the inputs of an example look: one warp, one crop and one mirror image for all of them."""
+"""Geometric transform of an example: one warp, crop and flip shared by all of its inputs."""
 
 from typing import Any, NamedTuple
 
@@ -7,16 +7,16 @@ import jax.numpy as jnp
 
 from vidjax.data.inputs import Input, Negate, Permute
 from vidjax.preprocessing import augment
-from vidjax.preprocessing.warp import Affine, warped
+from vidjax.preprocessing.warp import Affine, apply_warp
 
 
 class Geometry(NamedTuple):
-    """What is done to images and points, in this order; None: nothing of it.
+    """What is applied to images and points, in this order; None: skipped.
 
     Attributes:
-      maps: the warp, of what the host delivers.
+      maps: the warp, of the input as loaded.
       size: in pixels, of the square that is cut out of it.
-      places: int32 [B, 2], top and left of that square; None: its centre.
+      places: int32 [B, 2], top and left of that square; None: its center.
       is_flipped: bool [B], which examples are mirrored left to right.
     """
 
@@ -26,18 +26,18 @@ class Geometry(NamedTuple):
     is_flipped: jax.Array | None = None
 
     def of_images(self, clips: jax.Array) -> jax.Array:
-        """Images [B, T, H, W, C] as they are seen; float where they are warped."""
+        """Images [B, T, H, W, C] after the transform; float if they are warped."""
         if self.maps is not None:
-            clips = warped(clips.astype(self.maps.angle.dtype), self.maps)
+            clips = apply_warp(clips.astype(self.maps.angle.dtype), self.maps)
         if self.size is not None:
             if self.places is None:
-                clips = augment.centre_crop(clips, self.size)
+                clips = augment.center_crop(clips, self.size)
             else:
                 clips = augment.crop_at(clips, self.size, self.places)
         return augment.flip_where(clips, self.is_flipped) if self.is_flipped is not None else clips
 
     def of_values(self, values: jax.Array, spec: Input) -> jax.Array:
-        """What a warp and a mirror image do to values [B, ..., C] around 0: to the vectors of flow, say."""
+        """Applies warp and flip to values [B, ..., C] centered at 0, such as the vectors of optical flow."""
         if self.maps is not None and spec.vectors:
             x, y = self.maps.of_vectors(values[..., 0], values[..., 1])
             values = jnp.concatenate([jnp.stack([x, y], axis=-1), values[..., 2:]], axis=-1)
@@ -52,11 +52,11 @@ class Geometry(NamedTuple):
         return values
 
     def of_points(self, points: jax.Array, height: int | None, width: int | None) -> tuple[jax.Array, jax.Array]:
-        """Points [B, T, K, C] as shares of the picture that is seen, and which of them lie within it, bool [B, T, K].
+        """Points [B, T, K, C] as fractions of the transformed image, and which of them lie inside, bool [B, T, K].
 
         Args:
-          points: x, y as shares of what the host delivers, and further channels, which stay.
-          height, width: of that, in pixels; None where there is no image, and nothing is cut.
+          points: x, y as fractions of the image as loaded, and further channels, which are kept.
+          height, width: of that image, in pixels; None if there is no image, and nothing is cropped.
         """
         x, y, rest = points[..., 0], points[..., 1], points[..., 2:]
         if self.maps is not None:

@@ -1,8 +1,8 @@
-"""Mixup and cutmix of whole clips: each example is mixed with its neighbour in the batch.
+"""Mixup and cutmix of whole clips: each example is mixed with its neighbor in the batch.
 
-The neighbour of example number i is i + 1 for an even i and i - 1 for an odd one. Batches and their parts on
+The neighbor of example number i is i + 1 for an even i and i - 1 for an odd one. Batches and their parts on
 each device begin at an even number, so that the pairs are the same for any number of devices (of one process: of
-several, each has every n-th example). Neighbours are random examples, since the stream is shuffled. How an example is
+several, each has every n-th example). Neighbors are random examples, since the stream is shuffled. How an example is
 mixed is drawn for it alone.
 """
 
@@ -19,8 +19,8 @@ class Mixing:
 
     Attributes:
       mixup: alpha of mixup (Zhang et al. 2018): the weight of the example is drawn from Beta(alpha, alpha) and
-        multiplies its pixels, the rest its neighbour's. 0 is off.
-      cutmix: alpha of cutmix (Yun et al. 2019): a rectangle shows the neighbour, the same in all frames; its
+        multiplies its pixels, the rest its neighbor's. 0 is off.
+      cutmix: alpha of cutmix (Yun et al. 2019): a rectangle shows the neighbor, the same in all frames; its
         share of the frame is 1 - weight before it is cut off at the border. 0 is off.
     """
 
@@ -53,7 +53,7 @@ class MixedLabels(NamedTuple):
 
 
 def mix(clips: jax.Array, label: jax.Array, mixing: Mixing, keys: jax.Array) -> tuple[jax.Array, MixedLabels]:
-    """Mixes each clip with its neighbour's.
+    """Mixes each clip with its neighbor's.
 
     Args:
       clips: float [B, T, H, W, C], B even.
@@ -67,15 +67,15 @@ def mix(clips: jax.Array, label: jax.Array, mixing: Mixing, keys: jax.Array) -> 
     _, _, h, w, _ = clips.shape
     shares, weight = jax.vmap(lambda key: _shares(key, mixing, h, w, clips.dtype))(keys)
     shares = shares[:, None, :, :, None]
-    mixed = shares * clips + (1 - shares) * neighbours(clips)
-    return mixed, MixedLabels(label, neighbours(label), weight)
+    mixed = shares * clips + (1 - shares) * swap_neighbors(clips)
+    return mixed, MixedLabels(label, swap_neighbors(label), weight)
 
 
-def neighbours(values: jax.Array) -> jax.Array:
-    """Exchanges each two neighbours along the first axis, [B, ...]: 0 and 1, 2 and 3 and so on."""
+def swap_neighbors(values: jax.Array) -> jax.Array:
+    """Swaps adjacent pairs along the first axis, [B, ...]: 0 and 1, 2 and 3 and so on."""
     size, *rest = values.shape
     if size % 2:
-        raise ValueError(f"mixing pairs the examples of a batch, so there must be an even number, not {size}")
+        raise ValueError(f"mixup and cutmix pair the examples of a batch: it needs an even number, not {size}")
     return values.reshape(size // 2, 2, *rest)[:, ::-1].reshape(values.shape)
 
 
@@ -97,7 +97,7 @@ def _shares(key: jax.Array, mixing: Mixing, h: int, w: int, dtype: jnp.dtype) ->
 def _rectangle(key: jax.Array, area: jax.Array, h: int, w: int, dtype: jnp.dtype) -> jax.Array:
     """Draws a rectangle with the frame's aspect ratio and this share of it: 1 inside, 0 outside, [H, W].
 
-    Its centre is uniform over the frame, so that the border may cut it (Yun et al. 2019, section 3.1).
+    Its center is uniform over the frame, so that the border may cut it (Yun et al. 2019, section 3.1).
     """
     size = jnp.array([h, w], dtype)
     middle = jnp.floor(jax.random.uniform(key, (2,), dtype) * size)

@@ -1,4 +1,4 @@
-"""What happens to a batch on the device, inside the step: warp, crop, flip, colour, normalise, erase, mix."""
+"""Preprocessing of a batch on the device, inside the step: warp, crop, flip, color, normalize, erase, mix."""
 
 import dataclasses
 from typing import Any
@@ -11,33 +11,33 @@ from vidjax.data.inputs import RGB, Input, Permute
 from vidjax.data.records import Batch
 from vidjax.errors import OptionError
 from vidjax.preprocessing import augment
-from vidjax.preprocessing.augment import ColourJitter
+from vidjax.preprocessing.augment import ColorJitter
 from vidjax.preprocessing.erasing import Erasing, random_erasing
 from vidjax.preprocessing.geometry import Geometry
 from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix
 from vidjax.preprocessing.warp import Warp, draw_warp
 
-Labels = jax.Array | MixedLabels  # int [B], or what mixed examples are held to
+Labels = jax.Array | MixedLabels  # int [B], or those of mixed examples
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Turns what the host delivers into what the model sees.
+    """Turns a batch from the host into the inputs of the model.
 
-    What is drawn is drawn once for an example, and done to each of its inputs as its record (`Input`) says.
+    Random parameters are drawn once per example and applied to each of its inputs as its record (`Input`) says.
 
     Attributes:
-      crop: side of the square that the model sees, in pixels: cut at random from what the host
-        delivers in training, from its centre in evaluation. None: all of it.
+      crop: side of the square that the model sees, in pixels: a random crop in training, the
+        center crop in evaluation. None: no crop.
       flip: mirror half of the training clips.
       mirror: the data source's rule for flips; a permutation exchanges the labels with the flip.
-      warp: rotation, zoom and shift in training, of all that the host delivers, before the crop.
-      colour: colour jitter in training, of inputs in colour.
+      warp: rotation, zoom and shift in training, of the whole input, before the crop.
+      color: color jitter in training, of inputs in color.
       erasing: random erasing in training, of images.
       mixing: mixup and cutmix in training, of images.
       mean, std: of images without their own, one number or one for each channel: v becomes (v - mean) / std.
       dtype: of the result.
-      evaluation_crop: side of the square in evaluation, where it is another one.
+      evaluation_crop: `crop` in evaluation, if it differs.
       inputs: of the model.
 
     Raises:
@@ -48,7 +48,7 @@ class Preprocessing:
     flip: bool = False
     mirror: FlipRule = None
     warp: Warp = dataclasses.field(default_factory=Warp)
-    colour: ColourJitter = dataclasses.field(default_factory=ColourJitter)
+    color: ColorJitter = dataclasses.field(default_factory=ColorJitter)
     erasing: Erasing = dataclasses.field(default_factory=Erasing)
     mixing: Mixing = dataclasses.field(default_factory=Mixing)
     mean: float | tuple[float, ...] = 0.0
@@ -64,7 +64,7 @@ class Preprocessing:
         for each in self.inputs:
             for key in ("mean", "std"):
                 common, channels = getattr(self, key), each.shape[-1]
-                if each.space == "image" and getattr(each, key) is None and len(_several(common)) not in (1, channels):
+                if each.space == "image" and getattr(each, key) is None and len(_as_tuple(common)) not in (1, channels):
                     raise OptionError(
                         f"{{{key}}}={common}: give one number, or one for each of the {channels} channels of"
                         f" {each.stream_name}",
@@ -73,30 +73,31 @@ class Preprocessing:
         others = [each.stream_name for each in self.inputs if each.space != "image"]
         if self.mixing.active and others:
             raise OptionError(
-                f"{{mixup}} and {{cutmix}} mix images, and {others[0]} is none: leave them out", ["mixup", "cutmix"]
+                f"{{mixup}} and {{cutmix}} mix images, and {others[0]} is not an image: leave them out",
+                ["mixup", "cutmix"],
             )
 
     def training(self, batch: Batch, key: jax.Array) -> tuple[dict[str, jax.Array], Labels]:
-        """Augments and normalises a batch; draws belong to (key, global example number).
+        """Augments and normalizes a batch; random draws depend on (key, global example number).
 
         Returns:
           inputs by name, float [B, T, crop, crop, C] of images, and masks; labels int [B], or `MixedLabels`.
         """
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch.index)
-        crop_keys, flip_keys, colour_keys, warp_keys, erasing_keys, mixing_keys = (
+        crop_keys, flip_keys, color_keys, warp_keys, erasing_keys, mixing_keys = (
             jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, purpose) for purpose in range(6)
         )
         label, picture = batch.label, self._image_size(batch)
         geometry = Geometry(draw_warp(self.warp, warp_keys, self.dtype)) if self.warp.active else Geometry()
         if self.crop is not None and picture is not None:
-            places = augment.draw_places(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
+            places = augment.sample_crop_offsets(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
             geometry = geometry._replace(size=self.crop, places=places)
         if self.flip:
             flip = jax.vmap(jax.random.bernoulli)(flip_keys)
             geometry = geometry._replace(is_flipped=flip)
             if isinstance(self.mirror, tuple):
                 label = jnp.where(flip, jnp.asarray(self.mirror, label.dtype)[label], label)
-        seen = self._seen(batch, geometry, colour_keys if self.colour.active else None)
+        seen = self._apply_geometry(batch, geometry, color_keys if self.color.active else None)
         images = [each.name for each in self.inputs if each.space == "image"]
         if self.erasing.probability:
             seen |= {name: random_erasing(seen[name], self.erasing, erasing_keys) for name in images}
@@ -107,7 +108,7 @@ class Preprocessing:
         return seen, mixed
 
     def evaluation(self, batch: Batch) -> dict[str, jax.Array]:
-        """Mirrors what is to be mirrored, centre-crops and normalises a batch.
+        """Mirrors the flipped views, center-crops and normalizes a batch.
 
         Returns:
           inputs by name, float [B, T, evaluation_crop, evaluation_crop, C] of images, and masks.
@@ -115,12 +116,12 @@ class Preprocessing:
         picture, size, mirrored = self._image_size(batch), self.evaluation_crop or self.crop, batch.mirrored
         geometry = Geometry(size=size, is_flipped=mirrored)
         if mirrored is not None and size is not None and picture is not None:
-            # The centre of the mirror image, a pixel beside that of the image where the rest is odd.
+            # The center crop of the mirror image: one pixel off that of the image if the margin is odd.
             top, left = ((side - size) // 2 for side in picture)
             right = picture[1] - size - left
             places = jnp.where(mirrored[:, None], jnp.array([top, right]), jnp.array([top, left]))
             geometry = geometry._replace(places=places)
-        return self._seen(batch, geometry, None)
+        return self._apply_geometry(batch, geometry, None)
 
     def _image_size(self, batch: Batch) -> tuple[int, int] | None:
         """Height and width of the images that the host delivers; None where there are none."""
@@ -130,15 +131,15 @@ class Preprocessing:
                 return height, width
         return None
 
-    def _seen(self, batch: Batch, geometry: Geometry, colour_keys: jax.Array | None) -> dict[str, jax.Array]:
-        """All inputs and masks as the model sees them, but for erasing and mixing."""
+    def _apply_geometry(self, batch: Batch, geometry: Geometry, color_keys: jax.Array | None) -> dict[str, jax.Array]:
+        """All inputs and masks as the model sees them, except for erasing and mixing."""
         seen, picture = {}, self._image_size(batch) or (None, None)
         for each in self.inputs:
             values, mask = batch.inputs[each.name], batch.inputs.get(f"{each.name}_mask")
             if each.space == "image":
                 values = geometry.of_images(values).astype(self.dtype)
-                if each.colour and colour_keys is not None:
-                    values = augment.colour_jitter(values, self.colour, colour_keys)
+                if each.colour and color_keys is not None:
+                    values = augment.color_jitter(values, self.color, color_keys)
             elif each.space == "points":
                 values, within = geometry.of_points(values.astype(self.dtype), *picture)
                 mask = within if mask is None else mask & within
@@ -163,11 +164,11 @@ class Preprocessing:
         return mean, std
 
     def _per_channel(self, value: float | tuple[float, ...]) -> Any:
-        # A number stays one: it takes the type of what it is subtracted from.
+        # A number is kept as such: it takes the type of the array that it is subtracted from.
         if not isinstance(value, tuple):
             return value
         return value[0] if len(value) == 1 else jnp.array(value, self.dtype)
 
 
-def _several(value: float | tuple[float, ...]) -> tuple[float, ...]:
+def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)

@@ -31,7 +31,7 @@ class Warp:
 
 
 class Affine(NamedTuple):
-    """An affine map of each example: rotated and enlarged about the centre, then shifted.
+    """An affine map of each example: rotated and enlarged about the center, then shifted.
 
     Attributes:
       angle: float [B] in radians, counter-clockwise.
@@ -62,13 +62,13 @@ def draw_warp(warp: Warp, keys: jax.Array, dtype: Any) -> Affine:
     return jax.vmap(draw)(keys)
 
 
-def warped(clips: jax.Array, maps: Affine) -> jax.Array:
+def apply_warp(clips: jax.Array, maps: Affine) -> jax.Array:
     """Rotates, enlarges and shifts clips float [B, T, H, W, C]; see `affine` for the borders."""
     return jax.vmap(affine)(clips, *maps)
 
 
 def affine(clip: jax.Array, angle: jax.Array, zoom: jax.Array, down: jax.Array, right: jax.Array) -> jax.Array:
-    """Rotates and enlarges a clip about its centre, then shifts it; bilinear interpolation.
+    """Rotates and enlarges a clip about its center, then shifts it; bilinear interpolation.
 
     What lies outside of the frame is the nearest pixel of its border, so that no edge appears.
 

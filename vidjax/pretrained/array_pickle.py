@@ -1,8 +1,8 @@
-"""Reading pickles of NumPy arrays without running what a stranger may have put into them.
+"""Safe reading of pickled NumPy arrays: untrusted files cannot run code.
 
-A pickle is a program that can call anything. Here it can build dictionaries, lists, tuples, strings and numbers, and
-call the three names that NumPy's arrays are pickled with; and not even these are NumPy's own, but stand-ins that check
-what they are given and make arrays of numbers alone.
+A pickle is a program that can call anything. Here it can only build dictionaries, lists, tuples, strings and numbers,
+and call the three names that pickled NumPy arrays use. Even these are stand-ins for NumPy's, which check their
+arguments and make numeric arrays only.
 """
 
 import math
@@ -27,19 +27,19 @@ def read(path: str | os.PathLike[str]) -> Any:
       What was pickled, e.g. nested dictionaries of arrays.
 
     Raises:
-      DataError: in one line, naming the file, if it cannot be read, is no whole pickle, or asks for anything else; of
-        what it asks for nothing is called or imported.
+      DataError: in one line that names the file, if it cannot be read, is not a complete pickle, or refers to anything
+        else, which is neither called nor imported.
     """
     path = os.fspath(path)
     try:
         with open(path, "rb") as file:
-            return _built(_Unpickler(file).load())
+            return _materialize(_Unpickler(file).load())
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except pickle.UnpicklingError as error:
         raise DataError(f"{path}: refused: {error}") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(f"{path}: is no pickle of arrays, or damaged ({type(error).__name__})") from error
+        raise DataError(f"{path}: is not a pickle of arrays, or is damaged ({type(error).__name__})") from error
 
 
 class _DType:
@@ -53,7 +53,7 @@ class _DType:
     def __setstate__(self, state: Any) -> None:
         self._order = state[1]
         if self._order not in ("<", ">", "|") or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("an array has a type of several fields")
+            raise pickle.UnpicklingError("an array has a structured type")
 
     def numpy(self) -> np.dtype:
         """What it stands for."""
@@ -81,7 +81,7 @@ def _reconstruct(kind: Any, shape: Any, letter: Any) -> _NDArray:
     return _NDArray()
 
 
-_ADMITTED = {
+_ALLOWED_GLOBALS = {
     ("numpy", "ndarray"): _NDArray,
     ("numpy", "dtype"): _DType,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,  # up to NumPy 1
@@ -92,24 +92,24 @@ _ADMITTED = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED_GLOBALS[module, name]
         except KeyError:
             wanted = f"{module}.{name}"[:80]
-            raise pickle.UnpicklingError(f"it asks for {wanted!r}, which no array of numbers needs") from None
+            raise pickle.UnpicklingError(f"it refers to {wanted!r}, which numeric arrays do not need") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it refers to something outside of the file")
+        raise pickle.UnpicklingError("it refers to an object outside of the file")
 
 
-def _built(content: Any) -> Any:
-    """The same with arrays in the place of what stands for them."""
+def _materialize(content: Any) -> Any:
+    """Replaces the stand-ins by arrays."""
     match content:
         case _NDArray():
             return content.array
         case dict():
-            return {key: _built(value) for key, value in content.items()}
+            return {key: _materialize(value) for key, value in content.items()}
         case list() | tuple():
-            return type(content)(_built(value) for value in content)
+            return type(content)(_materialize(value) for value in content)
         case str() | bytes() | int() | float() | None:
             return content
-    raise pickle.UnpicklingError(f"it holds a {type(content).__name__.lstrip('_')} beside its arrays")
+    raise pickle.UnpicklingError(f"it contains a {type(content).__name__.lstrip('_')} besides its arrays")

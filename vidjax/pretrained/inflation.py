@@ -1,4 +1,4 @@
-"""Inflation: a network for videos from the weights of one for images (Carreira & Zisserman 2017, section 2.4)."""
+"""Inflation: weights of a 3D network from those of a 2D network (Carreira & Zisserman 2017, section 2.4)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,9 +22,9 @@ def inflate(
     for videos does not see its padding in time.
 
     Args:
-      params_2d: of the network for images, nested names -> arrays; its kernels are [H, W, I, O]. All are used: leave
-        out what the other network has not, such as a classifier for other classes.
-      params_3d: what is to be filled, nested names -> anything with `shape` and `dtype`, such as the parameters that
+      params_2d: of the network for images, nested names -> arrays; its kernels are [H, W, I, O]. All must be used:
+        leave out layers that the 3D network does not have, such as a classifier of other classes.
+      params_3d: the parameters to fill, nested names -> anything with `shape` and `dtype`, such as the parameters that
         `jax.eval_shape` gives of `module.init`; kernels [T, H, W, I, O]. Batch statistics are inflated in the same way.
       name_of: path in `params_3d` -> path in `params_2d`, e.g. ("stem", "conv", "kernel").
 

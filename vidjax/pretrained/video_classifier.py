@@ -1,12 +1,12 @@
-"""A pretrained network on whole videos, as its authors tested it: convolutionally over time, on the centre crop.
+"""Whole-video inference with a pretrained network, as its authors tested it: convolutional in time, center crop.
 
-A video is brought to the network's frame rate by the nearest frame, where it states its own; one that is then shorter
-than a training clip is looped up to that. All frames go through the network at once, up to `MAX_FRAMES`. A longer video
-is cut into the fewest pieces, of equal length up to one frame, whose scores are averaged with equal weights: only so
-much is in memory, but the network does not look across the cuts.
+A video that states its frame rate is resampled to that of the network by the nearest frame; one that is then shorter
+than a training clip is looped. Up to `MAX_FRAMES` frames go through the network at once. A longer video is split into
+as few segments as possible, whose lengths differ by at most one frame, and their scores are averaged with equal
+weights: this bounds the memory, but the network does not see across segments.
 
-Frames are resized to the short side and cut to the centre square; frames that have the size of the crop already, such
-as a clip that was published with its network, are taken as they are.
+Frames are resized by their short side and center-cropped; frames that already have the size of the crop, such as a
+clip published with its network, are used unchanged.
 """
 
 import logging
@@ -30,18 +30,18 @@ from vidjax.pretrained.catalog import Preprocessing
 
 logger = logging.getLogger(__name__)
 
-# That go through the network at once: 10 seconds at 25 frames per second, a whole clip of Kinetics. I3D takes 1.5 GB.
+# Frames per forward pass: 10 seconds at 25 frames per second, a whole clip of Kinetics. I3D takes 1.5 GB.
 MAX_FRAMES = 250
-_SLOWEST = 1.0  # frames per second; below that it is a series of pictures, which are shown one after the other
+_MIN_FPS = 1.0  # below, it is a slide show: its frames are taken one after the other
 
 
 class Scores(NamedTuple):
-    """What a network says of a video.
+    """Scores of a video.
 
     Attributes:
       probabilities: float64 [K], summing to 1.
-      frames: how many it was shown, in all pieces.
-      pieces: into which these were cut.
+      frames: number of frames used, over all segments.
+      pieces: number of segments.
     """
 
     probabilities: np.ndarray
@@ -54,7 +54,7 @@ class Scores(NamedTuple):
 
 
 class VideoClassifier:
-    """Classifies videos, one after the other. Compiles the network anew for each number of frames.
+    """Classifies videos, one after the other. The network is recompiled for each number of frames.
 
     Args:
       pretrained: the network.
@@ -77,13 +77,13 @@ class VideoClassifier:
 
         Args:
           video: which; `inspected` makes one of a path.
-          frames: show only so many consecutive frames, in the middle; looped where the video has fewer.
+          frames: use only this many consecutive frames, from the middle; looped if the video has fewer.
 
         Raises:
           VideoError: if it cannot be read.
         """
         info = streams.probe(video.streams["rgb"], RGB)
-        pieces = pieces_of(info, self._preprocessing, frames)
+        pieces = split_into_segments(info, self._preprocessing, frames)
         size = frame_size(info.height, info.width, self._preprocessing)
         scores = [self._forward(self._variables, self._clip(video, piece, size)) for piece in pieces]
         probabilities = average_views(np.concatenate(scores), self._preprocessing.average)
@@ -118,15 +118,15 @@ def inspected(paths: Sequence[str]) -> dict[str, Video]:
     return videos
 
 
-def pieces_of(info: VideoInfo, preprocessing: Preprocessing, frames: int | None = None) -> list[np.ndarray]:
-    """Which frames the network is shown, at its frame rate: int64 [T] for each piece.
+def split_into_segments(info: VideoInfo, preprocessing: Preprocessing, frames: int | None = None) -> list[np.ndarray]:
+    """The frames that the network sees, at its frame rate: int64 [T] for each segment.
 
     Args:
       info: of the video.
       preprocessing: of the network.
       frames: as in `VideoClassifier.__call__`.
     """
-    fps = info.fps if info.fps is not None and info.fps >= _SLOWEST else preprocessing.fps
+    fps = info.fps if info.fps is not None and info.fps >= _MIN_FPS else preprocessing.fps
     stride = sampling.stride_for_fps(fps, preprocessing.fps)
     indices = sampling.clip_indices(0, int(info.frames / stride) + 1, stride)
     indices = indices[indices < info.frames]

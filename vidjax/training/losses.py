@@ -9,8 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float, Int
 
 from vidjax.errors import OptionError
+from vidjax.layers.shapes import Array
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 from vidjax.preprocessing.mixing import MixedLabels
@@ -21,13 +23,13 @@ AVERAGED = ("loss", "logits")
 
 def cross_entropy(
     output: Output,
-    label: jax.Array,
+    label: Int[Array, " batch"],
     *,
     label_smoothing: Annotated[
         float, Option("share of the target that is spread over all classes", at_least=0, below=1)
     ] = 0.0,
     average: Annotated[str, Option("what is averaged over positions in time and space", words=AVERAGED)] = "loss",
-) -> jax.Array:
+) -> Float[Array, " batch"]:
     """Softmax cross-entropy.
 
     Args:
@@ -55,7 +57,7 @@ def cross_entropy(
 
 def margin(
     output: Output,
-    label: jax.Array,
+    label: Int[Array, " batch"],
     *,
     present: float = 0.9,
     absent: float = 0.1,
@@ -63,7 +65,7 @@ def margin(
     reconstruction: Annotated[
         float, Option("weight of the squared error of the label's reconstruction", at_least=0)
     ] = 0.0,
-) -> jax.Array:
+) -> Float[Array, " batch"]:
     """The margin loss of capsule lengths, with the squared error of a reconstruction (Sabour et al. 2017, 3 and 4.1).
 
     max(0, present - |v|)^2 for the label, down_weight * max(0, |v| - absent)^2 for every other class, added up over
@@ -104,15 +106,15 @@ def margin(
 
 def spread(
     output: Output,
-    label: jax.Array,
+    label: Int[Array, " batch"],
     *,
-    step: jax.Array,
+    step: Int[Array, ""],
     margin_start: Annotated[
         float, Option("by how much the label's activation is to exceed others, at first", at_least=0)
     ] = 0.2,
     margin_end: Annotated[float, Option("in the end", at_least=0)] = 0.9,
     margin_steps: Annotated[int | None, Option("until the margin has grown: give one of the three", at_least=0)] = None,
-) -> jax.Array:
+) -> Float[Array, " batch"]:
     """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
 
     Hinton et al. 2018, equation 3. Averaged over the N positions.
@@ -162,12 +164,14 @@ def check(loss: Callable[..., jax.Array]) -> None:
     jax.eval_shape(of_nothing, jax.ShapeDtypeStruct((), jnp.int32))
 
 
-def bind_step(loss: Callable[..., jax.Array], step: jax.Array) -> Callable[[Output, jax.Array], jax.Array]:
+def bind_step(loss: Callable[..., jax.Array], step: Int[Array, ""]) -> Callable[[Output, jax.Array], jax.Array]:
     """The loss as it is after so many steps, for one that changes with them; any other as it is."""
     return functools.partial(loss, step=step) if "step" in inspect.signature(loss).parameters else loss
 
 
-def per_example(loss: Callable[[Output, jax.Array], jax.Array], output: Output, label: Labels) -> jax.Array:
+def per_example(
+    loss: Callable[[Output, jax.Array], jax.Array], output: Output, label: Labels
+) -> Float[Array, " batch"]:
     """A loss against labels that may be mixed: then the mean of the losses of both labels, weighted by their shares.
 
     Of the cross-entropy this is the cross-entropy against the mixed targets, since it is linear in them.
@@ -185,9 +189,24 @@ def per_example(loss: Callable[[Output, jax.Array], jax.Array], output: Output, 
     return label.weight * loss(output, label.label) + (1 - label.weight) * loss(output, label.partner)
 
 
-def dominant_label(label: Labels) -> jax.Array:
+def dominant_label(label: Labels) -> Int[Array, " batch"]:
     """The label that an accuracy is counted by, int [B]: of a mixed example, the one with the larger share."""
     return label.dominant if isinstance(label, MixedLabels) else label
 
 
 LOSSES: dict[str, Callable[..., jax.Array]] = {"cross_entropy": cross_entropy, "margin": margin, "spread": spread}
+
+# What those losses that use `Output.aux` read of it, by their options.
+_AUX_READ: dict[Callable[..., jax.Array], Callable[..., frozenset[str]]] = {
+    margin: lambda reconstruction=0.0, **_: frozenset(("reconstruction", "target") if reconstruction else ())
+}
+
+
+def aux_read(loss: Callable[..., jax.Array]) -> frozenset[str]:
+    """The entries of `Output.aux` that a loss reads, which a model is therefore trained to give.
+
+    Args:
+      loss: one of `LOSSES`, or a `functools.partial` of it with its options.
+    """
+    function, options = (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})
+    return _AUX_READ[function](**options) if function in _AUX_READ else frozenset()

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
 
 from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
+from vidjax.layers.shapes import Array
 
 # Bytes of an image and its gradient, and of all of them, from which kernel gradients are computed image after image:
 # below these XLA's own is as fast and compiles faster; above, what it gathers does not stay in the processor's caches.
@@ -126,8 +128,11 @@ def _interleaved(
 
 
 def kernel_gradient(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
-) -> jax.Array:
+    geometry: ConvolutionGeometry,
+    shape: tuple[int, ...],
+    x: Float[Array, "n height width channels"],
+    gradient: Float[Array, "n out_height out_width features"],
+) -> Float[Array, "kernel_height kernel_width channels features"]:
     """The gradient of `plane` in its kernel, which has this shape."""
     if shape[:2] == (1, 1):
         channels, features = shape[2:]
@@ -153,8 +158,11 @@ def is_large(images: int, size: int, dtype: jnp.dtype) -> bool:
 
 
 def kernel_gradient_by_images(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
-) -> jax.Array:
+    geometry: ConvolutionGeometry,
+    shape: tuple[int, ...],
+    x: Float[Array, "n time height width channels"],
+    gradient: Float[Array, "n out_time out_height out_width features"],
+) -> Float[Array, "kernel_time kernel_height kernel_width channels features"]:
     """The gradient in the kernel of a convolution in time and space, which goes through time in steps of one.
 
     Args:
@@ -225,13 +233,19 @@ def kernel_gradient_by_images(
 
 
 @custom_bilinear(_input_gradient, kernel_gradient)
-def conv2d(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def conv2d(
+    geometry: ConvolutionGeometry,
+    x: Float[Array, "n height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width channels features"],
+) -> Float[Array, "n out_height out_width features"]:
     """A convolution [N, H, W, C] by [kh, kw, C, features] in one group; both of one type, float32 or wider."""
     if kernel.shape[:2] == (1, 1):
         return product(x, kernel[0, 0], geometry)
     return _blocked(geometry, x, kernel)
 
 
-def product(left: jax.Array, right: jax.Array, geometry: ConvolutionGeometry) -> jax.Array:
+def product(
+    left: Float[Array, "*batch rows inner"], right: Float[Array, "inner columns"], geometry: ConvolutionGeometry
+) -> Float[Array, "*batch rows columns"]:
     """The matrix product, in the geometry's precision."""
     return jnp.matmul(left, right, precision=geometry.precision)

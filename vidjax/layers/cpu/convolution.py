@@ -21,11 +21,13 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float, Shaped
 
 from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.conv2d import conv2d, is_large, kernel_gradient, kernel_gradient_by_images
 from vidjax.layers.cpu.depthwise import depthwise
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
+from vidjax.layers.shapes import Array
 
 # Channels, of all temporal taps together, up to which these are stacked rather than added up.
 _MAX_STACKED_CHANNELS = 64
@@ -35,7 +37,11 @@ _MAX_SPLIT_GROUPS = 8  # groups up to which each is convolved by itself
 _MAX_UNROLLED_TAPS = 64  # of a depthwise kernel: each is written out, and more take seconds to compile
 
 
-def supports(x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry) -> bool:
+def supports(
+    x: Shaped[Array, "n *spatial channels"],
+    kernel: Shaped[Array, "*kernel group_channels features"],
+    geometry: ConvolutionGeometry,
+) -> bool:
     """Whether `forward` takes these; what it does not is rare enough to be left to XLA."""
     rank, groups = x.ndim - 2, geometry.groups
     return (
@@ -55,7 +61,11 @@ def supports(x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry) -> 
     )
 
 
-def forward(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def forward(
+    geometry: ConvolutionGeometry,
+    x: Float[Array, "n *spatial channels"],
+    kernel: Float[Array, "*kernel group_channels features"],
+) -> Float[Array, "n *out_spatial features"]:
     """The convolution.
 
     Args:
@@ -81,8 +91,11 @@ def forward(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> j
 
 
 def gradient_of_input(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
-) -> jax.Array:
+    geometry: ConvolutionGeometry,
+    shape: tuple[int, ...],
+    kernel: Float[Array, "*kernel group_channels features"],
+    gradient: Float[Array, "n *out_spatial features"],
+) -> Float[Array, "n *spatial channels"]:
     """The gradient of `forward` in its input, which has this shape."""
     # What is computed forward of the zeros is not used, and falls away.
     _, transposed = jax.vjp(lambda x: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
@@ -91,8 +104,11 @@ def gradient_of_input(
 
 
 def gradient_of_kernel(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
-) -> jax.Array:
+    geometry: ConvolutionGeometry,
+    shape: tuple[int, ...],
+    x: Float[Array, "n *spatial channels"],
+    gradient: Float[Array, "n *out_spatial features"],
+) -> Float[Array, "*kernel group_channels features"]:
     """The gradient of `forward` in its kernel, which has this shape."""
     _, transposed = jax.vjp(lambda kernel: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)

@@ -11,14 +11,20 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
 
 from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
+from vidjax.layers.shapes import Array
 
 _ROWS = 14  # of a gradient at once: more compile longer and leave the processor's second-level cache
 
 
-def depthwise(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def depthwise(
+    geometry: ConvolutionGeometry,
+    x: Float[Array, "n time height width channels"],
+    kernel: Float[Array, "kernel_time kernel_height kernel_width 1 features"],
+) -> Float[Array, "n out_time out_height out_width features"]:
     """Each channel by itself, [N, T, H, W, C] by [kt, kh, kw, 1, C * multiplier]; both of one type."""
     multiplier = kernel.shape[-1] // x.shape[-1]
     return _per_multiplier(geometry, jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, kernel)

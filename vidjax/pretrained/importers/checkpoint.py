@@ -1,4 +1,4 @@
-"""Reading checkpoints of PyTorch without running what a stranger may have put into them."""
+"""Safe reading of PyTorch checkpoints: untrusted files cannot run code."""
 
 import os
 import pickle
@@ -38,12 +38,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except pickle.UnpicklingError as error:
         # PyTorch's own message advises to load without this protection.
-        raise DataError(f"{path}: is no checkpoint of PyTorch, or holds other objects than tensors") from error
+        raise DataError(f"{path}: is not a PyTorch checkpoint, or contains objects other than tensors") from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(f"{path}: is no checkpoint of PyTorch, or damaged ({type(error).__name__})") from error
+        raise DataError(f"{path}: is not a PyTorch checkpoint, or is damaged ({type(error).__name__})") from error
     tensors: Any = next((content[part] for part in _PARTS if _has(content, part)), content)
     if not isinstance(tensors, Mapping) or not tensors:
-        raise DataError(f"{path}: holds no mapping of names to tensors")
+        raise DataError(f"{path}: contains no mapping of names to tensors")
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise DataError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
@@ -54,10 +54,10 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ConfigError("reading a checkpoint of PyTorch needs torch: pip install torch") from error
+        raise ConfigError("reading a PyTorch checkpoint needs torch: pip install torch") from error
     major, minor = (int(part) for part in torch.__version__.split(".")[:2])
     if (major, minor) < (2, 6):
-        raise ConfigError(f"torch {torch.__version__} cannot read strangers' checkpoints safely: pip install -U torch")
+        raise ConfigError(f"torch {torch.__version__} cannot load untrusted checkpoints safely: pip install -U torch")
     return torch
 
 
@@ -68,7 +68,7 @@ def _has(content: Any, part: str) -> bool:
 def _array(torch: Any, value: Any, name: str) -> np.ndarray:
     try:
         return (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
-    except (TypeError, RuntimeError) as error:  # sparse, quantised, of eight bits, without content, ...
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, of eight bits, without content, ...
         raise DataError(
-            f"{name} is a tensor of a kind that NumPy does not have ({value.dtype}, {value.layout})"
+            f"{name} is a tensor of a type that NumPy does not support ({value.dtype}, {value.layout})"
         ) from error

@@ -72,7 +72,9 @@ def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameL
     unexpected = [n for n in weights if n not in expected and n.rpartition(".")[2] != "num_batches_tracked"]
     if unexpected:
         kind = type(module).__name__
-        raise DataError(f"parameter {unexpected[0]!r} is unexpected: {kind} has none like it{_and_more(unexpected)}")
+        raise DataError(
+            f"parameter {unexpected[0]!r} is unexpected: {kind} has no such parameter{_and_more(unexpected)}"
+        )
     return traverse_util.unflatten_dict({entry.leaf: _variable(entry, weights[entry.name]) for entry in table})
 
 
