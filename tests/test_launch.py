@@ -5,6 +5,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import launch
+from tests.refusals import refused
 from vidjax import train
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.experiment import plan
@@ -20,41 +21,41 @@ def call(*words, **values):
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(VidjaxError, match=f"^{tmp_path}/runs/a: no config.json"):
+    with refused(VidjaxError, tmp_path / "runs/a", "config.json", "--workdir"):
         call(mode="eval", workdir="~/runs/a")
     (tmp_path / "mine.py").write_text("")
-    with pytest.raises(ConfigError, match=f"^{tmp_path}/mine.py defines no get_experiment"):
+    with refused(ConfigError, tmp_path / "mine.py", "get_experiment()"):
         call(experiment="~/mine.py")
-    with pytest.raises(ConfigError, match="defines no get_experiment"):
+    with refused(ConfigError, tmp_path / "mine.py", "get_experiment()"):
         plan.load("~/mine.py")
 
 
 @pytest.mark.parametrize(
-    "words, flags_given, message",
+    "words, flags_given, tokens",
     [
         (
             ["--config.train.steps=600"],
             {},
-            "changes a config, and none is given: add --config=FILE",
+            ("--config.train.steps=600", "--config=FILE"),
         ),
-        (["--config.evaluate.clips=2"], {"mode": "eval"}, "none is given: add --workdir=DIR of a run"),
-        (["configs/c3d.py:ucf101"], {}, "unexpected 'configs/c3d.py:ucf101': write --config=configs/c3d.py:ucf101$"),
-        (["experiments/motion.py"], {}, "write --experiment=experiments/motion.py$"),
-        (["train.steps=5"], {}, "unexpected 'train.steps=5': keys of the config are written --config.KEY=VALUE$"),
-        ([], {}, "^give --config or --experiment$"),
-        ([], {"mode": "eval"}, "^give the --workdir of a run$"),
-        ([], {"mode": "eval", "experiment": "experiments/motion.py"}, "leave out --config and --mode"),
-        ([], {"only": "x"}, "belong to --experiment"),
+        (["--config.evaluate.clips=2"], {"mode": "eval"}, ("--config.evaluate.clips=2", "--workdir=DIR")),
+        (["configs/c3d.py:ucf101"], {}, ("'configs/c3d.py:ucf101'", "--config=configs/c3d.py:ucf101")),
+        (["experiments/motion.py"], {}, ("--experiment=experiments/motion.py",)),
+        (["train.steps=5"], {}, ("'train.steps=5'", "--config.KEY=VALUE")),
+        ([], {}, ("--config", "--experiment")),
+        ([], {"mode": "eval"}, ("--workdir",)),
+        ([], {"mode": "eval", "experiment": "experiments/motion.py"}, ("--experiment", "--config", "--mode")),
+        ([], {"only": "x"}, ("--list", "--only", "--experiment")),
     ],
 )
-def test_what_flags_do_not_say_together(words, flags_given, message):
-    with pytest.raises(ConfigError, match=message):
+def test_what_flags_do_not_say_together(words, flags_given, tokens):
+    with refused(ConfigError, *tokens):
         call(*words, **flags_given)
 
 
 def test_a_run_directory_alone_says_what_is_missing(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds a run: give its --config again to go on with it, or --mode=eval"):
+    with refused(ConfigError, f"--workdir={tmp_path}", "--config", "--mode=eval"):
         call(workdir=str(tmp_path))
 
 
@@ -67,5 +68,5 @@ def test_what_is_typed_of_the_config_arrives(monkeypatch, tmp_path):
     ((config, workdir),) = trained
     assert (config.train.steps, config.train.epochs, config.optimizer.b1) == (5, None, 0.8)
     assert str(workdir) == "runs/early_fusion-folder"
-    with pytest.raises(ConfigError, match="unexpected 'more': write --KEY=VALUE"):
+    with refused(ConfigError, "'more'", "--KEY=VALUE"):
         call("more", "--config.train.steps=5", **values)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import named_inputs, toy
+from tests.refusals import refused
 from vidjax import benchmark, evaluate
 from vidjax.config import flat, loading, stored
 from vidjax.config.building import bind_inputs
@@ -169,14 +170,11 @@ def test_is_measured(root):
 
 
 def test_an_input_that_the_data_do_not_have(root):
-    message = (
-        "'rgb', and the videos of toy have no 'rgb' .they have: flow.; --config.data.inputs=rgb=STREAM takes another"
-    )
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, "'tests.toy:Net'", "'rgb'", "toy", "flow", "--config.data.inputs=rgb=STREAM"):
         prepare(config_of("flow", root, model__factory="tests.toy:Net"))
     run = prepare(config_of("flow", root, model__factory="tests.toy:Net", data__inputs="flow"))
     assert run.shapes(32) == {"rgb": (4, 32, 32, 2)} and run.describe_inputs(32) == "flow 4x32x32"
-    with pytest.raises(ConfigError, match="mix images, and pose is none"):
+    with refused(ConfigError, "preprocessing.mixup", "preprocessing.cutmix", "pose"):
         prepare(config_of("pose", root, preprocessing__mixup=0.2))
 
 
@@ -186,7 +184,7 @@ def test_a_mask_that_there_is_none_of(root, monkeypatch):
             return super().__call__(flow)
 
     monkeypatch.setattr(named_inputs, "FlowNet", NeedsMask)
-    with pytest.raises(ConfigError, match="needs 'flow_mask', which there is none of: points have masks"):
+    with refused(ConfigError, "'tests.named_inputs:FlowNet'", "'flow_mask'"):
         prepare(config_of("flow", root))
 
 
@@ -198,18 +196,18 @@ def test_each_argument_is_bound_to_a_stream():
     assert (bound.name, bound.stream_name, bound.shape) == ("rgb", "flow", (2,))
     one, two = bind_inputs(["rgb", "rgb_2"], [RGB, flow], "rgb_2=rgb", model="m", source="s")
     assert (one.name, one.stream_name, two.name, two.stream_name) == ("rgb", "rgb", "rgb_2", "rgb")
-    with pytest.raises(ConfigError, match="takes no 'flo'; did you mean 'flow'"):
+    with refused(ConfigError, "data.inputs='flo=rgb'", "'flo'", "'flow'", "rgb, flow"):
         bind_inputs(["rgb", "flow"], [RGB, flow], "flo=rgb", model="m", source="s")
-    with pytest.raises(ConfigError, match="have no 'flwo'; did you mean 'flow'"):
+    with refused(ConfigError, "'rgb'", "'flwo'", "'flow'", "rgb, flow"):
         bind_inputs(["rgb"], [RGB, flow], "flwo", model="m", source="s")
 
 
 def test_a_flip_that_an_input_forbids_is_refused(root, monkeypatch):
     fixed = dataclasses.replace(named_inputs.FLOW, mirror="forbidden")
     monkeypatch.setattr(named_inputs, "FLOW", fixed)
-    with pytest.raises(ConfigError, match="preprocessing.flip=True, but flow must not be mirrored"):
+    with refused(ConfigError, "preprocessing.flip=True", "flow"):
         prepare(config_of("flow", root))
-    with pytest.raises(ConfigError, match="evaluate.flip=True, but flow must not be mirrored"):
+    with refused(ConfigError, "evaluate.flip=True", "flow"):
         prepare(config_of("flow", root, preprocessing__flip=False, evaluate__flip=True))
 
 
@@ -226,9 +224,7 @@ def test_moments_of_each_channel_come_from_the_config_where_the_record_has_none(
     rgb, flow = (batch.inputs[name][:, :, 2:34, 2:34].astype(np.float32) for name in ("rgb", "flow"))
     np.testing.assert_allclose(seen["rgb"], (rgb - [100, 110, 120]) / [1, 2, 4], rtol=1e-6)
     np.testing.assert_allclose(seen["flow"], (flow - 128) / 16, rtol=1e-6)
-    with pytest.raises(
-        ConfigError, match="preprocessing.mean=.*: give one number, or one for each of the 3 channels of rgb"
-    ):
+    with refused(ConfigError, "preprocessing.mean=(1.0, 2.0)", "3", "rgb"):
         prepare(config_of("two_stream", root, preprocessing__mean=(1.0, 2.0)))
 
 
@@ -242,9 +238,7 @@ def test_files_that_cannot_be_read_are_named_with_their_place(root, tmp_path):
         prepare(config)  # makes the files
         for path in (tmp_path / name).glob("*.flow.npy"):
             path.write_bytes(b"no longer an array")
-        with pytest.raises(
-            DataError, match=f"none of the 8 training videos can be read.*{tmp_path}/{name}/train0.flow"
-        ):
+        with refused(DataError, "8", "train0", tmp_path / name / "train0.flow.npy"):
             prepare(config)
 
 
@@ -272,7 +266,7 @@ def test_a_run_does_not_go_on_with_another_record(root, tmp_path, monkeypatch):
     config = config_of("flow", root)
     train_and_evaluate(config, tmp_path / "run")
     monkeypatch.setattr(named_inputs, "FLOW", dataclasses.replace(named_inputs.FLOW, std=(8.0, 8.0)))
-    with pytest.raises(DataError, match="was trained on 'flow' with another std"):
+    with refused(DataError, tmp_path / "run", "'flow'", "std", "--workdir"):
         evaluate.evaluate(config, tmp_path / "run")
 
 

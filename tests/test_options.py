@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import flax.linen as nn
 import pytest
 
-from vidjax.errors import ConfigError
+from tests.refusals import refused
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options import choosing, declaring, signatures
 from vidjax.options.declaring import Option, declared_options
 
@@ -75,32 +76,31 @@ def lost(classes, *, hidden: NotThere = 3, other: NotThere = None):
 
 
 @pytest.mark.parametrize(
-    "bounds, fine, wrong, told",
+    "bounds, fine, wrong",
     [
-        ({"at_least": 1}, 1, 0, "at least 1"),
-        ({"at_least": 0}, 0.0, -1.0, "a finite number, 0 or more"),
-        ({"above": 0}, 0.1, 0.0, "a finite number above 0"),
-        ({"at_least": 0, "below": 1}, 0.0, 1.0, "a number from 0 to below 1"),
-        ({"above": 0, "below": 1}, 0.5, 0.0, "a number above 0 and below 1"),
-        ({"above": 0, "at_most": 1}, 1.0, 0.0, "a number above 0, at most 1"),
-        ({"at_least": 0, "at_most": 1}, 1.0, 1.1, "a number from 0 to 1"),
-        ({"at_most": 1}, -1.0, 1.1, "a number, at most 1"),
-        ({"below": 1}, -1.0, 1.0, "a number below 1"),
-        ({}, -3.0, float("nan"), "a finite number"),
-        ({"at_least": 0}, 1.0, float("inf"), "a finite number, 0 or more"),
-        ({"above": 0}, (1.0, 2.0), (1.0, 0.0), "a finite number above 0"),
+        ({"at_least": 1}, 1, 0),
+        ({"at_least": 0}, 0.0, -1.0),
+        ({"above": 0}, 0.1, 0.0),
+        ({"at_least": 0, "below": 1}, 0.0, 1.0),
+        ({"above": 0, "below": 1}, 0.5, 0.0),
+        ({"above": 0, "at_most": 1}, 1.0, 0.0),
+        ({"at_least": 0, "at_most": 1}, 1.0, 1.1),
+        ({"at_most": 1}, -1.0, 1.1),
+        ({"below": 1}, -1.0, 1.0),
+        ({}, -3.0, float("nan")),
+        ({"at_least": 0}, 1.0, float("inf")),
+        ({"above": 0}, (1.0, 2.0), (1.0, 0.0)),
     ],
 )
-def test_ranges(bounds, fine, wrong, told):
+def test_ranges(bounds, fine, wrong):
     option = Option("help", **bounds)
     option.check("key", fine)
-    with pytest.raises(ConfigError) as caught:
+    with refused(ConfigError, f"key={wrong}", *bounds.values()):
         option.check("key", wrong)
-    assert str(caught.value) == f"key={wrong}: give {told}"
 
 
 def test_words():
-    with pytest.raises(ConfigError, match="^model.kind='twoo' is not one of one, two; did you mean 'two'"):
+    with refused(ConfigError, "model.kind='twoo'", "one, two", "'two'"):
         declared_options(Net)["kind"].option.check("model.kind", "twoo")
 
 
@@ -139,26 +139,25 @@ def test_values_are_read_with_the_type_of_the_option(types, text, value):
 
 
 @pytest.mark.parametrize(
-    "types, text, told",
+    "types, text",
     [
-        ((int,), "many", "'many' is no number"),
-        ((int,), "1.5", "'1.5' is no whole number"),
-        ((int,), "inf", "'inf' is no number"),
-        ((bool,), "maybe", "'maybe' is neither True nor False"),
-        ((tuple,), "(0.5", "'(0.5' is no tuple"),
-        ((float, tuple), "red", "'red' is no float or tuple"),
-        ((float, tuple), "()", "'()' is no float or tuple"),
-        ((float, tuple), "(1, (2, 3))", "'(1, (2, 3))' is no float or tuple"),
-        ((tuple,), "{[]: 1}", "'{[]: 1}' is no tuple"),
-        ((tuple,), "True", "'True' is no tuple"),
-        ((object,), "{'a': 1}", "{'a': 1} is no number, text, or tuple of these"),
-        ((object,), "[1, {2}]", "[1, {2}] is no number, text, or tuple of these"),
+        ((int,), "many"),
+        ((int,), "1.5"),
+        ((int,), "inf"),
+        ((bool,), "maybe"),
+        ((tuple,), "(0.5"),
+        ((float, tuple), "red"),
+        ((float, tuple), "()"),
+        ((float, tuple), "(1, (2, 3))"),
+        ((tuple,), "{[]: 1}"),
+        ((tuple,), "True"),
+        ((object,), "{'a': 1}"),
+        ((object,), "[1, {2}]"),
     ],
 )
-def test_values_that_cannot_be_read(types, text, told):
-    with pytest.raises(ValueError) as caught:
+def test_values_that_cannot_be_read(types, text):
+    with refused(ValueError, text):
         declaring.OptionSpec("key", types).read(text)
-    assert str(caught.value) == told
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_values_that_cannot_be_read(types, text, told):
 def test_values_of_files_are_cast_where_nothing_is_lost(types, value, cast):
     key = declaring.OptionSpec("key", types)
     if cast is None:
-        with pytest.raises(ValueError, match=f"^{value!r} is no {types[0].__name__}$"):
+        with refused(ValueError, repr(value), types[0].__name__):
             key.cast(value)
     else:
         assert (key.cast(value), type(key.cast(value))) == (cast, type(cast))
@@ -193,11 +192,11 @@ def test_none_is_not_given_where_no_word_is_called_so():
 
 def test_an_option_of_another_names_who_takes_it():
     table = {"net": Net, "wide": functools.partial(Net, dropout=0.1), "plain": own}
-    with pytest.raises(ConfigError, match=r"^model 'plain' takes no option 'kind' \(net and 1 other do\)$"):
+    with refused(UnknownKeyError, "'plain'", "'kind'", "net", "1"):
         choosing.build("model", table, "plain", 3, options={"kind": "one"})
-    with pytest.raises(ConfigError, match=r"'net' takes no option 'dropuot'; did you mean 'dropout'"):
+    with refused(UnknownKeyError, "'net'", "'dropuot'", "'dropout'"):
         choosing.build("model", table, "net", 3, options={"dropuot": 0.5})
-    with pytest.raises(ConfigError, match="^dropout=1.0: give a number from 0 to below 1$"):
+    with refused(ConfigError, "dropout=1.0", "0", "1"):
         choosing.build("model", table, "net", 3, options={"dropout": 1.0})
 
 
@@ -234,40 +233,39 @@ def test_what_is_given_by_position_is_no_option():
 
 
 BROKEN = {
-    "os:path": "shape factory 'os:path' is a module: name a function or a class",
-    "math:pi": "shape factory 'math:pi' is a float: name a function or a class",
-    "builtins:dict": "does not say which arguments it takes: name a function that calls it",
-    "..:x": "was not found: a module's name begins with no dot",
-    "os": "module 'os' has no attribute ''",
-    "broken_factory:x": "broken_factory.py: invalid syntax, line 1",
-    "fine_factory:noarg": "is called with 1 argument by position and its options by name: too many positional",
-    "fine_factory:two": "missing a required argument: 'width'",
+    "os:path": ("shape", "'os:path'", "module"),
+    "math:pi": ("shape", "'math:pi'", "float"),
+    "builtins:dict": ("'builtins:dict'",),
+    "..:x": ("'..:x'", "'package.module:function'"),
+    "os": ("'package.module:function'", "'os'", "''"),
+    "broken_factory:x": ("broken_factory.py", "1"),
+    "fine_factory:noarg": ("'fine_factory:noarg'", "1"),
+    "fine_factory:two": ("'fine_factory:two'", "1", "'width'"),
 }
 
 
-@pytest.mark.parametrize("factory, told", BROKEN.items())
-def test_factories_that_cannot_be_called_are_one_line(tmp_path, monkeypatch, factory, told):
+@pytest.mark.parametrize("factory, tokens", BROKEN.items())
+def test_factories_that_cannot_be_called_are_one_line(tmp_path, monkeypatch, factory, tokens):
     (tmp_path / "broken_factory.py").write_text("def (\n")
     (tmp_path / "fine_factory.py").write_text("def noarg(): ...\n\n\ndef two(classes, width, *, rate=1): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError) as caught:
+    with refused(ConfigError, *tokens):
         choosing.build("shape", {}, "", 3, factory=factory, options={"rate": None})
-    assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_factory_that_is_not_found_says_where_it_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"was not found on Python's path and in {tmp_path}: No module named"):
+    with refused(ConfigError, "'not_there:build'", tmp_path):
         choosing.resolve("shape", {}, "", "not_there:build")
 
 
 def test_an_option_that_a_factory_does_not_take_is_told_with_those_that_it_takes():
-    with pytest.raises(ConfigError, match=r"takes no option 'kind' \(it takes: n, cutoff\)"):
+    with refused(UnknownKeyError, "'difflib:get_close_matches'", "'kind'", "n, cutoff"):
         choosing.build("model", {"net": Net}, "net", 3, factory="difflib:get_close_matches", options={"kind": "one"})
 
 
 def test_an_error_of_the_code_of_a_factory_is_its_own(tmp_path, monkeypatch):
     (tmp_path / "failing_factory.py").write_text("len(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(TypeError, match="has no len"):
+    with pytest.raises(TypeError, match="len"):
         choosing.resolve("shape", {}, "", "failing_factory:build")

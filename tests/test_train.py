@@ -15,13 +15,22 @@ import numpy as np
 import pytest
 
 from tests import toy
+from tests.refusals import refused
 from vidjax import evaluate, train
 from vidjax.config import flat
 from vidjax.config.data import source
 from vidjax.config.preparation import prepare
 from vidjax.data.packed.packing import pack
 from vidjax.data.pipeline import training_batches
-from vidjax.errors import ConfigError, DataError, VidjaxError
+from vidjax.errors import (
+    ConfigError,
+    DataError,
+    DifferentRunError,
+    DivergedError,
+    InUseError,
+    UnknownKeyError,
+    VidjaxError,
+)
 from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.metrics_log import MetricsLog
 
@@ -106,22 +115,22 @@ def test_a_finished_run_is_reported_and_not_trained_again(finished, toy_folder, 
 
 
 def test_a_directory_with_another_config_is_refused(finished, toy_folder):
-    with pytest.raises(ConfigError, match=r"holds a run of another config \(seed: 0 -> 1\)"):
+    with refused(DifferentRunError, finished[0], "seed", "0 -> 1", "--workdir"):
         train.train_and_evaluate(toy_config(toy_folder, seed=1), finished[0])
 
 
 @pytest.mark.parametrize(
-    "more, message",
+    "more, tokens",
     [
-        ({"train__epochs": 2}, "train.steps and train.epochs are both set"),
-        ({"optimizer__base_batch_size": 8}, "of no use without optimizer.scale_with_batch"),
-        ({"preprocessing__crop": 8}, "cannot be applied to rgb|too small"),
+        ({"train__epochs": 2}, ("train.steps", "train.epochs")),
+        ({"optimizer__base_batch_size": 8}, ("optimizer.base_batch_size", "optimizer.scale_with_batch")),
+        ({"preprocessing__crop": 8}, ("'early_fusion'", "(2, 8, 8, 3)")),
     ],
 )
-def test_a_contradiction_is_told_before_another_config_and_before_the_data(finished, tmp_path, more, message):
+def test_a_contradiction_is_told_before_another_config_and_before_the_data(finished, tmp_path, more, tokens):
     config = toy_config(tmp_path / "nowhere", seed=1, **more)
     for workdir in (finished[0], tmp_path / "new"):
-        with pytest.raises(ConfigError, match=message):
+        with refused(ConfigError, *tokens):
             train.train_and_evaluate(config, workdir)
         assert not (tmp_path / "new").exists()
 
@@ -149,7 +158,7 @@ def test_a_model_of_ones_own_is_trained_and_evaluated_with_its_options(toy_folde
     keys = {"model.factory": factory, "model.width_multiplier": ..., "model.hidden": 7}
     result = train.train_and_evaluate(toy_config(toy_folder, **keys, **{"train.steps": 2}), workdir)
     assert json.loads((workdir / "config.json").read_text())["model"]["hidden"] == 7
-    with pytest.raises(ConfigError, match=f"type it again if you trust it: .* --config.model.factory={factory}$"):
+    with refused(ConfigError, f"model.factory={factory}", f"--config.model.factory={factory}"):
         evaluate.stored_config(workdir, {})
     config = evaluate.stored_config(workdir, {"model.factory": factory})
     assert evaluate.evaluate(config, workdir).video_top1 == result.video_top1
@@ -158,10 +167,10 @@ def test_a_model_of_ones_own_is_trained_and_evaluated_with_its_options(toy_folde
 
 def test_an_evaluation_tells_a_contradiction_first(finished, tmp_path):
     for workdir in (finished[0], tmp_path / "new"):
-        with pytest.raises(ConfigError, match="evaluate.average='mean' is not one of"):
+        with refused(ConfigError, "evaluate.average='mean'", "probabilities, logits, lengths"):
             evaluate.evaluate(toy_config(tmp_path / "nowhere", seed=1, evaluate__average="mean"), workdir)
     config = evaluate.stored_config(finished[0], {"train.epochs": "3"})
-    with pytest.raises(ConfigError, match=r"trained with another config \(train.epochs: null -> 3.0; train.steps: 12"):
+    with refused(DifferentRunError, finished[0], "train.epochs", "null -> 3.0", "train.steps", "12 -> null"):
         evaluate.evaluate(config, finished[0])
 
 
@@ -183,14 +192,14 @@ def test_other_data_of_the_same_names_are_refused(finished, toy_folder, tmp_path
     with (tmp_path / "other" / "dark" / "dark0.avi").open("ab") as file:
         file.write(b"more")
     for go_on in (train.train_and_evaluate, evaluate.evaluate):
-        with pytest.raises(DataError, match=r"elsewhere \(data.root: .* 1 videos .* other content, e.g. dark/dark0:"):
+        with refused(DataError, "data.root", "1", "dark/dark0", "--workdir"):
             go_on(other, workdir)
     (tmp_path / "other" / "dark" / "dark0.avi").unlink()
-    with pytest.raises(DataError, match="was trained on other videos"):
+    with refused(DataError, workdir, "18 -> 17", "2 -> 2", "4 -> 4"):
         train.train_and_evaluate(other, workdir)
     shutil.copytree(workdir, tmp_path / "run")
     (tmp_path / "run" / "data.json").unlink()
-    with pytest.raises(DataError, match="does not say what was in them"):
+    with refused(DataError, tmp_path / "run", "data.root", "--workdir"):
         train.train_and_evaluate(other, tmp_path / "run")
 
 
@@ -202,64 +211,62 @@ def test_eval_mode_gives_the_same_accuracies(finished, toy_folder):
 
 
 def test_eval_mode_without_a_checkpoint_says_so(toy_folder, tmp_path):
-    with pytest.raises(VidjaxError, match="no checkpoints to evaluate"):
+    with refused(VidjaxError, tmp_path, "--workdir"):
         evaluate.evaluate(toy_config(toy_folder), tmp_path)
 
 
 @pytest.mark.parametrize(
-    "more, message",
+    "more, tokens",
     [
-        ({"preprocessing__crop": 44}, "preprocessing.crop=44 is larger than data.crop=40"),
-        ({"preprocessing__crop": 8}, "cannot be applied to rgb|too small"),
-        ({"model__normalization": "layer"}, "lrn, batch, none"),
-        ({"optimizer__momentum": 0.9}, "'adamw' takes no option 'momentum'"),
-        ({"evaluate__average": "mean"}, "evaluate.average='mean' is not one of probabilities, logits"),
-        ({"loss__name": "margin"}, "the losses margin and spread and the average lengths are for capsules"),
-        ({"loss__name": "margin", "loss__reconstruction": -1.0}, "loss.reconstruction=-1"),
-        ({"loss__margin_fraction": 0.5}, r"loss 'cross_entropy' takes no option 'margin_fraction' \(spread does\)"),
-        ({"model__streams": "half"}, "model.streams='half' is not one of full, both, fovea, context"),
+        ({"preprocessing__crop": 44}, ("preprocessing.crop=44", "data.crop=40")),
+        ({"preprocessing__crop": 8}, ("'early_fusion'", "(2, 8, 8, 3)")),
+        ({"model__normalization": "layer"}, ("model.normalization='layer'", "lrn, batch, none")),
+        ({"optimizer__momentum": 0.9}, ("'adamw'", "'momentum'")),
+        ({"evaluate__average": "mean"}, ("evaluate.average='mean'", "probabilities, logits, lengths")),
+        ({"loss__name": "margin"}, ("loss.name=margin", "evaluate.average=probabilities")),
+        ({"loss__name": "margin", "loss__reconstruction": -1.0}, ("loss.reconstruction=-1.0", "0")),
+        ({"loss__margin_fraction": 0.5}, ("'cross_entropy'", "'margin_fraction'", "spread")),
+        ({"model__streams": "half"}, ("model.streams='half'", "full, both, fovea, context")),
         (
             {"loss__name": "spread", "evaluate__average": "lengths"},
-            "its margin grows from 0.2 to 0.9; set loss.margin_steps",
+            ("spread", "0.2", "0.9", "loss.margin_steps"),
         ),
-        ({"evaluate__average": "lengths"}, "loss.name=cross_entropy and evaluate.average=lengths do not fit"),
-        ({"train__batch_size": 0}, "train.batch_size=0"),
-        ({"train__steps": 0}, "train.steps=0"),
-        ({"loss__label_smoothing": 1.5}, "loss.label_smoothing=1.5: give a number from 0 to below 1"),
-        ({"model__dropout": -0.1}, "model.dropout=-0.1"),
-        ({"preprocessing__brightness": 2.0}, "preprocessing.brightness=2.0"),
-        ({"evaluate__samples": -1}, "evaluate.samples=-1: give a finite number, 0 or more"),
-        ({"model__name": "erly_fusion"}, "did you mean 'early_fusion'"),
+        ({"evaluate__average": "lengths"}, ("loss.name=cross_entropy", "evaluate.average=lengths")),
+        ({"train__batch_size": 0}, ("train.batch_size=0", "1")),
+        ({"train__steps": 0}, ("train.steps=0", "1")),
+        ({"loss__label_smoothing": 1.5}, ("loss.label_smoothing=1.5", "0", "1")),
+        ({"model__dropout": -0.1}, ("model.dropout=-0.1", "0", "1")),
+        ({"preprocessing__brightness": 2.0}, ("preprocessing.brightness=2.0", "0", "1")),
+        ({"evaluate__samples": -1}, ("evaluate.samples=-1", "0")),
+        ({"model__name": "erly_fusion"}, ("'erly_fusion'", "'early_fusion'")),
     ],
 )
-def test_what_does_not_fit_is_refused_before_there_are_data(tmp_path, more, message):
-    with pytest.raises(VidjaxError, match=message) as caught:
+def test_what_does_not_fit_is_refused_before_there_are_data(tmp_path, more, tokens):
+    with refused(ConfigError, *tokens):
         train.train_and_evaluate(toy_config(tmp_path / "nowhere", **more), tmp_path / "run")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "more, message",
+    "more, tokens",
     [
-        ({"preprocessing__flip": True}, "preprocessing.flip=True"),
-        ({"evaluate__flip": True}, "evaluate.flip=True"),
+        ({"preprocessing__flip": True}, ("preprocessing.flip=True", "data.mirror=invariant")),
+        ({"evaluate__flip": True}, ("evaluate.flip=True", "data.mirror=invariant")),
         (
             {"loss__name": "margin", "loss__reconstruction": 0.1, "evaluate__average": "lengths"},
-            "loss.reconstruction=0.1: this model reconstructs nothing",
+            ("loss.reconstruction=0.1",),
         ),
     ],
 )
-def test_what_does_not_fit_the_data_is_refused_before_training(toy_folder, tmp_path, more, message):
-    with pytest.raises(VidjaxError, match=message) as caught:
+def test_what_does_not_fit_the_data_is_refused_before_training(toy_folder, tmp_path, more, tokens):
+    with refused(VidjaxError, *tokens):
         train.train_and_evaluate(toy_config(toy_folder, **more), tmp_path / "run")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_refused_config_leaves_the_directory_free(toy_folder, tmp_path):
-    with pytest.raises(ConfigError, match="takes no option"):
+    with refused(UnknownKeyError, "'adamw'", "'momentum'"):
         train.train_and_evaluate(toy_config(toy_folder, optimizer__momentum=0.9), tmp_path)
     assert not (tmp_path / "config.json").exists()
-    with pytest.raises(ConfigError, match="takes no option"):
+    with refused(UnknownKeyError, "'adamw'", "'momentum'"):
         train.train_and_evaluate(toy_config(toy_folder, optimizer__momentum=0.9), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -281,13 +288,13 @@ def test_a_result_that_was_cut_short_is_made_again(finished, toy_folder, tmp_pat
 def test_a_second_process_in_the_same_directory_is_refused(toy_folder, tmp_path):
     with (tmp_path / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(VidjaxError, match="another process is training there"):
+        with refused(InUseError, tmp_path):
             train.train_and_evaluate(toy_config(toy_folder), tmp_path)
 
 
 def test_eval_mode_refuses_other_data_and_keeps_other_views_apart(finished, toy_folder):
     workdir, _ = finished
-    with pytest.raises(ConfigError, match=r"trained with another config \(data.seed: null -> 1\)"):
+    with refused(DifferentRunError, workdir, "data.seed", "null -> 1"):
         evaluate.evaluate(toy_config(toy_folder, data__seed=1), workdir)
     other = evaluate.evaluate(toy_config(toy_folder, evaluate__clips=3), workdir)
     assert other.views == 3
@@ -302,7 +309,7 @@ def test_eval_mode_takes_the_config_of_the_run_and_leaves_its_result_alone(finis
     assert evaluate.evaluate(evaluate.stored_config(workdir, {}), workdir).video_top1 == result.video_top1
     assert (workdir / "result.json").read_bytes() == before
     assert all((folder / "report.html").exists() for folder in (workdir / "evaluations").iterdir())
-    with pytest.raises(ConfigError, match="did you mean 'evaluate.clips'"):
+    with refused(UnknownKeyError, "'evaluate.clip'", "'evaluate.clips'"):
         evaluate.stored_config(workdir, {"evaluate.clip": "1"})
 
 
@@ -315,7 +322,7 @@ def test_a_run_is_not_continued_on_other_data(finished, toy_folder, tmp_path):
     (tmp_path / "run" / "config.json").write_text(flat.to_json(config))
     assert evaluate.evaluate(config, tmp_path / "run").videos > 0
     (data / "dark" / "dark3.avi").unlink()
-    with pytest.raises(DataError, match="trained on other videos, labels or parts"):
+    with refused(DataError, tmp_path / "run", "18 -> 17", "2 -> 2", "4 -> 4"):
         evaluate.evaluate(config, tmp_path / "run")
 
 
@@ -389,7 +396,7 @@ def test_pmap_over_two_devices_trains_as_one(finished, toy_folder, tmp_path, mon
 
 
 def test_divergence_ends_the_run_with_advice(toy_folder, tmp_path):
-    with pytest.raises(VidjaxError, match="diverged; lower optimizer.learning_rate"):
+    with refused(DivergedError, "optimizer.learning_rate", "optimizer.clip_norm"):
         train.train_and_evaluate(toy_config(toy_folder, **toy.NET, optimizer__learning_rate=1e30), tmp_path)
 
 
@@ -452,14 +459,14 @@ def test_training_goes_on_without_a_damaged_video_and_says_so(toy_folder, tmp_pa
     assert "another video stood in the place of dark/dark3: " in capsys.readouterr().out
     assert "1 training videos could not be read" in (tmp_path / "run" / "report.html").read_text()
     strict = toy_config(root, data__check=check, data__max_bad_fraction=0)
-    with pytest.raises(DataError, match="1 of 16 training videos cannot be read.*max_bad_fraction=0.063 goes on"):
+    with refused(DataError, "1", "16", "max_bad_fraction=0.063"):
         train.train_and_evaluate(strict, tmp_path / "strict")
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_file_where_the_run_directory_should_be(toy_folder, tmp_path, place):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(VidjaxError, match=f"--workdir=.*{place} is no folder that can be written"):
+    with refused(VidjaxError, f"--workdir={tmp_path / place}"):
         train.train_and_evaluate(toy_config(toy_folder), tmp_path / place)
 
 

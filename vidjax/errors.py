@@ -9,7 +9,38 @@ class VidjaxError(Exception):
 
 
 class ConfigError(VidjaxError):
-    """A config, a flag or an option is wrong; the message names the key and what is accepted."""
+    """A config, a flag or an option is wrong; the message names the key and what is accepted.
+
+    Args:
+      message: in one line.
+      keys: of the config that it is about, where whoever raises it knows them.
+    """
+
+    def __init__(self, message: str = "", keys: Collection[str] = ()):
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
+class UnknownKeyError(ConfigError):
+    """No such key, or what is chosen takes no such option.
+
+    Args:
+      message: in one line.
+      keys: the unknown ones.
+      suggestion: the key that may be meant, or None.
+    """
+
+    def __init__(self, message: str = "", keys: Collection[str] = (), suggestion: str | None = None):
+        super().__init__(message, keys)
+        self.suggestion = suggestion
+
+
+class DifferentRunError(ConfigError):
+    """The run directory holds a run of another config; `keys` are those that differ."""
+
+
+class InUseError(VidjaxError):
+    """Another process is writing to the directory."""
 
 
 class DivergedError(VidjaxError):
@@ -20,6 +51,22 @@ class DataError(VidjaxError):
     """A data source is incomplete or contradicts itself; the message names the file or class."""
 
 
+class MissingFileError(DataError):
+    """A file that the data source needs is not there."""
+
+
+class EmptyPartError(DataError):
+    """The train, validation or test part has no videos."""
+
+
+class DuplicateError(DataError):
+    """A video, file or name is listed twice."""
+
+
+class LeakError(DataError):
+    """Two parts share a video, a file or a group."""
+
+
 class _OfOptionsError(VidjaxError):
     """Names options without the section of the config that they are in, which who raises it does not know.
 
@@ -28,10 +75,8 @@ class _OfOptionsError(VidjaxError):
       fields: the options that stand in braces; other braces stay, since what users have typed may have some.
     """
 
-    kind: type[VidjaxError]
-
-    def __init__(self, text: str, fields: Collection[str]):
-        super().__init__(text, tuple(fields))
+    def __init__(self, text: str, fields: Collection[str] = ()):
+        super().__init__(text)
         self.text, self.fields = text, tuple(fields)
 
     def __str__(self) -> str:
@@ -48,13 +93,13 @@ class _OfOptionsError(VidjaxError):
 class OptionError(_OfOptionsError, ConfigError):
     """Options contradict each other or what they are for."""
 
-    kind = ConfigError
+    def __init__(self, text: str, fields: Collection[str] = ()):
+        super().__init__(text, fields)
+        self.keys = self.fields
 
 
 class OptionDataError(_OfOptionsError, DataError):
     """An option names something that is not there, or is something else."""
-
-    kind = DataError
 
 
 @contextlib.contextmanager
@@ -66,8 +111,10 @@ def options_of(section: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OptionError, OptionDataError) as error:
-        raise error.kind(error.within(section)) from error
+    except OptionError as error:
+        raise ConfigError(error.within(section), [f"{section}.{field}" for field in error.fields]) from error
+    except OptionDataError as error:
+        raise DataError(error.within(section)) from error
 
 
 class VideoError(DataError):

@@ -24,7 +24,7 @@ from vidjax.config.stored import load_stored, read_stored
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Video
 from vidjax.data.views import ViewSpec
-from vidjax.errors import ConfigError, DataError, DivergedError, VidjaxError, options_of, printable
+from vidjax.errors import DataError, DifferentRunError, DivergedError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics, samples
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
@@ -63,12 +63,12 @@ def divergence_hint() -> Iterator[None]:
     """Says of numbers that are not finite which keys may help.
 
     Raises:
-      VidjaxError: in the place of a `DivergedError`.
+      DivergedError: in the place of one without the advice.
     """
     try:
         yield
     except DivergedError as error:
-        raise VidjaxError(f"{error}; lower optimizer.learning_rate or set optimizer.clip_norm") from error
+        raise DivergedError(f"{error}; lower optimizer.learning_rate or set optimizer.clip_norm") from error
 
 
 @divergence_hint()
@@ -95,9 +95,10 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
     changes = identity.differences_except_paths(stored, config.to_dict())
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
-        raise ConfigError(
+        raise DifferentRunError(
             f"{workdir} was trained with another config ({'; '.join(others)}); an evaluation may differ in"
-            " config.evaluate alone, and takes the rest from the run where --config is left out"
+            " config.evaluate alone, and takes the rest from the run where --config is left out",
+            [change.partition(":")[0] for change in others],
         )
     # Statistics of batch normalisation are those of training clips.
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))

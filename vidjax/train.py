@@ -16,7 +16,7 @@ from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.config.stored import read_stored
 from vidjax.data.cache.interface import gigabytes
-from vidjax.errors import ConfigError, DataError, VidjaxError, options_of, printable
+from vidjax.errors import DataError, DifferentRunError, InUseError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.evaluation.result import Result
 from vidjax.layers.convolution import native_operations
@@ -193,8 +193,9 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     changes = identity.differences_except_paths(stored, config.to_dict()) if stored is not None else []
     if changes:
         run_validation.check_shapes(config)  # what could not be trained anywhere
-        raise ConfigError(
-            f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it"
+        raise DifferentRunError(
+            f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it",
+            [change.partition(":")[0] for change in changes],
         )
 
 
@@ -222,7 +223,7 @@ def _lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise VidjaxError(f"{workdir}: another process is training there; wait for it or stop it") from error
+            raise InUseError(f"{workdir}: another process is training there; wait for it or stop it") from error
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import accelerator, accelerator_rows, processes
 from benchmarks.accelerator import BenchmarkSession
 from benchmarks.accelerator_rows import Row
+from tests.refusals import refused
 from vidjax.reporting import readme
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,10 +128,10 @@ def test_rows_that_do_not_fit_the_minutes_are_left(fake, tmp_path, capsys):
 def test_files_of_others_and_of_other_sizes_are_refused(fake, tmp_path):
     path = tmp_path / "out.json"
     BenchmarkSession(path, tiny=True).run([row("a")], None)
-    with pytest.raises(SystemExit, match="tiny rows, which do not mix"):
+    with refused(SystemExit, "out.json", "tiny", "--out"):
         BenchmarkSession(path, tiny=False)
     path.write_text("[]")
-    with pytest.raises(SystemExit, match="was not written by this program"):
+    with refused(SystemExit, "out.json", "--out"):
         BenchmarkSession(path, tiny=True)
 
 
@@ -138,7 +139,7 @@ def test_rows_are_chosen_by_pattern():
     rows = accelerator_rows.rows(tiny=True, seconds=0.1)
     chosen = accelerator.chosen(rows, ["capsnet/bfloat16/*", "pooling"])
     assert [row.name.rpartition("/")[2] for row in chosen] == ["vidjax", "torch_eager", "torch_compile", "pooling"]
-    with pytest.raises(SystemExit, match="no row is called 'sloth'"):
+    with refused(SystemExit, "--rows", "'sloth'", "--list"):
         accelerator.chosen(rows, ["sloth"])
 
 

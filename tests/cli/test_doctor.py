@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vidjax import cli, doctor
 from vidjax.doctor import OK, PROBLEM, WARNING
 from vidjax.errors import DataError
@@ -187,8 +189,9 @@ def test_decoders_are_tried_on_a_video(tmp_path, monkeypatch):
     assert found["missing"] == ["H.269"]
     assert list(doctor.try_decord(path)) == [True]
     monkeypatch.setattr(doctor, "_GRAY_LEVELS", (40, 120, 90))
-    with pytest.raises(DataError, match=r"grey 40, 120, 90 were read as \d+, \d+, (199|200|201)"):
+    with refused(DataError, "40, 120, 90") as caught:
         list(doctor.try_decord(path))
+    assert re.search(r"\d+, \d+, (199|200|201)\b", str(caught.value))
 
 
 def test_packages_that_do_not_fit_together(modules):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vidjax.config import building, data, declarations, flat, loading, recipe, sections
 from vidjax.config.stored import load_stored
 from vidjax.config.validation import check_config
 from vidjax.data import clips, resizing, sampling, views
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.training import early_stopping, parallel, weights
 
@@ -105,7 +106,7 @@ def test_mean_and_std_may_be_one_for_each_channel():
     assert data.clip(config).padding == (124, 116, 104)
     stored = {"preprocessing": {"mean": [1, 2.0, 3.0], "std": 2}}
     assert load_stored(stored).preprocessing.mean == (1.0, 2.0, 3.0)
-    with pytest.raises(ConfigError, match="mean=red: 'red' is no float or tuple"):
+    with refused(ConfigError, "--config.preprocessing.mean=red", "'red'", "float"):
         loading.load(EARLY, {"preprocessing.mean": "red"})
 
 
@@ -117,24 +118,24 @@ def _file(folder, name, *lines):
 
 
 @pytest.mark.parametrize(
-    "line, message",
+    "line, tokens",
     [
-        ("config.train.stesp = 3", "the config file sets an unknown key 'train.stesp'; did you mean 'train.steps'"),
-        ("config.rate = 3", "the config file sets an unknown key 'rate'"),
+        ("config.train.stesp = 3", ("'train.stesp'", "'train.steps'")),
+        ("config.rate = 3", ("'rate'", "optimizer.*")),
         (
             "config.model.alpha = 8",
-            r"model 'early_fusion' takes no option 'alpha' \(slowfast_r50_4x16 and 2 others do\)",
+            ("'early_fusion'", "'alpha'", "slowfast_r50_4x16", "2"),
         ),
         (
             "config.optimizer.momentum = 0.9",
-            r"optimizer 'adamw' takes no option 'momentum' \(momentum and 4 others do\)",
+            ("'adamw'", "'momentum'", "momentum", "4"),
         ),
-        ("config.optimizer.b1 = 'much'", "optimizer.b1: 'much' is no float"),
-        ("config.preprocessing.mean = 'red'", "preprocessing.mean: 'red' is no float or tuple"),
+        ("config.optimizer.b1 = 'much'", ("optimizer.b1", "'much'", "float")),
+        ("config.preprocessing.mean = 'red'", ("preprocessing.mean", "'red'", "float", "tuple")),
     ],
 )
-def test_what_a_file_sets_and_nothing_takes_is_an_error_by_name(tmp_path, line, message):
-    with pytest.raises(ConfigError, match=message):
+def test_what_a_file_sets_and_nothing_takes_is_an_error_by_name(tmp_path, line, tokens):
+    with refused(ConfigError, *tokens):
         declarations.declare_all(loading.load(_file(tmp_path, "mine", line)))
 
 
@@ -199,23 +200,23 @@ def test_a_model_of_ones_own_has_its_options_and_none_of_the_preset_that_it_does
             "hidden": 64,
             "dropout": 0.2,
         }
-        with pytest.raises(ConfigError, match="unknown config key 'model.hiden'; did you mean 'model.hidden'"):
+        with refused(UnknownKeyError, "'model.hiden'", "'model.hidden'"):
             loading.load(path, {**typed, "model.hiden": "64"})
-        refusal = rf"model '{own}:build' takes no option 'streams' \(it takes: hidden, dropout\)$"
-        with pytest.raises(ConfigError, match=refusal):
+
+        with refused(UnknownKeyError, f"'{own}:build'", "'streams'", "hidden, dropout"):
             loading.load(path, {**typed, "model.streams": "full"})
 
 
 @pytest.mark.parametrize(
-    "line, message",
+    "line, tokens",
     [
-        ("config.model.hidden = 64.0", "^model.hidden: 64.0 is no int$"),
-        ("config.model.hiden = 7", "takes no option 'hiden'; did you mean 'hidden'"),
-        ("config.model.kind = 'gatd'", "^model.kind='gatd' is not one of plain, gated; did you mean 'gated'"),
+        ("config.model.hidden = 64.0", ("model.hidden", "64.0", "int")),
+        ("config.model.hiden = 7", ("'hiden'", "'hidden'")),
+        ("config.model.kind = 'gatd'", ("model.kind='gatd'", "plain, gated", "'gated'")),
     ],
 )
-def test_what_a_file_sets_for_its_factory_is_kept_or_refused(own, tmp_path, line, message):
-    with pytest.raises(ConfigError, match=message):
+def test_what_a_file_sets_for_its_factory_is_kept_or_refused(own, tmp_path, line, tokens):
+    with refused(ConfigError, *tokens):
         check_config(loading.load(_file(tmp_path, "mine", f"config.model.factory = '{own}:Net'", line)))
 
 
@@ -230,7 +231,7 @@ def test_the_number_of_classes_is_no_option(own):
         assert "num_classes" not in config.model
         assert building.model(config, 7).num_classes == 7
     for name in ("Narrow", "any_options"):
-        with pytest.raises(ConfigError, match="'model.num_classes'; the classes are those of the data"):
+        with refused(UnknownKeyError, "'model.num_classes'", "data.name"):
             loading.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:{name}", "model.num_classes": 7})
 
 
@@ -254,16 +255,16 @@ def test_an_evaluation_keeps_what_a_factory_that_takes_any_option_was_given(own)
 @pytest.mark.parametrize("name", ["noarg", "two", "not_there"])
 def test_a_factory_that_cannot_be_called_is_one_line_in_training_and_evaluation(own, name):
     factory = {"model.factory": f"{own}:{name}"}
-    with pytest.raises(ConfigError, match=f"^model factory '{own}:{name}' ") as caught:
+    with refused(ConfigError, "model", f"'{own}:{name}'") as caught:
         check_config(loading.load(f"{ROOT}/{EARLY}", factory))
-    with pytest.raises(ConfigError) as again:
+    with refused(ConfigError, "model", f"'{own}:{name}'") as again:
         check_config(load_stored({"model": {"factory": f"{own}:{name}"}}, factory))
-    assert str(again.value) == str(caught.value) and "\n" not in str(caught.value)
+    assert str(again.value) == str(caught.value)
 
 
 def test_a_source_that_cannot_be_called_is_one_line(own):
     config = loading.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:two"})
-    with pytest.raises(ConfigError, match="is called with no arguments by position .* 'num_classes'"):
+    with refused(ConfigError, f"'{own}:two'", "'num_classes'"):
         data.check_source_options(config)
 
 
@@ -283,62 +284,61 @@ def test_groups_of_batch_normalisation_give_way_to_a_model_without_them(own):
         config = loading.load(path, typed)
         assert config.batch_norm.group_size is None and building.model(config, 7)
         config = loading.load(path, {**typed, key: "4"})
-        with pytest.raises(ConfigError, match="takes no batch_norm.group_size"):
+        with refused(ConfigError, "batch_norm.group_size", "None"):
             building.model(config, 7)
     assert loading.load(path, {"model.name": "slow_r50"}).batch_norm.group_size == 8
 
 
 def test_a_model_without_a_dtype_names_the_key(own):
     config = loading.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:Net", "dtype": "bfloat16"})
-    with pytest.raises(ConfigError, match=f"^dtype=bfloat16: model '{own}:Net' takes no dtype: leave it at float32"):
+    with refused(ConfigError, "dtype=bfloat16", f"'{own}:Net'", "float32"):
         building.model(config, 7)
 
 
 def test_a_dict_is_no_value(own):
     typed = {"model.factory": f"{own}:any_options", "model.extra": "{'a': 1}"}
-    with pytest.raises(ConfigError, match=r"^--config.model.extra=\{'a': 1\}: \{'a': 1\} is no number, text"):
+    with refused(ConfigError, "--config.model.extra={'a': 1}"):
         loading.load(f"{ROOT}/{EARLY}", typed)
 
 
 @pytest.mark.parametrize(
-    "overrides, told",
+    "overrides, tokens",
     [
-        ({"schedule.warmup_steps": -1}, "schedule.warmup_steps=-1: give a finite number, 0 or more"),
-        ({"schedule.warmup_epochs": -0.5}, "schedule.warmup_epochs=-0.5: give a finite number, 0 or more"),
-        ({"schedule.name": "step", "schedule.decay_every_steps": 0}, "schedule.decay_every_steps=0: give at least 1"),
+        ({"schedule.warmup_steps": -1}, ("schedule.warmup_steps=-1", "0")),
+        ({"schedule.warmup_epochs": -0.5}, ("schedule.warmup_epochs=-0.5", "0")),
+        ({"schedule.name": "step", "schedule.decay_every_steps": 0}, ("schedule.decay_every_steps=0", "1")),
         (
             {"schedule.name": "step", "schedule.decay_every_epochs": 0},
-            "schedule.decay_every_epochs=0.0: give a finite number above 0",
+            ("schedule.decay_every_epochs=0.0", "0"),
         ),
         (
             {"schedule.name": "step", "schedule.decay_every_fraction": 1e-9},
-            "schedule.decay_every_*: 0 steps; give at least 1",
+            ("schedule.decay_every_*", "0", "1"),
         ),
-        ({"loss.name": "spread", "loss.margin_steps": -1}, "loss.margin_steps=-1: give a finite number, 0 or more"),
-        ({"data.threads": -1}, "data.threads=-1: give a finite number, 0 or more"),
-        ({"data.workers": -1}, "data.workers=-1: give a finite number, 0 or more"),
-        ({"data.short_side": 0}, "data.short_side=0: give at least 1"),
-        ({"data.short_side_max": 0}, "data.short_side_max=0: give at least 1"),
-        ({"data.size": 0}, "data.size=0: give at least 1"),
-        ({"data.train_clips": 0}, "data.train_clips=0: give at least 1"),
-        ({"data.validation_clips": 0}, "data.validation_clips=0: give at least 1"),
-        ({"data.test_clips": -8}, "data.test_clips=-8: give at least 1"),
-        ({"data.seed": -1}, "data.seed=-1: give a finite number, 0 or more"),
-        ({"data.name": "ucf101", "data.split": 4}, "data.split=4: give a number from 1 to 3"),
-        ({"data.name": "hmdb51", "data.split": 0}, "data.split=0: give a number from 1 to 3"),
-        ({"data.name": "kinetics", "data.validation": 0}, "data.validation=0.0: give a number above 0 and below 1"),
-        ({"data.name": "mnist", "data.test": 1}, "data.test=1.0: give a number from 0 to below 1"),
-        ({"data.name": "folder", "data.test": -0.1}, "data.test=-0.1: give a number from 0 to below 1"),
-        ({"seed": 2**63}, f"seed={2**63}: give a number from -9.22337e+18 to below 9.22337e+18"),
+        ({"loss.name": "spread", "loss.margin_steps": -1}, ("loss.margin_steps=-1", "0")),
+        ({"data.threads": -1}, ("data.threads=-1", "0")),
+        ({"data.workers": -1}, ("data.workers=-1", "0")),
+        ({"data.short_side": 0}, ("data.short_side=0", "1")),
+        ({"data.short_side_max": 0}, ("data.short_side_max=0", "1")),
+        ({"data.size": 0}, ("data.size=0", "1")),
+        ({"data.train_clips": 0}, ("data.train_clips=0", "1")),
+        ({"data.validation_clips": 0}, ("data.validation_clips=0", "1")),
+        ({"data.test_clips": -8}, ("data.test_clips=-8", "1")),
+        ({"data.seed": -1}, ("data.seed=-1", "0")),
+        ({"data.name": "ucf101", "data.split": 4}, ("data.split=4", "1", "3")),
+        ({"data.name": "hmdb51", "data.split": 0}, ("data.split=0", "1", "3")),
+        ({"data.name": "kinetics", "data.validation": 0}, ("data.validation=0.0", "0", "1")),
+        ({"data.name": "mnist", "data.test": 1}, ("data.test=1.0", "0", "1")),
+        ({"data.name": "folder", "data.test": -0.1}, ("data.test=-0.1", "0", "1")),
+        ({"seed": 2**63}, (f"seed={2**63}", "-9.22337e+18", "9.22337e+18")),
     ],
 )
-def test_ranges_are_seen_before_any_data(overrides, told):
+def test_ranges_are_seen_before_any_data(overrides, tokens):
     needed = {"data.root": "nowhere", "data.splits": "nowhere", "data.annotations": "nowhere"}
     taken = {"ucf101": ("root", "splits"), "hmdb51": ("root", "splits"), "kinetics": ("root", "annotations")}
     keys = [f"data.{key}" for key in taken.get(overrides.get("data.name"), ("root",))]
-    with pytest.raises(ConfigError) as caught:
+    with refused(ConfigError, *tokens):
         check_config(loading.load(EARLY, {**{key: needed[key] for key in keys}, **overrides}))
-    assert str(caught.value) == told
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**63 - 1])
@@ -351,7 +351,7 @@ def test_seeds_are_those_that_jax_takes(seed):
 
 def test_a_model_that_needs_an_option_says_so(own):
     config = loading.load(f"{ROOT}/{EARLY}", {"model.factory": f"{own}:needy"})
-    with pytest.raises(ConfigError, match=f"model '{own}:needy' needs --config.model.hidden=..."):
+    with refused(ConfigError, f"'{own}:needy'", "--config.model.hidden="):
         declarations.check_values(config)
 
 
@@ -359,16 +359,16 @@ def test_a_factory_that_takes_any_option_is_given_what_is_typed(own):
     typed = {"model.factory": f"{own}:any_options", "model.heads": "4", "model.kind": "wide", "model.sides": "[1, 2]"}
     config = loading.load(f"{ROOT}/{EARLY}", typed)
     assert (config.model.heads, config.model.kind, config.model.sides) == (4, "wide", (1, 2))
-    with pytest.raises(ConfigError, match="unknown config key 'train.heads'"):
+    with refused(UnknownKeyError, "'train.heads'", "accumulate, batch_size"):
         loading.load(f"{ROOT}/{EARLY}", {**typed, "train.heads": "4"})
 
 
 def test_a_source_of_ones_own_has_its_options(own):
     config = loading.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:clips", "data.level": "2"})
     assert config.data.level == 2 and config.data.root is None and config.data.frames == 10
-    with pytest.raises(ConfigError, match=f"data source '{own}:clips' needs --config.data.root="):
+    with refused(ConfigError, f"'{own}:clips'", "--config.data.root="):
         data.check_source_options(config)
-    with pytest.raises(ConfigError, match="the factory needs an option 'crop', which is a key of config.data already"):
+    with refused(ConfigError, "'crop'", "config.data"):
         loading.load(f"{ROOT}/{EARLY}", {"data.factory": f"{own}:clashing"})
 
 

@@ -82,3 +82,8 @@ def test_words_stand_for_one_thing_and_keys_are_there(known):
     assert hints._WORDS.keys() <= set(known)
     assert hints._SECTIONS.keys() <= {key.partition(".")[0] for key in known}
     assert all(re.fullmatch("[a-z0-9_]+", word) for word in words)
+
+
+def test_the_first_proposal_is_the_suggestion(known):
+    assert hints.suggestion("train.lr", known) == "optimizer.learning_rate"
+    assert hints.suggestion("train.foo", known) is None

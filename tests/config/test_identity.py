@@ -6,11 +6,12 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
+from tests.refusals import refused
 from vidjax.config import identity
 from vidjax.config.flat import flatten, to_json
 from vidjax.config.loading import load
 from vidjax.config.stored import RENAMED, load_stored, read_stored
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 
 EARLY = "configs/early_fusion.py"
 
@@ -51,17 +52,17 @@ def test_a_renamed_key_keeps_its_hash_and_old_runs_keep_their_meaning(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "stored, message",
+    "stored, error, tokens",
     [
-        ({"train": {"batch": 8}}, "stored config has train.batch=8, and there is no such key"),
-        ({"speed": 8}, "stored config has speed=8, and there is no such key"),
-        ({"train": {"batch_size": "many"}}, "stored config has train.batch_size='many': 'many' is no int"),
-        ({"model": {"attention": "full"}}, "model 'early_fusion' takes no option 'attention'"),
-        ({"optimizer": {"name": "adamw", "momentum": 0.9}}, "optimizer 'adamw' takes no option 'momentum'"),
+        ({"train": {"batch": 8}}, UnknownKeyError, ("train.batch=8",)),
+        ({"speed": 8}, UnknownKeyError, ("speed=8",)),
+        ({"train": {"batch_size": "many"}}, ConfigError, ("train.batch_size='many'", "int")),
+        ({"model": {"attention": "full"}}, UnknownKeyError, ("'early_fusion'", "'attention'")),
+        ({"optimizer": {"name": "adamw", "momentum": 0.9}}, UnknownKeyError, ("'adamw'", "'momentum'")),
     ],
 )
-def test_a_stored_key_that_there_is_not_is_refused_by_name(stored, message):
-    with pytest.raises(ConfigError, match=message):
+def test_a_stored_key_that_there_is_not_is_refused_by_name(stored, error, tokens):
+    with refused(error, *tokens):
         load_stored(stored)
     nothing = {section: dict.fromkeys(keys) if isinstance(keys, dict) else None for section, keys in stored.items()}
     load_stored(nothing)  # a key that was not given then is of no account
@@ -76,11 +77,11 @@ def test_a_stored_factory_is_not_imported_unless_it_is_typed_again(tmp_path, mon
     )
     stored, key = {section: {"factory": f"evil_{section}:build"}}, f"{section}.factory"
     for typed in ({}, {key: "x:y"}, {"seed": 3}):
-        with pytest.raises(ConfigError) as caught:
+        with refused(
+            ConfigError,
+            f"{key}=evil_{section}:build",
+            f"python launch.py '--workdir=a b' --mode=eval --config.{key}=evil_{section}:build",
+        ):
             load_stored(stored, typed)
-        assert str(caught.value) == (
-            f"the run has {key}=evil_{section}:build, which is code that would be run: type it again if you trust it:"
-            f" python launch.py '--workdir=a b' --mode=eval --config.{key}=evil_{section}:build"
-        )
     with pytest.raises(SystemExit, match="imported"):
         load_stored(stored, {key: f"evil_{section}:build"})

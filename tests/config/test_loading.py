@@ -8,11 +8,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs import default
+from tests.refusals import refused
 from vidjax.config import building, declarations, help, overrides, recipe, stored
 from vidjax.config.arguments import parse_argument
 from vidjax.config.data import source
 from vidjax.config.loading import load
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, UnknownKeyError
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create
 from vidjax.training.durations import to_steps
@@ -29,17 +30,17 @@ def test_argument_grammar():
 
 
 @pytest.mark.parametrize(
-    "argument, message",
+    "argument, tokens",
     [
-        ("foldr", "'foldr' is no data preset; did you mean 'folder'"),
-        ("frame=3", "no key 'frame'; did you mean 'frames'"),
-        ("frames=many", "'many' is no int"),
-        ("variant=i3d", r"no variant 'i3d'.* \(known: c3d, c3d_small\)"),
-        ("variant=c3d_smal", "no variant 'c3d_smal'; did you mean 'c3d_small'"),
+        ("foldr", ("'folder'", "motion, folder")),
+        ("frame=3", ("'frame'", "'frames'", "variant=...")),
+        ("frames=many", ("'many'", "int")),
+        ("variant=i3d", ("'i3d'", "c3d, c3d_small")),
+        ("variant=c3d_smal", ("'c3d_smal'", "'c3d_small'")),
     ],
 )
-def test_argument_errors(argument, message):
-    with pytest.raises(ConfigError, match=message):
+def test_argument_errors(argument, tokens):
+    with refused(ConfigError, argument, *tokens):
         parse_argument(argument, ("motion", "folder"), frames=10, variant=("", "c3d", "c3d_small"))
 
 
@@ -151,52 +152,105 @@ def test_overrides_are_read_with_the_type_of_the_key():
 
 
 @pytest.mark.parametrize(
-    "key, value, message",
+    "key, value, error, tokens",
     [
-        ("optimizer.momentm", "1", "unknown config key 'optimizer.momentm'; did you mean 'optimizer.momentum'"),
-        ("optimiser.momentum", "1", "did you mean 'optimizer.momentum'"),
-        ("batch_size", "1", "did you mean 'train.batch_size'"),
-        ("optimizer.lr", "1", "did you mean 'optimizer.learning_rate'"),
-        ("train.foo", "1", r"unknown config key 'train.foo' \(train has: accumulate, "),
-        ("optimizer", "adam", "'optimizer' is a section; did you mean 'optimizer.name'"),
-        ("train", "3", "'train' is a section: set one of its keys"),
-        ("train.steps", "many", "'many' is no number"),
-        ("train.steps", "many", "train.steps"),
-        ("train.steps", "1.5", "no whole number"),
-        ("seed", "none", "seed may not be None"),
+        (
+            "optimizer.momentm",
+            "1",
+            UnknownKeyError,
+            (
+                "'optimizer.momentm'",
+                "optimizer.momentum",
+            ),
+        ),
+        (
+            "optimiser.momentum",
+            "1",
+            UnknownKeyError,
+            (
+                "'optimiser.momentum'",
+                "optimizer.momentum",
+            ),
+        ),
+        (
+            "batch_size",
+            "1",
+            UnknownKeyError,
+            (
+                "'batch_size'",
+                "train.batch_size",
+            ),
+        ),
+        (
+            "optimizer.lr",
+            "1",
+            UnknownKeyError,
+            (
+                "'optimizer.lr'",
+                "optimizer.learning_rate",
+            ),
+        ),
+        (
+            "train.foo",
+            "1",
+            UnknownKeyError,
+            (
+                "'train.foo'",
+                "accumulate, batch_size",
+            ),
+        ),
+        (
+            "optimizer",
+            "adam",
+            UnknownKeyError,
+            (
+                "'optimizer'",
+                "optimizer.name",
+            ),
+        ),
+        (
+            "train",
+            "3",
+            UnknownKeyError,
+            (
+                "'train'",
+                "train.accumulate, train.batch_size",
+            ),
+        ),
+        ("train.steps", "many", ConfigError, ("--config.train.steps=many", "'many'")),
+        ("train.steps", "1.5", ConfigError, ("--config.train.steps=1.5", "'1.5'")),
+        ("seed", "none", ConfigError, ("seed", "None")),
     ],
 )
-def test_override_errors_are_one_line(key, value, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_override_errors_are_one_line(key, value, error, tokens):
+    with refused(error, *tokens):
         load(EARLY, {key: value})
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_file_names_the_nearest_or_all():
-    with pytest.raises(ConfigError, match="did you mean 'configs/early_fusion.py'"):
+    with refused(ConfigError, "configs/early_fussion.py", "configs/early_fusion.py"):
         load("configs/early_fussion.py")
-    with pytest.raises(ConfigError, match=r"no config file 'configs/vit.py' \(known: configs/c3d.py, "):
+    with refused(ConfigError, "configs/vit.py", "configs/c3d.py"):
         load("configs/vit.py")
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "words, tokens",
     [
-        (["--lr=0.1"], "unknown flag --lr; did you mean '--config.optimizer.learning_rate'?"),
-        (["--seed", "1"], "unknown flag --seed; did you mean '--config.seed'?"),
-        (["--train.steps=5"], "unknown flag --train.steps; did you mean '--config.train.steps'?"),
-        (["--output_dir=x"], "unknown flag --output_dir; results go to the flag --workdir"),
-        (["--confg=x"], "unknown flag --confg; did you mean '--config'?"),
-        (["--foo"], "unknown flag --foo (flags: --config; keys of the config are given as --config.KEY=VALUE)"),
+        (["--lr=0.1"], ("--lr", "'--config.optimizer.learning_rate'")),
+        (["--seed", "1"], ("--seed", "'--config.seed'")),
+        (["--train.steps=5"], ("--train.steps", "'--config.train.steps'")),
+        (["--output_dir=x"], ("--output_dir", "--workdir")),
+        (["--confg=x"], ("--confg", "'--config'")),
+        (["--foo"], ("--foo", "--config", "--config.KEY=VALUE")),
     ],
 )
-def test_unknown_flags_are_one_line(words, message):
+def test_unknown_flags_are_one_line(words, tokens):
     for config in ([], [f"--config={EARLY}"]):
         argv, values = ["launch.py", *config, *words], flags.FlagValues()
         flags.DEFINE_string("config", None, "", flag_values=values)
-        with pytest.raises(ConfigError) as caught:
+        with refused(ConfigError, *tokens):
             overrides.parse_flags(argv, values)
-        assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -224,63 +278,62 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     assert help.describe_files(["launch.py", "--config=~/mine.py", "--help"]) == "Of mine."
     assert "--config.data.name=folder" in help.describe_keys(["launch.py", "--config=~/mine.py:folder"])
     (tmp_path / "clips").write_text("")
-    with pytest.raises(DataError, match="data.root=~/clips is not a folder"):
+    with refused(DataError, "data.root=~/clips"):
         source(config)
 
 
 def test_file_without_get_config_is_refused(tmp_path):
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(ConfigError, match="defines no get_config"):
+    with refused(ConfigError, "empty.py", "get_config(argument)"):
         load(str(tmp_path / "empty.py"))
 
 
 @pytest.mark.parametrize(
-    "body, message",
+    "body, tokens",
     [
-        ("config.train.batch_size = None", "train.batch_size may not be None"),
-        ("config.data.name = None", "data.name may not be None"),
-        ("config.train.steps = 10.5", "{path}, line 6: train.steps: 10.5 is no int"),
+        ("config.train.batch_size = None", ("train.batch_size", "None")),
+        ("config.data.name = None", ("data.name", "None")),
+        ("config.train.steps = 10.5", ("{path}", "6", "train.steps", "10.5", "int")),
         (
             "part = config.optimizer; part.learning_rate = 'x'",
-            "{path}, line 6: optimizer.learning_rate: 'x' is no float",
+            ("{path}", "6", "optimizer.learning_rate", "'x'", "float"),
         ),
-        ("config.seed = 'x'", "{path}, line 6: seed: 'x' is no int"),
-        ("None + 1", "{path}, line 6: unsupported operand type(s) for +: 'NoneType' and 'int'"),
-        ("config = ConfigDict()", "the config file leaves out 'name': start from configs.default.get_config()"),
-        ("config.train = ConfigDict({'steps': 3})", "the config file leaves out 'train.batch_size': start from "),
+        ("config.seed = 'x'", ("{path}", "6", "seed", "'x'", "int")),
+        ("None + 1", ("{path}", "6", "'NoneType'", "'int'")),
+        ("config = ConfigDict()", ("'name'", "configs.default.get_config()")),
+        ("config.train = ConfigDict({'steps': 3})", ("'train.batch_size'", "configs.default.get_config()")),
         (
             "config.checkpoint = ConfigDict({'every': 'x', 'keep': 1})",
-            "checkpoint.every: 'x' is no int",
+            ("checkpoint.every", "'x'", "int"),
         ),
     ],
 )
-def test_what_is_wrong_in_a_file_is_one_line_with_the_key(tmp_path, body, message):
+def test_what_is_wrong_in_a_file_is_one_line_with_the_key(tmp_path, body, tokens):
     path = tmp_path / "mine.py"
     text = "from ml_collections import ConfigDict\nfrom configs import default\n\ndef get_config(argument):\n"
     path.write_text(f"{text}    config = default.get_config()\n    {body}\n    return config\n")
-    with pytest.raises(ConfigError) as caught:
+    with refused(ConfigError, *(token.replace("{path}", str(path)) for token in tokens)):
         load(str(path))
-    assert str(caught.value).startswith(message.replace("{path}", str(path))) and "\n" not in str(caught.value)
 
 
 def test_what_is_wrong_in_a_get_config_of_another_file_has_no_line(tmp_path, monkeypatch):
     (tmp_path / "get_config_of_others.py").write_text("def get_config(argument):\n    return len(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     (path := tmp_path / "mine.py").write_text("from get_config_of_others import get_config\n")
-    with pytest.raises(ConfigError, match=rf"^{path}: object of type 'int' has no len\(\)$"):
+    with refused(ConfigError, path, "len()"):
         load(str(path))
 
 
 def test_a_get_config_without_an_argument_is_told_apart(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    pass\n")
-    with pytest.raises(ConfigError, match="is called with what stands behind the colon: too many positional"):
+    with refused(ConfigError, path, "get_config(argument)"):
         load(str(path))
 
 
 def test_a_flag_is_no_value():
     for words in (["--config.name", "--config.seed=3"], ["--config.name"]):
-        with pytest.raises(ConfigError, match="^--config.name needs a value: --config.name=VALUE$"):
+        with refused(ConfigError, "--config.name", "--config.name=VALUE"):
             overrides.config_overrides(overrides.join_flag_values(words))
     assert overrides.config_overrides(["--config.optimizer.l2", "-1"]) == {"optimizer.l2": "-1"}
 
@@ -303,23 +356,22 @@ def test_every_duration_may_be_given_in_another_unit():
 
 
 @pytest.mark.parametrize(
-    "key, value, message",
+    "key, value, tokens",
     [
-        ("model.dropout", "1e400", "model.dropout=inf: give a number from 0 to below 1"),
-        ("optimizer.learning_rate", "1e400", "optimizer.learning_rate=inf: give a finite number, 0 or more"),
-        ("preprocessing.mean", "nan", "preprocessing.mean=nan: give a finite number"),
+        ("model.dropout", "1e400", ("model.dropout=inf", "0", "1")),
+        ("optimizer.learning_rate", "1e400", ("optimizer.learning_rate=inf", "0")),
+        ("preprocessing.mean", "nan", ("preprocessing.mean=nan",)),
     ],
 )
-def test_numbers_that_are_not_finite_are_refused_with_the_range(key, value, message):
-    with pytest.raises(ConfigError) as caught:
+def test_numbers_that_are_not_finite_are_refused_with_the_range(key, value, tokens):
+    with refused(ConfigError, *tokens):
         declarations.check_values(load(EARLY, {key: value}))
-    assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "3", '"text"'])
-def test_a_stored_config_that_is_none_is_one_line(tmp_path, content):
+@pytest.mark.parametrize("content, kind", [("[1, 2]", "list"), ("3", "int"), ('"text"', "str")])
+def test_a_stored_config_that_is_none_is_one_line(tmp_path, content, kind):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match="config.json holds no config of a run: (list|int|str) in JSON$"):
+    with refused(ConfigError, "config.json", kind):
         stored.read_stored(tmp_path)
 
 
@@ -339,13 +391,13 @@ def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_ty
 
 
 def test_unknown_source_and_option_are_one_line_errors():
-    with pytest.raises(ConfigError, match="unknown data source 'ufc101'; did you mean 'ucf101'"):
+    with refused(ConfigError, "'ufc101'", "'ucf101'"):
         source(load(EARLY, {"data.name": "ufc101"}))
-    with pytest.raises(ConfigError, match="needs --config.data.root"):
+    with refused(ConfigError, "--config.data.root=", "--config.data.splits="):
         source(load(f"{EARLY}:ucf101"))
-    with pytest.raises(ConfigError, match="^data.mirror='no' is not one of invariant, forbidden"):
+    with refused(ConfigError, "data.mirror='no'", "invariant, forbidden"):
         source(load(f"{EARLY}:folder", {"data.root": "x", "data.mirror": "no"}))
-    with pytest.raises(ConfigError, match="'motion' takes no option 'splits'"):
+    with refused(UnknownKeyError, "'motion'", "'splits'", "ucf101"):
         source(load(EARLY, {"data.splits": "x"}))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.conftest import FLOW, POSE
 from tests.data.test_pipeline import assert_same, evaluate, train
+from tests.refusals import refused
 from vidjax.config import data_card
 from vidjax.data import RGB, ClipSpec, Input, MemoryCache, Negate, Permute, Source, Stream, Video, ViewSpec, indexing
 from vidjax.data.cache.disk import DiskCache
@@ -15,7 +16,7 @@ from vidjax.data.packed.packing import pack
 from vidjax.data.sources import packed
 from vidjax.data.sources.partition import check_source
 from vidjax.data.streams import probe, read_frames
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, LeakError, VideoError
 
 CLIP = ClipSpec(frames=4, stride=2, short_side=16, crop=14, crop_position="random")
 RGB_2 = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
@@ -70,7 +71,7 @@ def test_the_frame_rate_is_that_of_the_first_stream_that_states_one(walks, numbe
     clip = ClipSpec(frames=3, fps=5.0, position="first", short_side=16, crop=16)
     (batch,) = train(walks.train[:1], 1, batch_size=1, clip=clip, inputs=(FLOW, POSE, RGB))
     assert numbers(batch.inputs["rgb"])[0][0].tolist() == [0, 5, 10]
-    with pytest.raises(DataError, match="states no frame rate"):
+    with refused(DataError, "v0.avi", "stride", "fps"):
         train(walks.train[:1], 1, batch_size=1, clip=clip, inputs=(FLOW, POSE))
 
 
@@ -328,50 +329,50 @@ def test_letterbox_adds_what_stands_for_nothing():
 
 
 @pytest.mark.parametrize(
-    "fields, message",
+    "fields, tokens",
     [
-        ({"name": "train"}, "its name is that of an argument of the model"),
-        ({"name": "flow_mask"}, "its name is that of an argument"),
-        ({"space": "imagee"}, "space='imagee' is not one of image, points, None"),
-        ({"reader": "npy"}, "reader='npy' is not one of video, array"),
-        ({"mirror": "forbiden"}, "mirror='forbiden' is not one of nothing, forbidden"),
-        ({"shape": ()}, "give at least one number"),
-        ({"per_frame": 0}, "per_frame=0: give at least 1"),
-        ({"dtype": "float64"}, "images are uint8 or float32, not float64"),
-        ({"space": "points", "shape": (4, 2), "vectors": False, "mirror": "nothing"}, "points are shares of a frame"),
-        ({"mirror": Negate((2,))}, "negates channels .2,. of 2, counted from 0"),
-        ({"mirror": Permute((1, 0))}, "exchanges points, and no channels of an image"),
-        ({"space": None, "shape": (3, 2), "vectors": False, "mirror": Permute((1, 2, 0))}, "undoes itself"),
-        ({"shape": (1,), "mean": (128.0,), "std": None, "mirror": "nothing"}, "vectors are images of two channels"),
-        ({"mean": None}, "with a mean, the value of no motion"),
-        ({"mean": (1.0, 2.0, 3.0)}, "3 numbers as mean of 2 channels"),
-        ({"colour": True}, "colour is for images of three channels"),
-        ({"reader": "video"}, "what is decoded is image, uint8, .3,."),
-        ({"reader": "video", "shape": (3,), "mean": (128.0,), "std": None}, "decoding does not scale vectors"),
+        ({"name": "train"}, ("'train'",)),
+        ({"name": "flow_mask"}, ("'flow_mask'",)),
+        ({"space": "imagee"}, ("'flow'", "space='imagee'", "image, points, None")),
+        ({"reader": "npy"}, ("'flow'", "reader='npy'", "video, array")),
+        ({"mirror": "forbiden"}, ("mirror='forbiden'", "nothing, forbidden")),
+        ({"shape": ()}, ("shape=()",)),
+        ({"per_frame": 0}, ("per_frame=0", "1")),
+        ({"dtype": "float64"}, ("uint8", "float32", "float64")),
+        ({"space": "points", "shape": (4, 2), "vectors": False, "mirror": "nothing"}, ("points", "uint8")),
+        ({"mirror": Negate((2,))}, ("(2,)", "2", "0")),
+        ({"mirror": Permute((1, 0))}, ("mirror", "points", "image")),
+        ({"space": None, "shape": (3, 2), "vectors": False, "mirror": Permute((1, 2, 0))}, ("mirror", "3")),
+        ({"shape": (1,), "mean": (128.0,), "std": None, "mirror": "nothing"}, ("vectors", "mean")),
+        ({"mean": None}, ("vectors", "mean")),
+        ({"mean": (1.0, 2.0, 3.0)}, ("3", "mean", "2")),
+        ({"colour": True}, ("colour",)),
+        ({"reader": "video"}, ("image, uint8, (3,)", "image, uint8, (2,)")),
+        ({"reader": "video", "shape": (3,), "mean": (128.0,), "std": None}, ("vectors",)),
     ],
 )
-def test_a_record_that_contradicts_itself_is_refused(fields, message):
-    with pytest.raises(ConfigError, match=message):
+def test_a_record_that_contradicts_itself_is_refused(fields, tokens):
+    with refused(ConfigError, "input", *tokens):
         dataclasses.replace(FLOW, **fields)
 
 
 def test_inputs_want_names_and_streams(walks):
-    with pytest.raises(ConfigError, match="inputs rgb, rgb: give each a name of its own"):
+    with refused(ConfigError, "inputs", "rgb, rgb"):
         train(walks.train, 1, inputs=(RGB, RGB))
     lost = dataclasses.replace(FLOW, stream="flow_x")
-    message = "v0 has no stream 'flow_x', from which the input 'flow' is read; it has rgb, flow, pose"
-    with pytest.raises(DataError, match=message):
+
+    with refused(DataError, "v0", "'flow_x'", "'flow'", "rgb, flow, pose"):
         train(walks.train, 1, inputs=(RGB, lost))
-    with pytest.raises(DataError, match="the input 'flow' has stream='flow_x': give each stream one record"):
+    with refused(DataError, "'mine'", "'flow'", "stream='flow_x'"):
         check_source("mine", dataclasses.replace(walks, inputs=(RGB, lost)))
     other = dataclasses.replace(FLOW, name="flow_x")
-    with pytest.raises(DataError, match="v0 has no stream 'flow_x'"):
+    with refused(DataError, "v0", "'flow_x'", "rgb, flow, pose"):
         check_source("mine", dataclasses.replace(walks, inputs=(RGB, other)))
     check_source("mine", walks)
 
 
 def test_every_input_must_hold_the_square(walks):
-    with pytest.raises(ConfigError, match=r"flow\d.npy: its frames are 16x24 pixels, smaller than the crop 20"):
+    with refused(ConfigError, "16x24", "20", "short_side"):
         train(walks.train, 1, clip=ClipSpec(frames=2, crop=20), inputs=(RGB, FLOW))
 
 
@@ -426,7 +427,7 @@ def test_content_is_that_of_all_streams(walks, tmp_path):
 def test_a_file_of_any_stream_leaks(walks):
     streams = {**walks.test[0].streams, "pose": walks.train[0].streams["pose"]}
     leaking = dataclasses.replace(walks, test=(dataclasses.replace(walks.test[0], streams=streams),))
-    with pytest.raises(DataError, match="v0 in train and v5 in test are one and the same file"):
+    with refused(LeakError, "v0", "train", "v5", "test"):
         check_source("mine", leaking)
 
 
@@ -456,14 +457,12 @@ def test_numbers_that_would_ruin_a_training_in_silence_are_refused(tmp_path):
     np.save(tmp_path / "holes.npy", holes)
     stream = Stream(str(tmp_path / "holes.npy"))
     assert read_frames(stream, depth, [0, 1]).shape == (2, 16, 16, 1)
-    with pytest.raises(VideoError, match="holes.npy: holds numbers that are not finite"):
+    with refused(VideoError, "holes.npy"):
         read_frames(stream, depth, [1, 2])
     shares = np.full((4, 2, 2), 1.3, np.float32)
     shares[0] = np.nan
     assert read_frames(Stream("shares", frames=shares), pose, [0, 1]).shape == (2, 2, 2)
-    with pytest.raises(
-        VideoError, match="pixels: has points at 83.2: x and y are shares of the frame's width and height"
-    ):
+    with refused(VideoError, "pixels", "83.2", "x", "y"):
         read_frames(Stream("pixels", frames=shares * 64), pose, [0, 1])
 
 

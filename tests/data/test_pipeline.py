@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data import (
     ClipSpec,
     MemoryCache,
@@ -20,7 +21,7 @@ from vidjax.data import (
 )
 from vidjax.data.cache.disk import DiskCache
 from vidjax.data.video.conversion import resize_frames
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, EmptyPartError, VideoError
 
 CLIP = ClipSpec(frames=4, stride=2, short_side=24, crop=20, crop_position="random")
 ALL_VIEWS = ViewSpec(clips=2, crops="three", flip=True)
@@ -126,7 +127,7 @@ def test_worker_processes_give_the_same_batches_and_end(videos):
 
 @pytest.mark.slow
 def test_errors_and_reasons_travel_from_worker_processes(damaged, videos):
-    with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded") as error:
+    with refused(VideoError, "noise.avi") as error:
         train([damaged], 8, workers=1)
     assert error.value.path == damaged.path
     assert_same(train([*videos, damaged], 8, workers=2), train([*videos, damaged], 8))
@@ -172,7 +173,7 @@ def test_iterators_end_their_threads(videos):
 def test_training_ends_for_good_where_no_video_can_be_decoded(damaged, threads):
     batches = training_batches([damaged], CLIP, batch_size=8, seed=0, threads=threads)
     for _ in range(2):  # going on would skip examples in silence
-        with pytest.raises(VideoError, match=r"noise\.avi: cannot be decoded"):
+        with refused(VideoError, "noise.avi"):
             next(batches)
 
 
@@ -233,7 +234,7 @@ def test_a_fixed_position_is_the_same_in_training_and_evaluation(videos, numbers
     for batches in (train(long, 2, batch_size=2, clip=clip), evaluate(long, ViewSpec(), clip=clip, batch_size=1)[0]):
         for batch in batches:
             assert (numbers(batch.inputs["rgb"])[0] == start + 2 * np.arange(4)).all()
-    with pytest.raises(ConfigError, match="one clip per video"):
+    with refused(ConfigError, "2"):
         evaluation_batches(videos, clip, ViewSpec(clips=2), batch_size=4)
 
 
@@ -251,31 +252,31 @@ def test_random_crops_vary_and_centre_crops_do_not(videos):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "tokens"),
     [
-        ({"crop": 30, "short_side": 24}, "crop=30 does not fit into short_side=24"),
-        ({"position": "frist"}, "frist"),
-        ({"crop_position": "corner"}, "corner"),
-        ({"frames": 0}, "frames=0: give at least 1"),
-        ({"fps": 10.0, "stride": 2}, "stride=2 and fps=10.0 are both set"),
+        ({"crop": 30, "short_side": 24}, ("crop=30", "short_side=24")),
+        ({"position": "frist"}, ("position='frist'", "random, first, middle, last")),
+        ({"crop_position": "corner"}, ("crop_position='corner'", "centre, random")),
+        ({"frames": 0}, ("frames=0", "1")),
+        ({"fps": 10.0, "stride": 2}, ("stride=2", "fps=10.0")),
     ],
 )
-def test_clips_that_cannot_be_are_refused(options, message):
-    with pytest.raises(ConfigError, match=message):
+def test_clips_that_cannot_be_are_refused(options, tokens):
+    with refused(ConfigError, *tokens):
         ClipSpec(**{"frames": 4, "crop": 20, **options})
 
 
 def test_sizes_that_do_not_fit_are_refused(videos):
-    with pytest.raises(ConfigError, match="batch_size 4 must be a positive multiple of the 3"):
+    with refused(ConfigError, "batch_size", "4", "3"):
         training_batches(videos, CLIP, batch_size=4, seed=0, process_count=3)
-    with pytest.raises(DataError, match="empty"):
+    with refused(EmptyPartError):
         training_batches([], CLIP, batch_size=4, seed=0)
-    with pytest.raises(ConfigError, match="'five'"):
+    with refused(ConfigError, "crops='five'"):
         ViewSpec(crops="five")
     too_large = ClipSpec(frames=4, crop=40)
-    with pytest.raises(ConfigError, match=r"v\d\.avi: its frames are 32x48 pixels, smaller than the crop 40"):
+    with refused(ConfigError, "32x48", "40", "short_side"):
         train(videos, 1, clip=too_large)
-    with pytest.raises(ConfigError, match="smaller than the crop 40"):
+    with refused(ConfigError, "32x48", "40", "short_side"):
         evaluate(videos, clip=too_large)
 
 
@@ -309,7 +310,7 @@ def test_the_seventh_frame_of_every_video(videos, numbers):
     clip = ClipSpec(frames=1, frame_number=6, crop=32)
     for batches in (train(videos, 2, clip=clip), evaluate(videos, ViewSpec(), clip=clip)[0]):
         assert all((numbers(batch.inputs["rgb"][batch.mask])[0] == 6).all() for batch in batches)
-    with pytest.raises(ConfigError, match="one clip per video"):
+    with refused(ConfigError, "2"):
         evaluation_batches(videos, clip, ViewSpec(clips=2), batch_size=4)
 
 

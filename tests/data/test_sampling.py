@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vidjax.data import sampling
 from vidjax.errors import ConfigError
 
@@ -30,7 +31,7 @@ def test_uniform_clips_reach_from_the_first_to_the_last_start():
 def test_positions():
     starts = {name: int(sampling.clip_at(name, 20, 5, 1)[0]) for name in ("first", "middle", "last")}
     assert starts == {"first": 0, "middle": 7, "last": 15}
-    with pytest.raises(ConfigError, match="'centre'"):
+    with refused(ConfigError, "'centre'", "random, first, middle, last"):
         sampling.clip_at("centre", 20, 5, 1)
 
 
@@ -69,7 +70,7 @@ def test_uniform_clips_are_evenly_spaced(count, frames, stride, clips):
 
 @pytest.mark.parametrize("call", [lambda: sampling.clip_indices(0, 0), lambda: sampling.last_start(0, 4)])
 def test_empty_clips_and_videos_are_refused(call):
-    with pytest.raises(ValueError, match=r"at least one|>= 1"):
+    with refused(ValueError, "0"):
         call()
 
 
@@ -151,7 +152,7 @@ def test_one_test_clip_of_segments_is_that_of_tsn():
     ],
 )
 def test_empty_segments_are_refused(call):
-    with pytest.raises(ValueError, match="at least one"):
+    with refused(ValueError, "0"):
         call()
 
 

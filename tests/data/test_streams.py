@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data import RGB, Input, Stream, Video, arrays
 from vidjax.data.streams import probe, read_frames
 from vidjax.data.video import conversion, decoding
@@ -19,7 +20,7 @@ def test_frames_in_memory():
     np.testing.assert_array_equal(read_frames(video.streams["rgb"], RGB, [1, 0, 1]), FRAMES[[1, 0, 1]])
     resized = read_frames(video.streams["rgb"], RGB, [1], (8, 12))
     np.testing.assert_array_equal(resized, conversion.resize_frames(FRAMES[1:], (8, 12)))
-    with pytest.raises(VideoError, match="nowhere#1: frames 0 to 2 were asked for; it has 2"):
+    with refused(VideoError, "nowhere#1", "0", "2"):
         read_frames(video.streams["rgb"], RGB, [0, 2])
 
 
@@ -64,7 +65,7 @@ def test_arrays_are_read_from_files(flow_file):
     assert frames.flags.writeable, "a copy: the file may change or go"
     resized = read_frames(stream, FLOW, [1, 2], (8, 12))
     assert resized.shape == (2, 8, 12, 2) and resized.dtype == np.uint8
-    with pytest.raises(VideoError, match=r"flow.npy: frames 2 to 5 were asked for; it has 5"):
+    with refused(VideoError, "flow.npy", "2", "5"):
         read_frames(stream, FLOW, [2, 5])
 
 
@@ -83,7 +84,7 @@ def test_every_layout_of_a_file_is_read(tmp_path, version, order):
 def test_a_file_that_is_cut_while_it_is_read_is_a_bad_one(flow_file, monkeypatch):
     header = arrays._header
     monkeypatch.setattr(arrays, "_header", lambda *about: (header(*about), os.truncate(flow_file, 200))[0])
-    with pytest.raises(VideoError, match=r"flow.npy: was cut short while it was read"):
+    with refused(VideoError, "flow.npy"):
         read_frames(Stream(str(flow_file)), FLOW, [4])
 
 
@@ -138,25 +139,25 @@ def test_numbers_that_are_no_image_keep_their_shape(tmp_path):
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (VALUES.astype(np.float32), r"float32 \[5, 4, 6, 2\]"),
-        (VALUES[..., :1], r"uint8 \[5, 4, 6, 1\]"),
-        (VALUES[0], r"uint8 \[4, 6, 2\]"),
-        (VALUES.transpose(0, 3, 1, 2), r"uint8 \[5, 2, 4, 6\]"),
+        (VALUES.astype(np.float32), "float32 [5, 4, 6, 2]"),
+        (VALUES[..., :1], "uint8 [5, 4, 6, 1]"),
+        (VALUES[0], "uint8 [4, 6, 2]"),
+        (VALUES.transpose(0, 3, 1, 2), "uint8 [5, 2, 4, 6]"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(tmp_path, array, found):
     path = tmp_path / "flow.npy"
     np.save(path, array)
     for stream in (Stream(str(path)), Stream(str(path), frames=array)):
-        message = rf"flow.npy: holds {found}; the input 'flow' is uint8 \[N, H, W, 2\]"
-        with pytest.raises(VideoError, match=message):
+        tokens = ("flow.npy", found, "'flow'", "uint8 [N, H, W, 2]")
+        with refused(VideoError, *tokens):
             probe(stream, FLOW)
-        with pytest.raises(VideoError, match=message):
+        with refused(VideoError, *tokens):
             read_frames(stream, FLOW, [0])
 
 
 def test_arrays_without_a_frame_are_refused():
-    with pytest.raises(VideoError, match=r"memory: holds no frame: its shape is \[0, 4, 6, 2\]"):
+    with refused(VideoError, "memory", "[0, 4, 6, 2]"):
         probe(Stream("memory", frames=VALUES[:0]), FLOW)
 
 
@@ -169,24 +170,28 @@ def test_what_is_no_array_is_refused(tmp_path, flow_file):
     (tmp_path / "cut.npy").write_bytes(flow_file.read_bytes()[:-1])
     (tmp_path / "head.npy").write_bytes(flow_file.read_bytes()[:20])
     os.mkfifo(tmp_path / "pipe.npy")
-    reasons = {
-        "text": "is no array: give a .npy file, as numpy.save writes it",
-        "many": "is no array: give a .npy file",
-        "objects": "holds Python objects, not numbers",
-        "fields": "is damaged, or no plain array: its header cannot be read",
-        "cut": r"is cut short: its header says uint8 \[5, 4, 6, 2\], it has 367 bytes",
-        "head": "is damaged, or no plain array: its header cannot be read",
-        "pipe": "is not a regular file",
-        "gone": "No such file or directory",
+    damaged = {
+        "text": (".npy", "numpy.save"),
+        "many": (".npy", "numpy.save"),
+        "objects": ("Python",),
+        "fields": (),
+        "cut": ("uint8 [5, 4, 6, 2]", "367"),
+        "head": (),
+        "pipe": (),
+        "gone": (),
     }
-    for name, reason in reasons.items():
-        with pytest.raises(VideoError, match=rf"{name}.npy: {reason}"):
+    reasons = {}
+    for name, tokens in damaged.items():
+        with refused(VideoError, f"{name}.npy", *tokens) as caught:
             probe(Stream(str(tmp_path / f"{name}.npy")), FLOW)
+        reasons[name] = caught.value.reason
+    assert reasons["text"] == reasons["many"] and reasons["fields"] == reasons["head"]
+    assert len(set(reasons.values())) == len(damaged) - 2
 
 
 def test_a_refused_stream_is_not_opened():
     for call in (probe, lambda *about: read_frames(*about, [0])):
-        with pytest.raises(VideoError, match="a.npy: too dark"):
+        with refused(VideoError, "a.npy"):
             call(Stream("a.npy", refused="too dark"), FLOW)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from tests.reporting import run_directory
 from vidjax.errors import DataError
 from vidjax.evaluation.predictions import PredictionsFile
@@ -65,15 +66,15 @@ def test_keys_that_older_versions_lack_stay_away():
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, tokens",
     [
-        ({"model": "net"}, r"result.json: lacks the key 'inputs'; evaluate the run again"),
-        ([1, 2], r"result.json: holds no JSON object"),
+        ({"model": "net"}, ("'inputs'",)),
+        ([1, 2], ("JSON",)),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path, content, message):
+def test_what_cannot_be_read_is_named(tmp_path, content, tokens):
     files.write_json(tmp_path / "result.json", content)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, "result.json", *tokens):
         Result.read(tmp_path / "result.json")
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests.experiment.lab import Lab
+from tests.refusals import refused
 from vidjax.cli import main
 from vidjax.errors import DataError
 from vidjax.experiment.collecting import collect, matches_config
@@ -31,7 +32,7 @@ def test_ensembles_are_collected_like_runs(lab, tmp_path):
     assert (result["video_top1"], result["videos"], len(result["members"])) == (1.0, 16, 2)
     path = lab.workdir / "runs" / "high-split2-seed0" / "predictions" / "test.json"
     path.unlink()
-    with pytest.raises(DataError, match="ensemble both-split2-seed0"):
+    with refused(DataError, "both-split2-seed0", "high-split2-seed0/predictions/test.json"):
         collect(lab.workdir, tmp_path / "results")
 
 
@@ -39,12 +40,12 @@ def test_collect_refuses_paths_of_this_machine(lab, tmp_path):
     lab.run()
     path = lab.workdir / "runs" / "low-split2-seed0" / "result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "root": "/home/someone/UCF-101"}))
-    with pytest.raises(DataError, match="/home/someone/UCF-101"):
+    with refused(DataError, "low-split2-seed0/result.json", "/home/someone/UCF-101"):
         collect(lab.workdir, tmp_path / "results")
 
 
 def test_collect_needs_an_experiment(tmp_path):
-    with pytest.raises(DataError, match="experiment"):
+    with refused(DataError, tmp_path, "experiment.json", "--workdir"):
         collect(tmp_path)
 
 
@@ -61,5 +62,5 @@ def test_results_of_the_configs_that_the_experiment_has_now(lab, tmp_path, capsy
     assert "other config  low-split2-seed0" in said and "same          low-split3-seed0" in said
     assert "6 of 7 results" in said
     assert not any(matches_config(lab.file, {"data.root": "elsewhere"}, folder).values())
-    with pytest.raises(DataError, match="no result"):
+    with refused(DataError, tmp_path, "fake.py", "--workdir"):
         matches_config(lab.file, folder=tmp_path)

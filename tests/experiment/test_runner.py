@@ -9,7 +9,8 @@ import time
 import pytest
 
 from tests.experiment.lab import Lab
-from vidjax.errors import ConfigError
+from tests.refusals import refused
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.experiment.runner import ROOT, main, run
 
 
@@ -108,20 +109,20 @@ def test_states(lab, capsys):
 
 
 def test_a_wrong_key_is_found_before_anything_runs(lab):
-    with pytest.raises(ConfigError, match=r"data\.rot"):
+    with refused(UnknownKeyError, "'data.rot'", "'data.root'"):
         lab.run({"data.rot": "x"})
     assert lab.calls() == []
 
 
 def test_a_contradiction_in_a_run_is_found_before_anything_is_made(tmp_path):
     overrides = {"train.epochs": 1, "train.steps": 2}
-    with pytest.raises(ConfigError, match=r"^\S+-seed0: train.steps and train.epochs are both set"):
+    with refused(ConfigError, "single_frame-seed0", "train.steps", "train.epochs"):
         run("experiments/motion.py", tmp_path / "work", overrides)
     assert not (tmp_path / "work").exists()
 
 
 def test_main_refuses_unknown_arguments(lab):
-    with pytest.raises(ConfigError, match="--fast"):
+    with refused(ConfigError, "'--fast'", "--config.KEY=VALUE"):
         main(lab.file, lab.workdir, ["--fast"])
 
 
@@ -167,7 +168,7 @@ def test_only_by_the_command_line(lab, capsys):
         "low-split3-seed0",
         "high-split3-seed0",
     ]
-    with pytest.raises(ConfigError, match="--only=middle"):
+    with refused(ConfigError, "--only=middle*", "--list", "low-split2-seed0"):
         main(lab.file, lab.workdir, ["--only=middle*"])
 
 

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.layers.normalization import Normalization, local_response_normalization
 
 
@@ -23,5 +24,5 @@ def test_lrn_is_the_papers_formula(channels):
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="lrn, batch, none"):
+    with refused(ValueError, "'layer'", "lrn, batch, none"):
         Normalization("layer").init(jax.random.key(0), np.zeros((1, 2, 2, 3)), train=False)

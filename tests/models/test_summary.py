@@ -1,9 +1,8 @@
-import re
-
 import flax.linen as nn
 import jax
 import pytest
 
+from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.models import create
 from vidjax.models.summary import summary
@@ -65,7 +64,7 @@ def test_a_loop_of_unknown_length_is_refused():
             again = (lambda x: x @ x) if self.multiplies else (lambda x: x + 1)
             return jax.lax.while_loop(lambda x: x.sum() < 10, again, rgb)
 
-    with pytest.raises(ValueError, match="while loop"):
+    with refused(ValueError, "while"):
         summary(Loops(True), rgb=(2, 2))
     assert summary(Loops(False), rgb=(2, 2)).macs == 2 * 2 * 2
 
@@ -148,9 +147,8 @@ def test_parameters_that_nothing_uses_are_counted():
 @pytest.mark.parametrize("shape", [(1, 48, 48, 3), (1, 48, 48), (1, 1, 16, 48, 48, 3)])
 @pytest.mark.parametrize("name", ["multires", "c3d_small", "r3d_18", "slowfast_r18_small", "capsnet", "capsule_video"])
 def test_another_number_of_axes_is_refused(name, shape):
-    with pytest.raises(ConfigError, match=r"cannot be applied to rgb \(1.* axes: give 5, \[B, T, H, W, C\]$") as caught:
+    with refused(ConfigError, "rgb", shape, len(shape), 5, "[B, T, H, W, C]"):
         summary(create(name, 8), rgb=shape)
-    assert str(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_another_number_of_axes_is_refused(name, shape):
     [("early_fusion", (1, 3, 10, 48, 48)), ("single_frame", (1, 1, 8, 8, 3)), ("capsnet", (1, 1, 10, 10, 3))],
 )
 def test_an_input_of_which_nothing_is_left_is_refused_by_its_shape(name, shape):
-    with pytest.raises(ConfigError, match=rf"cannot be applied to rgb {re.escape(str(shape))}.*\[B, T, H, W, C\]"):
+    with refused(ConfigError, "rgb", shape, "[B, T, H, W, C]"):
         summary(create(name, 8), rgb=shape)
 
 

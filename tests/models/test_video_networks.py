@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import random_variables
+from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.layers.convolution import native_operations
 from vidjax.models import create, summary
@@ -153,13 +154,13 @@ def test_what_a_lateral_connection_brings(lateral):
 
 def test_wrong_options_are_named():
     clip = jnp.zeros((1, 16, 32, 32, 3))
-    with pytest.raises(ConfigError, match="^lateral='time_strided' is not one of none, .*; did you mean"):
+    with refused(ConfigError, "lateral='time_strided'", "'time_strided_conv'"):
         create("slowfast_r50_4x16", 5, lateral="time_strided")
-    with pytest.raises(ConfigError, match="^lateral=time_to_channel_sum needs alpha = beta_inverse, not 8 and 4"):
+    with refused(ConfigError, "lateral=time_to_channel_sum", "alpha", "beta_inverse", "8", "4"):
         small(lateral="time_to_channel_sum", alpha=8).init(jax.random.key(0), clip)
-    with pytest.raises(ValueError, match="alpha=8 was given 12 frames"):
+    with refused(ValueError, "alpha=8", "12"):
         small(alpha=8).init(jax.random.key(0), clip[:, :12])
-    with pytest.raises(ValueError, match="in_channels=2 was given 3 channels"):
+    with refused(ValueError, "I3D", "in_channels=2", "3"):
         create("i3d", 5, in_channels=2).init(jax.random.key(0), clip)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data.flip_rule import why_flip_not_allowed
 from vidjax.data.inputs import RGB, Input, Negate, Permute
 from vidjax.data.records import Batch
@@ -171,8 +172,8 @@ def test_numbers_pass_through():
 
 def test_what_an_input_does_not_allow():
     fixed = Input("text", (4,), "float32", space=None, mirror="forbidden")
-    with pytest.raises(ConfigError, match="flip=True, but text must not be mirrored"):
+    with refused(ConfigError, "flip=True", "text"):
         Preprocessing(inputs=(RGB, fixed), flip=True, mirror="invariant")
-    with pytest.raises(ConfigError, match="mixup and cutmix.* pose"):
+    with refused(ConfigError, "mixup", "cutmix", "pose"):
         Preprocessing(inputs=(RGB, POSE), mixing=Mixing(0.2))
     assert why_flip_not_allowed("invariant", (RGB, POSE)) is None

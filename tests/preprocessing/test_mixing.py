@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.refusals import refused
 from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix, swap_neighbors
 
 H, W = 24, 36
@@ -24,7 +25,7 @@ def mixed(mixing, count=400, seed=0):
 
 def test_neighbours_are_exchanged():
     np.testing.assert_array_equal(swap_neighbors(jnp.arange(8).reshape(4, 2)), [[2, 3], [0, 1], [6, 7], [4, 5]])
-    with pytest.raises(ValueError, match="not 3"):
+    with refused(ValueError, "3"):
         swap_neighbors(jnp.arange(3))
 
 

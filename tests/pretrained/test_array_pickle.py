@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.errors import DataError
 from vidjax.pretrained import array_pickle
 
@@ -77,10 +78,8 @@ def malicious(marker):
 def test_anything_else_is_refused_in_one_line(tmp_path, name):
     marker, path = tmp_path / "marker", tmp_path / "weights.ckpt"
     path.write_bytes(pickle.dumps(malicious(marker)[name], protocol=4))
-    with pytest.raises(DataError) as refusal:
+    with refused(DataError, path, "refused"):
         array_pickle.read(path)
-    message = str(refusal.value)
-    assert message.startswith(f"{path}: refused: ") and "\n" not in message
     assert not any(entry.name.startswith("marker") for entry in tmp_path.iterdir())
 
 
@@ -98,18 +97,17 @@ def test_stand_ins_cannot_be_misused(tmp_path):
         "state of the class": b"\x80\x03cnumpy\nndarray\n}X\x01\x00\x00\x00aK\x01sb.",
         "reference outside": b"\x80\x03K\x01Q.",
     }
-    for name, program in programs.items():
+    for program in programs.values():
         path.write_bytes(program)
-        with pytest.raises(DataError) as refusal:
+        with refused(DataError, path):
             array_pickle.read(path)
-        assert str(refusal.value).startswith(str(path)) and "\n" not in str(refusal.value), name
 
 
 def test_damaged_and_missing_files(tmp_path):
     path = tmp_path / "weights.ckpt"
     for content in (b"", b"text", pickle.dumps(ARRAYS, protocol=4)[:-40]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"weights\.ckpt: "):
+        with refused(DataError, "weights.ckpt"):
             array_pickle.read(path)
-    with pytest.raises(DataError, match="No such file"):
+    with refused(DataError, tmp_path / "missing"):
         array_pickle.read(tmp_path / "missing")

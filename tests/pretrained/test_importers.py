@@ -1,11 +1,12 @@
 """Importing PyTorch's checkpoints: what does not fit is named, and nothing in a file is run."""
 
 import pickle
-import re
 
 import jax
 import numpy as np
 import pytest
+
+from tests.refusals import refused
 
 torch = pytest.importorskip("torch", reason="reading PyTorch's checkpoints needs PyTorch (requirements-parity.txt)")
 
@@ -41,29 +42,23 @@ def test_importers_refuse_what_does_not_fit(small, load, name):
     load(module, {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")})
     shape = state[name].shape
 
-    def refusal(changed):
-        with pytest.raises(DataError) as refused:
+    def refuse(changed, *tokens):
+        with refused(DataError, *tokens):
             load(module, changed)
-        assert "\n" not in str(refused.value)
-        return str(refused.value)
 
     without = {n: v for n, v in state.items() if n != name}
-    assert refusal(without) == f"parameter '{name}' is missing from the checkpoint"
-    assert "(and 1 more)" in refusal({n: v for n, v in list(without.items())[1:]})
-    assert "parameter 'nonlocal.g.weight' is unexpected" in refusal(state | {"nonlocal.g.weight": np.zeros(3)})
+    refuse(without, f"'{name}'")
+    refuse({n: v for n, v in list(without.items())[1:]}, "1")
+    refuse(state | {"nonlocal.g.weight": np.zeros(3)}, "'nonlocal.g.weight'")
     wider = state | {name: np.zeros((shape[0] + 1,), np.float32)}
-    assert refusal(wider) == f"parameter '{name}' has shape ({shape[0] + 1},) in the checkpoint, {shape} in the model"
-    assert refusal(state | {name: np.zeros(shape, np.int64)}) == (
-        f"parameter '{name}' holds int64, not floating-point numbers"
-    )
+    refuse(wider, f"'{name}'", f"({shape[0] + 1},)", shape)
+    refuse(state | {name: np.zeros(shape, np.int64)}, f"'{name}'", "int64")
 
 
 def test_a_kernel_of_another_shape_is_named_with_both_shapes_in_the_layout_of_the_checkpoint(small):
     module, state = small[from_pyslowfast]
     name = "s1.pathway0_stem.conv.weight"
-    with pytest.raises(
-        DataError, match=re.escape(f"'{name}' has shape (4, 3, 7, 7) in the checkpoint, (4, 3, 1, 7, 7)")
-    ):
+    with refused(DataError, f"'{name}'", "(4, 3, 7, 7)", "(4, 3, 1, 7, 7)"):
         from_pyslowfast(module, state | {name: state[name][:, :, 0]})
 
 
@@ -77,7 +72,7 @@ def test_importers_widen_half_precision(small):
 
 @pytest.mark.parametrize("load", [from_pyslowfast, from_pytorchvideo, from_torchvision])
 def test_importers_refuse_other_models(load):
-    with pytest.raises(ConfigError, match="not C3D"):
+    with refused(ConfigError, "C3D"):
         load(create("c3d", K), {})
 
 
@@ -111,7 +106,7 @@ def test_bfloat16_is_widened(tmp_path):
 )
 def test_tensors_that_numpy_does_not_have_are_named(tmp_path, tensor):
     torch.save({"conv.weight": tensor}, tmp_path / "model.pt")
-    with pytest.raises(DataError, match=r"model.pt: 'conv.weight'"):
+    with refused(DataError, "model.pt", "'conv.weight'", "NumPy", tensor.dtype, tensor.layout):
         read_checkpoint(tmp_path / "model.pt")
 
 
@@ -129,51 +124,49 @@ class Intruder:
 def test_a_checkpoint_cannot_run_code(tmp_path, save):
     path, trace = tmp_path / "model.pyth", tmp_path / "trace"
     save({"model_state": {"weight": Intruder(trace)}}, path)
-    with pytest.raises(DataError, match="tensors") as refused:
+    with refused(DataError, "model.pyth") as caught:
         read_checkpoint(path)
     assert not trace.exists()
-    assert "weights_only" not in str(refused.value)
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, tokens",
     [
-        ({"model_state": {"weight": 3.0}}, "'weight' is a float, not a tensor"),
-        ({"weight": torch.ones(1), "epoch": 3}, "'epoch' is a int, not a tensor"),
-        ({3: torch.ones(1)}, "3 is a Tensor, not a tensor"),
-        ([torch.ones(1)], "contains no mapping of names to tensors"),
-        ({}, "contains no mapping of names to tensors"),
+        ({"model_state": {"weight": 3.0}}, ("'weight'", "float")),
+        ({"weight": torch.ones(1), "epoch": 3}, ("'epoch'", "int")),
+        ({3: torch.ones(1)}, ("3", "Tensor")),
+        ([torch.ones(1)], ()),
+        ({}, ()),
     ],
 )
-def test_other_content_is_refused(tmp_path, content, message):
+def test_other_content_is_refused(tmp_path, content, tokens):
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(DataError) as refused:
+    with refused(DataError, tmp_path / "model.pt", *tokens):
         read_checkpoint(tmp_path / "model.pt")
-    assert str(refused.value) == f"{tmp_path / 'model.pt'}: {message}"
 
 
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
     path = tmp_path / "model.pt"
-    with pytest.raises(DataError, match="No such file or directory"):
+    with refused(DataError, tmp_path / "model.pt"):
         read_checkpoint(path)
-    with pytest.raises(DataError, match="directory"):
+    with refused(DataError, tmp_path):
         read_checkpoint(tmp_path)
     torch.save({"weight": torch.ones(1000)}, path)
     whole = path.read_bytes()
     for damaged in (b"", b"weights", whole[: len(whole) // 2], whole[:100]):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match="PyTorch checkpoint") as refused:
+        with refused(DataError, "model.pt"):
             read_checkpoint(path)
-        assert "\n" not in str(refused.value)
 
 
 def test_without_torch_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ConfigError, match="pip install torch$"):
+    with refused(ConfigError, "torch"):
         read_checkpoint(tmp_path / "model.pt")
 
 
 def test_a_torch_that_is_not_safe_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(ConfigError, match="torch 2.5.1"):
+    with refused(ConfigError, "2.5.1+cpu", "torch"):
         read_checkpoint(tmp_path / "model.pt")

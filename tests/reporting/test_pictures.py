@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.refusals import refused
 from vidjax.reporting import pictures
 
 
@@ -37,12 +38,12 @@ def test_animation_plays_for_ever():
 
 @pytest.mark.parametrize("bad", [frames().astype(np.float32), frames()[0], frames()[..., :1], frames()[:0]])
 def test_other_arrays_are_refused(bad):
-    with pytest.raises(ValueError, match=r"uint8 \[T > 0, H, W, 3\]"):
+    with refused(ValueError, "uint8 [T > 0, H, W, 3]"):
         pictures.strip(bad)
 
 
 def test_fps_must_be_positive():
-    with pytest.raises(ValueError, match="fps"):
+    with refused(ValueError, "fps", "0"):
         pictures.animation(frames(), fps=0)
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.refusals import refused
 from vidjax.cli import main
 from vidjax.errors import ConfigError
 from vidjax.experiment import runner
@@ -16,14 +17,13 @@ MISSING = "nonsense"  # asked for by JAX_PLATFORMS: not there on any machine
 
 
 @pytest.mark.parametrize(
-    "error, platforms, message",
+    "error, platforms, tokens",
     [
         # A GPU that JAX does not even look for.
         (
             AssertionError(),
             "cuda",
-            r"^JAX_PLATFORMS=cuda asks for a device that is not there .* \(no GPU is visible\); there: cpu;"
-            r" leave JAX_PLATFORMS out .*, or install requirements-cuda.txt for an NVIDIA GPU$",
+            ("JAX_PLATFORMS=cuda", "GPU", "cpu", "requirements-cuda.txt"),
         ),
         (
             RuntimeError(
@@ -31,17 +31,17 @@ MISSING = "nonsense"  # asked for by JAX_PLATFORMS: not there on any machine
                 " (set JAX_PLATFORMS='' to automatically choose an available backend)"
             ),
             "gpu",
-            r"^JAX_PLATFORMS=gpu .*\(JAX has no such back end as installed\); .* requirements-cuda.txt",
+            ("JAX_PLATFORMS=gpu", "cpu", "requirements-cuda.txt"),
         ),
         (
             RuntimeError("Unable to initialize backend 'tpu': INTERNAL: no libtpu.so\nmore (set JAX_PLATFORMS=''...)"),
             "tpu",
-            r"\(INTERNAL: no libtpu.so\); there: cpu; .* requirements-tpu.txt for a TPU$",
+            ("JAX_PLATFORMS=tpu", "libtpu.so", "cpu", "requirements-tpu.txt"),
         ),
-        (RuntimeError("it is broken (you may need to uninstall)"), None, "no device that it can use: it is broken$"),
+        (RuntimeError("it_is_broken (you may need to uninstall)"), None, ("JAX", "it_is_broken")),
     ],
 )
-def test_a_device_that_is_not_there_is_one_line(monkeypatch, error, platforms, message):
+def test_a_device_that_is_not_there_is_one_line(monkeypatch, error, platforms, tokens):
     def fail():
         raise error
 
@@ -50,11 +50,10 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch, error, platforms, m
     before = devices.jax.config.values["jax_platforms"]
     devices.jax.config.update("jax_platforms", platforms)
     try:
-        with pytest.raises(ConfigError, match=message) as caught:
+        with refused(ConfigError, *tokens):
             devices.available()
     finally:
         devices.jax.config.update("jax_platforms", before)
-    assert "\n" not in str(caught.value)
 
 
 def test_what_is_there_is_named_and_not_taken():
@@ -81,12 +80,12 @@ for attempt in range(2):
 
 
 def _fail():
-    raise ConfigError("no device")
+    raise ConfigError("no_device")
 
 
 def test_an_experiment_asks_before_it_makes_anything(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", MISSING)
-    with pytest.raises(ConfigError, match=f"JAX_PLATFORMS={MISSING} asks for a device that is not there"):
+    with refused(ConfigError, f"JAX_PLATFORMS={MISSING}"):
         runner.run("experiments/motion.py", tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
@@ -96,7 +95,7 @@ def test_a_run_that_has_no_device_leaves_no_folder(tmp_path, monkeypatch):
     from vidjax.training import parallel
 
     monkeypatch.setattr(parallel, "available", _fail)
-    with pytest.raises(ConfigError, match="no device"):
+    with refused(ConfigError, "no_device"):
         train_and_evaluate(loading.load("configs/early_fusion.py"), tmp_path / "runs" / "a")
     assert not (tmp_path / "runs").exists()
 
@@ -118,5 +117,5 @@ def test_verbs_ask_for_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(parallel, "available", _fail)
     assert main(["predict", "clip.mp4", "--pretrained=i3d-kinetics400"]) == 1
     assert main(["benchmark", "--config=configs/early_fusion.py", f"--profile={tmp_path / 'profile' / 'a'}"]) == 1
-    assert capsys.readouterr().err == "error: no device\n" * 2
+    assert capsys.readouterr().err == "error: no_device\n" * 2
     assert not (tmp_path / "profile").exists()

@@ -3,6 +3,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.options.signatures import accepted as options_of
 from vidjax.training import optimizers
@@ -335,17 +336,17 @@ def test_what_is_frozen_does_not_move_and_has_no_part_in_the_clipped_norm(name):
 
 
 @pytest.mark.parametrize(
-    "name, options, message",
+    "name, options, tokens",
     [
-        ("adamw", {"momentum": 0.9}, "'adamw' takes no option 'momentum'"),
-        ("adam", {"weight_decay": 0.1}, "takes no option 'weight_decay'"),
-        ("adamm", {}, "did you mean 'adam'"),
-        ("adamw", {"l2": 0.1}, r"takes no option 'l2' \(sgd and 8 others do\)"),
-        ("adamw", {"betas": 0.1}, r"takes no option 'betas' \(it takes: .*weight_decay"),
-        ("adamw", {"b1": 1.5}, "b1=1.5: give a number from 0 to below 1"),
-        ("sgd", {"clip_norm": float("nan")}, "clip_norm=nan: give a number above 0"),
+        ("adamw", {"momentum": 0.9}, ("'adamw'", "'momentum'")),
+        ("adam", {"weight_decay": 0.1}, ("'adam'", "'weight_decay'", "sgd", "8")),
+        ("adamm", {}, ("'adamm'", "'adam'")),
+        ("adamw", {"l2": 0.1}, ("'adamw'", "'l2'", "sgd", "8")),
+        ("adamw", {"betas": 0.1}, ("'adamw'", "'betas'", "weight_decay")),
+        ("adamw", {"b1": 1.5}, ("b1=1.5", "0", "1")),
+        ("sgd", {"clip_norm": float("nan")}, ("clip_norm=nan", "0")),
     ],
 )
-def test_errors(name, options, message):
-    with pytest.raises(ConfigError, match=message):
+def test_errors(name, options, tokens):
+    with refused(ConfigError, *tokens):
         optimizers.create(name, 0.1, **options)

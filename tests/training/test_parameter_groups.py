@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import pytest
 
+from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.training import parameter_groups
 
@@ -34,33 +35,29 @@ def test_reading():
 
 
 @pytest.mark.parametrize(
-    "read, text, message",
+    "read, text, tokens",
     [
-        (parameter_groups.read_patterns, "a,", "key='a,' holds an empty pattern"),
-        (
-            parameter_groups.read_patterns,
-            "conv[1,2]",
-            r"key: 'conv\[1' is no regular expression.*commas separate patterns",
-        ),
-        (parameter_groups.read_multipliers, "a", "'a' is not PATTERN=FACTOR"),
-        (parameter_groups.read_multipliers, "a=0", "above 0 .*is frozen"),
-        (parameter_groups.read_multipliers, "a=nan", "above 0"),
-        (parameter_groups.read_multipliers, "a=2,b=1,a=3", "'a' is there twice"),
+        (parameter_groups.read_patterns, "a,", ("key='a,'",)),
+        (parameter_groups.read_patterns, "conv[1,2]", ("'conv[1'", "4")),
+        (parameter_groups.read_multipliers, "a", ("'a'", "PATTERN=FACTOR")),
+        (parameter_groups.read_multipliers, "a=0", ("'a=0'", "PATTERN=FACTOR", "0")),
+        (parameter_groups.read_multipliers, "a=nan", ("'a=nan'", "PATTERN=FACTOR", "0")),
+        (parameter_groups.read_multipliers, "a=2,b=1,a=3", ("'a'",)),
     ],
 )
-def test_texts_that_say_nothing_useful(read, text, message):
-    with pytest.raises(ConfigError, match=message):
+def test_texts_that_say_nothing_useful(read, text, tokens):
+    with refused(ConfigError, "key", *tokens):
         read(text, "key")
 
 
 def test_patterns_that_stand_for_nothing():
     parameter_groups.check(("features/conv1", "classifier"), PARAMS, "key")
-    with pytest.raises(ConfigError, match="key: 'conv1' matches no parameter; did you mean 'features/conv1'"):
+    with refused(ConfigError, "key", "'conv1'", "'features/conv1'"):
         parameter_groups.check(("conv1",), PARAMS, "key")
-    with pytest.raises(ConfigError, match="did you mean 'classifier'.*there are: classifier/fc6/kernel, features"):
+    with refused(ConfigError, "'clasifier'", "'classifier'", "classifier/fc6/kernel"):
         parameter_groups.check(("clasifier",), PARAMS, "key")
     parameter_groups.check((".*", "classifier"), PARAMS, "key")
-    with pytest.raises(ConfigError, match="all that 'classifier' stands for has a factor already; put it first"):
+    with refused(ConfigError, "key", "'classifier'"):
         parameter_groups.check(("features", ".*", "classifier"), PARAMS, "key", first_only=True)
 
 

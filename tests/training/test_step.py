@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.config import loading, recipe, validation
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
@@ -150,16 +151,19 @@ def test_the_rate_follows_the_batch_size_where_it_is_said(overrides, rate):
 
 
 @pytest.mark.parametrize(
-    "overrides, message",
+    "overrides, tokens",
     [
-        ({"optimizer.base_batch_size": 64}, "optimizer.base_batch_size is of no use without"),
-        ({"schedule.warmup_fraction": 0.0, "schedule.warmup_from": 0.1}, "schedule.warmup_from=0.1 is of no use"),
+        ({"optimizer.base_batch_size": 64}, ("optimizer.base_batch_size", "optimizer.scale_with_batch")),
+        (
+            {"schedule.warmup_fraction": 0.0, "schedule.warmup_from": 0.1},
+            ("schedule.warmup_from=0.1", "schedule.warmup_steps"),
+        ),
         (
             {"schedule.name": "one_cycle", "schedule.warmup_epochs": 1.0},
-            r"'one_cycle' takes no option 'warmup_epochs' \(constant and 6 others do\)",
+            ("'one_cycle'", "'warmup_epochs'", "constant", "6"),
         ),
     ],
 )
-def test_keys_without_an_effect_are_refused(overrides, message):
-    with pytest.raises(ConfigError, match=message):
+def test_keys_without_an_effect_are_refused(overrides, tokens):
+    with refused(ConfigError, *tokens):
         validation.check_config(loading.load("configs/early_fusion.py", overrides))

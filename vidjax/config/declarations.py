@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vidjax.config import sections
 from vidjax.data.sources import SOURCES
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options import choosing, declaring, signatures
 from vidjax.options.declaring import Option, OptionSpec
 from vidjax.training.durations import UNITS
@@ -152,11 +152,11 @@ def keys_of(config: ConfigDict) -> dict[str, OptionSpec]:
     return found
 
 
-def unsupported_option_message(section: str, part: ConfigDict, key: str) -> str:
-    """What is said of an option that the chosen thing does not take: which others do, or what it takes."""
+def unsupported_option_message(section: str, part: ConfigDict, key: str) -> UnknownKeyError:
+    """The error of an option that the chosen thing does not take: names which others do, or what it takes."""
     others = [] if part.get("factory") else list(all_options(section).get(key, ()))
     kind, name, taken = NAMED_SECTIONS[section], label(part), options_of_choice(section, part)
-    return choosing.not_taken(kind, name, key, taken, others)
+    return choosing.not_taken(kind, name, key, taken, others, section)
 
 
 def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), typed: Collection[str] = ()) -> None:
@@ -189,7 +189,7 @@ def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), ty
         if name in keys or (is_any and name not in drops):
             continue
         if value is not None and name not in drops:
-            raise ConfigError(unsupported_option_message(section, part, name))
+            raise unsupported_option_message(section, part, name)
         del part[name]
     for name, key in keys.items():
         try:

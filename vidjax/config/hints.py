@@ -150,6 +150,12 @@ _SECTIONS = {
 _SECTION_OF = {word: section for section, words in _SECTIONS.items() for word in words.split()}
 
 
+def suggestion(key: str, known: Collection[str]) -> str | None:
+    """Returns the first of the keys that `hint` proposes for a key that there is not, or None."""
+    proposed = _proposed(*_split(key), known)
+    return proposed[0] if proposed else None
+
+
 def hint(key: str, known: Collection[str], prefix: str = "") -> str:
     """Returns what is said of a key that there is not, behind a message that names it.
 
@@ -165,8 +171,7 @@ def hint(key: str, known: Collection[str], prefix: str = "") -> str:
       >>> hint("train.lr", ["train.steps", "optimizer.learning_rate"])
       "; did you mean 'optimizer.learning_rate'?"
     """
-    words = key.lower().replace("-", "_").split(".")
-    section, word = _SECTION_OF.get(words[0], words[0]) if len(words) > 1 else "", words[-1]
+    section, word = _split(key)
     proposed = _proposed(section, word, known)
     if proposed:
         shown = [f"{prefix + name!r}" + (f" ({_NOTES[name]})" if name in _NOTES else "") for name in proposed]
@@ -183,6 +188,12 @@ def hint(key: str, known: Collection[str], prefix: str = "") -> str:
     return (
         f" (there are: {', '.join([name for name in known if '.' not in name] + [f'{name}.*' for name in sections])})"
     )
+
+
+def _split(key: str) -> tuple[str, str]:
+    """The section that is meant, or "", and the last word."""
+    words = key.lower().replace("-", "_").split(".")
+    return _SECTION_OF.get(words[0], words[0]) if len(words) > 1 else "", words[-1]
 
 
 def _proposed(section: str, word: str, known: Collection[str]) -> list[str]:

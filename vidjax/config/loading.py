@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from vidjax.config import declarations, hints, sections
 from vidjax.config.flat import flatten
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options import declaring, signatures, suggestions
 
 # -------------------------------------------------------------------------------------- flags and files
@@ -76,7 +76,8 @@ def _check_sections(config: ConfigDict) -> None:
     values = flatten(config)
     for key in values:
         if key not in known and key.rpartition(".")[0] not in declarations.NAMED_SECTIONS:
-            raise ConfigError(f"the config file sets an unknown key {key!r}{hints.hint(key, known)}")
+            message = f"the config file sets an unknown key {key!r}{hints.hint(key, known)}"
+            raise UnknownKeyError(message, [key], hints.suggestion(key, known))
     for key in known:
         if key not in values:
             raise ConfigError(f"the config file leaves out {key!r}: start from configs.default.get_config()")
@@ -136,9 +137,9 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
         if declared is None and name in declarations.all_options(section):
             if text.lower() == "none":
                 return
-            raise ConfigError(declarations.unsupported_option_message(section, part, name))
+            raise declarations.unsupported_option_message(section, part, name)
     if declared is None:
-        raise ConfigError(_unknown_key(config, key))
+        raise _unknown_key(config, key)
     try:
         value = declared.read(text)
     except ValueError as error:
@@ -148,14 +149,15 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
     (config[section] if section else config)[name] = value
 
 
-def _unknown_key(config: ConfigDict, key: str) -> str:
+def _unknown_key(config: ConfigDict, key: str) -> UnknownKeyError:
     known = sorted({*declarations.known_keys(), *declarations.keys_of(config)})
     if key not in sections.KEYS:
-        return f"unknown config key {key!r}{hints.hint(key, known)}"
+        message = f"unknown config key {key!r}{hints.hint(key, known)}"
+        return UnknownKeyError(message, [key], hints.suggestion(key, known))
     inside = [name for name in known if name.startswith(f"{key}.")]
     name = f"{key}.name"
     meant = f"; did you mean {name!r}?" if name in known else f": set one of its keys ({', '.join(inside)})"
-    return f"config key {key!r} is a section{meant}"
+    return UnknownKeyError(f"config key {key!r} is a section{meant}", [key], name if name in known else None)
 
 
 def _drop_superseded(config: ConfigDict, typed: Collection[str]) -> None:

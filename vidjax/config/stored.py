@@ -12,7 +12,7 @@ from vidjax.config import declarations, sections
 from vidjax.config.flat import flatten, nested
 from vidjax.config.loading import apply_overrides
 from vidjax.config.overrides import join_flag_values
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.system import files
 
 # Key -> what it was called first, of keys that have another name now: hashes keep the first, and stored configs may
@@ -60,7 +60,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
         elif name in declarations.NAMED_SECTIONS:
             part[last] = tuple(value) if isinstance(value, list) else value
         else:
-            raise ConfigError(f"the stored config has {key}={value!r}, and there is no such key here")
+            raise UnknownKeyError(f"the stored config has {key}={value!r}, and there is no such key here", [key])
     for section in declarations.NAMED_SECTIONS:
         declarations.declare(config, section)
     return apply_overrides(config, overrides, is_stored=True)

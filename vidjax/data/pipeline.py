@@ -26,7 +26,7 @@ from vidjax.data.inputs import RGB, Input
 from vidjax.data.iteration import BatchIterator, BatchWithFailures
 from vidjax.data.records import Batch, Video, check_inputs
 from vidjax.data.views import ViewSpec
-from vidjax.errors import ConfigError, DataError, OptionError, VideoError
+from vidjax.errors import ConfigError, EmptyPartError, OptionError, VideoError
 
 # Videos that are tried in the place of one that cannot be read.
 _MAX_REPLACEMENTS = 20
@@ -244,7 +244,7 @@ def _check(
     workers: int,
 ) -> None:
     if not videos:
-        raise DataError("there is no video to read: this part of the data is empty")
+        raise EmptyPartError("there is no video to read: this part of the data is empty")
     check_inputs(inputs, videos)
     if batch_size < 1 or batch_size % process_count:
         raise ConfigError(f"batch_size {batch_size} must be a positive multiple of the {process_count} process(es)")

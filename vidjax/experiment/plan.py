@@ -197,8 +197,10 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
             config = _with_arguments(_find_config(configs[0]), [s.argument for s in settings if s.argument])
             runs.append(PlannedRun(run_name(labels, split, seed), config, values))
     names = [run.name for run in runs] + list(ensembles_of(experiment))
-    if len(set(names)) < len(names):
-        raise ConfigError(f"experiment {experiment.name!r}: two runs have the same name; change a label, seed or split")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(
+            f"experiment {experiment.name!r}: two runs have the same name {twice[0]!r}; change a label, seed or split"
+        )
     return runs
 
 

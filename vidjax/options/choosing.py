@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options.declaring import declared_options
 from vidjax.options.signatures import accepted, accepts_any_option
-from vidjax.options.suggestions import did_you_mean
+from vidjax.options.suggestions import closest_match, did_you_mean
 
 
 def resolve(
@@ -105,23 +105,28 @@ def check(
     for key, value in given.items():
         if key not in taken and not accepts_any_option(function):
             others = [other for other, each in table.items() if name in table and key in accepted(each)]
-            raise ConfigError(not_taken(kind, name, key, taken, others))
+            raise not_taken(kind, name, key, taken, others)
         if key in known:
             known[key].option.check(key, value)
 
 
-def not_taken(kind: str, name: str, key: str, taken: Collection[str], others: Sequence[str]) -> str:
-    """What is said of an option that the chosen thing does not take: which others do, or else what it takes.
+def not_taken(
+    kind: str, name: str, key: str, taken: Collection[str], others: Sequence[str], section: str = ""
+) -> UnknownKeyError:
+    """The error of an option that the chosen thing does not take: names which others do, or else what it takes.
 
     Example:
-      >>> not_taken("shape", "square", "radius", ["side"], ["circle", "sphere"])
+      >>> str(not_taken("shape", "square", "radius", ["side"], ["circle", "sphere"]))
       "shape 'square' takes no option 'radius' (circle and 1 other do)"
     """
+    keys, said = [f"{section}.{key}" if section else key], f"{kind} {name!r} takes no option {key!r}"
     if others:
         more = len(others) - 1
         rest = f" and {more} other{'s' * (more > 1)} do" if more else " does"
-        return f"{kind} {name!r} takes no option {key!r} ({others[0]}{rest})"
-    return f"{kind} {name!r} takes no option {key!r}{did_you_mean(key, taken)} (it takes: {', '.join(taken) or 'none'})"
+        return UnknownKeyError(f"{said} ({others[0]}{rest})", keys)
+    found = closest_match(key, taken)
+    meant = f"{section}.{found}" if section and found else found
+    return UnknownKeyError(f"{said}{did_you_mean(key, taken)} (it takes: {', '.join(taken) or 'none'})", keys, meant)
 
 
 def build(

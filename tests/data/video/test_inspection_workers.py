@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.refusals import refused
 from vidjax.data.video import index, inspection_workers
 from vidjax.errors import VidjaxError
 
@@ -92,7 +93,7 @@ def test_a_child_that_dies_between_two_files_is_replaced(unruly, tmp_path):
     child._process.wait()
     assert child.inspect(str(tmp_path / "second")).verdict == "ok"
     child.close()
-    with pytest.raises(VidjaxError, match="was stopped"):
+    with refused(VidjaxError):
         child.inspect(str(tmp_path / "third"))
     child.kill()
 
@@ -104,7 +105,7 @@ def test_children_that_cannot_start_condemn_no_file(monkeypatch, tmp_path):
         "Popen",
         lambda command, **options: start([sys.executable, "-c", "exit(3)"], **options),
     )
-    with pytest.raises(VidjaxError, match=r"can be started: its decoder crashed \(exit status 3\)"):
+    with refused(VidjaxError, "3"):
         list(inspection_workers.inspect_in_subprocesses([str(tmp_path / "a")], 1))
 
 

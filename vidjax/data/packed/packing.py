@@ -25,7 +25,7 @@ from vidjax.data.records import Source, Stream, Video
 from vidjax.data.video import index
 from vidjax.data.video.file import file_signature
 from vidjax.data.video.opening import open_video
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, InUseError, VideoError
 
 _PARTS = ("train", "validation", "test")
 _VIDEO = ["id", "label", "group"]
@@ -251,6 +251,6 @@ def _unfinished(folder: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
     except BlockingIOError as error:
-        raise ConfigError(f"pack: another process is packing into {folder}") from error
+        raise InUseError(f"pack: another process is packing into {folder}") from error
     finally:
         os.close(lock)

@@ -12,7 +12,7 @@ from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Validation
 from vidjax.data.sources.tables import CsvRow, read_table
 from vidjax.data.sources.user_paths import existing_folder
-from vidjax.errors import DataError, OptionDataError
+from vidjax.errors import DataError, DuplicateError, EmptyPartError, OptionDataError
 from vidjax.options.declaring import Option
 
 _COLUMNS = ("path", "label", "split")
@@ -72,12 +72,12 @@ def load(
         part, clip = _read_row(path, row, folder)
         place = os.path.abspath(clip.path)
         if place in lines:
-            raise DataError(f"{path}:{row.line}: {clip.id} is already in line {lines[place]}")
+            raise DuplicateError(f"{path}:{row.line}: {clip.id} is already in line {lines[place]}")
         lines[place] = row.line
         listed[part].append(clip)
     for part in ("train", "test"):
         if not listed[part]:
-            raise DataError(f"{path}: the {part} part is empty: no line has the split {part}")
+            raise EmptyPartError(f"{path}: the {part} part is empty: no line has the split {part}")
     if not listed["validation"]:
         del listed["validation"]
     return build_listed_source(

@@ -15,7 +15,7 @@ from vidjax.data.sources.listed import ListedClip, build_listed_source
 from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
 from vidjax.data.sources.user_paths import existing_folder, numbered_lines
-from vidjax.errors import DataError, OptionError
+from vidjax.errors import DataError, DuplicateError, MissingFileError, OptionError
 from vidjax.options.declaring import Option
 
 _CLASSES = 51
@@ -60,7 +60,7 @@ def load(
     ending = f"_test_split{split}.txt"
     files = {path.name.removesuffix(ending): path for path in lists.glob(f"*{ending}") if path.name != ending}
     if not files:
-        raise DataError(f"hmdb51: splits {lists} has no list CLASS{ending}")
+        raise MissingFileError(f"hmdb51: splits {lists} has no list CLASS{ending}")
     classes = sorted(files)
     listed: dict[str, list[ListedClip]] = {"train": [], "test": []}
     unusual = 0
@@ -98,7 +98,7 @@ def _read_list(path: Path, class_name: str, folder: Path) -> dict[str, list[List
             raise DataError(f"{path}:{number}: {line[:80]!r} is not written CLIP.avi and 0, 1 or 2")
         name = match["name"]
         if name in lines:
-            raise DataError(f"{path}:{number}: {name}.avi is already in line {lines[name]}")
+            raise DuplicateError(f"{path}:{number}: {name}.avi is already in line {lines[name]}")
         lines[name] = number
         part = _PARTS[match["part"]]
         if part is not None:

@@ -17,7 +17,7 @@ from vidjax.data.sources.shared_options import AllowMissing, Validation
 from vidjax.data.sources.tables import CsvRow, read_table
 from vidjax.data.sources.user_paths import existing_folder
 from vidjax.data.video.discovery import VIDEO_SUFFIXES
-from vidjax.errors import DataError
+from vidjax.errors import DataError, DuplicateError, EmptyPartError, MissingFileError
 from vidjax.options.declaring import Option
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
@@ -69,11 +69,11 @@ def load(
         here = f"{path}:{row.line}"
         there = lines.setdefault((part, clip.id), here)
         if there != here:
-            raise DataError(f"{here}: {clip.id} is already in {there}")
+            raise DuplicateError(f"{here}: {clip.id} is already in {there}")
         listed[part].append(clip)
     for part, name in (("train", "training"), ("test", "validation")):
         if not listed[part]:
-            raise DataError(f"kinetics: {lists} lists no {name} clip")
+            raise EmptyPartError(f"kinetics: {lists} lists no {name} clip")
     classes = sorted({clip.class_name for clips in listed.values() for clip in clips})
     return build_listed_source(
         f"kinetics{len(classes)}" if len(classes) in _RELEASES else "kinetics",
@@ -99,8 +99,10 @@ def _rows(lists: Path) -> Iterator[tuple[str, Path, CsvRow]]:
     candidates = [lists / f"{name}.csv" for name in _VALIDATION]
     found = [path for path in candidates if path.is_file()]
     if len(found) != 1:
-        what = f"both {found[0].name} and {found[1].name}; keep one" if found else "neither val.csv nor validate.csv"
-        raise DataError(f"kinetics: annotations {lists} has {what}")
+        named = f"kinetics: annotations {lists}"
+        if not found:
+            raise MissingFileError(f"{named} has neither val.csv nor validate.csv")
+        raise DataError(f"{named} has both {found[0].name} and {found[1].name}; keep one")
     for part, path in (("train", lists / "train.csv"), ("test", found[0])):
         for row in read_table(path, _COLUMNS):
             if "split" in row.fields and _part(path, row) != part:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from vidjax.data.records import Video
-from vidjax.errors import DataError
+from vidjax.errors import DataError, DuplicateError, EmptyPartError, LeakError
 
 
 def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
@@ -21,16 +21,16 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
     """
     for part, videos in parts.items():
         if not videos:
-            raise DataError(f"{source}: the {part} part is empty: too few videos, or none for it")
+            raise EmptyPartError(f"{source}: the {part} part is empty: too few videos, or none for it")
     repeated = [name for name, n in Counter(v.id for videos in parts.values() for v in videos).items() if n > 1]
     if repeated:
-        raise DataError(f"{source}: {repeated[0]} is there twice; names must be unique, without their suffix too")
+        raise DuplicateError(f"{source}: {repeated[0]} is there twice; names must be unique, without their suffix too")
     owner: dict[str, str] = {}
     for part, videos in parts.items():
         for video in videos:
             other = owner.setdefault(video.group, part)
             if other != part:
-                raise DataError(f"{source}: group {video.group} is in both {other} and {part}; {video.id} leaks")
+                raise LeakError(f"{source}: group {video.group} is in both {other} and {part}; {video.id} leaks")
     _check_files(source, parts)
     learnt = {video.label for video in parts["train"]}
     for label, name in enumerate(classes):
@@ -51,4 +51,4 @@ def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
                 continue
             other, first = owner.setdefault((status.st_dev, status.st_ino), (part, video.id))
             if other != part:
-                raise DataError(f"{source}: {first} in {other} and {video.id} in {part} are one and the same file")
+                raise LeakError(f"{source}: {first} in {other} and {video.id} in {part} are one and the same file")

@@ -9,7 +9,7 @@ from vidjax.data.flip_rule import FlipRule
 from vidjax.data.records import Source, Video
 from vidjax.data.sources.leaks import check_parts
 from vidjax.data.sources.partition import hash_fraction, untested_classes_note
-from vidjax.errors import DataError, OptionDataError
+from vidjax.errors import EmptyPartError, OptionDataError
 
 
 class ListedClip(NamedTuple):
@@ -67,7 +67,7 @@ def build_listed_source(
     present = {part: [clip for clip in clips if clip.present] for part, clips in listed.items()}
     for part, clips in present.items():
         if listed[part] and not clips:
-            raise DataError(
+            raise EmptyPartError(
                 f"{name} (split {split}): the {part} part is empty:"
                 f" none of its {len(listed[part])} listed clips is in {root}"
             )

@@ -17,7 +17,7 @@ from vidjax.data.sources.leaks import check_parts
 from vidjax.data.sources.partition import check_fractions, split_by_hash
 from vidjax.data.sources.shared_options import Validation
 from vidjax.data.sources.user_paths import existing_folder
-from vidjax.errors import DataError
+from vidjax.errors import DataError, MissingFileError
 from vidjax.options.declaring import Option
 
 _CLASSES = tuple("0123456789")
@@ -129,7 +129,9 @@ def _read_digits(folder: Path, part: str) -> list[Video]:
         name = f"{part}-{kind}-ubyte"
         path = _find(folder, name)
         if path is None:
-            raise DataError(f"mnist: {folder} has neither {name} nor {name}.gz, of which t10k's are always needed")
+            raise MissingFileError(
+                f"mnist: {folder} has neither {name} nor {name}.gz, of which t10k's are always needed"
+            )
         paths[kind] = path
     images, labels = read_idx(paths["images-idx3"], 3), read_idx(paths["labels-idx1"], 1)
     if len(images) != len(labels):

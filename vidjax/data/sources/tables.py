@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vidjax.errors import DataError
+from vidjax.errors import DataError, DuplicateError, MissingFileError
 
 
 class CsvRow(NamedTuple):
@@ -41,7 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
             except csv.Error as error:
                 raise DataError(f"{path}:{reader.line_num}: is no line of a CSV file: {error}") from error
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
+        raise MissingFileError(f"{path} is missing") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
     filled = [(number, fields) for number, fields in lines if any(fields)]
@@ -66,5 +66,5 @@ def _header(path: Path, number: int, fields: list[str], columns: Sequence[str]) 
         )
     repeated = [name for name in names if name and names.count(name) > 1]
     if repeated:
-        raise DataError(f"{path}:{number}: the header names {repeated[0]} twice")
+        raise DuplicateError(f"{path}:{number}: the header names {repeated[0]} twice")
     return names

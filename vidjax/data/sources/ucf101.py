@@ -14,7 +14,7 @@ from vidjax.data.sources.listed import ListedClip, build_listed_source
 from vidjax.data.sources.partition import check_fractions
 from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
 from vidjax.data.sources.user_paths import existing_folder, numbered_lines
-from vidjax.errors import DataError, OptionError
+from vidjax.errors import DataError, DuplicateError, OptionError
 from vidjax.options.declaring import Option
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
@@ -96,7 +96,7 @@ def _read_list(path: Path, labels: dict[str, int], folder: Path) -> list[ListedC
                 f"but classInd.txt numbers its class {labels[class_name]}"
             )
         if clip in lines:
-            raise DataError(f"{path}:{number}: {clip} is already in line {lines[clip]}")
+            raise DuplicateError(f"{path}:{number}: {clip} is already in line {lines[clip]}")
         lines[clip] = number
         place = folder / clip
         identity, group = clip.removesuffix(".avi"), f"{class_name}_g{match['group']}"
