@@ -2,11 +2,11 @@ r"""C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions.
 
 python launch.py --config=configs/c3d.py
     The embedded data set `motion`, an eighth of the paper's width, batch normalisation, 16 frames at stride 1. 10
-    minutes on one CPU core. Its results: README, "3D networks" (chance 12.5%).
+    minutes on one CPU core. Its results: docs/results.md (chance 12.5%).
 
 python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    The same network on 64 -> 56 pixels, 7 minutes on one CPU core for each split. Its results: README.
+    The same network on 64 -> 56 pixels, 7 minutes on one CPU core for each split. Its results: docs/results.md.
 
 python launch.py --config=configs/c3d.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1

@@ -8,7 +8,7 @@ python launch.py --config=configs/capsnet.py --config.data.root=mnist
     The paper's network on the idx files in that folder, plain or gzipped; where t10k's alone are there, its 10,000
     digits are cut into 8,000, 1,000 and 1,000. On one CPU core a step of 128 takes 2 to 3.3 seconds, so an epoch of
     8,000 digits 2 to 3.5 minutes: give --config.train.epochs. After 16 epochs of 8,000 digits, about 0.8% of the 1,000
-    are wrong (README, "Capsules on digits").
+    are wrong (docs/results.md).
 
 Margin loss with the reconstruction; Adam, whose rate falls by a cosine from 1e-3 (in the paper exponentially). Shifts
 of up to 2 pixels are drawn from all in between, so that shifted digits are a little blurred; the paper's are whole. The

@@ -2,11 +2,11 @@ r"""Capsules on clips, by EM routing (after VideoCapsuleNet, Duarte et al. 2018)
 
 python launch.py --config=configs/capsule_video.py
     The embedded data set `motion`, 16 frames at stride 1; 8 minutes on one CPU core. About 98% of the test
-    videos (README, "3D networks"; chance 12.5%).
+    videos (docs/results.md; chance 12.5%).
 
 python launch.py --config=configs/capsule_video.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    64 -> 56 pixels; 5 minutes for a split of 176 clips of 8 classes on one CPU core (README, "3D networks").
+    64 -> 56 pixels; 5 minutes for a split of 176 clips of 8 classes on one CPU core (docs/results.md).
 
 Spread loss, whose margin grows from 0.2 to 0.9 in the first half of the run (in the paper by 0.1 every five epochs);
 AdamW at 3e-4: at 1e-3 one seed of two stopped at 71%. The convolutional capsules are averages of their votes, without

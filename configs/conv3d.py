@@ -2,11 +2,11 @@ r"""3D residual networks of 18 layers (Tran et al. 2018): R3D, and R(2+1)D with 
 
 python launch.py --config=configs/conv3d.py
     The embedded data set `motion`, R3D at an eighth of the paper's width, 16 frames. 12
-    minutes on one CPU core (R(2+1)D: 16). Its results: README, "3D networks" (chance 12.5%).
+    minutes on one CPU core (R(2+1)D: 16). Its results: docs/results.md (chance 12.5%).
 
 python launch.py --config=configs/conv3d.py:ucf101_small,variant=r2plus1d_18 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    R(2+1)D on 64 -> 56 pixels, 12 minutes on one CPU core for each split. Its results: README.
+    R(2+1)D on 64 -> 56 pixels, 12 minutes on one CPU core for each split. Its results: docs/results.md.
 
 python launch.py --config=configs/conv3d.py:kinetics,variant=r2plus1d_18 --config.data.root=k400 \
     --config.data.annotations=k400/annotations --config.data.allow_missing=True

@@ -2,11 +2,11 @@ r"""SlowFast (Feichtenhofer et al. 2019), and the networks of one pathway that i
 
 python launch.py --config=configs/slowfast.py
     The embedded data set `motion`: slowfast_r18_small, 16 frames, of which the slow pathway sees 4. 20
-    minutes on one CPU core. Its results: README, "3D networks" (chance 12.5%).
+    minutes on one CPU core. Its results: docs/results.md (chance 12.5%).
 
 python launch.py --config=configs/slowfast.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    The same network on 64 -> 56 pixels, 7 minutes on one CPU core for each split. Its results: README.
+    The same network on 64 -> 56 pixels, 7 minutes on one CPU core for each split. Its results: docs/results.md.
 
 python launch.py --config=configs/slowfast.py:kinetics --config.data.root=k400 \
     --config.data.annotations=k400/annotations --config.data.allow_missing=True

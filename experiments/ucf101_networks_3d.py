@@ -7,7 +7,7 @@ Where only a part of UCF101 is on the disk:
 
 Splits and intervals as in ucf101_fusion.py. Published numbers are the mean over all three splits of all 101 classes,
 mostly of pretrained networks: do not compare those with these. 42 runs of half a minute to a quarter of an hour on one
-core; the README's table says how many were run.
+core; the table in docs/results.md says how many were run.
 """
 
 from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting

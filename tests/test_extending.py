@@ -21,6 +21,8 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("own")
     for name, code in re.findall(r"`(\w+\.py)`[^\n]*(?:\n[^`\n]+)*?\n\n```python\n(.*?)```", TEXT, re.S):
         (place / name).write_text(code)
+    # A config is named by its path: those of vidjax lie in the checkout, where a user stands.
+    (place / "configs").symlink_to(ROOT / "configs")
     return place
 
 
@@ -38,9 +40,11 @@ def test_every_block_of_code_is_python():
 
 
 def test_the_files_are_those_that_the_text_names(folder):
-    found = sorted(path.name for path in folder.iterdir())
-    own = ["frame_lstm.py", "frame_lstm_config.py", "frame_lstm_table.py", "my_models.py", "test_frame_lstm.py"]
-    assert found == own
+    found = sorted(path.name for path in folder.glob("*.py"))
+    assert found == [
+        *("by_person.py", "focal_loss.py", "frame_lstm.py", "frame_lstm_config.py", "frame_lstm_table.py"),
+        *("my_models.py", "reciprocal_rank.py", "test_frame_lstm.py", "worst_class_table.py"),
+    ]
 
 
 def test_a_network_outside_of_vidjax_is_trained_and_evaluated(folder, toy_folder):
@@ -85,8 +89,6 @@ def test_its_own_test_passes(folder):
 
 
 def test_it_is_a_row_of_a_table(folder):
-    # A config is named by its path: those of vidjax lie in the checkout, where a user stands.
-    (folder / "configs").symlink_to(ROOT / "configs")
     done = run(folder, str(ROOT / "launch.py"), "--experiment=frame_lstm_table.py", "--list")
     assert not done.returncode, done.stderr
     assert done.stdout.count("LSTM_over_frame_features-seed") == 3
@@ -102,3 +104,64 @@ def test_a_model_with_an_option(folder):
     assert f"  {line}\n      units of the hidden layer\n" in done.stdout, done.stderr
     refused = run(folder, *(word for word in words if "hidden" not in word), "--config.model.hidden=0")
     assert refused.returncode and "model.hidden=0: give at least 1" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def recordings(toy_folder, tmp_path_factory):
+    """The toy videos, as recordings of four people."""
+    place = tmp_path_factory.mktemp("recordings")
+    for number, path in enumerate(sorted(toy_folder.rglob("*.avi"))):
+        person = ("anna", "ben", "chris", "dora")[number % 4]
+        (place / f"{person}_{path.parent.name}_{number}.avi").write_bytes(path.read_bytes())
+    return place
+
+
+@pytest.fixture(scope="module")
+def own_run(folder, recordings):
+    """One run of the experiment of the text, with its source, its loss and its metric."""
+    done = run(
+        folder,
+        *(str(ROOT / "launch.py"), "--experiment=worst_class_table.py", "--workdir=table", "--only=focal-seed0"),
+        *("--config.data.factory=by_person:load", f"--config.data.root={recordings}"),
+        *("--config.data.test_people=anna", "--config.data.validation_people=ben", "--config.data.frames=2"),
+        *("--config.data.short_side=40", "--config.data.crop=40", "--config.preprocessing.crop=36"),
+        *("--config.model.width_multiplier=0.05", "--config.train.steps=2", "--config.train.batch_size=8"),
+        *("--config.parallel=jit", "--config.evaluate.clips=1", "--config.evaluate.samples=0"),
+    )
+    assert "focal-seed0" in done.stdout, done.stdout + done.stderr
+    assert (folder / "table/runs/focal-seed0/result.json").is_file(), done.stdout + done.stderr
+    return folder / "table/runs/focal-seed0"
+
+
+def test_a_source_tests_on_people_that_training_has_not_seen(own_run):
+    card, predictions = (files.read_json(own_run / name) for name in ("data.json", "predictions/test.json"))
+    assert (card["name"], card["train"], card["validation"], card["test"]) == ("by_person", 12, 6, 6)
+    assert {video["group"] for video in predictions["videos"]} == {"anna"}
+    assert predictions["classes"] == ["bright", "dark"]
+
+
+def test_a_loss_is_trained_with_and_gives_less_than_the_cross_entropy(own_run, folder):
+    loss = files.read_json(own_run / "config.json")["loss"]
+    assert (loss["factory"], loss["gamma"]) == ("focal_loss:focal", 1.5)
+    code = (
+        "import jax.numpy as jnp; from focal_loss import focal; from vidjax.models import Output;"
+        "from vidjax.training.losses import cross_entropy;"
+        "given = Output(jnp.array([[[2.0, 0.0]], [[0.0, 2.0]]])), jnp.array([0, 0]);"
+        "plain = cross_entropy(*given); assert abs(focal(*given, gamma=0.0) - plain).max() < 1e-6;"
+        "assert (focal(*given) < plain).all()"
+    )
+    done = run(folder, "-c", code)
+    assert not done.returncode, done.stderr
+
+
+def test_a_metric_is_a_column_and_another_reads_the_scores(own_run, folder):
+    table = (folder / "table" / "table.md").read_text().splitlines()
+    result = files.read_json(own_run / "result.json")
+    worst = min(right / videos for right, videos in zip(result["per_class_correct"], result["per_class_videos"]))
+    rows = [[cell.strip() for cell in line.split("|")] for line in table if line.startswith("|")]
+    cells = dict(zip(rows[0], rows[-1]))
+    assert cells["worst class %"] == f"{100 * worst:.1f}" and cells["loss"] == "focal", table
+    done = run(folder, "reciprocal_rank.py", str(own_run))
+    assert not done.returncode and "over 6 videos" in done.stdout, done.stderr
+    expected = result["video_top1"] + (1 - result["video_top1"]) / 2  # of two classes the other one is second
+    assert f"rank {expected:.3f} " in done.stdout

@@ -44,19 +44,21 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       profile: folder for a profile of some more steps.
 
     Returns:
-      steps, batch_size, parallel, devices, dtype, hardware: what was measured.
-      start: seconds until there is a state: "prepare" (data and model), "state".
-      first_step: seconds of the first step: "total", and of it "trace", "lower" and "compile"; "from_cache": whether
+      Figures by name:
+
+      - steps, batch_size, parallel, devices, dtype, hardware: what was measured.
+      - start: seconds until there is a state: "prepare" (data and model), "state".
+      - first_step: seconds of the first step: "total", and of it "trace", "lower" and "compile"; "from_cache": whether
         compiled programs were loaded instead.
-      seconds, steps_per_second, clips_per_second: of the measured steps.
-      loop: seconds per step of the host, by `PHASES` and "other"; they add up to the step.
-      parts: seconds of each of `PHASES` when the device is waited for after each.
-      memory: {"bytes", "of"}: the peak of the busiest device, or of the process where devices do not tell.
-      flops_per_step: 3 x 2 x MACs x clips.
-      peak: dtype -> FLOP/s of a large matrix product, over all devices.
-      mfu: flops_per_step x steps_per_second / peak of the config's dtype.
-      first_epoch: whether the measured steps began in it; steps_per_epoch: its length.
-      profile: folder, or None.
+      - seconds, steps_per_second, clips_per_second: of the measured steps.
+      - loop: seconds per step of the host, by `PHASES` and "other"; they add up to the step.
+      - parts: seconds of each of `PHASES` when the device is waited for after each.
+      - memory: {"bytes", "of"}: the peak of the busiest device, or of the process where devices do not tell.
+      - flops_per_step: 3 x 2 x MACs x clips.
+      - peak: dtype -> FLOP/s of a large matrix product, over all devices.
+      - mfu: flops_per_step x steps_per_second / peak of the config's dtype.
+      - first_epoch: whether the measured steps began in it; steps_per_epoch: its length.
+      - profile: folder, or None.
 
     Raises:
       VidjaxError: for what the user can mend.

@@ -44,28 +44,28 @@ def page(tmp_path):
 
 def test_readme_is_regenerated_and_then_agrees(page, capsys):
     before = page.read_text()
-    assert call(readme, "--check", "--file", page) == 1
+    assert call(readme, "--check", "--root", page.parent) == 1
     assert "+| net | 62.5 | 1 |" in capsys.readouterr().out
     assert page.read_text() == before, "--check changes nothing"
-    assert call(readme, "--file", page) == 0
+    assert call(readme, "--root", page.parent) == 0
     assert "| net | 62.5 | 1 |" in page.read_text()
-    assert call(readme, "--check", "--file", page) == 0
+    assert call(readme, "--check", "--root", page.parent) == 0
 
 
 def test_a_number_typed_in_is_found(page):
-    call(readme, "--file", page)
+    call(readme, "--root", page.parent)
     page.write_text(page.read_text().replace("62.5", "92.5"))
-    assert call(readme, "--check", "--file", page) == 1
+    assert call(readme, "--check", "--root", page.parent) == 1
 
 
 def test_the_tables_of_a_benchmark_are_shown(page, capsys):
     page.write_text("<!-- results: benchmarks/input -->\n<!-- end -->\n")
     with refused(DataError, "input.json", "--out="):
-        call(readme, "--file", page)
+        call(readme, "--root", page.parent)
     table = pandas.DataFrame([("none", "12 (10 to 13)")], columns=["cache", "clips/s"])
     written = page.parent / "results" / "benchmarks" / "input.json"
     report.write(written, {"Reading": table}, {"none": [10, 12, 13]}, about="2 videos", packages=["numpy", "absent"])
-    assert call(readme, "--file", page) == 0
+    assert call(readme, "--root", page.parent) == 0
     text = page.read_text()
     assert "**Reading**" in text and "| none | 12 (10 to 13) |" in text
     assert "2 videos; hardware: CPU, " in text and f"numpy {numpy.__version__}; code: " in text and "absent" not in text
@@ -74,7 +74,7 @@ def test_the_tables_of_a_benchmark_are_shown(page, capsys):
 def test_published_weights_are_shown(page):
     page.write_text("<!-- results: pretrained/x -->\n<!-- end -->\n")
     with refused(DataError, "x.json", "--out"):
-        call(readme, "--file", page)
+        call(readme, "--root", page.parent)
     clips = {
         f"{name}/v_{name}_g0{group}_c01.avi": {"label": label, "top5": [best, label], "mapped": label}
         for name, label, best in (("A", "squat", "squat"), ("B", "lunge", "yoga"))
@@ -84,7 +84,7 @@ def test_published_weights_are_shown(page):
     content = {"protocol": protocol, "summary": zero_shot.summarise(clips), "clips": clips}
     (page.parent / "results" / "pretrained").mkdir()
     (page.parent / "results" / "pretrained" / "x.json").write_text(json.dumps(content))
-    assert call(readme, "--file", page) == 0
+    assert call(readme, "--root", page.parent) == 0
     text = page.read_text()
     assert "| squat | 2 | 100.0 | 100.0 | - |" in text and "| lunge | 2 | 0.0 | 100.0 | yoga 2 |" in text
     assert "| all | 4 | 50.0 (" in text and "the 64 frames in the middle of each clip at 25 fps" in text
@@ -93,12 +93,12 @@ def test_published_weights_are_shown(page):
 def test_a_result_that_belongs_to_no_run_is_an_error(page):
     (page.parent / "results" / "tiny" / "old-seed0.json").write_text("{}")
     with refused(DataError, "old-seed0.json", "'model'"):
-        call(readme, "--check", "--file", page)
+        call(readme, "--check", "--root", page.parent)
 
 
 def test_verbs_take_no_config_keys(page):
     with refused(ConfigError, "readme", "--config.KEY=VALUE"):
-        call(readme, "--file", page, overrides={"seed": "1"})
+        call(readme, "--root", page.parent, overrides={"seed": "1"})
     with refused(ConfigError, "collect", "--config.KEY=VALUE", "--check"):
         call(collect, page.parent, overrides={"seed": "1"})
 
@@ -112,10 +112,47 @@ def test_collect(page, tmp_path, capsys):
     assert "1 results" in capsys.readouterr().out
 
 
-def test_the_readme_of_this_repository_agrees_with_its_results():
-    path = ROOT / "README.md"
-    if not path.is_file():
+def test_pages_of_docs_are_filled_too(page, capsys):
+    other = page.parent / "docs" / "deep" / "results.md"
+    other.parent.mkdir(parents=True)
+    other.write_text("<!-- results: tiny -->\n<!-- end -->\n")
+    assert call(readme, "--root", page.parent) == 0
+    assert "| net | 62.5 | 1 |" in other.read_text()
+    other.write_text(other.read_text().replace("62.5", "92.5"))
+    capsys.readouterr()
+    assert call(readme, "--check", "--root", page.parent) == 1
+    shown = capsys.readouterr().out
+    assert "docs/deep/results.md" in shown and "README.md" not in shown
+    other.write_text("<!-- results: tiny -->\n")
+    with pytest.raises(DataError, match=r"results\.md: line 1: block 'results: tiny' has no"):
+        call(readme, "--root", page.parent)
+
+
+def test_a_folder_without_a_readme_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"README\.md: no such file; give --root"):
+        call(readme, "--root", tmp_path)
+
+
+def test_the_best_row_of_each_data_set_is_shown(page):
+    page.write_text("<!-- results: best -->\n<!-- end -->\n")
+    two = EXPERIMENT.replace('{"net": Setting("a.py")}', '{"net": Setting("a.py"), "other": Setting("b.py")}')
+    (page.parent / "experiments" / "tiny.py").write_text(two)
+    (page.parent / "experiments" / "not_run.py").write_text(two)
+    better = run_directory.result(run_directory.predictions(["a", "b"], 8), video_top1=0.75)
+    better.write(page.parent / "results" / "tiny" / "other-seed0.json")
+    assert call(readme, "--root", page.parent) == 0
+    (row,) = [line for line in page.read_text().splitlines() if "rows; this one: tiny" in line]
+    assert "| other |" in row and "| 75.0 |" in row and "| 2 rows; this one: tiny |" in row
+    assert "62.5" not in page.read_text()
+
+
+def test_the_pages_of_this_repository_agree_with_its_results():
+    if not (ROOT / "README.md").is_file():
         pytest.skip("no README.md beside the package")
-    text = path.read_text()
-    new = regenerate(text, lambda name: readme.block(ROOT, name))
-    assert new == text, "python -m vidjax readme\n" + difference(text, new, "README.md")
+    filled = 0
+    for path in readme.pages(ROOT):
+        text = path.read_text()
+        new = regenerate(text, lambda name: readme.block(ROOT, name))
+        assert new == text, "python -m vidjax readme\n" + difference(text, new, path.name)
+        filled += "<!-- results: " in text
+    assert filled

@@ -97,7 +97,7 @@ def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):
         ("ensemble", ["~/x", "~/x", "--out=~/x"]),
         ("pack", ["~/x", "--config=c.py"]),
         ("predict", ["~/x", "--pretrained=i3d"]),
-        ("readme", ["--file=~/x"]),
+        ("readme", ["--root=~/x"]),
     ],
 )
 def test_a_tilde_is_the_home_directory(verb, words, monkeypatch):

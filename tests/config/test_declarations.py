@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.refusals import refused
-from vidjax.config import building, data, declarations, flat, loading, recipe, sections
+from vidjax.config import building, data, declarations, flat, identity, loading, recipe, sections
 from vidjax.config.stored import load_stored
 from vidjax.config.validation import check_config
 from vidjax.data import clips, resizing, sampling, views
@@ -46,7 +46,7 @@ def test_help_names_what_can_be_chosen(section):
     """All of it, or the first of it in the order of the table."""
     told = re.sub(r" \([^)]*\)", "", sections.KEYS[section]["name"].option.help).split(" | ")
     names = list(declarations.table(section))
-    assert told == names or (told[-1] == "... README" and told[:-1] == names[: len(told) - 1])
+    assert told == names or (told[-1].startswith("... docs/") and told[:-1] == names[: len(told) - 1])
 
 
 def test_every_key_has_its_line_of_help():
@@ -389,5 +389,64 @@ assert not {"jax", "flax"} & sys.modules.keys()
 
 
 def test_sections_are_dataclasses_whose_fields_are_all_keys():
-    for section, kind in sections._SECTIONS.items():
+    for section, kind in sections.KINDS.items():
         assert [field.name for field in dataclasses.fields(kind)] == list(sections.KEYS[section])
+
+
+LOSS = """
+from typing import Annotated
+
+import jax.numpy as jnp
+
+from vidjax.options import Option
+
+
+def hinge(output, label, *, step, gap: Annotated[float, Option("wanted", at_least=0)] = 1.0, growth_steps: int = 0):
+    at_label = jnp.take_along_axis(output.logits.mean(axis=1), label[:, None], axis=1)[:, 0]
+    return jnp.maximum(0.0, gap * jnp.minimum(1.0, step / max(1, growth_steps)) - at_label)
+
+
+def no_label(output, *, gap=1.0):
+    return output
+"""
+
+
+@pytest.fixture
+def own_loss(own, tmp_path):
+    (tmp_path / f"{own}_loss.py").write_text(LOSS)
+    return f"{own}_loss"
+
+
+def test_a_loss_of_ones_own_has_its_options_and_is_given_the_step(own_loss):
+    import jax.numpy as jnp
+
+    from vidjax.models import Output
+    from vidjax.training import losses
+
+    typed = {"loss.factory": f"{own_loss}:hinge", "loss.gap": "2.0", "loss.growth_fraction": "0.5"}
+    config = loading.load(f"{ROOT}/{EARLY}", typed)
+    assert config.loss.gap == 2.0 and "step" not in config.loss and "label_smoothing" not in config.loss
+    check_config(config)
+    loss = building.loss(config.loss, total_steps=8, steps_per_epoch=1.0)
+    output = Output(jnp.zeros((2, 1, 3)))
+    assert losses.bind_step(loss, jnp.asarray(2))(output, jnp.array([0, 1])).tolist() == [1.0, 1.0]
+    with pytest.raises(ConfigError, match="loss.gap=-1.0: give a finite number, 0 or more"):
+        check_config(loading.load(f"{ROOT}/{EARLY}", {**typed, "loss.gap": "-1"}))
+    with pytest.raises(ConfigError, match="unknown config key 'loss.gapp'; did you mean 'loss.gap'"):
+        loading.load(f"{ROOT}/{EARLY}", {**typed, "loss.gapp": "1"})
+    named = loading.load(f"{ROOT}/{EARLY}", {"loss.name": "cross_entropy"})
+    assert identity.config_hash(named) == identity.config_hash(loading.load(f"{ROOT}/{EARLY}"))
+
+
+def test_a_loss_that_cannot_be_called_is_one_line(own_loss):
+    config = loading.load(f"{ROOT}/{EARLY}", {"loss.factory": f"{own_loss}:no_label"})
+    with pytest.raises(ConfigError, match="no_label' is called with 2 arguments by position"):
+        check_config(config)
+
+
+def test_a_stored_loss_of_ones_own_is_not_imported_before_it_is_typed_again(own_loss):
+    factory = {"loss.factory": f"{own_loss}:hinge"}
+    stored = json.loads(flat.to_json(loading.load(f"{ROOT}/{EARLY}", {**factory, "loss.gap": "2.0"})))
+    with pytest.raises(ConfigError, match=f"--config.loss.factory={own_loss}:hinge"):
+        load_stored(stored, {})
+    assert load_stored(stored, factory).loss.gap == 2.0

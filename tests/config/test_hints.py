@@ -73,7 +73,7 @@ def test_what_no_key_stands_for_gets_no_guess(known, typed, said):
 
 
 def test_a_name_in_several_sections_is_told_with_all(known):
-    assert hints.hint("train.factory", known) == "; did you mean 'data.factory' or 'model.factory'?"
+    assert hints.hint("train.factory", known) == "; did you mean 'data.factory' or 'loss.factory' or 'model.factory'?"
 
 
 def test_words_stand_for_one_thing_and_keys_are_there(known):

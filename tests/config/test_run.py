@@ -216,6 +216,16 @@ def test_a_model_of_ones_own_is_held_to_the_interface(toy_folder, monkeypatch, k
         prepared(toy_folder)
 
 
+def test_a_loss_of_ones_own_is_held_to_one_number_for_each_example(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = f"loss_{tmp_path.name}"
+    code = "def one(output, label):\n    return output.logits.mean(axis=(1, 2))\n"
+    Path(f"{name}.py").write_text(code + "def mean(output, label):\n    return one(output, label).mean()\n")
+    assert prepared(toy_folder, loss__factory=f"{name}:one").loss.func.__name__ == "one"
+    with pytest.raises(ConfigError, match=f"loss '{name}:mean' returns .* for a batch of 3 clips: make it one number"):
+        prepared(toy_folder, loss__factory=f"{name}:mean")
+
+
 def test_plain_logits_will_do(toy_folder, monkeypatch):
     from tests.evaluation import constant_model
 

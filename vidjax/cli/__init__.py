@@ -23,7 +23,7 @@ VERBS = {
     "ensemble": "average the test scores of several finished runs",
     "pack": "pack a data set into a few large files, for a pod or an object store",
     "predict": "say what is to be seen in videos, with published weights",
-    "readme": "regenerate the result tables of the README, or check that they agree",
+    "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
 }
 
 

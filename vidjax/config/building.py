@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -203,8 +204,8 @@ def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
     Raises:
       ConfigError: for options that it does not take.
     """
-    name = section.name
-    function = choosing.resolve("loss", losses.LOSSES, name)
+    name, factory = section.name, section.factory
+    function = choosing.resolve("loss", losses.LOSSES, name, factory)
     given = options_in_steps(
         sections.of_choice("loss", section),
         signatures.accepted(function),
@@ -212,7 +213,10 @@ def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
     )
-    choosing.check("loss", losses.LOSSES, name, function, given)
+    choosing.check("loss", losses.LOSSES, factory or name, function, given, positional=2)
+    if factory:
+        by_run = {"step"} & inspect.signature(function).parameters.keys()
+        choosing.check_call("loss", factory, function, 2, given.keys() | by_run)
     return functools.partial(function, **given)
 
 

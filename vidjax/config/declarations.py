@@ -25,8 +25,8 @@ NAMED_SECTIONS = {
     "schedule": "schedule",
 }
 _WITH_DURATIONS = ("loss", "schedule")  # what is NAME_steps there is given in any unit
-# To a model, from other sections, the data or the machine.
-_RUN_PROVIDED = ("num_classes", "dtype", "param_dtype", "axis_name", "group_size")
+# Section -> parameters of what is chosen that come from other sections, the data, the machine or the loop.
+_RUN_PROVIDED = {"model": ("num_classes", "dtype", "param_dtype", "axis_name", "group_size"), "loss": ("step",)}
 # How many arguments what is chosen is given by position, which are no options.
 _POSITIONAL = {"model": 1, "data": 0, "loss": 2, "optimizer": 1, "schedule": 2}
 
@@ -88,7 +88,7 @@ def options_of_callable(section: str, function: Callable[..., Any], *, is_own: b
 
 def is_run_provided(section: str, name: str) -> bool:
     """Whether a parameter of what is chosen is set by the run, so that it is no key of the section."""
-    return section == "model" and name in _RUN_PROVIDED
+    return name in _RUN_PROVIDED.get(section, ())
 
 
 def duration_keys(key: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from vidjax import models
-from vidjax.config import building, data, recipe
+from vidjax.config import building, data, declarations, recipe
 from vidjax.config.run import Run
 from vidjax.config.validation import check_flip
 from vidjax.data import streams
@@ -166,7 +166,14 @@ def _check_output(run: Run, name: str) -> None:
         )
     step, label = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
     with options_of("loss"):
-        jax.eval_shape(lambda output, label, step: losses.bind_step(run.loss, step)(output, label), output, label, step)
+        found = jax.eval_shape(
+            lambda output, label, step: losses.bind_step(run.loss, step)(output, label), output, label, step
+        )
+    if getattr(found, "shape", None) != (batch,):
+        raise ConfigError(
+            f"loss {declarations.label(run.config.loss)!r} returns {found} for a batch of {batch} clips: make it one"
+            " number for each example, [batch]"
+        )
 
 
 def _check_view(run: Run, name: str) -> None:

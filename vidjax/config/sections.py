@@ -45,7 +45,7 @@ class Model:
     """Which network; its options are its own."""
 
     name: Annotated[
-        str, Option("single_frame | early_fusion | late_fusion | slow_fusion | multires | c3d | ... README")
+        str, Option("single_frame | early_fusion | late_fusion | slow_fusion | multires | c3d | ... docs/model_zoo.md")
     ] = "early_fusion"
     factory: Annotated[str | None, Option("'my_package.my_module:build' instead of a name: a model of one's own")] = (
         None
@@ -169,13 +169,14 @@ class Loss:
     name: Annotated[str, Option("cross_entropy | margin (capsule lengths) | spread (capsule activations)")] = (
         "cross_entropy"
     )
+    factory: Annotated[str | None, Option("'my_package.my_module:loss' instead of a name: a loss of one's own")] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Which optimizer, whose options are its own, and what every one is built with."""
 
-    name: Annotated[str, Option("sgd | momentum | nesterov | rmsprop | adagrad | ... README")] = "adamw"
+    name: Annotated[str, Option("sgd | momentum | nesterov | rmsprop | adagrad | ... docs/running.md")] = "adamw"
     learning_rate: Annotated[
         float, Option("the schedule's peak; adadelta wants about 1, muon 0.02, adafactor 0.01, lion 1e-4", at_least=0)
     ] = 1e-3
@@ -272,7 +273,7 @@ class Checkpoint:
     keep: Annotated[int, Option("newest that stay on disk, beside the best by validation", at_least=1)] = 2
 
 
-_SECTIONS: dict[str, type[Any]] = {
+KINDS: dict[str, type[Any]] = {
     "": RootSection,
     "model": Model,
     "data": Data,
@@ -285,9 +286,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "checkpoint": Checkpoint,
 }
-KEYS: dict[str, dict[str, OptionSpec]] = {
-    section: declaring.declared_options(kind) for section, kind in _SECTIONS.items()
-}
+KEYS: dict[str, dict[str, OptionSpec]] = {section: declaring.declared_options(kind) for section, kind in KINDS.items()}
 
 
 def new_config() -> ConfigDict:

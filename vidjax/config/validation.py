@@ -94,7 +94,7 @@ def _check_values(config: ConfigDict) -> None:
             f"train.batch_size={config.train.batch_size} does not divide into"
             f" train.accumulate={config.train.accumulate} parts"
         )
-    if (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
+    if config.loss.factory is None and (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
             f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"
             f" {' and '.join(_CAPSULE_LOSSES)} and the average lengths are for capsules, and go together"

@@ -123,6 +123,54 @@ def experiment_block(
     return f"**{title}**\n\n{table}\n<sub>{_caption(runs)}</sub>\n"
 
 
+def best_block(experiments: Mapping[str, Sequence[comparison.ComparisonRow]]) -> str:
+    """The Markdown of one table with the best row of each data set, beside the best trivial baseline.
+
+    Args:
+      experiments: name of the experiment -> rows of its table, those of baselines among them.
+    """
+    trained: dict[str, list[tuple[str, comparison.ComparisonRow]]] = {}
+    baselines: dict[str, list[comparison.ComparisonRow]] = {}
+    for name, rows in experiments.items():
+        for row in filter(lambda row: row.results, rows):
+            dataset = row.results[0].dataset
+            if isinstance(row.results[0], Baseline):
+                baselines.setdefault(dataset, []).append(row)
+            else:
+                trained.setdefault(dataset, []).append((name, row))
+    lines = []
+    for dataset, candidates in sorted(trained.items()):
+        name, best = max(candidates, key=lambda found: _mean_top1(found[1]))
+        beside = max(baselines.get(dataset, []), key=_mean_top1, default=None)
+        classes = len(best.results[0].per_class_videos)
+        cells = [comparison.COLUMNS[key].cell(best.results) for key in _BEST_COLUMNS]
+        baseline = f"{comparison.COLUMNS['video_top1'].cell(beside.results)} ({_label(beside)})" if beside else "-"
+        tried = f"{len(candidates)} rows; this one: {name}"
+        lines.append(
+            [dataset, _label(best), *cells, tables.percent(1 / classes), baseline, str(len(best.results)), tried]
+        )
+    heads = [
+        *("data", "best row"),
+        *(comparison.COLUMNS[key].title for key in _BEST_COLUMNS),
+        *("guessing %", "best trivial baseline, video top-1 %", "seeds", "chosen from"),
+    ]
+    caption = "The row with the highest mean of each data set, chosen on the test videos; mean ± standard deviation."
+    return f"{tables.to_markdown(pd.DataFrame(lines, columns=heads))}\n<sub>{caption}</sub>\n"
+
+
+_BEST_COLUMNS = ("inputs", "videos", "video_top1")
+
+
+def _mean_top1(row: comparison.ComparisonRow) -> float:
+    return comparison.mean_and_sd([result.video_top1 for result in row.results])[0]
+
+
+def _label(row: comparison.ComparisonRow) -> str:
+    """The labels of a row on all axes, but those that it does not have."""
+    labels = (label for label in row.labels.values() if label != comparison.NOT_APPLICABLE)
+    return ", ".join(labels).removeprefix("baseline: ")
+
+
 def benchmark_block(path: Path) -> str:
     """The Markdown of a benchmark: its tables, and where they come from.
 
