@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from vidjax.layers.convolution import Conv
 from vidjax.layers.normalization import BatchNorm
-from vidjax.layers.shapes import Array, Clips
+from vidjax.layers.shapes import Array
 
 Triple = tuple[int, int, int]
 
@@ -44,8 +44,10 @@ class ConvNorm(nn.Module):
     param_dtype: Any = jax.numpy.float32
 
     @nn.compact
-    def __call__(self, x: Clips, *, train: bool) -> Float[Array, "batch out_time out_height out_width {self.features}"]:
-        """Maps float [B, T, H, W, C] to [B, t, h, w, features]."""
+    def __call__(
+        self, x: Float[Array, "batch *spatial channels"], *, train: bool
+    ) -> Float[Array, "batch *out_spatial {self.features}"]:
+        """Maps float [B, *spatial, C] to [B, *spatial', features]; space is [T, H, W] in the models."""
         padding = [(k // 2, k // 2) for k in self.kernel] if self.padding == "same" else self.padding
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = Conv(
