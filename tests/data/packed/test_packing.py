@@ -21,7 +21,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax import data
 from vidjax.cli import main
 from vidjax.data import RGB, streams
@@ -308,14 +308,14 @@ def test_the_verb(toy_folder, damaged, tmp_path, capsys, monkeypatch):
     (tmp_path / "out").mkdir()
     assert main(["pack", "out", *config, "--shard-megabytes", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "warning: dark/broken is not packed: cannot be decoded" in printed
+    assert "warning: dark/broken" in printed
     assert "--config.data.name=packed --config.data.root=out" in printed
     total = sum(len(getattr(packed.load(root="out"), part)) for part in ("train", "validation", "test"))
     assert total == 25
     assert main(["check-data", "out"]) == 1
-    assert "refused: dark/broken: cannot be decoded" in capsys.readouterr().out
-    assert main(["pack", "gs://bucket/x", *config]) == 1 and "copy it to the object store" in capsys.readouterr().err
-    assert main(["pack", "out", *config]) == 1 and "is not an empty folder" in capsys.readouterr().err
+    assert "refused: dark/broken: " in capsys.readouterr().out
+    assert main(["pack", "gs://bucket/x", *config]) == 1 and "gs://bucket/x" in capsys.readouterr().err
+    assert main(["pack", "out", *config]) == 1 and not unnamed(capsys.readouterr().err, "out")
 
 
 def test_what_is_not_packed_is_refused(source, tmp_path, packed_folder):
@@ -404,7 +404,7 @@ def test_what_shows_something_else_from_memory_is_not_packed(toy_folder, tmp_pat
     _, theirs, done = of_files(pictures, tmp_path)
     assert done["train"].videos == 0
     reasons = [video.refused for video in theirs.train]
-    assert [f"shows {n} frames when it is read from memory, 14 from" in r for n, r in zip((13, 0), reasons)] == [1, 1]
+    assert not unnamed(reasons[0], 13, 14) and not unnamed(reasons[1], 0, 14)
 
 
 def test_a_record_is_read_without_its_data_set(source, packed_folder):

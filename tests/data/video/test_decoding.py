@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax.data.resizing import Resize
 from vidjax.data.video.conversion import short_side_size
 from vidjax.data.video.decoding import probe, read_frames, read_video
@@ -193,4 +193,4 @@ def test_a_loss_is_told_once(write, tmp_path, caplog):
         count = probe(path).frames
         assert len(read_video(str(path))) == count
         read_video(str(path), Resize(20))
-    assert len(caplog.records) == 1 and f"its first {count} frames are used" in caplog.text
+    assert len(caplog.records) == 1 and not unnamed(caplog.text, count)

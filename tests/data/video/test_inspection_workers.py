@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax.data.video import index, inspection_workers
 from vidjax.errors import VidjaxError
 
@@ -69,8 +69,8 @@ def test_each_file_is_answered(unruly, tmp_path):
     assert found.keys() == set(names)
     for name in ("sound1", "sound2", "sound3", "busy"):
         assert (found[name].verdict, found[name].frames, found[name].lasting) == ("ok", 5, True), name
-    assert (found["hangs"].verdict, found["hangs"].reason) == ("refused", "takes too long to decode")
-    assert "crashed (SIGSEGV)" in found["crashes"].reason
+    assert found["hangs"].verdict == "refused" and found["hangs"].reason
+    assert not unnamed(found["crashes"].reason, "SIGSEGV")
     assert found["eats"].verdict == "refused" and "2 GB of memory" in found["eats"].reason
     assert (found["late"].verdict, found["late"].frames) == ("slow", 3), "what is known before it hangs holds"
     assert [found[name].lasting for name in ("hangs", "late", "crashes", "eats")] == [False, False, True, True]
@@ -93,8 +93,9 @@ def test_a_child_that_dies_between_two_files_is_replaced(unruly, tmp_path):
     child._process.wait()
     assert child.inspect(str(tmp_path / "second")).verdict == "ok"
     child.close()
-    with refused(VidjaxError):
+    with refused(VidjaxError) as caught:
         child.inspect(str(tmp_path / "third"))
+    assert type(caught.value) is VidjaxError, "or the file would be at fault"
     child.kill()
 
 

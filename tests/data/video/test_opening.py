@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax.data.video import opening
 from vidjax.data.video.decoding import read_frames
 from vidjax.data.video.discovery import is_image_sequence
@@ -77,7 +77,7 @@ def test_a_clock_that_hides_most_frames_is_told_of(write, tmp_path, scale):
     data[place : place + 4] = scale.to_bytes(4, "big")
     path.write_bytes(data)
     record = record_of(path)
-    assert record.frames < 30 and record.ends_early and "clock is wrong" in record.warning
+    assert record.frames < 30 and record.ends_early and not unnamed(record.warning, "clock")
 
 
 ORIENTATIONS = {
@@ -150,7 +150,7 @@ def test_a_song_with_a_cover_is_no_video(tmp_path):
         samples.sample_rate, samples.pts = 8000, 0
         container.mux(sound.encode(samples))
         container.mux(sound.encode())
-    assert record_of(tmp_path / "song.mkv").reason == "has no video, only a cover picture"
+    assert not unnamed(record_of(tmp_path / "song.mkv").reason, "picture")
 
 
 def test_an_empty_packet_in_the_middle_does_not_end_the_video():
@@ -197,4 +197,4 @@ def test_hidden_files_are_no_images(tmp_path):
 
 def test_the_reason_of_a_broken_image_does_not_repeat_the_path(tmp_path):
     (tmp_path / "1.png").write_bytes(b"no picture")
-    assert record_of(tmp_path).reason == "1.png is no image that can be read: of no known format"
+    assert not unnamed(record_of(tmp_path).reason, "1.png")

@@ -67,8 +67,8 @@ def pack(
       Part -> what was packed of it.
 
     Raises:
-      ConfigError: if the videos are in memory or packed already, the folder is not empty, or another process is packing
-        into it.
+      ConfigError: if the videos are in memory or packed already, or the folder is not empty.
+      InUseError: if another process is packing into it.
       DataError: if a file could not be inspected or changes meanwhile, or nothing can be written.
     """
     parts = {part: tuple(getattr(source, part)) for part in _PARTS}
