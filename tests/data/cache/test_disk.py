@@ -11,7 +11,7 @@ import pytest
 
 from tests.refusals import refused
 from vidjax.data import streams
-from vidjax.data.cache import disk, interface, memory
+from vidjax.data.cache import disk, interface
 from vidjax.data.cache.disk import DiskCache
 from vidjax.data.resizing import Resize
 from vidjax.data.video.decoding import read_video
@@ -37,7 +37,7 @@ def decoded(monkeypatch):
         paths.append(path)
         return read_video(path, *args, **kwargs)
 
-    monkeypatch.setattr(memory, "read_video", counted)
+    monkeypatch.setattr(interface, "read_video", counted)
     return paths
 
 
@@ -168,11 +168,11 @@ def test_two_writers_of_a_video_count_it_once(path, tmp_path, monkeypatch):
 
     def slow(*args, **kwargs):
         video = read_video(*args, **kwargs)
-        monkeypatch.setattr(memory, "read_video", read_video)
+        monkeypatch.setattr(interface, "read_video", read_video)
         assert caches[1].video(path, SMALL), "the other one was faster"
         return video
 
-    monkeypatch.setattr(memory, "read_video", slow)
+    monkeypatch.setattr(interface, "read_video", slow)
     assert caches[0].video(path, SMALL)
     assert int((tmp_path / "bytes").read_text()) == one == caches[0].used_bytes
     (file,) = tmp_path.glob("*/*.frames")

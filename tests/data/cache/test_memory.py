@@ -9,7 +9,7 @@ import pytest
 
 from tests.refusals import refused, unnamed
 from vidjax.data import Stream, arrays, streams
-from vidjax.data.cache import memory as cache_module
+from vidjax.data.cache import interface
 from vidjax.data.cache.memory import MemoryCache
 from vidjax.data.cache.recent import ComputeOnceCache
 from vidjax.data.resizing import Resize
@@ -45,8 +45,8 @@ def reads(monkeypatch):
         time.sleep(0.02)
         return original(path, *args, **kwargs)
 
-    original = cache_module.read_video
-    monkeypatch.setattr(cache_module, "read_video", read_video)
+    original = interface.read_video
+    monkeypatch.setattr(interface, "read_video", read_video)
     return paths
 
 

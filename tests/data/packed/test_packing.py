@@ -395,7 +395,7 @@ def test_what_shows_something_else_from_memory_is_not_packed(toy_folder, tmp_pat
             raise frames
         yield range(frames)
 
-    monkeypatch.setattr(packing, "in_order", shows)
+    monkeypatch.setattr(packing, "open_video", shows)
     pictures = [tmp_path / name for name in ("a", "b")]  # seen in order only
     for folder_of_pictures in pictures:
         folder_of_pictures.mkdir()

@@ -23,7 +23,7 @@ def unruly(monkeypatch, tmp_path):
         textwrap.dedent(
             """
             import ctypes, os, sys, time
-            from vidjax.data import guard
+            from vidjax.data.video import inspection_workers
             from vidjax.data.video.inspection import FileRecord
 
             def inspect(path):
@@ -48,8 +48,8 @@ def unruly(monkeypatch, tmp_path):
                     yield None
                 yield FileRecord(path, 1, 1, "ok", frames=5)
 
-            guard.inspect, guard._BEAT = inspect, 0.2
-            guard._serve()
+            inspection_workers.inspect, inspection_workers._HEARTBEAT_SECONDS = inspect, 0.2
+            inspection_workers._serve()
             """
         )
     )
@@ -113,8 +113,8 @@ def test_children_that_cannot_start_condemn_no_file(monkeypatch, tmp_path):
 def test_children_end_with_their_parent(tmp_path):
     """Killed in the middle, a run leaves no process behind."""
     program = (
-        "import sys; from vidjax.data import guard\n"
-        "child = guard._Child(); print(child._started().pid, flush=True); sys.stdin.read()"
+        "import sys; from vidjax.data.video import inspection_workers\n"
+        "child = inspection_workers._Worker(); print(child._started().pid, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     pid = int(parent.stdout.readline())

@@ -3,7 +3,6 @@ import pytest
 from tests.refusals import refused, unnamed
 from vidjax.data import indexing
 from vidjax.data.records import Source, Video
-from vidjax.data.video import index
 from vidjax.data.video.inspection import FileRecord
 from vidjax.errors import DataError
 
@@ -16,7 +15,7 @@ def source(monkeypatch):
     def known(paths, **options):
         return {p: FileRecord(p, 1, 1, verdicts[p][0], verdicts[p][1], lasting=verdicts[p][2], frames=9) for p in paths}
 
-    monkeypatch.setattr(index, "inspect_files", known)
+    monkeypatch.setattr(indexing, "inspect_files", known)
     videos = tuple(Video.of(name, name, 0, name) for name in "abc")
     return Source("toy", "given", ("x", "y"), videos, (), (), None, ())
 
