@@ -375,8 +375,9 @@ def test_a_source_of_ones_own_has_its_options(own):
 def test_configs_and_verbs_that_need_no_model_import_neither_jax_nor_flax(tmp_path):
     program = """
 import sys
-from vidjax import cli, configuration
-configuration.load("configs/early_fusion.py:motion_hard", {"train.steps": 5, "data.seed": 1, "name": "x"})
+from vidjax import cli
+from vidjax.config import loading
+loading.load("configs/early_fusion.py:motion_hard", {"train.steps": 5, "data.seed": 1, "name": "x"})
 clips = [f"--config.data.{part}_clips=8" for part in ("train", "validation", "test")]
 assert cli.main(["pack", sys.argv[1], "--config=configs/early_fusion.py", *clips]) == 0
 assert cli.main(["baselines", "--config=configs/early_fusion.py", *clips]) == 0

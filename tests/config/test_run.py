@@ -399,13 +399,13 @@ def test_durations_that_depend_on_the_data_are_not_refused_before(overrides):
 def test_checking_a_config_starts_no_back_end():
     """An experiment checks those of all its runs, and must leave the device to them."""
     program = """
-from vidjax import checks, configuration
+from vidjax.config import loading, validation
 from vidjax.training.optimizers import OPTIMIZERS
 presets = ["early_fusion.py", "slowfast.py:motion_hard", "capsnet.py", "capsule_video.py:motion_hard", "i3d.py"]
-configs = [configuration.load(f"configs/{name}") for name in presets]
-configs += [configuration.load("configs/early_fusion.py", {"optimizer.name": name}) for name in OPTIMIZERS]
+configs = [loading.load(f"configs/{name}") for name in presets]
+configs += [loading.load("configs/early_fusion.py", {"optimizer.name": name}) for name in OPTIMIZERS]
 for config in configs:
-    checks.check_config(config)
+    validation.check_config(config)
 """
     environment = {**os.environ, "JAX_PLATFORMS": "nonsense"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True)

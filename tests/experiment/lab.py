@@ -8,7 +8,7 @@ from vidjax.config import flat, identity, loading
 from vidjax.experiment import plan, runner
 
 CONFIG = """
-from vidjax import sections
+from vidjax.config import sections
 
 def get_config(argument=""):
     config = sections.new_config()

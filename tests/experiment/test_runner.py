@@ -137,8 +137,8 @@ def test_a_terminated_runner_takes_its_run_with_it(lab):
     (lab.folder / "slow").touch()
     program = textwrap.dedent(f"""
         from pathlib import Path
-        from vidjax import experiment
-        experiment.run({str(lab.file)!r}, {str(lab.workdir)!r}, launcher=Path({str(lab.folder / "launcher.py")!r}))
+        from vidjax.experiment import runner
+        runner.run({str(lab.file)!r}, {str(lab.workdir)!r}, launcher=Path({str(lab.folder / "launcher.py")!r}))
     """)
     runner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, cwd=ROOT)
     pid = lab.folder / "pid"

@@ -184,7 +184,7 @@ def test_machines_have_folders_of_their_own_and_old_ones_go(cache, monkeypatch):
 
 def test_the_second_process_says_nothing_on_stderr(tmp_path):
     program = (
-        "import jax, jax.numpy as jnp; from vidjax import compilation_cache; compilation_cache.enable();"
+        "import jax, jax.numpy as jnp; from vidjax.system import compilation_cache; compilation_cache.enable();"
         "print(jax.jit(lambda x: jnp.tanh(x @ x).sum())(jnp.ones((40, 40))))"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION_CACHE")}

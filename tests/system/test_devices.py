@@ -59,7 +59,7 @@ def test_a_device_that_is_not_there_is_one_line(monkeypatch, error, platforms, t
 def test_what_is_there_is_named_and_not_taken():
     program = """
 import jax
-from vidjax import devices
+from vidjax.system import devices
 for attempt in range(2):
     try:
         print(devices.available())

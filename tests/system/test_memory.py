@@ -9,8 +9,8 @@ from vidjax.system import memory
 
 _STEP = """
 import resource
-from vidjax import memory
-kept = {keep} and memory.keep_freed()
+from vidjax.system import memory
+kept = {keep} and memory.retain_freed_memory()
 import numpy as np
 def faults():
     np.ones(1 << 24)  # 128 MB

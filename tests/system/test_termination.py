@@ -24,7 +24,7 @@ except KeyboardInterrupt:
 
 def test_an_interruption_within_a_finalizer_is_not_lost():
     """Without `recover_lost_interrupts` it is, which shows that the program asks what it is meant to."""
-    for install, expected in (("", "went on"), ("keep_interrupts()", "interrupted")):
+    for install, expected in (("", "went on"), ("recover_lost_interrupts()", "interrupted")):
         program = [sys.executable, "-c", _LOST.format(install=install)]
         ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
         assert ended.stdout.strip() == expected, ended
