@@ -18,21 +18,21 @@ python launch.py --config=configs/c3d.py:ucf101 --config.data.root=UCF-101 \
 Argument: variant=c3d|c3d_small (c3d for the preset ucf101 and kinetics, c3d_small for the others).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, variant=("", "c3d", "c3d_small"))
-    config = default.data_config(chosen.preset)
-    config.name = default.name_of("c3d", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, variant=("", "c3d", "c3d_small"))
+    config = presets.data_config(chosen.preset)
+    config.name = presets.name_of("c3d", chosen)
     config.data.frames = 16
-    if chosen.preset not in default.LARGE:
+    if chosen.preset not in presets.LARGE:
         config.model.name = chosen.variant or "c3d_small"
-        default.small_3d_recipe(config, chosen.preset)
+        presets.small_3d_recipe(config, chosen.preset)
         return config
     config.model.name = chosen.variant or "c3d"
-    default.length_and_views(config, chosen.preset)
+    presets.length_and_views(config, chosen.preset)
     config.data.short_side = 128
     config.data.crop = 128
     config.data.crop_position = "random"

@@ -17,14 +17,14 @@ paper trains on all 60,000 digits until the error is 0.25% (3 iterations, recons
 Argument: variant=capsnet|capsnet_baseline (the paper's convolutional network, with cross-entropy).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
     chosen = parse_argument(argument, ("mnist",), variant=("capsnet", "capsnet_baseline"))
-    config = default.data_config("mnist")
-    default.length_and_views(config, "mnist")
+    config = presets.data_config("mnist")
+    presets.length_and_views(config, "mnist")
     config.name = chosen.variant
     config.model.name = chosen.variant
     if chosen.variant == "capsnet":

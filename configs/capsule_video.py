@@ -13,18 +13,18 @@ AdamW at 3e-4: at 1e-3 one seed of two stopped at 71%. The convolutional capsule
 routing (`model.conv_iterations=1`); the class capsules are routed.
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS)
-    config = default.data_config(chosen.preset)
-    config.name = default.name_of("capsule_video", chosen)
+    chosen = parse_argument(argument, presets.PRESETS)
+    config = presets.data_config(chosen.preset)
+    config.name = presets.name_of("capsule_video", chosen)
     config.model.name = "capsule_video"
-    default.small_3d_recipe(config, chosen.preset, has_dropout=False)
+    presets.small_3d_recipe(config, chosen.preset, has_dropout=False)
     if chosen.preset == "kinetics":
-        default.slowfast_recipe(config)
+        presets.slowfast_recipe(config)
     config.optimizer.learning_rate = 3e-4
     config.loss.name = "spread"
     config.loss.margin_start = 0.2

@@ -17,21 +17,21 @@ python launch.py --config=configs/conv3d.py:kinetics,variant=r2plus1d_18 --confi
 Argument: variant=r3d_18|r2plus1d_18 (r3d_18).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, variant=("r3d_18", "r2plus1d_18"))
-    config = default.data_config(chosen.preset)
-    config.name = default.name_of("conv3d", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, variant=("r3d_18", "r2plus1d_18"))
+    config = presets.data_config(chosen.preset)
+    config.name = presets.name_of("conv3d", chosen)
     config.model.name = chosen.variant
     config.data.frames = 16
-    if chosen.preset not in default.LARGE:
-        default.small_3d_recipe(config, chosen.preset)
+    if chosen.preset not in presets.LARGE:
+        presets.small_3d_recipe(config, chosen.preset)
         config.model.width_multiplier = 0.125
         return config
-    default.length_and_views(config, chosen.preset)
+    presets.length_and_views(config, chosen.preset)
     config.data.short_side = 128
     config.data.crop = 128
     config.data.crop_position = "random"

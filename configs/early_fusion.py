@@ -28,14 +28,14 @@ python launch.py --config=configs/early_fusion.py:folder --config.data.root=FOLD
 Argument: frames=T, frames of a clip (10).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, frames=10)
-    config = default.get_config(chosen.preset)
-    config.name = default.name_of("early_fusion", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, frames=10)
+    config = presets.get_config(chosen.preset)
+    config.name = presets.name_of("early_fusion", chosen)
     config.model.name = "early_fusion"
     config.data.frames = chosen.frames
     return config

@@ -17,24 +17,24 @@ python -m vidjax predict VIDEO --pretrained=i3d-kinetics400
 Argument: frames=T, frames of a clip (64; 16 for the presets that are small).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, frames=0)
-    config = default.data_config(chosen.preset)
-    config.name = default.name_of("i3d", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, frames=0)
+    config = presets.data_config(chosen.preset)
+    config.name = presets.name_of("i3d", chosen)
     config.model.name = "i3d"
-    if chosen.preset not in default.LARGE:
-        default.small_3d_recipe(config, chosen.preset)
-        if chosen.preset not in default.MOTION:
+    if chosen.preset not in presets.LARGE:
+        presets.small_3d_recipe(config, chosen.preset)
+        if chosen.preset not in presets.MOTION:
             config.data.short_side = config.data.crop = 128
             config.preprocessing.crop = 112
     else:
-        default.length_and_views(config, chosen.preset)
+        presets.length_and_views(config, chosen.preset)
         if chosen.preset == "kinetics":
-            default.slowfast_schedule(config)
+            presets.slowfast_schedule(config)
         else:
             config.model.dropout = 0.5
         config.data.frames = 64

@@ -17,24 +17,18 @@ Arguments: fuse_at=features|scores, fusion=concatenate|average|max, share_towers
 apart also where a preset or --config.data.frames says otherwise for other networks.
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
     options = {"fuse_at": "features", "fusion": "concatenate", "share_towers": True}
-    chosen = parse_argument(argument, default.PRESETS, **options)
-    config = default.data_config(chosen.preset)
-    default.fusion_recipe(config, chosen.preset)
-    set_clips(config, chosen.preset)
-    config.name = default.name_of("late_fusion", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, **options)
+    config = presets.data_config(chosen.preset)
+    presets.fusion_recipe(config, chosen.preset)
+    presets.frame_pairs(config, chosen.preset)
+    config.name = presets.name_of("late_fusion", chosen)
     config.model.name = "late_fusion"
     for key in options:
         config.model[key] = getattr(chosen, key)
     return config
-
-
-def set_clips(config, preset):
-    """Two frames, 15 apart, whatever the data (section 4.1)."""
-    config.data.frames = 2
-    config.data.stride = 15

@@ -20,23 +20,23 @@ Arguments: base=single_frame|early_fusion|late_fusion|slow_fusion, streams=both|
 of the base's own config.
 """
 
-from configs import default, late_fusion, single_frame
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 _CLIPS = {
-    "single_frame": single_frame.set_clips,
-    "early_fusion": default.spaced_frames,
-    "late_fusion": late_fusion.set_clips,
-    "slow_fusion": default.spaced_frames,
+    "single_frame": presets.single_frame_clips,
+    "early_fusion": presets.spaced_frames,
+    "late_fusion": presets.frame_pairs,
+    "slow_fusion": presets.spaced_frames,
 }
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, base=tuple(_CLIPS), streams="both")
-    config = default.data_config(chosen.preset)
-    default.fusion_recipe(config, chosen.preset)
+    chosen = parse_argument(argument, presets.PRESETS, base=tuple(_CLIPS), streams="both")
+    config = presets.data_config(chosen.preset)
+    presets.fusion_recipe(config, chosen.preset)
     _CLIPS[chosen.base](config, chosen.preset)
-    config.name = default.name_of("multires", chosen)
+    config.name = presets.name_of("multires", chosen)
     config.model.name = "multires"
     config.model.base = chosen.base
     config.model.streams = chosen.streams

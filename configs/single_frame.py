@@ -17,22 +17,15 @@ python launch.py --config=configs/single_frame.py:folder --config.data.root=FOLD
     One's own videos, one folder per class.
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS)
-    config = default.data_config(chosen.preset)
-    default.fusion_recipe(config, chosen.preset)
-    set_clips(config, chosen.preset)
-    config.name = default.name_of("single_frame", chosen)
+    chosen = parse_argument(argument, presets.PRESETS)
+    config = presets.data_config(chosen.preset)
+    presets.fusion_recipe(config, chosen.preset)
+    presets.single_frame_clips(config, chosen.preset)
+    config.name = presets.name_of("single_frame", chosen)
     config.model.name = "single_frame"
     return config
-
-
-def set_clips(config, preset):
-    """One frame; at least 10 of a video in a test."""
-    config.data.frames = 1
-    config.evaluate.clips = max(10, config.evaluate.clips)
-    config.evaluate.validation_clips = 10

@@ -21,14 +21,14 @@ python launch.py --config=configs/slow_fusion.py:ucf101 --config.data.root=UCF-1
 Arguments: frames=T, frames of a clip (10; 6, 14, 18, ... are taken too), share_columns=true|false.
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, frames=10, share_columns=True)
-    config = default.get_config(chosen.preset)
-    config.name = default.name_of("slow_fusion", chosen)
+    chosen = parse_argument(argument, presets.PRESETS, frames=10, share_columns=True)
+    config = presets.get_config(chosen.preset)
+    config.name = presets.name_of("slow_fusion", chosen)
     config.model.name = "slow_fusion"
     config.model.share_columns = chosen.share_columns
     config.data.frames = chosen.frames

@@ -19,7 +19,7 @@ Argument: variant=NAME: slowfast_r50_4x16, slowfast_r50_8x8, slow_r50, fast_r50,
 or slow_r18_small (slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfast_r18_small for the others).
 """
 
-from configs import default
+from vidjax.config import presets
 from vidjax.config.arguments import parse_argument
 from vidjax.models import slowfast
 
@@ -28,28 +28,28 @@ _EIGHT_FRAMES = ("slow_r50", "slow_r18_small", "i3d_r50", "c2d_r50")
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, default.PRESETS, variant=("", *slowfast.VARIANTS))
-    config = default.data_config(chosen.preset)
-    config.name = default.name_of("slowfast", chosen)
-    if chosen.preset not in default.LARGE:
+    chosen = parse_argument(argument, presets.PRESETS, variant=("", *slowfast.VARIANTS))
+    config = presets.data_config(chosen.preset)
+    config.name = presets.name_of("slowfast", chosen)
+    if chosen.preset not in presets.LARGE:
         config.model.name = chosen.variant or "slowfast_r18_small"
-        default.small_3d_recipe(config, chosen.preset)
-        if chosen.preset in default.MOTION:
+        presets.small_3d_recipe(config, chosen.preset)
+        if chosen.preset in presets.MOTION:
             config.train.steps = 2500
         if config.model.name == "slow_r18_small":
             # The frames that the slow pathway sees within SlowFast: the first of 16, the last, and two between.
             config.data.frames, config.data.stride = 4, 5 * (config.data.stride or 1)
         return config
     config.model.name = chosen.variant or "slowfast_r50_4x16"
-    default.length_and_views(config, chosen.preset)
+    presets.length_and_views(config, chosen.preset)
     few = config.model.name in _EIGHT_FRAMES
     config.data.frames, config.data.stride = (8, 8) if few else (32, 2)
     config.batch_norm.group_size = 8
     config.batch_norm.precise_batches = 200
     if chosen.preset == "kinetics":
-        default.slowfast_recipe(config)
+        presets.slowfast_recipe(config)
     else:
-        default.slowfast_views(config)
+        presets.slowfast_views(config)
         config.data.short_side = config.data.crop = 256
         config.data.crop_position = "random"
         config.preprocessing.crop = 224

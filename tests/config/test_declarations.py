@@ -87,7 +87,7 @@ def test_numbers_of_a_file_count_as_the_type_of_the_option(tmp_path):
     def config(number):
         path = tmp_path / f"of_{number}.py"
         path.write_text(
-            "from configs import default\n\ndef get_config(argument=''):\n    config = default.get_config()\n"
+            "from vidjax.config import presets\n\ndef get_config(argument=''):\n    config = presets.get_config()\n"
             f"    config.model.dropout = {number}\n    config.preprocessing.mean = {number}\n    return config\n"
         )
         return loading.load(str(path))
@@ -112,8 +112,8 @@ def test_mean_and_std_may_be_one_for_each_channel():
 
 def _file(folder, name, *lines):
     path = folder / f"{name}.py"
-    body = "\n    ".join(["config = default.get_config()", *lines, "return config"])
-    path.write_text(f"from configs import default\n\n\ndef get_config(argument=''):\n    {body}\n")
+    body = "\n    ".join(["config = presets.get_config()", *lines, "return config"])
+    path.write_text(f"from vidjax.config import presets\n\n\ndef get_config(argument=''):\n    {body}\n")
     return str(path)
 
 

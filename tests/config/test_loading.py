@@ -7,9 +7,8 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs import default
 from tests.refusals import refused
-from vidjax.config import building, declarations, help, overrides, recipe, stored
+from vidjax.config import building, declarations, help, overrides, presets, recipe, stored
 from vidjax.config.arguments import parse_argument
 from vidjax.config.data import source
 from vidjax.config.loading import load
@@ -271,7 +270,7 @@ def test_flags_are_told_from_keys_however_they_are_written(words):
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.py").write_text('"""Of mine."""\n\nfrom configs.default import get_config\n')
+    (tmp_path / "mine.py").write_text('"""Of mine."""\n\nfrom vidjax.config.presets import get_config\n')
     for argument in ("~/mine.py", "~/mine.py:folder"):
         config = load(argument, {"data.root": "~/clips"})
         assert config.data.root == "~/clips", "the config keeps what was typed"
@@ -300,8 +299,8 @@ def test_file_without_get_config_is_refused(tmp_path):
         ),
         ("config.seed = 'x'", ("{path}", "6", "seed", "'x'", "int")),
         ("None + 1", ("{path}", "6", "'NoneType'", "'int'")),
-        ("config = ConfigDict()", ("'name'", "configs.default.get_config()")),
-        ("config.train = ConfigDict({'steps': 3})", ("'train.batch_size'", "configs.default.get_config()")),
+        ("config = ConfigDict()", ("'name'", "vidjax.config.presets.get_config()")),
+        ("config.train = ConfigDict({'steps': 3})", ("'train.batch_size'", "vidjax.config.presets.get_config()")),
         (
             "config.checkpoint = ConfigDict({'every': 'x', 'keep': 1})",
             ("checkpoint.every", "'x'", "int"),
@@ -310,8 +309,8 @@ def test_file_without_get_config_is_refused(tmp_path):
 )
 def test_what_is_wrong_in_a_file_is_one_line_with_the_key(tmp_path, body, tokens):
     path = tmp_path / "mine.py"
-    text = "from ml_collections import ConfigDict\nfrom configs import default\n\ndef get_config(argument):\n"
-    path.write_text(f"{text}    config = default.get_config()\n    {body}\n    return config\n")
+    text = "from ml_collections import ConfigDict\nfrom vidjax.config import presets\n\ndef get_config(argument):\n"
+    path.write_text(f"{text}    config = presets.get_config()\n    {body}\n    return config\n")
     with refused(ConfigError, *(token.replace("{path}", str(path)) for token in tokens)):
         load(str(path))
 
@@ -401,7 +400,7 @@ def test_unknown_source_and_option_are_one_line_errors():
         source(load(EARLY, {"data.splits": "x"}))
 
 
-@pytest.mark.parametrize("preset", ["mnist", *default.PRESETS])
+@pytest.mark.parametrize("preset", ["mnist", *presets.PRESETS])
 def test_a_key_without_a_value_can_be_given_one(preset):
     """What is plainly None has no type, and the command line could not set it."""
 
@@ -412,4 +411,4 @@ def test_a_key_without_a_value_can_be_given_one(preset):
             elif isinstance(section[key], ConfigDict):
                 yield from untyped(section[key], f"{path}{key}.")
 
-    assert list(untyped(default.get_config(preset))) == []
+    assert list(untyped(presets.get_config(preset))) == []

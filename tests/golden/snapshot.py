@@ -27,9 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from configs import default
 from vidjax import models
-from vidjax.config import identity, loading
+from vidjax.config import identity, loading, presets
 from vidjax.config.preparation import prepare
 from vidjax.data.sources import SOURCES, motion
 from vidjax.errors import ConfigError
@@ -57,7 +56,7 @@ def hashes() -> dict[str, Any]:
     """The hash of every config with every preset, and of every run of every experiment."""
     configs: dict[str, str] = {}
     for path in sorted((ROOT / "configs").glob("*.py")):
-        for argument in ("", *default.PRESETS[1:], "mnist", *_ARGUMENTS.get(path.stem, ())):
+        for argument in ("", *presets.PRESETS[1:], "mnist", *_ARGUMENTS.get(path.stem, ())):
             name = f"{path.stem}:{argument}" if argument else path.stem
             try:
                 configs[name] = identity.config_hash(loading.load(f"{path}:{argument}" if argument else str(path)))

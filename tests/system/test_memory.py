@@ -3,8 +3,7 @@ import sys
 
 import pytest
 
-from configs import default
-from vidjax.config import identity
+from vidjax.config import identity, presets
 from vidjax.system import memory
 
 _STEP = """
@@ -67,6 +66,6 @@ def test_an_accelerator_that_may_be_used_has_the_buffers(plain, monkeypatch):
 
 
 def test_it_is_no_part_of_what_a_run_is():
-    on, off = default.get_config(), default.get_config()
+    on, off = presets.get_config(), presets.get_config()
     off.keep_memory = False
     assert identity.config_hash(on) == identity.config_hash(off)

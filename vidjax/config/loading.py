@@ -80,7 +80,7 @@ def _check_sections(config: ConfigDict) -> None:
             raise UnknownKeyError(message, [key], hints.suggestion(key, known))
     for key in known:
         if key not in values:
-            raise ConfigError(f"the config file leaves out {key!r}: start from configs.default.get_config()")
+            raise ConfigError(f"the config file leaves out {key!r}: start from vidjax.config.presets.get_config()")
         section, _, name = key.rpartition(".")
         declared, value = sections.KEYS[section][name], values[key]
         if value is None and declared.default is not None:
@@ -211,7 +211,7 @@ def _load_file(argument: str) -> ConfigDict:
     except TypeError as error:
         raise ConfigError(_describe_type_error(path, error)) from error
     if not isinstance(config, ConfigDict):
-        raise ConfigError(f"{path}: get_config() returns no ConfigDict; start from configs.default.get_config()")
+        raise ConfigError(f"{path}: get_config() returns no ConfigDict; start from vidjax.config.presets.get_config()")
     return config
 
 
