@@ -1,7 +1,7 @@
 """The verbs of `python -m vidjax`: one module each, imported only when its verb is called.
 
 A verb's module has `add_arguments(parser)` and `run(arguments, overrides) -> exit status`, where `overrides` is
-what was given as --config.KEY=VALUE.
+what was given as --config.KEY=VALUE. `train` alone has flags of its own, those of `launch.py`.
 """
 
 import argparse
@@ -24,18 +24,23 @@ VERBS = {
     "pack": "pack a data set into a few large files, for a pod or an object store",
     "predict": "say what is to be seen in videos, with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
+    "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit status: 0, 1 after an error that the user can mend, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:
+        from vidjax.cli import train
+
+        train.launch("-m vidjax train", argv[1:])
     verb = next((word for word in argv if word in VERBS), None)
-    parser = argparse.ArgumentParser(prog="python -m vidjax", description="What vidjax does besides training.")
+    parser = argparse.ArgumentParser(prog="python -m vidjax", description="All that vidjax does, one verb each.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, purpose in VERBS.items():
         subparser = verbs.add_parser(name, help=purpose, allow_abbrev=False)
-        if name == verb:
+        if name == verb and name != "train":
             module = _module(name)
             subparser.description = module.__doc__
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -106,6 +106,19 @@ def default_workdir(config: ConfigDict) -> Path:
     return Path("runs") / config.name
 
 
+def program() -> list[str]:
+    """Returns how this program was started: ["python", "launch.py"] or, e.g., ["python", "-m", "vidjax", "train"]."""
+    path = Path(sys.argv[0])
+    is_package = path.name == "vidjax" or (path.name == "__main__.py" and path.parent.name == "vidjax")
+    return ["python", "-m", "vidjax", *sys.argv[1:2]] if is_package else ["python", sys.argv[0]]
+
+
+def arguments() -> list[str]:
+    """Returns what follows `program` on the command line."""
+    start = program()
+    return sys.argv[2:] if start[1] == "-m" else sys.argv[1:]
+
+
 def command_line() -> str:
     """Returns the command that started this process, as a reader would type it."""
-    return shlex.join(["python", *sys.argv])
+    return shlex.join([*program(), *arguments()])

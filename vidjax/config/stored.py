@@ -1,7 +1,6 @@
 """Configs as runs have stored them, read under the names that their keys have today."""
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from ml_collections import ConfigDict
 from vidjax.config import declarations, sections
 from vidjax.config.flat import flatten, nested
 from vidjax.config.loading import apply_overrides
-from vidjax.config.overrides import join_flag_values
+from vidjax.config.overrides import arguments, join_flag_values, program
 from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.system import files
 
@@ -73,10 +72,10 @@ def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> Non
         return
     again = [f"--config.{key}={stored[key]}" for key in keys]
     flags_again = {word.partition("=")[0] for word in again}
-    words = [word for word in join_flag_values(sys.argv[1:]) if word.partition("=")[0] not in flags_again]
+    words = [word for word in join_flag_values(arguments()) if word.partition("=")[0] not in flags_again]
     raise ConfigError(
         f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
-        f" again if you trust it: {shlex.join(['python', sys.argv[0], *words, *again])}"
+        f" again if you trust it: {shlex.join([*program(), *words, *again])}"
     )
 
 

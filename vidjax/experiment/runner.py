@@ -1,7 +1,8 @@
 """Experiments: a set of runs declared in one file (`vidjax.experiment.plan`), run by one command, ending in one table.
 
-Each run is a process of its own, `launch.py --config=... --workdir=DIR/runs/NAME`, so that a crash, a leak or
-a flag of one cannot touch another. The same command again runs only what is not finished.
+Each run is a process of its own, `launch.py --config=... --workdir=DIR/runs/NAME` (in an installation
+`-m vidjax train ...`), so that a crash, a leak or a flag of one cannot affect another. The same command again runs only
+what is not finished.
 """
 
 import fnmatch
@@ -25,10 +26,11 @@ from vidjax.evaluation.result import Result
 from vidjax.experiment.plan import ROOT, Experiment, PlannedRun, comparison_rows, ensembles_of, load, runs_of
 from vidjax.reporting import comparison, tables
 from vidjax.system import files, terminal
+from vidjax.system.paths import checkout
 from vidjax.system.terminal import duration
 from vidjax.system.termination import sigterm_to_system_exit
 
-LAUNCHER = ROOT / "launch.py"
+LAUNCHER = ROOT / "launch.py"  # of a checkout
 
 
 def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config", "failed", "interrupted", "new"]:
@@ -119,7 +121,8 @@ def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
     error.unlink(missing_ok=True)
     log = folder / "log.txt"
     # Relative, so that the command that a run records is the one a reader would type.
-    code = _run_command([sys.executable, os.path.relpath(launcher), *run.arguments(), f"--workdir={folder}"], log)
+    program = ["-m", "vidjax", "train"] if launcher == LAUNCHER and checkout() is None else [os.path.relpath(launcher)]
+    code = _run_command([sys.executable, *program, *run.arguments(), f"--workdir={folder}"], log)
     result = Result.read(folder / "result.json") if code == 0 else None
     if result is not None and result.finished:
         return None

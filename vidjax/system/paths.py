@@ -12,6 +12,13 @@ def typed_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def checkout() -> Path | None:
+    """Returns the repository in which this code was checked out; None where the package is installed."""
+    root = Path(__file__).resolve().parents[2]
+    # Beside installed packages there may be any file by one of these names.
+    return root if (root / "pyproject.toml").is_file() and (root / "launch.py").is_file() else None
+
+
 def cache_dir() -> Path:
     """Returns `$VIDJAX_CACHE`, or `vidjax` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
     chosen = os.environ.get("VIDJAX_CACHE")

@@ -3,15 +3,24 @@
 import subprocess
 from pathlib import Path
 
+from vidjax.system.paths import checkout
+
 
 def commit() -> str | None:
-    """The commit of the code that runs; "+" behind it where files differ from it; None outside of a repository."""
-    here = Path(__file__).parent
+    """Returns the commit of the code that runs, with "+" appended where tracked or new Python files differ from it.
+
+    None where the package is installed, or its checkout is no repository: another one may lie around it.
+    """
+    root = checkout()
+    if root is None:
+        return None
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ":/*.py") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,22 +1,22 @@
-"""The launcher's own part: what its flags mean together, before anything of a run begins."""
+"""`launch.py` and `python -m vidjax train`: what their flags mean together, before anything of a run begins."""
 
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-import launch
 from tests.refusals import refused
 from vidjax import train
+from vidjax.cli import train as launcher
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.experiment import plan
 from vidjax.system import memory
 
 
 def call(*words, **values):
-    """Runs `launch.main` as if these flags had been given; `words` is what is left of the command line."""
+    """Runs `launcher.main` as if these flags had been given; `words` is what is left of the command line."""
     flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**values):
-        return launch.main(["launch.py", *words])
+        return launcher.main(["launch.py", *words])
 
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
