@@ -3,7 +3,7 @@
   pip install -r requirements-bench.txt
   python -m benchmarks.convolutions                                  all operations, all implementations
   python -m benchmarks.convolutions --operations 3x3x3 stem_5x7x7
-  python -m benchmarks.convolutions --out results/benchmarks/convolutions.json   for the README
+  python -m benchmarks.convolutions --out results/benchmarks/convolutions.json   for the docs
 
 Of each operation: the forward pass, the gradient of the input and that of the kernel. PyTorch is measured with channels
 last in memory and with channels first; the ratio is to the better of the two. vidjax is compiled as in training,

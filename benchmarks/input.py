@@ -3,7 +3,7 @@
   pip install -r requirements-bench.txt
   python -m benchmarks.input                               on videos that it makes: MPEG-4 in AVI, H.264 in MP4
   python -m benchmarks.input --videos UCF-101              on some of one's own
-  python -m benchmarks.input --videos UCF-101 --count 40 --out results/benchmarks/input.json   for the README
+  python -m benchmarks.input --videos UCF-101 --count 40 --out results/benchmarks/input.json   for the docs
 
 Each reader reads the same clips of 16 frames at 112 pixels with one thread, in turns, in one process; the table shows
 the median of its CPU time per clip with its quartiles, the ratio of medians to vidjax, the frames that it gives in a

@@ -27,7 +27,7 @@ def write(
     packages: Sequence[str] = (),
     tiny: bool = False,
 ) -> None:
-    """Writes a JSON file from which `python -m vidjax readme` makes a block of the README.
+    """Writes a JSON file from which `python -m vidjax readme` makes a block of docs/benchmarks.md.
 
     Args:
       path: of the file.

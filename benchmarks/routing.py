@@ -2,7 +2,7 @@
 
   pip install -r requirements-bench.txt
   python -m benchmarks.routing
-  python -m benchmarks.routing --out results/benchmarks/routing.json   for the README
+  python -m benchmarks.routing --out results/benchmarks/routing.json   for the docs
 
 Routing by agreement at the size of CapsNet: 128 examples, from 1,152 capsules of 8 dimensions to 10 of 16. In PyTorch
 as it is usually written, the votes by a product of matrices that are broadcast and sums over what is multiplied element

@@ -3,7 +3,7 @@
   pip install -r requirements-bench.txt
   python -m benchmarks.train_step                                       all networks, all implementations
   python -m benchmarks.train_step --models lstm --implementations vidjax torch_eager
-  python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the README
+  python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the docs
 
 Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's, and
 what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "keep_memory off"

@@ -13,6 +13,8 @@ html_title = "vidjax"
 html_theme = "furo"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 exclude_patterns = ["_build", "_extensions", "**/.ipynb_checkpoints"]
 
 extensions = [

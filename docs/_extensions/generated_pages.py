@@ -27,7 +27,7 @@ _MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [heads, ["---"] * len(heads), *rows]]
+    escaped = [[re.sub(r"([|<])", r"\\\1", cell) for cell in row] for row in [heads, ["---"] * len(heads), *rows]]
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
@@ -99,16 +99,20 @@ VIEWS = {
     "capsule_video": (16, 48, 48, 3),
 }
 _CLASSES = {"capsnet": 10, "capsnet_baseline": 10, "capsule_video": 8}  # of the others: Kinetics-400's
-# Models of a file that another paper than that of the file describes.
-_PAPERS = dict.fromkeys(("i3d_r50", "c2d_r50"), "Wang et al. 2018, “Non-local Neural Networks” (CVPR)")
+# Models whose paper is not what the first line of their file begins with.
+_PAPERS = {
+    **dict.fromkeys(("i3d_r50", "c2d_r50"), 'Wang et al. 2018, "Non-local Neural Networks" (CVPR)'),
+    "capsule_video": 'after Duarte, Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS)',
+}
 
 
 def zoo_page(names: Iterable[str] = models.MODELS) -> str:
     """One row for each model that vidjax has by name."""
     of_model = configs()
     rows = [_model(name, of_model[name]) for name in names]
-    heads = ["`model.name`", "paper", "parameters", "classes", "GMACs", "at", "config", "weights"]
-    return table(heads, rows)
+    heads = ["`model.name`", "paper", "parameters", "classes", "GMACs", "at", "in `configs/`", "weights"]
+    papers = dict.fromkeys(map(_paper, names))
+    return f"{table(heads, rows)}\n\nThe papers:\n\n" + "\n".join(f"- {paper}" for paper in papers)
 
 
 def _model(name: str, config: str) -> list[str]:
@@ -116,7 +120,8 @@ def _model(name: str, config: str) -> list[str]:
     counts = models.summary(models.create(name, classes), rgb=(1, *shape))
     size = "x".join(map(str, shape[:3]))
     macs = f"{counts.macs / 1e9:.3g}" if counts.macs < 1e9 else f"{counts.macs / 1e9:.1f}"
-    shown = [f"`{name}`", _paper(name), f"{counts.parameters:,}", str(classes), macs, size, f"`{config}`"]
+    authors = _paper(name).partition(', "')[0]
+    shown = [f"`{name}`", authors, f"{counts.parameters:,}", str(classes), macs, size, f"`{config}`"]
     return [*shown, _weights(name)]
 
 
@@ -127,11 +132,11 @@ def _paper(name: str) -> str:
     kind = models.MODELS[name]
     kind = kind.func if isinstance(kind, functools.partial) else kind
     line = (inspect.getdoc(inspect.getmodule(kind)) or "").splitlines()[0]
-    return re.split(r"(?<=\))[:.,]|: | for classification", line)[0].strip()
+    return re.split(r"(?<=\))[:.,]|: ", line)[0].strip()
 
 
 def configs() -> dict[str, str]:
-    """Model -> the argument of --config that trains it."""
+    """Model -> the file in configs/ that trains it, with its argument."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "configs").glob("*.py")):
         if path.stem == "default":
@@ -144,7 +149,7 @@ def configs() -> dict[str, str]:
             except vidjax.errors.ConfigError:
                 continue
             if not variant or name == variant.removeprefix(":variant="):
-                found.setdefault(name, f"configs/{path.name}{variant}")
+                found.setdefault(name, f"{path.name}{variant}")
     return found
 
 
@@ -184,6 +189,8 @@ def api_pages() -> Iterator[tuple[str, str]]:
         parts = [f"{package}\n{'=' * len(package)}"]
         for name in modules:
             title = name if name != package else f"{name}: the package"
+            if not importlib.import_module(name).__doc__:  # of a package that holds nothing itself
+                continue
             parts.append(f"{title}\n{'-' * len(title)}\n\n.. automodule:: {name}\n   :ignore-module-all:")
             if exported := getattr(importlib.import_module(name), "__all__", ()):
                 parts.append(f"From here: {', '.join(f'``{each}``' for each in exported)}.")

@@ -53,7 +53,7 @@ class Experiment:
     """A table, declared.
 
     Attributes:
-      name: of the folder under `results/` and of the block in the README.
+      name: of the folder under `results/` and of the block in `docs/results.md`.
       title: one line above the table.
       axes: axis name -> row label -> setting; a row for each combination.
       config: the config of every run, where no axis says it.
