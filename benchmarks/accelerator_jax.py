@@ -286,7 +286,7 @@ def _with_gradient(form: Callable[[jax.Array], jax.Array]) -> Callable[..., tupl
 
 
 def determinism(mark: StatusCallback, *, steps: int, tiny: bool) -> dict[str, Any]:
-    """Trains a small SlowFast (BatchNormSection, dropout, 3D convolutions, overlapping max pools) twice from one start.
+    """Trains a small SlowFast (BatchNorm, dropout, 3D convolutions, overlapping max pools) twice from one start.
 
     Returns:
       "repeat": the first difference between the two, {"step", "leaf"}, or None; "digests": of the first of them, for

@@ -14,7 +14,7 @@ from vidjax.models import create, summary
 from vidjax.models.slowfast import LATERALS, Block, SlowFast
 
 # Parameters at 400 and 101 classes and GMACs at 224 and 256 pixels, of which 256 is one position of the classifier.
-# SlowFast's: the authors' code; Carreira & Zisserman 2017 with Sonnet's BatchNormSection; Tran et al. 2018 as in
+# SlowFast's: the authors' code; Carreira & Zisserman 2017 with Sonnet's BatchNorm; Tran et al. 2018 as in
 # torchvision.
 PUBLISHED = {
     "slowfast_r50_4x16": (32, 34_480_216, 33_791_021, 27.639, 36.099),

@@ -212,7 +212,7 @@ class Train:
     ] = None
     accumulate: Annotated[
         int | None,
-        Option("parts of a batch, one after the other, to save memory; BatchNormSection sees parts", at_least=1),
+        Option("parts of a batch, one after the other, to save memory; BatchNorm sees parts", at_least=1),
     ] = None
     ema: Annotated[
         float | None,

@@ -28,7 +28,7 @@ class ConvNorm(nn.Module):
       zero_scale: initialize gamma to 0, so that a residual block starts as the identity (Goyal et al. 2017,
         section 5.1).
       kernel_init: of the convolution.
-      norm: options of `BatchNormSection`, by name.
+      norm: options of `BatchNorm`, by name.
       dtype, param_dtype: of the computation and of the parameters.
     """
 

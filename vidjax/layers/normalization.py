@@ -159,7 +159,7 @@ class Normalization(nn.Module):
       kind: "lrn" (no parameters), "batch" (statistics over batch and space) or "none".
       axis_name: device axis that batch statistics are averaged over (under `pmap` only; under `jit`
         a sharded batch has global statistics by itself).
-      group_size: as in `BatchNormSection`.
+      group_size: as in `BatchNorm`.
       momentum, epsilon: of batch normalization.
       dtype, param_dtype: of the computation and of the parameters.
     """

@@ -36,7 +36,7 @@ class CapsuleVideo(nn.Module):
         with more than 1 each output takes to one of them: with 3 the network learns far more slowly (configs/
         capsule_video.py, seed 1: 20.5% of the validation videos after 400 steps instead of 71.5%).
       inverse_temperature, relative_cost, least_variance, vote_megabytes: as in `EMRouting`.
-      axis_name: as in `BatchNormSection`.
+      axis_name: as in `BatchNorm`.
       dtype, param_dtype: of the computation and of the parameters.
     """
 

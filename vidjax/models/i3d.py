@@ -1,7 +1,7 @@
 """Carreira & Zisserman 2017, "Quo Vadis, Action Recognition?" (CVPR): I3D, Inception-V1 inflated to 3D.
 
 Figure 3. All convolutions are N x N x N where those of Inception-V1 (Szegedy et al. 2015, table 1) are N x N; the first
-two max pools do not merge time. Sonnet's BatchNormSection without gamma (epsilon 1e-3, decay 0.999) and ReLU follow
+two max pools do not merge time. Sonnet's BatchNorm without gamma (epsilon 1e-3, decay 0.999) and ReLU follow
 every convolution but the last. Modules have the names of the published checkpoint, with its oddity.
 """
 
@@ -79,7 +79,7 @@ class I3D(nn.Module):
       in_channels: 3 for the input `rgb`, 2 for the input `flow`.
       dropout: before the classifier; the paper's code keeps all in evaluation and half in fine-tuning.
       group_size: of batch normalization.
-      axis_name, dtype, param_dtype: as in `BatchNormSection`.
+      axis_name, dtype, param_dtype: as in `BatchNorm`.
     """
 
     num_classes: int

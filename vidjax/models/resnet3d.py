@@ -66,7 +66,7 @@ class ResNet3D(nn.Module):
       width_multiplier: scales all channels; 1 is the paper's.
       dropout: before the classifier.
       group_size: of batch normalization.
-      axis_name, dtype, param_dtype: as in `BatchNormSection`.
+      axis_name, dtype, param_dtype: as in `BatchNorm`.
     """
 
     num_classes: int

@@ -118,7 +118,7 @@ class _Network(nn.Module):
       head_window: height and width over which the classifier averages: 7, those of the last stage at 224 pixels.
       dropout: before the classifier.
       group_size: of batch normalization; the published recipe has 8, None is the global batch.
-      axis_name, dtype, param_dtype: as in `BatchNormSection`.
+      axis_name, dtype, param_dtype: as in `BatchNorm`.
     """
 
     num_classes: int

@@ -154,8 +154,8 @@ def _sum_of_squares(x: jax.Array) -> jax.Array:
 def restore_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any:
     """Puts frozen statistics back; frozen parameters do not move in the first place (`freeze`).
 
-    Statistics, such as the averages of BatchNormSection, are frozen where a pattern stands for them or where all
-    parameters of their module are frozen. A frozen BatchNormSection still normalises a training batch by that
+    Statistics, such as the averages of BatchNorm, are frozen where a pattern stands for them or where all
+    parameters of their module are frozen. A frozen BatchNorm still normalises a training batch by that
     batch's own statistics; only what it keeps for evaluation stands still.
 
     Args:

@@ -62,7 +62,7 @@ def make_train_step(
       seed: keys augmentation and dropout, each folded with the global example number.
       axis_name: the device axis, where each device holds a part of the batch under `pmap`.
       accumulate: parts of the batch that are computed one after the other, to save memory; the gradient is that
-        of the whole batch, but BatchNormSection sees the parts.
+        of the whole batch, but BatchNorm sees the parts.
       freeze: patterns of what does not move.
       ema_decay: of the averaged weights, where the state keeps them.
     """
