@@ -14,7 +14,7 @@ RUN = {
     "train.log_every": 1,
     "train.validate_every": 2,
     "checkpoint.every": 2,
-    "train.ema": 0.9,
+    "train.ema_decay": 0.9,
 }
 STEPS = ("jit(train_step)", "jit(eval_step)", "jit(_fun)")  # the last is JAX's name for both under pmap
 

@@ -332,8 +332,8 @@ RECIPE = {
     "optimizer__freeze": "features/conv1",
     "optimizer__multipliers": "classifier=2",
     "train__validate_every": 2,
-    "train__accumulate": 2,
-    "train__ema": 0.9,
+    "train__grad_accum_steps": 2,
+    "train__ema_decay": 0.9,
     "train__monitor": "loss",
     "evaluate__weights": "best",
 }
@@ -363,7 +363,7 @@ def test_best_and_averaged_weights_and_the_plateau_survive_an_interruption(toy_f
 
 @pytest.mark.slow
 def test_training_stops_when_validation_no_longer_improves(toy_folder, tmp_path):
-    options = {"train__stop_after": 2, "train__validate_every": 1, "train__monitor": "loss"}
+    options = {"train__early_stopping_patience": 2, "train__validate_every": 1, "train__monitor": "loss"}
     result = train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path)
     assert result.stopped_early and result.finished and result.steps < 12
     assert train.train_and_evaluate(toy_config(toy_folder, optimizer__learning_rate=0.0, **options), tmp_path) == result

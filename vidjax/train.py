@@ -145,7 +145,7 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
     if watched.stops:
         terminal.say(
             f"stopped at step {int(state.step)}: no {watched.metric} better than at step {watched.best_step}"
-            f" in {watched.since} validations (train.stop_after)"
+            f" in {watched.since} validations (train.early_stopping_patience)"
         )
     for number, (name, reason) in enumerate(replaced.items()):
         if number < _MAX_LISTED:

@@ -49,7 +49,7 @@ def test_what_people_try_names_the_key(known, typed, meant):
         ("model.num_classes", "; the classes are those of the data"),
         ("train.gpus", "; all devices that JAX sees are used"),
         ("output_dir", "; results go to the flag --workdir"),
-        ("train.foo", " (train has: accumulate, batch_size, "),
+        ("train.foo", " (train has: batch_size, early_stopping_patience, "),
         ("model.attention_heads", " (model has: "),
         ("optimizer.beta", " (optimizer has: "),
         (

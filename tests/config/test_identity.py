@@ -10,7 +10,8 @@ from tests.refusals import refused
 from vidjax.config import identity
 from vidjax.config.flat import flatten, to_json
 from vidjax.config.loading import load
-from vidjax.config.stored import RENAMED, load_stored, read_stored
+from vidjax.config.renamed import RENAMED
+from vidjax.config.stored import load_stored, read_stored
 from vidjax.errors import ConfigError, UnknownKeyError
 
 EARLY = "configs/early_fusion.py"

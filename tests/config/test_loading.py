@@ -213,7 +213,7 @@ def test_overrides_are_read_with_the_type_of_the_key():
             UnknownKeyError,
             (
                 "'train'",
-                "train.accumulate, train.batch_size",
+                "train.batch_size, train.grad_accum_steps",
             ),
         ),
         ("train.steps", "many", ConfigError, ("--config.train.steps=many", "'many'")),
@@ -257,7 +257,7 @@ def test_unknown_flags_are_one_line(words, tokens):
     [
         ["--config=a.py", "--config.train.ema=0.9", "--config.optimizer.l2=-1", "x"],
         ["--config.train.ema", "0.9", "x", "--config.optimizer.l2", "-1", "--config", "a.py"],
-        ["-config", "a.py", "x", "-config.train.ema", "0.9", "-config.optimizer.l2=-1"],
+        ["-config", "a.py", "x", "-config.train.ema_decay", "0.9", "-config.optimizer.l2=-1"],
     ],
 )
 def test_flags_are_told_from_keys_however_they_are_written(words):

@@ -123,7 +123,7 @@ def test_crops_that_would_all_be_the_same_are_refused(toy_folder, overrides):
         ConfigError,
         f"evaluate.crops={overrides['evaluate.crops']}",
         "40x40",
-        "evaluate.crops=centre",
+        "evaluate.crops=center",
         "preprocessing.crop",
     ):
         prepared(toy_folder, **{**square, **overrides})
@@ -139,7 +139,7 @@ def test_mixing_needs_pairs_in_every_part(toy_folder):
     mixing = {"preprocessing.mixup": 0.2, "train.batch_size": 6}
     assert prepared(toy_folder, **mixing)
     with refused(ConfigError, "train.batch_size=6", "preprocessing.mixup", "4"):
-        prepared(toy_folder, **mixing, **{"train.accumulate": 2})
+        prepared(toy_folder, **mixing, **{"train.grad_accum_steps": 2})
     with refused(ConfigError, "train.batch_size=7", "preprocessing.mixup", "2"):
         prepared(toy_folder, **{**mixing, "train.batch_size": 7})
 
@@ -178,7 +178,7 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
                 "preprocessing.mixup": 1.0,
                 "preprocessing.cutmix": 1.0,
                 "train.batch_size": 8,
-                "train.accumulate": parts,
+                "train.grad_accum_steps": parts,
                 "optimizer.name": "sgd",
                 "optimizer.learning_rate": 1.0,
                 "optimizer.weight_decay": 0.0,
@@ -355,18 +355,18 @@ def test_how_many_videos_may_be_unreadable(videos, bad, limit, told):
         ("", {"parallel": "pmp"}, ConfigError, ("parallel='pmp'", "auto, jit, pmap, sharded", "'pmap'")),
         (
             "",
-            {"train.batch_size": 10, "train.accumulate": 4},
+            {"train.batch_size": 10, "train.grad_accum_steps": 4},
             ConfigError,
-            ("train.batch_size=10", "train.accumulate=4"),
+            ("train.batch_size=10", "train.grad_accum_steps=4"),
         ),
         ("", {"preprocessing.crop": 57}, ConfigError, ("preprocessing.crop=57", "data.crop=56")),
         ("", {"evaluate.crop": 57}, ConfigError, ("evaluate.crop=57", "data.crop=56")),
-        ("", {"evaluate.weights": "ema"}, ConfigError, ("evaluate.weights=ema", "train.ema")),
+        ("", {"evaluate.weights": "ema"}, ConfigError, ("evaluate.weights=ema", "train.ema_decay")),
         (
             "",
-            {"train.stop_after": 2, "train.validate_every": 0},
+            {"train.early_stopping_patience": 2, "train.validate_every": 0},
             ConfigError,
-            ("train.stop_after=2", "train.validate_every"),
+            ("train.early_stopping_patience=2", "train.validate_every"),
         ),
         ("", {"preprocessing.erasing_area_min": 0.1}, ConfigError, ("erasing_*", "preprocessing.erasing")),
         ("", {"loss.average": "logit"}, ConfigError, ("loss.average='logit'", "loss, logits", "'logits'")),

@@ -244,7 +244,7 @@ def test_target_frame_rate(videos, numbers):
 
 
 def test_random_crops_vary_and_centre_crops_do_not(videos):
-    still = ClipSpec(frames=1, position="first", crop=16, crop_position="centre")
+    still = ClipSpec(frames=1, position="first", crop=16, crop_position="center")
     centre = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=still)}
     moved = ClipSpec(frames=1, position="first", crop=16, crop_position="random")
     random = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=moved)}

@@ -171,7 +171,7 @@ def test_the_papers_recipe_is_the_ucf101_preset():
     """Karpathy et al. 2014, section 4.1: centre region at 200 x 200, a random 170 x 170 of it, flips, minus 117."""
     config = loading.load("configs/single_frame.py:ucf101")
     clip = data.clip(config)
-    assert (clip.short_side, clip.crop, clip.crop_position, clip.resize) == (200, 200, "centre", "short_side")
+    assert (clip.short_side, clip.crop, clip.crop_position, clip.resize) == (200, 200, "center", "short_side")
     section = config.preprocessing
     recipe = Preprocessing(section.crop, section.flip, "invariant", mean=section.mean, std=section.std)
     unused = {"rotation", "zoom", "shift", "erasing", "mixup", "cutmix"}

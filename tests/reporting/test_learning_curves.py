@@ -62,7 +62,7 @@ def test_the_remark_says_what_to_do():
     lines = log([1.2, 1.7, 1.77])
     remark = learning_curves.overfitting_note(result_of("last", 100), lines)
     assert not unnamed(remark, 100, 300, "validation", "1.2", "1.77")
-    assert "config.train.stop_after=5" in remark and "config.train.epochs" in remark
+    assert "config.train.early_stopping_patience=5" in remark and "config.train.epochs" in remark
     remark = learning_curves.overfitting_note(result_of("best", 100), lines)
     assert remark.count("100") == 2, "where the loss was lowest, and what was tested"
     remark = learning_curves.overfitting_note(result_of("best", 200), lines)

@@ -66,8 +66,8 @@ def test_views(config: ConfigDict) -> ViewSpec:
     """The views per test video. Several crops are cut at the size that the model sees, so they reach the edges."""
     evaluate, side = config.evaluate, config.evaluate.crop or config.preprocessing.crop
     with options_of("evaluate"):
-        views = ViewSpec(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "centre" else side)
-    if views.crops == "ten" and config.data.crop_position == "centre" and side in (None, config.data.crop):
+        views = ViewSpec(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "center" else side)
+    if views.crops == "ten" and config.data.crop_position == "center" and side in (None, config.data.crop):
         raise ConfigError(
             f"evaluate.crops=ten: the ten would be two, since the model sees all of data.crop={config.data.crop}:"
             " give a smaller preprocessing.crop, or data.crop_position=random for corners of the whole frame"
@@ -76,5 +76,5 @@ def test_views(config: ConfigDict) -> ViewSpec:
 
 
 def validation_views(config: ConfigDict) -> ViewSpec:
-    """The views per validation video: centre crops, not mirrored."""
+    """The views per validation video: center crops, not mirrored."""
     return ViewSpec(config.evaluate.validation_clips)

@@ -29,12 +29,12 @@ _WORDS = {
         eval_every eval_interval eval_freq eval_period eval_steps val_every val_interval val_freq val_begin
         check_val_every_n_epoch val_check_interval log_eval_steps validate_interval validation_interval
         """,
-    "train.accumulate": """
-        accum_steps accumulation_steps accumulate_grad_batches gradient_accumulation_steps grad_accum grad_accum_steps
+    "train.grad_accum_steps": """
+        accumulate accum_steps accumulation_steps accumulate_grad_batches gradient_accumulation_steps grad_accum
         update_freq
         """,
-    "train.ema": "ema ema_decay model_ema model_ema_decay use_ema ema_rate",
-    "train.stop_after": "early_stop early_stopping early_stopping_patience",
+    "train.ema_decay": "ema model_ema model_ema_decay use_ema ema_rate",
+    "train.early_stopping_patience": "stop_after patience early_stop early_stopping",
     "train.monitor": "save_best best_metric metric_for_best_model monitor_metric",
     "optimizer.name": "optim opt optimizer_name optimizer_type optimizing_method",
     "optimizer.learning_rate": """

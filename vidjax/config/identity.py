@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from vidjax.config import sections
 from vidjax.config.flat import flatten
-from vidjax.config.stored import RENAMED
+from vidjax.config.renamed import to_first_names
 
 # Keys that change how fast a run goes, or what is shown of it, but not what is trained, up to rounding: they may differ
 # on resume.
@@ -32,14 +32,10 @@ _UNHASHED_KEYS = {
 def config_hash(config: ConfigDict) -> str:
     """Returns a short hash of the keys that were given: a key that is declared later changes no hash.
 
-    A key that was renamed counts under its first name.
+    Keys and values that were renamed count under their first names.
     """
-    flat = {
-        RENAMED.get(key, key): value
-        for key, value in flatten(config).items()
-        if key not in _UNHASHED_KEYS and value is not None
-    }
-    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
+    flat = {key: value for key, value in flatten(config).items() if key not in _UNHASHED_KEYS and value is not None}
+    return hashlib.sha256(json.dumps(to_first_names(flat), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from vidjax.config import declarations, hints, sections
 from vidjax.config.flat import flatten
+from vidjax.config.renamed import to_current_names
 from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options import declaring, signatures, suggestions
 
@@ -55,9 +56,10 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any], *, is_stor
 
     Options of what is chosen are declared where one of them is typed; the others where a run begins.
     """
+    _rename_keys(config)
     _check_sections(config)
     with config.unlocked():
-        typed = {key: str(value) for key, value in overrides.items()}
+        typed = to_current_names({key: str(value) for key, value in overrides.items()}, announce=True)
         for section in declarations.NAMED_SECTIONS:
             _declare(config, section, typed, is_stored=is_stored)
         for key, text in sorted(typed.items()):
@@ -65,6 +67,24 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any], *, is_stor
         _drop_superseded(config, typed)
     config.lock()
     return config
+
+
+def _rename_keys(config: ConfigDict) -> None:
+    """Gives the keys and values that a config file sets under earlier names those that they have now."""
+    before = flatten(config)
+    current = to_current_names(before, announce=True)
+    with config.unlocked():
+        for key in before.keys() - current.keys():
+            section, name = _locate(config, key)
+            del section[name]
+        for key, value in current.items():
+            if before.get(key) != value:
+                section, name = _locate(config, key)
+                declared = sections.KEYS[key.rpartition(".")[0]][name]
+                try:
+                    sections.set_field(section, declared, value)
+                except ValueError as error:
+                    raise ConfigError(f"{key}: {error}") from error
 
 
 def _check_sections(config: ConfigDict) -> None:

@@ -115,7 +115,7 @@ class Run:
             self.optimizer,
             self.specs(self.input_side),
             self.config.seed,
-            ema=self.config.train.ema is not None,
+            ema=self.config.train.ema_decay is not None,
             plateau=self.plateau,
         )
 
@@ -159,7 +159,7 @@ class Run:
     def new_monitor(self) -> early_stopping.Monitor:
         """Follows the validations; before the first one."""
         section = self.config.train
-        return early_stopping.Monitor(section.monitor or "video_top1", section.stop_after)
+        return early_stopping.Monitor(section.monitor or "video_top1", section.early_stopping_patience)
 
     def training_batches(self, start_step: int) -> BatchIterator:
         """The training batches, this process's parts of them, from step `start_step`, counted from 0; to be closed."""
@@ -186,9 +186,9 @@ class Run:
             self.preprocessing,
             seed=self.config.seed,
             axis_name=self.form.axis_name,
-            accumulate=self.config.train.accumulate or 1,
+            accumulate=self.config.train.grad_accum_steps or 1,
             freeze=recipe.frozen(self.config.optimizer),
-            ema_decay=self.config.train.ema,
+            ema_decay=self.config.train.ema_decay,
         )
         return self.form.compile_train(step)
 

@@ -200,12 +200,12 @@ def _output(run: Run, side: int, batch: int) -> Any:
 def _check_crops(run: Run) -> None:
     """Refuses several test crops that would all be the same square, by the first test video."""
     views = data.test_views(run.config)
-    if views.crops == "centre":
+    if views.crops == "center":
         return
     video, image = run.source.test[0], run.source.image
     if image is None:
         raise ConfigError(
-            f"evaluate.crops={views.crops}: {run.source.name} has no images to be cut: take evaluate.crops=centre"
+            f"evaluate.crops={views.crops}: {run.source.name} has no images to be cut: take evaluate.crops=center"
         )
     try:
         info = streams.probe(video.streams[image.stream_name], image)
@@ -217,5 +217,5 @@ def _check_crops(run: Run) -> None:
     if height == width == views.side_of(run.clip):
         raise ConfigError(
             f"evaluate.crops={views.crops}: all crops would be the same, since the model sees all {height}x{width}"
-            f" pixels of a frame ({video.path}); take evaluate.crops=centre or a smaller preprocessing.crop"
+            f" pixels of a frame ({video.path}); take evaluate.crops=center or a smaller preprocessing.crop"
         )

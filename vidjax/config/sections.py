@@ -93,7 +93,7 @@ class Data:
     ] = None
     size: Annotated[int | None, Option("pixels: side of the square frame, for squash and letterbox", at_least=1)] = None
     crop: Annotated[int, Option("pixels: side of the one square that the host cuts", at_least=1)] = 56
-    crop_position: Annotated[str, Option("of that square in training", words=("centre", "random"))] = "centre"
+    crop_position: Annotated[str, Option("of that square in training", words=("center", "random"))] = "center"
 
     check: Annotated[bool | None, Option("inspect each file once, before its first use (None: yes)")] = None
     max_bad_fraction: Annotated[
@@ -117,7 +117,7 @@ class PreprocessingSection:
     """What happens to clips on the device."""
 
     crop: Annotated[
-        int | None, Option("pixels: side of what the model sees; random in training, else centre", at_least=1)
+        int | None, Option("pixels: side of what the model sees; random in training, else center", at_least=1)
     ] = None
     flip: Annotated[bool, Option("mirror half of the training clips; labels follow the source's rule")] = False
     brightness: Annotated[
@@ -210,11 +210,11 @@ class Train:
     validate_every_fraction: Annotated[
         float | None, Option("of the run, in place of the steps, e.g. 0.1: ten times", above=0, at_most=1)
     ] = None
-    accumulate: Annotated[
+    grad_accum_steps: Annotated[
         int | None,
         Option("parts of a batch, one after the other, to save memory; BatchNorm sees parts", at_least=1),
     ] = None
-    ema: Annotated[
+    ema_decay: Annotated[
         float | None,
         Option("decay per step of averaged weights, e.g. 0.999; None: none are kept", above=0, below=1),
     ] = None
@@ -222,7 +222,7 @@ class Train:
         str | None,
         Option("of validation, chooses the best; None: video_top1", words=("video_top1", "clip_top1", "loss")),
     ] = None
-    stop_after: Annotated[
+    early_stopping_patience: Annotated[
         int | None,
         Option("ends training after so many validations that do not beat the best", at_least=1),
     ] = None
@@ -248,9 +248,9 @@ class Evaluate:
     crops: Annotated[
         str,
         Option(
-            "three: along the long side; ten: corners and centre, each also mirrored", words=("centre", "three", "ten")
+            "three: along the long side; ten: corners and center, each also mirrored", words=("center", "three", "ten")
         ),
-    ] = "centre"
+    ] = "center"
     crop: Annotated[int | None, Option("pixels: side of a view; None: preprocessing.crop", at_least=1)] = None
     flip: Annotated[bool, Option("each view mirrored, too")] = False
     average: Annotated[
@@ -260,7 +260,7 @@ class Evaluate:
     validation_clips: Annotated[int, Option("clips per video in validation", at_least=1)] = 1
     weights: Annotated[
         str | None,
-        Option("best: by validation; None: ema if train.ema, else last", words=("last", "ema", "best")),
+        Option("best: by validation; None: ema if train.ema_decay, else last", words=("last", "ema", "best")),
     ] = None
     samples: Annotated[int, Option("test clips shown in the report", at_least=0)] = 16
 

@@ -11,12 +11,9 @@ from vidjax.config import declarations, sections
 from vidjax.config.flat import flatten, nested
 from vidjax.config.loading import apply_overrides
 from vidjax.config.overrides import arguments, join_flag_values, program
+from vidjax.config.renamed import to_current_names
 from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.system import files
-
-# Key -> what it was called first, of keys that have another name now: hashes keep the first, and stored configs may
-# have it.
-RENAMED: dict[str, str] = {}
 
 
 def read_stored(workdir: Path) -> dict[str, Any] | None:
@@ -28,7 +25,7 @@ def read_stored(workdir: Path) -> dict[str, Any] | None:
     stored = files.read_json(workdir / "config.json")
     if stored is not None and not isinstance(stored, dict):
         raise ConfigError(f"{workdir / 'config.json'} holds no config of a run: {type(stored).__name__} in JSON")
-    return None if stored is None else nested(_to_current_names(flatten(stored)))
+    return None if stored is None else nested(to_current_names(flatten(stored)))
 
 
 def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
@@ -43,7 +40,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
       ConfigError: for a stored or typed key that there is not, a value that does not fit, or a factory that is not
         typed again.
     """
-    overrides, flat = overrides or {}, _to_current_names(flatten(stored))
+    overrides, flat = overrides or {}, to_current_names(flatten(stored))
     _check_factories(flat, overrides)
     config = sections.new_config()
     for key, value in flat.items():
@@ -77,9 +74,3 @@ def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> Non
         f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
         f" again if you trust it: {shlex.join([*program(), *words, *again])}"
     )
-
-
-def _to_current_names(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a stored config by their names of today."""
-    today = {first: key for key, first in RENAMED.items()}
-    return {today.get(key, key): value for key, value in flat.items()}

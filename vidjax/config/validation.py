@@ -46,7 +46,7 @@ def check_devices(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
     Raises:
       ConfigError: naming the key.
     """
-    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.accumulate or 1)
+    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.grad_accum_steps or 1)
     form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
     _check_pairs(config, form)
 
@@ -89,10 +89,10 @@ def _check_values(config: ConfigDict) -> None:
     for key in ("preprocessing.crop", "evaluate.crop"):
         if flat[key] is not None and flat[key] > clip.crop:
             raise ConfigError(f"{key}={flat[key]} is larger than data.crop={clip.crop}, which it is cut from")
-    if config.train.batch_size % (config.train.accumulate or 1):
+    if config.train.batch_size % (config.train.grad_accum_steps or 1):
         raise ConfigError(
             f"train.batch_size={config.train.batch_size} does not divide into"
-            f" train.accumulate={config.train.accumulate} parts"
+            f" train.grad_accum_steps={config.train.grad_accum_steps} parts"
         )
     if config.loss.factory is None and (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
@@ -140,7 +140,8 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
     """
     regular = {
         f"schedule.name={config.schedule.name}": config.schedule.name == "plateau",
-        f"train.stop_after={config.train.stop_after}": config.train.stop_after is not None,
+        f"train.early_stopping_patience={config.train.early_stopping_patience}": config.train.early_stopping_patience
+        is not None,
     }
     for key in [key for key, used in regular.items() if used]:
         validates = config.train.validate_every or config.train.validate_every_fraction is not None
@@ -148,8 +149,8 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
             raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
     if config.evaluate.weights == "best" and not validation_videos:
         raise ConfigError("evaluate.weights=best needs validation videos to choose by")
-    if config.evaluate.weights == "ema" and config.train.ema is None:
-        raise ConfigError("evaluate.weights=ema needs train.ema, e.g. 0.999")
+    if config.evaluate.weights == "ema" and config.train.ema_decay is None:
+        raise ConfigError("evaluate.weights=ema needs train.ema_decay, e.g. 0.999")
 
 
 def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
@@ -157,7 +158,7 @@ def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
 
     A group may also be shared by whole devices.
     """
-    size, devices, parts = config.batch_norm.group_size, len(form.devices), config.train.accumulate or 1
+    size, devices, parts = config.batch_norm.group_size, len(form.devices), config.train.grad_accum_steps or 1
     if size is not None:
         each = config.train.batch_size // (devices * parts)
         if each % size and (size % each or devices % (size // each)):
@@ -168,7 +169,7 @@ def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
     for key in ("mixup", "cutmix"):
         if not config.preprocessing[key]:
             continue
-        multiple = 2 * len(form.devices) * (config.train.accumulate or 1)
+        multiple = 2 * len(form.devices) * (config.train.grad_accum_steps or 1)
         if config.train.batch_size % multiple:
             raise ConfigError(
                 f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"

@@ -8,7 +8,7 @@ from vidjax.data import sampling
 from vidjax.data.resizing import RULES, Resize
 from vidjax.errors import OptionError
 
-CROP_POSITIONS = ("centre", "random")  # of the square in training
+CROP_POSITIONS = ("center", "random")  # of the square in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ClipSpec:
       short_side_max: in training the shorter side is drawn uniformly from `short_side` to this, per clip.
       size: side, in pixels, for squash and letterbox.
       crop: side, in pixels, of the square that is cut.
-      crop_position: "centre" or "random": where the square is cut in training.
+      crop_position: "center" or "random": where the square is cut in training.
       padding: 0..255, of what letterbox adds to images without a mean of their own (`Input.mean`): one number for all
         channels, or one for each.
 
@@ -49,7 +49,7 @@ class ClipSpec:
     short_side_max: int | None = None
     size: int | None = None
     crop: int = 112
-    crop_position: str = "centre"
+    crop_position: str = "center"
     padding: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:

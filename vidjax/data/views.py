@@ -6,7 +6,7 @@ from vidjax.data.clips import ClipSpec
 from vidjax.errors import OptionError
 
 # Name -> crops per clip. The last ones are five places, each mirrored, too.
-CROPS = {"centre": 1, "three": 3, "ten": 10}
+CROPS = {"center": 1, "three": 3, "ten": 10}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class ViewSpec:
 
     Attributes:
       clips: clips per video, evenly spaced; 1 is the centred one.
-      crops: "centre"; "three" squares along the longer side of the frame; "ten": the four corners and the centre,
+      crops: "center"; "three" squares along the longer side of the frame; "ten": the four corners and the center,
         each also mirrored (Krizhevsky et al. 2012, section 4.1), of what training cuts its crops from: the
         centred square of `ClipSpec.crop`, or the whole frame where `ClipSpec.crop_position` is "random".
       flip: also the mirror image of each; "ten" has them already.
@@ -23,7 +23,7 @@ class ViewSpec:
     """
 
     clips: int = 1
-    crops: str = "centre"
+    crops: str = "center"
     flip: bool = False
     side: int | None = None
 
@@ -75,7 +75,7 @@ class ViewSpec:
         down, across = height - side, width - side
         if self.crops == "three":
             return (down // 2, place * across // 2) if across >= down else (place * down // 2, across // 2)
-        if self.crops == "centre" or place == 4:
+        if self.crops == "center" or place == 4:
             return down // 2, across // 2
         whole = clip.crop_position == "random"
         region = (height, width) if whole else (clip.crop, clip.crop)

@@ -14,8 +14,8 @@ _RISE = 0.2  # of the lowest validation loss: less is not worth a word
 _FALL = 0.1  # of the training loss
 _ADVICE = (
     "Train for less (config.train.epochs or config.train.steps); or stop in time and test the best weights"
-    " (config.train.stop_after=5, config.train.monitor=loss, config.evaluate.weights=best); or augment more"
-    " (config.preprocessing)."
+    " (config.train.early_stopping_patience=5, config.train.monitor=loss, config.evaluate.weights=best); or augment"
+    " more (config.preprocessing)."
 )
 
 

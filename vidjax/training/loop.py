@@ -45,7 +45,7 @@ class LoopSchedule:
     @classmethod
     def of(cls, section: ConfigDict, total_steps: int, *, save_every: int, has_validation: bool) -> "LoopSchedule":
         """As `config.train` says it."""
-        validate_every, may_stop = section.validate_every, section.stop_after is not None
+        validate_every, may_stop = section.validate_every, section.early_stopping_patience is not None
         if section.validate_every_fraction is not None:
             validate_every = max(1, round(section.validate_every_fraction * total_steps))
         return cls(total_steps, section.log_every, validate_every, save_every, has_validation, may_stop)
