@@ -42,9 +42,9 @@ from vidjax.data.records import Video
 from vidjax.data.resizing import Resize
 from vidjax.data.video import index
 from vidjax.data.video.conversion import resize_frames, short_side_size
-from vidjax.data.video.decoding import read_frames
 from vidjax.data.video.discovery import videos_below
 from vidjax.data.video.info import VideoInfo
+from vidjax.data.video.reading import read_frames
 from vidjax.system import terminal
 
 FRAMES, SIDE = 16, 112
@@ -110,7 +110,7 @@ def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarra
         stream = container.streams.video[0]
         stream.thread_count = 1
         for number in sorted(set(indices)):
-            if (key := places.key_before(number)) >= at:
+            if (key := places.keyframe_before(number)) >= at:
                 container.seek(places.pts[key], stream=stream)
                 frames, at = container.decode(stream), key
             frame: Any = None
@@ -251,7 +251,7 @@ def measure_pipeline(
         }
         for held in filter(None, caches.values()):
             for video in videos:
-                held.video(video.path, Resize(SIDE))
+                held.video(video.streams["rgb"].file, Resize(SIDE))
         order = [setting for _ in range(rounds) for setting in SETTINGS]
         for setting in terminal.track(order, len(order), "pipeline", "measurements"):
             bare = None

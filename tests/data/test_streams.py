@@ -8,7 +8,7 @@ from tests.refusals import refused
 from vidjax.data import RGB, Input, Stream, Video, arrays
 from vidjax.data.streams import probe, read_frames
 from vidjax.data.video import conversion, decoding
-from vidjax.data.video.file import file_signature
+from vidjax.data.video.file import as_file
 from vidjax.errors import VideoError
 
 FRAMES = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
@@ -42,7 +42,7 @@ def test_files_are_decoded(toy_folder, exact_seek):
     path = str(toy_folder / "dark" / "dark0.avi")
     video = Video.of("dark0", path, 0, "dark0", exact_seek)
     assert probe(video.streams["rgb"], RGB) == decoding.VideoInfo(14, 25.0, 40, 48)
-    expected = decoding.read_frames(path, [3, 1], (20, 24), exact_seek=exact_seek)
+    expected = decoding.read_frames(as_file(path, exact_seek=exact_seek), [3, 1], (20, 24))
     np.testing.assert_array_equal(read_frames(video.streams["rgb"], RGB, [3, 1], (20, 24)), expected)
 
 
@@ -59,7 +59,7 @@ def flow_file(tmp_path):
 def test_arrays_are_read_from_files(flow_file):
     stream = Stream(str(flow_file))
     info = probe(stream, FLOW)
-    assert info == decoding.VideoInfo(5, None, 4, 6) and info.identity == file_signature(str(flow_file))
+    assert info == decoding.VideoInfo(5, None, 4, 6) and info.identity == as_file(flow_file).load().signature()
     frames = read_frames(stream, FLOW, [4, 0, 0])
     np.testing.assert_array_equal(frames, VALUES[[4, 0, 0]])
     assert frames.flags.writeable, "a copy: the file may change or go"

@@ -89,8 +89,9 @@ def test_every_endpoint_is_that_of_the_package(i3d, frames, side, last):
 def test_the_published_clip_is_cricket(i3d, test_data):
     """The clip that was published with the weights: 79 frames, already cut, all of them at once."""
     from vidjax.data.video.decoding import read_video
+    from vidjax.data.video.file import as_file
 
-    video = read_video(str(test_data / "kinetics400" / "v_CricketShot_g04_c01_rgb.gif"))
+    video = read_video(as_file(test_data / "kinetics400" / "v_CricketShot_g04_c01_rgb.gif"))
     assert video.frames.shape == (79, 224, 224, 3)
     rgb = 2 * (video.frames[None].astype(np.float32) / 255) - 1
     output = jax.jit(i3d.module.apply)(i3d.variables, rgb)

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from vidjax.data.video.file import image_files
+from vidjax.data.video.discovery import image_files
 from vidjax.errors import ConfigError, VideoError
 from vidjax.system import files, terminal
 

@@ -13,7 +13,6 @@ from vidjax.config.identity import changes, path_keys
 from vidjax.config.stored import read_stored
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.records import Source, Stream, Video
-from vidjax.data.video.file import file_signature
 from vidjax.errors import DataError, VideoError
 from vidjax.system import files
 
@@ -100,12 +99,10 @@ def _content_of_stream(stream: Stream) -> int | None:
     """
     if stream.frames is not None:
         return zlib.crc32(stream.frames.tobytes())
-    if stream.packed is not None:
-        return int(stream.packed.identity[0])
     if stream.info is not None and stream.info.identity is not None:
         return stream.info.identity[0]
     try:
-        return file_signature(stream.path)[0]
+        return stream.file.content_size()
     except VideoError:
         return None
 

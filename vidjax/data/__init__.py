@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vidjax.data.packed.records import encoded, unpack
     from vidjax.data.pipeline import evaluation_batches, training_batches
     from vidjax.data.records import Batch, Source, Stream, Video
-    from vidjax.data.video.decoding import probe, read_frames
     from vidjax.data.video.info import VideoInfo
+    from vidjax.data.video.reading import probe, read_frames
     from vidjax.data.views import ViewSpec
 
 _MODULES = {
@@ -29,8 +29,8 @@ _MODULES = {
     "packed.records": ("encoded", "unpack"),
     "pipeline": ("evaluation_batches", "training_batches"),
     "records": ("Batch", "Source", "Stream", "Video"),
-    "video.decoding": ("probe", "read_frames"),
     "video.info": ("VideoInfo",),
+    "video.reading": ("probe", "read_frames"),
     "views": ("ViewSpec",),
 }
 

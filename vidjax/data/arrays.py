@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vidjax.data.inputs import Input
-from vidjax.data.packed.shards import Packed
 from vidjax.data.resizing import Resize, resized
 from vidjax.data.rows import read_rows
+from vidjax.data.video.checks import one_line
 from vidjax.data.video.conversion import Size
 from vidjax.data.video.decoding import DecodedVideo
-from vidjax.data.video.file import file_signature, one_line, regular_file
+from vidjax.data.video.file import ByteStream, ReadableFile, VideoFile
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 
@@ -45,30 +45,29 @@ class _Header(NamedTuple):
     start: int  # of the values, in bytes
 
 
-def probe(file: str | Packed, input: Input) -> VideoInfo:
+def probe(file: VideoFile, input: Input) -> VideoInfo:
     """What the header of a file says, once it was compared with the input.
 
     Raises:
       VideoError: the file is missing, no regular file, no array, or one of another shape or dtype.
     """
-    if isinstance(file, Packed):
-        return info(_in_memory(file.load().files[0][1], file), file, input)
-    with _opened(file) as (_, header):
-        _check(header.shape, header.dtype, file, input)
-        return _info(header.shape, input, file_signature(file))
+    source = file.load()
+    with _opened(source) as (_, header):
+        _check(header.shape, header.dtype, source, input)
+        return _info(header.shape, input, source.signature())
 
 
-def info(array: np.ndarray, path: str | Packed, input: Input) -> VideoInfo:
-    """The same of an array; `path` is for messages.
+def info(array: np.ndarray, name: object, input: Input) -> VideoInfo:
+    """The same of an array; `name` is for messages.
 
     Raises:
       VideoError: if it is of another shape or dtype.
     """
-    _check(array.shape, array.dtype, path, input)
+    _check(array.shape, array.dtype, name, input)
     return _info(array.shape, input, None)
 
 
-def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+def read_frames(file: VideoFile, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Returns:
@@ -77,16 +76,19 @@ def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: 
     Raises:
       VideoError: as `probe`, or if there is no such frame.
     """
-    if isinstance(file, Packed):
-        return take(_in_memory(file.load().files[0][1], file), file, input, indices, size)
-    with _opened(file) as (descriptor, header):
+    with _opened(file.load()) as (stream, header):
         if header.is_fortran:  # a frame is spread over the whole file
-            content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-            return take(_in_memory(content, file), file, input, indices, size)
+            stream.seek(0)
+            return take(_in_memory(stream.read(), header), file, input, indices, size)
         _check(header.shape, header.dtype, file, input)
         _check_indices(indices, header.shape[0], file)
+
+        def read_into(buffer: memoryview, at: int) -> int:
+            stream.seek(at)
+            return stream.readinto(buffer) or 0
+
         try:
-            frames = read_rows(descriptor, header.start, header.shape[1:], header.dtype, indices)
+            frames = read_rows(read_into, header.start, header.shape[1:], header.dtype, indices)
         except OSError as error:
             raise VideoError(file, f"cannot be read: {error.strerror}") from error
         except EOFError as error:
@@ -94,49 +96,46 @@ def read_frames(file: str | Packed, input: Input, indices: Sequence[int], size: 
     return _finished(frames, file, input, size)
 
 
-def read_video(
-    file: str | Packed, input: Input, resize: Resize, *, max_bytes: int | None = None
-) -> DecodedVideo | None:
+def read_video(file: VideoFile, input: Input, resize: Resize, *, max_bytes: int | None = None) -> DecodedVideo | None:
     """Reads a whole file; None if its frames, resized, would take more than `max_bytes`.
 
     Raises:
       VideoError: as `probe`.
     """
-    about = probe(file, input)
+    source = file.load()
+    about = probe(source, input)
     size = resize(about.height, about.width) if input.space == "image" else None
     if max_bytes is not None and input.frame_bytes(*size or (1, 1)) * about.frames > max_bytes:
         return None
-    return DecodedVideo(read_frames(file, input, range(about.frames), size), None)
+    return DecodedVideo(read_frames(source, input, range(about.frames), size), None)
 
 
-def take(
-    array: np.ndarray, path: str | Packed, input: Input, indices: Sequence[int], size: Size | None = None
-) -> np.ndarray:
-    """A copy of the frames with the given numbers; grey images become RGB where the input is that.
+def take(array: np.ndarray, name: object, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+    """A copy of the frames with the given numbers; gray images become RGB where the input is that.
 
     Raises:
-      VideoError: if the array is of another shape or dtype, or has no such frame; `path` names it.
+      VideoError: if the array is of another shape or dtype, or has no such frame; `name` names it.
     """
-    _check(array.shape, array.dtype, path, input)
-    _check_indices(indices, len(array), path)
-    return _finished(array[np.asarray(indices, np.int64)], path, input, size)
+    _check(array.shape, array.dtype, name, input)
+    _check_indices(indices, len(array), name)
+    return _finished(array[np.asarray(indices, np.int64)], name, input, size)
 
 
-def _finished(frames: np.ndarray, path: str | Packed, input: Input, size: Size | None) -> np.ndarray:
-    _check_values(frames, path, input)
+def _finished(frames: np.ndarray, name: object, input: Input, size: Size | None) -> np.ndarray:
+    _check_values(frames, name, input)
     if _is_grey(frames.shape, input):
         frames = np.repeat(frames, 3, axis=-1)
     return resized(frames, size, input) if size is not None and input.space == "image" else frames
 
 
-def _check_values(frames: np.ndarray, path: str | Packed, input: Input) -> None:
+def _check_values(frames: np.ndarray, name: object, input: Input) -> None:
     """Refuses numbers that would ruin a training in silence."""
     if input.space == "image" and frames.dtype.kind == "f" and not np.isfinite(frames).all():
-        raise VideoError(path, "holds numbers that are not finite, which an image may not")
+        raise VideoError(name, "holds numbers that are not finite, which an image may not")
     if input.space == "points":
         far = np.nanmax(np.abs(frames[..., :2]), initial=0.0)
         if far > _MAX_POINT_COORDINATE:
-            raise VideoError(path, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
+            raise VideoError(name, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
 
 
 def _info(shape: Sequence[int], input: Input, identity: tuple[int, int] | None) -> VideoInfo:
@@ -145,29 +144,28 @@ def _info(shape: Sequence[int], input: Input, identity: tuple[int, int] | None) 
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[int, _Header]]:
-    """The descriptor of a file, and what its header says."""
-    regular_file(path)
+def _opened(file: ReadableFile) -> Iterator[tuple[ByteStream, _Header]]:
+    """The content of a file, and what its header says."""
+    file.check()
     try:
-        stream = open(path, "rb", buffering=0)  # noqa: SIM115
+        stream = file.open_bytes()
     except OSError as error:
-        raise VideoError(path, error.strerror or one_line(error)) from error
+        raise VideoError(file, error.strerror or one_line(error)) from error
     with stream:
-        start = os.pread(stream.fileno(), _MAX_HEADER_BYTES, 0)
-        yield stream.fileno(), _header(start, os.fstat(stream.fileno()).st_size, path)
+        start = stream.read(_MAX_HEADER_BYTES)
+        yield stream, _header(start, stream.seek(0, os.SEEK_END), file)
 
 
-def _in_memory(content: bytes, path: str | Packed) -> np.ndarray:
-    """The array of a file's content; a view of it."""
-    header = _header(content[:_MAX_HEADER_BYTES], len(content), path)
+def _in_memory(content: bytes, header: _Header) -> np.ndarray:
+    """The array in a file's content; a view of it."""
     values = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
     return values.reshape(header.shape, order="F" if header.is_fortran else "C")
 
 
-def _header(start: bytes, size: int, path: str | Packed) -> _Header:
+def _header(start: bytes, size: int, name: object) -> _Header:
     """What a file of that size says that it holds, by its first bytes."""
     if not start.startswith(_MAGIC):
-        raise VideoError(path, "is no array: give a .npy file, as numpy.save writes it")
+        raise VideoError(name, "is no array: give a .npy file, as numpy.save writes it")
     try:
         place = len(_MAGIC) + 2
         (length,) = _LENGTHS[start[place - 2]].unpack_from(start, place)
@@ -177,30 +175,30 @@ def _header(start: bytes, size: int, path: str | Packed) -> _Header:
         dtype = np.dtype(descr)
         sizes = tuple(int(number) for number in shape.split(",") if number.strip())
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise VideoError(path, "is damaged, or no plain array: its header cannot be read") from error
+        raise VideoError(name, "is damaged, or no plain array: its header cannot be read") from error
     found = _Header(sizes, dtype, order == "True", place + _LENGTHS[start[place - 2]].size + length)
     if dtype.hasobject:
-        raise VideoError(path, "holds Python objects, not numbers")
+        raise VideoError(name, "holds Python objects, not numbers")
     if found.start + math.prod(sizes) * dtype.itemsize > size:
-        raise VideoError(path, f"is cut short: its header says {dtype} {_listed(sizes)}, it has {size} bytes")
+        raise VideoError(name, f"is cut short: its header says {dtype} {_listed(sizes)}, it has {size} bytes")
     return found
 
 
-def _check(shape: Sequence[int], dtype: np.dtype, path: str | Packed, input: Input) -> None:
+def _check(shape: Sequence[int], dtype: np.dtype, name: object, input: Input) -> None:
     """Refuses an array that the input does not describe."""
     places = ("N", "H", "W") if input.space == "image" else ("N",)
     fits = len(shape) == len(places) + len(input.shape) and tuple(shape[len(places) :]) == input.shape
     if not (fits or _is_grey(shape, input)) or dtype != np.dtype(input.dtype):
         found, wanted = f"{dtype} {_listed(shape)}", f"{input.dtype} {_listed((*places, *input.shape))}"
-        raise VideoError(path, f"holds {found}; the input {input.name!r} is {wanted}")
+        raise VideoError(name, f"holds {found}; the input {input.name!r} is {wanted}")
     if 0 in shape:
-        raise VideoError(path, f"holds no frame: its shape is {_listed(shape)}")
+        raise VideoError(name, f"holds no frame: its shape is {_listed(shape)}")
 
 
-def _check_indices(indices: Sequence[int], count: int, path: str | Packed) -> None:
+def _check_indices(indices: Sequence[int], count: int, name: object) -> None:
     first, last = min(indices), max(indices)
     if first < 0 or last >= count:
-        raise VideoError(path, f"frames {first} to {last} were asked for; it has {count}")
+        raise VideoError(name, f"frames {first} to {last} were asked for; it has {count}")
 
 
 def _is_grey(shape: Sequence[int], input: Input) -> bool:

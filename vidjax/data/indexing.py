@@ -106,7 +106,7 @@ def _stream_mismatches(inputs: Sequence[Input], videos: Iterable[Video]) -> Iter
 def _with_info(stream: Stream, input: Input, records: Mapping[str, FileRecord]) -> Stream:
     if input.reader == "array":
         try:
-            return dataclasses.replace(stream, info=arrays.probe(stream.path, input))
+            return dataclasses.replace(stream, info=arrays.probe(stream.file, input))
         except VideoError as error:
             return dataclasses.replace(stream, refused=error.reason)
     record = records.get(stream.path)
@@ -124,5 +124,4 @@ def _is_uncertain(record: FileRecord) -> bool:
 
 
 def _is_asked(stream: Stream) -> bool:
-    known = stream.exact_seek or stream.packed is not None or stream.refused is not None
-    return stream.frames is None and not known
+    return stream.is_on_disk and not stream.exact_seek and stream.refused is None

@@ -3,12 +3,16 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vidjax.data.flip_rule import FlipRule
 from vidjax.data.inputs import RGB, Input
+from vidjax.data.video.file import DiskFile, VideoFile
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import ConfigError, DataError, VideoError, printable
+
+if TYPE_CHECKING:
+    from vidjax.data.packed.shards import ShardFile
 
 # A NumPy array on the host, a JAX array on the device; this module imports neither.
 Array = Any
@@ -23,7 +27,7 @@ class Stream:
       exact_seek: random access by decord is known to return the right frames.
       info: what is known of the file; None where it is not, and a pass over it must tell.
       refused: why the file cannot be read, where that is known; None else.
-      packed: `packed.Packed`, where the file lies in a shard; None else.
+      packed: the place in a shard where the file is stored; None for a file on a disk.
       frames: [N, ...] as its `Input` says, of what is held in memory, e.g. uint8 [N, H, W, 3], or [N, H, W, 1] for
         grey; None for a file.
     """
@@ -32,14 +36,21 @@ class Stream:
     exact_seek: bool = False
     info: VideoInfo | None = None
     refused: str | None = None
-    packed: Any = None
+    packed: "ShardFile | None" = None
     # Two streams are the same if the rest is: arrays neither compare nor hash.
     frames: Array = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
-    def file(self) -> Any:
-        """What reading opens: the place in a shard, or the path."""
-        return self.packed or self.path
+    def file(self) -> VideoFile:
+        """What reading opens; meaningless for frames in memory."""
+        if self.packed is not None:
+            return self.packed
+        return DiskFile(self.path, self.exact_seek, self.info.table if self.info is not None else None)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is a file that can be inspected in place: not packed, nor in memory."""
+        return self.frames is None and self.file.is_on_disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Video:
         stream: str = "rgb",
         info: VideoInfo | None = None,
         refused: str | None = None,
-        packed: Any = None,
+        packed: "ShardFile | None" = None,
         frames: Array = None,
     ) -> "Video":
         """A video of one stream, of that name; everything else as in `Video` and `Stream`."""

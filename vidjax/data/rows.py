@@ -1,21 +1,26 @@
-"""Reading some rows of an array that lies in a file, row after row.
+"""Reading some rows of an array in a file, row after row.
 
 Mapping the file into memory instead took half as long again with one thread, twice as long with two, and a file that is
 cut short meanwhile would end the process.
 """
 
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 
-def read_rows(file: int, start: int, shape: Sequence[int], dtype: np.dtype, indices: Sequence[int]) -> np.ndarray:
-    """Reads the rows with the given numbers, in the given order; what lies together is read at once.
+def read_rows(
+    read_into: Callable[[memoryview, int], int],
+    start: int,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    indices: Sequence[int],
+) -> np.ndarray:
+    """Reads the rows with the given numbers, in the given order; adjacent rows are read at once.
 
     Args:
-      file: descriptor of an open file.
+      read_into: fills a buffer from a position in the file, or a part of it; returns the number of bytes, 0 at the end.
       start: at which byte the array begins.
       shape: of one row.
       dtype: of the array.
@@ -38,7 +43,7 @@ def read_rows(file: int, start: int, shape: Sequence[int], dtype: np.dtype, indi
             end += 1
         wanted, at = bytes_of[place:end].data.cast("B"), start + int(indices[place]) * size
         while wanted:
-            got = os.preadv(file, [wanted], at)
+            got = read_into(wanted, at)
             if not got:
                 raise EOFError
             wanted, at = wanted[got:], at + got

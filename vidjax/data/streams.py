@@ -28,7 +28,7 @@ def probe(stream: Stream, input: Input) -> VideoInfo:
         return stream.info
     if input.reader == "array":
         return arrays.probe(stream.file, input)
-    return decoding.probe(stream.path, exact_seek=stream.exact_seek)
+    return decoding.probe(stream.file)
 
 
 def read_frames(stream: Stream, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
@@ -51,8 +51,7 @@ def read_frames(stream: Stream, input: Input, indices: Sequence[int], size: Size
         return arrays.take(stream.frames, stream.path, input, indices, size)
     if input.reader == "array":
         return arrays.read_frames(stream.file, input, indices, size)
-    table = stream.info.table if stream.info is not None else None
-    return decoding.read_frames(stream.file, indices, size, exact_seek=stream.exact_seek, table=table)
+    return decoding.read_frames(stream.file, indices, size)
 
 
 def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None) -> CachedVideo | None:
@@ -64,7 +63,7 @@ def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None
     if cache is None or stream.frames is not None:
         return None
     _check_readable(stream)
-    return cache.video(stream.file, resize, input, exact_seek=stream.exact_seek)
+    return cache.video(stream.file, resize, input)
 
 
 def _check_readable(stream: Stream) -> None:

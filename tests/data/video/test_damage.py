@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.refusals import unnamed
-from vidjax.data.video.decoding import probe, read_frames
-from vidjax.data.video.file import EncodedVideo
+from vidjax.data.video.file import MemoryFile, as_file
 from vidjax.data.video.inspection import inspect
 from vidjax.data.video.opening import open_video
+from vidjax.data.video.reading import probe, read_frames
 
 
 def record_of(path):
@@ -64,9 +64,9 @@ def test_a_cut_avi_is_told_of(tmp_path, codec, options):
         cut = record_of(path)
         assert cut.ends_early and cut.warning and cut.stated_frames == 60
         assert numbers(read_frames(path, range(cut.frames))) == list(range(cut.frames))
-        with open_video(EncodedVideo("cut.avi", (("cut.avi", path.read_bytes()),), False, (0, 0))) as packed:
+        with open_video(MemoryFile("cut.avi", (("cut.avi", path.read_bytes()),), False, (0, 0))) as packed:
             assert len(list(packed)) == cut.frames and packed.stated_frames == 60
-            assert (packed.damage or packed.early_end()) == cut.warning
+            assert (packed.damage or packed.truncation_warning()) == cut.warning
 
 
 def test_a_picture_that_is_cut_is_not_shown(tmp_path):
@@ -173,6 +173,6 @@ def test_the_sound_part_ends_before_times_are_in_disorder(tmp_path, suffix, gop)
     content = path.read_bytes()
     for start in np.arange(0.34, 0.6, 0.02):
         path.write_bytes(content)
-        with open_video(str(zeroed(path, start, start + 0.1))) as video:
+        with open_video(as_file(zeroed(path, start, start + 0.1))) as video:
             times = [frame.pts for frame in video]
         assert times == sorted(times), start

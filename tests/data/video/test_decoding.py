@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tests.refusals import refused, unnamed
 from vidjax.data.resizing import Resize
 from vidjax.data.video.conversion import short_side_size
-from vidjax.data.video.decoding import probe, read_frames, read_video
+from vidjax.data.video.decoding import read_video
+from vidjax.data.video.file import as_file
+from vidjax.data.video.reading import probe, read_frames
 from vidjax.errors import VideoError
 
 # Among these, decord's random access is wrong on xvid_bf, h264_bf, h264_opengop, h264.ts and vfr_bf.
@@ -75,11 +77,11 @@ def test_rotation_is_honoured_as_decord_does(test_data, name, size):
 def test_whole_video_equals_its_frames_and_stops_at_the_bound(write, tmp_path):
     path = str(write(tmp_path / "v.avi", frames=9))
     for exact_seek in (False, True):
-        video = read_video(path, Resize(20), exact_seek=exact_seek)
+        video = read_video(as_file(path, exact_seek=exact_seek), Resize(20))
         assert video.fps == 25 and video.frames.shape == (9, 20, 30, 3)
         assert np.array_equal(video.frames, read_frames(path, range(9), (20, 30), exact_seek=exact_seek))
-        assert read_video(path, Resize(20), exact_seek=exact_seek, max_bytes=video.frames.nbytes) is not None
-        assert read_video(path, Resize(20), exact_seek=exact_seek, max_bytes=video.frames.nbytes - 1) is None
+        assert read_video(as_file(path, exact_seek=exact_seek), Resize(20), max_bytes=video.frames.nbytes) is not None
+        assert read_video(as_file(path, exact_seek=exact_seek), Resize(20), max_bytes=video.frames.nbytes - 1) is None
 
 
 def test_probe_counts_again_when_the_file_changes(write, tmp_path):
@@ -191,6 +193,6 @@ def test_a_loss_is_told_once(write, tmp_path, caplog):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     for _ in range(2):
         count = probe(path).frames
-        assert len(read_video(str(path))) == count
-        read_video(str(path), Resize(20))
+        assert len(read_video(as_file(path))) == count
+        read_video(as_file(path), Resize(20))
     assert len(caplog.records) == 1 and not unnamed(caplog.text, count)

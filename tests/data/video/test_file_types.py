@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.refusals import unnamed
-from vidjax.data.video.decoding import read_frames
-from vidjax.data.video.file import EncodedVideo
+from vidjax.data.video.file import MemoryFile
 from vidjax.data.video.file_types import gif_truncation, unsupported_reason
 from vidjax.data.video.inspection import inspect
 from vidjax.data.video.opening import open_video
+from vidjax.data.video.reading import read_frames
 from vidjax.errors import VideoError
 
 
@@ -55,7 +55,7 @@ def test_what_is_no_video_is_named(tmp_path, content):
     assert record.verdict == "refused" and not unnamed(record.reason, OTHERS[content]) and "\n" not in record.reason
     with (
         pytest.raises(VideoError) as packed,
-        open_video(EncodedVideo("x.mp4", (("x.mp4", content),), False, (0, 0))),
+        open_video(MemoryFile("x.mp4", (("x.mp4", content),), False, (0, 0))),
     ):
         pass
     assert packed.value.reason == record.reason

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.refusals import refused, unnamed
-from vidjax.data.video import opening
-from vidjax.data.video.decoding import read_frames
+from vidjax.data.video import opening, sequential
 from vidjax.data.video.discovery import is_image_sequence
 from vidjax.data.video.inspection import inspect
+from vidjax.data.video.reading import read_frames
 from vidjax.errors import VideoError
 
 
@@ -161,7 +161,7 @@ def test_an_empty_packet_in_the_middle_does_not_end_the_video():
 
     packets = [packet(9, 1, ["a"]), packet(0, 1, ["never"]), packet(9, 1, ["b"]), packet(0, 0, ["flushed"])]
     container = SimpleNamespace(demux=lambda *streams: iter(packets))
-    assert list(opening.decode_frames(container, stream)) == ["a", "b", "flushed"]
+    assert list(sequential.decode_frames(container, stream)) == ["a", "b", "flushed"]
 
 
 @pytest.mark.parametrize("frames", [0, 2])

@@ -12,8 +12,8 @@ import pytest
 
 from tests.refusals import refused
 from vidjax.data.video import index
-from vidjax.data.video.decoding import probe, read_frames
 from vidjax.data.video.inspection import FileRecord
+from vidjax.data.video.reading import probe, read_frames
 from vidjax.errors import VideoError
 
 # What players show of these is not what the list counts: edit lists hide frames, and xvid_bf holds two empty packets.

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vidjax.data.video import index
-from vidjax.data.video.decoding import read_frames
+from vidjax.data.video.reading import read_frames
 from vidjax.data.video.seek_table import FrameIndex, SeekTable, pack
 
 
@@ -39,7 +39,7 @@ def test_places_survive_packing(pts, keys):
 
 def test_the_last_key_that_is_not_behind():
     places = FrameIndex(tuple(range(30)), (0, 12, 24))
-    assert [places.key_before(number) for number in (0, 11, 12, 13, 23, 24, 29)] == [0, 0, 12, 12, 12, 24, 24]
+    assert [places.keyframe_before(number) for number in (0, 11, 12, 13, 23, 24, 29)] == [0, 0, 12, 12, 12, 24, 24]
 
 
 @pytest.mark.parametrize("size", [None, (24, 30)])
@@ -71,13 +71,13 @@ def test_less_is_decoded(video, record, monkeypatch):
     """Else the table would be of no use, and nothing above would say so."""
     from vidjax.data.video import decoding
 
-    offered = []
-    offer = decoding._FrameCollector.offer
+    seen = []
+    add = decoding._FrameCollector.add
     monkeypatch.setattr(
-        decoding._FrameCollector, "offer", lambda self, n, frame: (offered.append(n), offer(self, n, frame))[1]
+        decoding._FrameCollector, "add", lambda self, n, frame: (seen.append(n), add(self, n, frame))[1]
     )
     read_frames(video, [50, 26], (24, 30), table=record.table)
-    assert offered == [24, 25, 26, 48, 49, 50]
-    offered.clear()
+    assert seen == [24, 25, 26, 48, 49, 50]
+    seen.clear()
     read_frames(video, [50], (24, 30))
-    assert offered == list(range(51))
+    assert seen == list(range(51))

@@ -21,11 +21,10 @@ import numpy as np
 
 from vidjax.data.cache.interface import CachedVideo, cache_key, gigabytes, read_whole
 from vidjax.data.inputs import RGB, Input
-from vidjax.data.packed.shards import Packed
 from vidjax.data.resizing import Resize
 from vidjax.data.rows import read_rows
 from vidjax.data.video.decoding import DecodedVideo
-from vidjax.data.video.file import file_signature
+from vidjax.data.video.file import VideoFile
 from vidjax.errors import DataError
 from vidjax.system import files
 
@@ -66,44 +65,41 @@ class DiskCache:
         """Bytes of all files in the folder."""
         return self._scan()
 
-    def video(
-        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
-    ) -> CachedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> CachedVideo | None:
         """Returns the whole video, from disk or decoded into it now; None if it is not there and there is no room.
 
         Raises:
           VideoError: as `cache.read_whole`; nothing is kept of a video that failed.
         """
-        file = self._file(path, (*cache_key(resize, input), exact_seek))
-        held = _DiskCachedVideo.of(file)
-        if held is not None or file in self._too_large or not self._is_writable:
+        path = self._path(file, cache_key(resize, input))
+        held = _DiskCachedVideo.of(path)
+        if held is not None or path in self._too_large or not self._is_writable:
             return held
         if self._seen_bytes is None:
             self._seen_bytes = self._scan()
         room = self.max_bytes - self._seen_bytes - _HEADER.size
-        video = read_whole(path, resize, input, exact_seek=exact_seek, max_bytes=room)
-        if video is None or not self._keep(file, video):
-            self._decline(file, path)
+        video = read_whole(file, resize, input, max_bytes=room)
+        if video is None or not self._keep(path, video):
+            self._reject_full(path, file)
             return None
-        return _DiskCachedVideo.of(file)  # the whole video is let go of
+        return _DiskCachedVideo.of(path)  # the whole video is released
 
-    def _file(self, path: str | Packed, how: tuple[object, ...]) -> Path:
-        known = path.identity if isinstance(path, Packed) else (os.path.realpath(path), *file_signature(path))
-        what = (*known, *how, _VERSION, av.__version__)
+    def _path(self, file: VideoFile, reading: tuple[object, ...]) -> Path:
+        what = (*file.cache_key(), *reading, file.exact_seek, _VERSION, av.__version__)
         key = hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / key[:2] / f"{key[2:40]}.frames"
 
-    def _keep(self, file: Path, video: DecodedVideo) -> bool:
+    def _keep(self, path: Path, video: DecodedVideo) -> bool:
         """Writes a video, unless another process has done so meanwhile; False where the disk has no room for it."""
-        partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             # One writer at a time, of all processes, so that none oversteps the bound that another has reached.
             with self._lock, files.locked(self.folder / ".lock"):
-                if _DiskCachedVideo.of(file) is not None:
+                if _DiskCachedVideo.of(path) is not None:
                     return True
-                if file.exists():  # but not whole: it is replaced, and nobody knows for how much it was counted
-                    file.unlink()
+                if path.exists():  # but not whole: it is replaced, and nobody knows for how much it was counted
+                    path.unlink()
                     (self.folder / _TOTAL).unlink(missing_ok=True)
                 header = _header(video)
                 used = self._total() + video.frames.nbytes + len(header)
@@ -112,7 +108,7 @@ class DiskCache:
                 with partial.open("wb") as stream:
                     stream.write(header)
                     stream.write(np.ascontiguousarray(video.frames).data)
-                partial.replace(file)
+                partial.replace(path)
                 (self.folder / _TOTAL).write_text(str(used))
                 self._seen_bytes = used
         except OSError as error:
@@ -135,17 +131,17 @@ class DiskCache:
         except (OSError, ValueError):
             return self._scan()
 
-    def _decline(self, file: Path, path: str | Packed) -> None:
+    def _reject_full(self, path: Path, file: VideoFile) -> None:
         with self._lock:
             if self._is_writable and not self._too_large:
                 logger.warning(
                     "the disk cache %s has no room for %s within %s: what does not fit is decoded at every use;"
                     " give the cache more gigabytes or empty that folder",
                     self.folder,
-                    path,
+                    file,
                     gigabytes(self.max_bytes),
                 )
-            self._too_large.add(file)
+            self._too_large.add(path)
 
     def _scan(self) -> int:
         """Bytes of the videos in the folder; removes what killed processes left half written, and older versions."""
@@ -231,7 +227,9 @@ class _DiskCachedVideo:
         if max(indices) >= count:
             raise IndexError(f"frame {max(indices)} of {count}")
         try:
-            return read_rows(self._file, self._start, rest, self._dtype, indices)
+            return read_rows(
+                lambda buffer, at: os.preadv(self._file, [buffer], at), self._start, rest, self._dtype, indices
+            )
         except OSError as error:
             raise DataError(f"{self._path}: the disk cache cannot be read: {error.strerror}") from error
         except EOFError as error:

@@ -7,9 +7,9 @@ import numpy as np
 
 from vidjax.data import arrays
 from vidjax.data.inputs import RGB, Input
-from vidjax.data.packed.shards import Packed
 from vidjax.data.resizing import Resize
 from vidjax.data.video.decoding import DecodedVideo, read_video
+from vidjax.data.video.file import VideoFile
 
 
 def gigabytes(count: float) -> str:
@@ -34,23 +34,19 @@ class CachedVideo(Protocol):
 class Cache(Protocol):
     """Keeps whole decoded videos."""
 
-    def video(
-        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
-    ) -> CachedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> CachedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
 
 
-def read_whole(
-    path: str | Packed, resize: Resize, input: Input, *, exact_seek: bool, max_bytes: int
-) -> DecodedVideo | None:
+def read_whole(file: VideoFile, resize: Resize, input: Input, *, max_bytes: int) -> DecodedVideo | None:
     """Reads a file for a cache; None if it would take more than `max_bytes`.
 
     Raises:
       VideoError: if it cannot be read.
     """
     if input.reader == "array":
-        return arrays.read_video(path, input, resize, max_bytes=max_bytes)
-    return read_video(path, resize, exact_seek=exact_seek, max_bytes=max_bytes)
+        return arrays.read_video(file, input, resize, max_bytes=max_bytes)
+    return read_video(file, resize, max_bytes=max_bytes)
 
 
 def cache_key(resize: Resize, input: Input) -> tuple[Hashable, ...]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from vidjax.data.cache.interface import cache_key, gigabytes, read_whole
 from vidjax.data.inputs import RGB, Input
-from vidjax.data.packed.shards import Packed
 from vidjax.data.resizing import Resize
 from vidjax.data.video.decoding import DecodedVideo
+from vidjax.data.video.file import VideoFile
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +34,13 @@ class MemoryCache:
         self._too_large: set[Hashable] = set()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
-    def video(
-        self, path: str | Packed, resize: Resize, input: Input = RGB, *, exact_seek: bool = False
-    ) -> DecodedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> DecodedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
           VideoError: as `read_whole`; nothing is remembered of a video that failed.
         """
-        key = (path, exact_seek, *cache_key(resize, input))
+        key = (file, *cache_key(resize, input))
         with self._lock:
             held = self._videos.get(key)
             if held is None:
@@ -54,13 +52,13 @@ class MemoryCache:
             return held.result()
         try:
             room = self.max_bytes - self.used_bytes
-            video = self._keep(read_whole(path, resize, input, exact_seek=exact_seek, max_bytes=room), key)
+            video = self._keep(read_whole(file, resize, input, max_bytes=room), key)
         except BaseException as error:
-            self._forget(key)
+            self._evict(key)
             future.set_exception(error)
             raise
         if video is None:
-            self._forget(key)
+            self._evict(key)
         future.set_result(video)
         return video
 
@@ -80,7 +78,7 @@ class MemoryCache:
             self._too_large.add(key)
         return None
 
-    def _forget(self, key: Hashable) -> None:
+    def _evict(self, key: Hashable) -> None:
         with self._lock:
             del self._videos[key]
 

@@ -23,7 +23,6 @@ from vidjax.data.packed.records import (
 )
 from vidjax.data.records import Source, Stream, Video
 from vidjax.data.video import index
-from vidjax.data.video.file import file_signature
 from vidjax.data.video.opening import open_video
 from vidjax.errors import ConfigError, DataError, InUseError, VideoError
 
@@ -73,7 +72,7 @@ def pack(
     """
     parts = {part: tuple(getattr(source, part)) for part in _PARTS}
     streams = [stream for videos in parts.values() for video in videos for stream in video.streams.values()]
-    if any(stream.frames is not None or stream.packed is not None for stream in streams):
+    if not all(stream.is_on_disk for stream in streams):
         raise ConfigError(f"pack: the videos of {source.name} are no files: they are packed already, or in memory")
     folder = Path(os.path.realpath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -156,14 +155,15 @@ def _pack_stream(
     if stream.refused is not None:
         return {**row, "refused": stream.refused}
     assert stream.info is not None
-    content, table, info = content_of(stream.path), stream.info.table, stream.info
-    if file_signature(stream.path) != info.identity:
+    file, table, info = stream.file.load(), stream.info.table, stream.info
+    content = content_of(file)
+    if file.signature() != info.identity:
         raise DataError(f"pack: {stream.path} has changed since it was inspected; give the command again")
     full = {**row, "size": sum(len(each) for _, each in content)}
     full |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}
     full |= {"height": info.height, "width": info.width}
     header = {**about, **full, **beside, "seek": table.text if table else ""}
-    record = to_record({**header, "is_folder": os.path.isdir(stream.path)}, content)
+    record = to_record({**header, "is_folder": file.is_folder()}, content)
     if is_decoded and table is None:  # seen once only: a damaged file may show something else when it is in memory
         shown = _frames_of(record)
         if shown != info.frames:

@@ -22,7 +22,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vidjax.data.video.file import EncodedVideo, image_files, one_line
+from vidjax.data.video.checks import one_line
+from vidjax.data.video.file import MemoryFile, ReadableFile
 from vidjax.data.video.seek_table import SeekTable
 from vidjax.errors import VideoError
 
@@ -58,7 +59,7 @@ def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]
     return header, tuple(files)
 
 
-def encoded(record: bytes, name: str | None = None) -> EncodedVideo:
+def encoded(record: bytes, name: str | None = None) -> MemoryFile:
     """The video of a record, as `read_frames` takes it.
 
     Args:
@@ -72,12 +73,12 @@ def encoded(record: bytes, name: str | None = None) -> EncodedVideo:
     try:
         found = (header["size"], int(header["digest"], 16))
         table = SeekTable(header["seek"], found) if header["seek"] else None
-        return EncodedVideo(name or header["name"], files, header["is_folder"], found, table)
+        return MemoryFile(name or header["name"], files, header["is_folder"], found, table)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("not a record of packed videos") from error
 
 
-def content_of(path: str) -> tuple[tuple[str, bytes], ...]:
+def content_of(file: ReadableFile) -> tuple[tuple[str, bytes], ...]:
     """Name and content of a video file, or of each image in a folder.
 
     Raises:
@@ -85,11 +86,12 @@ def content_of(path: str) -> tuple[tuple[str, bytes], ...]:
     """
     contents = []
     try:
-        for file in image_files(path) if os.path.isdir(path) else [path]:
-            with open(file, "rb") as stream:
-                contents.append((os.path.basename(file), stream.read()))
+        parts = file.images() if file.is_folder() else [(os.path.basename(str(file)), file.open_bytes)]
+        for name, open_part in parts:
+            with open_part() as stream:
+                contents.append((name, stream.read()))
     except OSError as error:
-        raise VideoError(path, error.strerror or one_line(error)) from error
+        raise VideoError(file, error.strerror or one_line(error)) from error
     return tuple(contents)
 
 

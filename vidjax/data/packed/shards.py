@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from vidjax.data.packed.records import DATASET, encoded
-from vidjax.data.video.file import EncodedVideo, one_line
+from vidjax.data.video.checks import one_line
+from vidjax.data.video.file import MemoryFile, VideoFile
 from vidjax.errors import DataError, VideoError
 
 # Of the files that a process may have open: 1024 as a rule, 256 on macOS.
@@ -18,8 +19,8 @@ _OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
-    """Where a packed video lies.
+class ShardFile(VideoFile):
+    """The place of a packed video in a shard.
 
     Attributes:
       shard: path of the ArrayRecord file.
@@ -36,7 +37,7 @@ class Packed:
     def __str__(self) -> str:
         return f"{self.shard}[{self.number}] ({self.name})"
 
-    def load(self) -> EncodedVideo:
+    def load(self) -> MemoryFile:
         """Reads the whole record.
 
         Raises:
@@ -50,6 +51,13 @@ class Packed:
         if video.identity != self.identity:
             raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
         return video
+
+    def cache_key(self) -> tuple[Any, ...]:
+        """Its content, wherever the shard is."""
+        return self.identity
+
+    def content_size(self) -> int:
+        return self.identity[0]
 
 
 def is_remote(path: str) -> bool:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from vidjax.data.flip_rule import FlipRuleOption, check_flip_rule
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.packed.records import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS
-from vidjax.data.packed.shards import Packed, check_answer, is_remote, read_record
+from vidjax.data.packed.shards import ShardFile, check_answer, is_remote, read_record
 from vidjax.data.records import Source, Stream, Video
-from vidjax.data.video.file import one_line
+from vidjax.data.video.checks import one_line
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import DataError, OptionDataError, OptionError
 from vidjax.options.declaring import Option
@@ -86,6 +86,6 @@ def _video(folder: str, values: list[Any], content: dict[str, Any]) -> Video:
 def _stream(folder: str, row: dict[str, Any]) -> Stream:
     if row["refused"]:
         return Stream(row["name"], refused=row["refused"])
-    place = Packed(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
+    place = ShardFile(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
     info = VideoInfo(row["frames"], row["fps"], row["height"], row["width"])
     return Stream(str(place), info=info, packed=place)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidjax.data.video.file import image_files
+from vidjax.data.video.checks import one_line
 from vidjax.errors import DataError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
@@ -12,10 +12,28 @@ VIDEO_SUFFIXES = frozenset(
     | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv"}
 )
 
+_IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
 
 def is_video_name(path: Path) -> bool:
     """Whether the name has a usual video suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def image_files(folder: str) -> list[Path]:
+    """The images in a folder in the order of their names, numbers by value: 2.jpg before 10.jpg.
+
+    Hidden files are left out: macOS keeps notes of its own beside images (._1.jpg).
+
+    Raises:
+      VideoError: if the folder cannot be listed.
+    """
+    try:
+        entries = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in _IMAGES and entry.is_file()]
+    except OSError as error:
+        raise VideoError(folder, error.strerror or one_line(error)) from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    return sorted(entries, key=lambda entry: (_with_numbers(entry.stem), entry.name))
 
 
 def is_image_sequence(path: Path) -> bool:
@@ -86,3 +104,17 @@ def _is_sequence(folder: Path) -> bool:
         return is_image_sequence(folder)
     except (VideoError, OSError):  # it cannot be listed
         return False
+
+
+def _with_numbers(text: str) -> list[tuple[int, int, str]]:
+    """A key by which names sort, numbers by value."""
+    parts, digits = [], ""
+    for letter in text + "\0":
+        if letter.isdecimal() and letter.isascii():
+            digits += letter
+            continue
+        if digits:
+            parts.append((0, int(digits), ""))
+            digits = ""
+        parts.append((1, 0, letter))
+    return parts

@@ -1,117 +1,257 @@
-"""A video file: on a disk, or encoded in memory."""
+"""Video files: on a disk, in memory, or in a shard (`vidjax.data.packed.shards`).
 
+Everything that reads a video takes a `VideoFile` and asks it, never what kind it is. A path becomes one by `as_file`.
+"""
+
+import abc
 import dataclasses
+import functools
+import io
 import os
-import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from vidjax.data.video.checks import check_regular_file, one_line
+from vidjax.data.video.discovery import image_files
+from vidjax.data.video.seek_table import SeekTable
 from vidjax.errors import VideoError
 
-_IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Demuxers that may open a file. Playlists (HLS, ffconcat) are left out: they read the files that they name.
+_FORMATS = "avi,mov,mp4,matroska,webm,mpegts,mpeg,mpegvideo,h264,hevc,m4v,gif,flv,asf,ogg,ivf,mxf,nut"
+_BUFFER_BYTES = 1 << 16  # read at once from a file in memory
+
+ByteStream = io.FileIO | io.BytesIO
 
 
-def image_files(folder: str) -> list[Path]:
-    """The images in a folder, in the order of their names, numbers by their value: 2.jpg before 10.jpg.
+class VideoFile(abc.ABC):
+    """A video file or a folder of images, wherever it is stored. Hashable; pickles; `str(file)` names it in messages.
 
-    Hidden ones are left out: macOS leaves its own notes beside them (._1.jpg).
+    Attributes:
+      exact_seek: random access by decord is known to be right, since every frame is a key frame; only for a file on
+        a disk, whose name is its path.
+      is_on_disk: it can be inspected in place; of any other file everything was found out when it was packed.
     """
-    try:
-        entries = [entry for entry in Path(folder).iterdir() if entry.suffix.lower() in _IMAGES and entry.is_file()]
-    except OSError as error:
-        raise VideoError(folder, error.strerror or one_line(error)) from error
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    return sorted(entries, key=lambda entry: (_with_numbers(entry.stem), entry.name))
+
+    exact_seek: bool = False
+    is_on_disk: bool = False
+
+    @abc.abstractmethod
+    def load(self) -> "ReadableFile":
+        """The file to read from: itself, or the record that holds it.
+
+        Raises:
+          VideoError: if the record is damaged, or is another video.
+          DataError: if the shard cannot be read; that says nothing about the video.
+        """
+
+    @abc.abstractmethod
+    def cache_key(self) -> tuple[Any, ...]:
+        """What identifies its content to a cache on disk.
+
+        Raises:
+          VideoError: if there is no such file.
+        """
+
+    @abc.abstractmethod
+    def content_size(self) -> int:
+        """Bytes of the file, or of all images together.
+
+        Raises:
+          VideoError: if there is no such file.
+        """
 
 
-def _with_numbers(text: str) -> list[tuple[int, int, str]]:
-    parts, digits = [], ""
-    for letter in text + "\0":
-        if letter.isdecimal() and letter.isascii():
-            digits += letter
-            continue
-        if digits:
-            parts.append((0, int(digits), ""))
-            digits = ""
-        parts.append((1, 0, letter))
-    return parts
+class ReadableFile(VideoFile):
+    """A file that can be read right away.
 
+    Attributes:
+      table: its `SeekTable`, by which frames are found faster; None if it has none.
+    """
 
-# A frame of 8K cinema has 8192 x 4320; a small file that claims more is meant to fill the memory.
-MAX_PIXELS = 8192 * 4320
+    table: SeekTable | None = None
+
+    def load(self) -> "ReadableFile":
+        """Itself."""
+        return self
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Refuses what must not be opened.
+
+        Raises:
+          VideoError: if there is no regular file, or it is empty.
+        """
+
+    @abc.abstractmethod
+    def signature(self) -> tuple[int, int]:
+        """Two numbers by which a change of the content is noticed: on a disk, size and time of change (ns).
+
+        Raises:
+          VideoError: if there is no regular file, or it is empty.
+        """
+
+    @abc.abstractmethod
+    def is_folder(self) -> bool:
+        """Whether it is a folder of images."""
+
+    @abc.abstractmethod
+    def open_bytes(self) -> ByteStream:
+        """Opens the content of the file, unbuffered; not for a folder.
+
+        Raises:
+          OSError: if it cannot be opened.
+        """
+
+    @abc.abstractmethod
+    def images(self) -> Sequence[tuple[str, Callable[[], BinaryIO]]]:
+        """The images of a folder, in order: their names, and how each is opened.
+
+        Raises:
+          VideoError: if the folder cannot be listed.
+        """
+
+    @abc.abstractmethod
+    def container(self, *, sequential: bool) -> Any:
+        """Opens the file by PyAV.
+
+        Args:
+          sequential: read from front to back, whatever the index of the container says.
+
+        Returns:
+          An `av.container.InputContainer`.
+
+        Raises:
+          av.FFmpegError, OSError, ValueError: if it cannot be opened.
+        """
+
+    def content_size(self) -> int:
+        """Bytes of the file, or of all images together."""
+        return self.signature()[0]
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedVideo:
-    """A video in memory, as its file holds it, or a folder of images.
+class DiskFile(ReadableFile):
+    """A video file, or a folder of images, at a path."""
+
+    path: str
+    exact_seek: bool = False
+    table: SeekTable | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    is_on_disk = True
+
+    def __str__(self) -> str:
+        return self.path
+
+    def check(self) -> None:
+        check_regular_file(self.path)
+
+    def signature(self) -> tuple[int, int]:
+        """Of a folder: the sizes of its images together, and the latest of their times."""
+        if not self.is_folder():
+            status = check_regular_file(self.path)
+            return status.st_size, status.st_mtime_ns
+        try:
+            each = [os.stat(image) for image in image_files(self.path)]
+        except OSError as error:
+            raise VideoError(self.path, error.strerror or one_line(error)) from error
+        return sum(status.st_size for status in each), max((status.st_mtime_ns for status in each), default=0)
+
+    def cache_key(self) -> tuple[Any, ...]:
+        return os.path.realpath(self.path), *self.signature()
+
+    def is_folder(self) -> bool:
+        return os.path.isdir(self.path)
+
+    def open_bytes(self) -> ByteStream:
+        return open(self.path, "rb", buffering=0)
+
+    def images(self) -> Sequence[tuple[str, Callable[[], BinaryIO]]]:
+        return [(image.name, functools.partial(_open, image)) for image in image_files(self.path)]
+
+    def container(self, *, sequential: bool) -> Any:
+        # "file:" keeps a colon in a name from being read as a protocol.
+        return _open_container(f"file:{self.path}", {"seekable": "0"} if sequential else {})
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryFile(ReadableFile):
+    """The content of a video file, or of a folder of images, in memory.
 
     Attributes:
       name: for messages.
       files: name and content of the file; of a folder, of each image in order.
-      is_folder: of images.
-      identity: two numbers by which it is known again, as `identity` gives of a file.
-      table: its `seeking.SeekTable`; None where there is none.
+      holds_images: it was a folder.
+      identity: its signature: two numbers that change with the content.
     """
 
     name: str
-    files: tuple[tuple[str, bytes], ...]
-    is_folder: bool
+    files: tuple[tuple[str, bytes], ...] = dataclasses.field(repr=False)
+    holds_images: bool
     identity: tuple[int, int]
-    table: Any = None
+    table: SeekTable | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.name
 
+    def check(self) -> None:
+        pass
 
-VideoFile = str | EncodedVideo
+    def signature(self) -> tuple[int, int]:
+        return self.identity
+
+    def cache_key(self) -> tuple[Any, ...]:
+        return self.identity
+
+    def is_folder(self) -> bool:
+        return self.holds_images
+
+    def open_bytes(self) -> ByteStream:
+        return io.BytesIO(self.files[0][1])
+
+    def images(self) -> Sequence[tuple[str, Callable[[], BinaryIO]]]:
+        return [(name, functools.partial(io.BytesIO, content)) for name, content in self.files]
+
+    def container(self, *, sequential: bool) -> Any:
+        ((name, content),) = self.files
+        return _open_container(_NamedBytes(name, content, seekable=not sequential), {}, buffer_size=_BUFFER_BYTES)
 
 
-def check_pixels(path: str, height: int, width: int) -> None:
-    """Refuses frames that are too large to be true.
+def as_file(
+    file: str | os.PathLike[str] | VideoFile, *, exact_seek: bool = False, table: SeekTable | None = None
+) -> VideoFile:
+    """The file at a path; a `VideoFile` is returned as it is.
 
-    Raises:
-      VideoError: naming their size.
+    Args:
+      file: a path, or a file.
+      exact_seek, table: of the file at the path, as in `DiskFile`.
     """
-    if height * width > MAX_PIXELS:
-        raise VideoError(path, f"has frames of {width} x {height} pixels; more than {MAX_PIXELS / 1e6:.0f} million")
+    if isinstance(file, VideoFile):
+        return file
+    return DiskFile(os.fspath(file), exact_seek, table)
 
 
-def regular_file(path: str) -> os.stat_result:
-    """Refuses what is not a regular file before it is opened: opening a FIFO waits for ever.
-
-    Raises:
-      VideoError: saying what it is.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise VideoError(path, getattr(error, "strerror", None) or one_line(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError(path, "is not a regular file")
-    if status.st_size == 0:
-        raise VideoError(path, "is empty (0 bytes)")
-    return status
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
-def file_signature(path: VideoFile) -> tuple[int, int]:
-    """Size and time of change (ns) by which a file is known again; of a folder, those of its images together.
+class _NamedBytes(io.BytesIO):
+    """A file in memory; FFmpeg asks for its name, by which it guesses the format."""
 
-    Raises:
-      VideoError: as `regular_file`.
-    """
-    if isinstance(path, EncodedVideo):
-        return path.identity
-    if not os.path.isdir(path):
-        status = regular_file(path)
-        return status.st_size, status.st_mtime_ns
-    try:
-        each = [os.stat(image) for image in image_files(path)]
-    except OSError as error:
-        raise VideoError(path, error.strerror or one_line(error)) from error
-    return sum(status.st_size for status in each), max((status.st_mtime_ns for status in each), default=0)
+    def __init__(self, name: str, content: bytes, *, seekable: bool):
+        super().__init__(content)
+        self.name = name
+        self._is_seekable = seekable
+
+    def seekable(self) -> bool:
+        return self._is_seekable
 
 
-def one_line(error: BaseException) -> str:
-    """The message of a decoder's exception without its path and stack: at most 200 characters of one line."""
-    message = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return message.splitlines()[0][:200]
+def _open_container(source: str | io.BytesIO, options: dict[str, str], **more: Any) -> Any:
+    import av  # takes a while to import, and lists of files do without it
+
+    if hasattr(av.container.Container, "metadata_errors"):
+        # Titles and other tags are in any encoding, and of no interest here. Before version 19, PyAV refuses those
+        # that are not UTF-8 unless it is told otherwise.
+        more["metadata_errors"] = "ignore"
+    return av.open(source, options={"format_whitelist": _FORMATS, **options}, **more)

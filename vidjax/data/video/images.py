@@ -1,30 +1,31 @@
 """Folders of images as videos."""
 
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import av
 import numpy as np
 
-from vidjax.data.video.file import EncodedVideo, VideoFile, check_pixels, image_files, one_line
+from vidjax.data.video.checks import check_pixels, one_line
+from vidjax.data.video.file import ReadableFile
 from vidjax.errors import VideoError
 
 
-def decode_images(folder: VideoFile) -> Iterator[av.VideoFrame]:
+def decode_images(folder: ReadableFile) -> Iterator[av.VideoFrame]:
+    """Yields the images of a folder as frames, upright.
+
+    Raises:
+      VideoError: if there is none, or one cannot be read or is too large.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError  # takes a while to import, and only this needs it
 
-    files: Sequence[tuple[str, Any]]
-    if isinstance(folder, EncodedVideo):
-        files = [(name, io.BytesIO(content)) for name, content in folder.files]
-    else:
-        files = [(file.name, file) for file in image_files(folder)]
-    if not files:
+    images = folder.images()
+    if not images:
         raise VideoError(folder, "is a folder without images; of a folder of videos, give the files")
-    for name, file in files:
+    for name, open_image in images:
         try:
-            with Image.open(file) as image:
+            with open_image() as stream, Image.open(stream) as image:
                 check_pixels(os.path.join(str(folder), name), image.height, image.width)
                 pixels = _rgb(ImageOps.exif_transpose(image))
         except UnidentifiedImageError as error:  # whose message is the path
@@ -35,12 +36,12 @@ def decode_images(folder: VideoFile) -> Iterator[av.VideoFrame]:
 
 
 def _rgb(image: Any) -> np.ndarray:
-    """The pixels of a Pillow image, uint8 [H, W, 3]; those of more than 8 bits by their upper ones.
+    """The pixels of a Pillow image, uint8 [H, W, 3]; of more than 8 bits, the upper 8.
 
     Raises:
-      ValueError: for numbers of which nobody knows the range.
+      ValueError: for numbers whose range is unknown.
     """
-    if image.mode.startswith("I;16"):  # which Pillow itself cuts off at 255
+    if image.mode.startswith("I;16"):  # which Pillow itself clips at 255
         upper = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(upper[..., None], 3, axis=-1)
     if image.mode in ("I", "F"):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidjax.data.video.file import file_signature
+from vidjax.data.video.file import as_file
 from vidjax.data.video.inspection import VERSION, FileRecord
 from vidjax.data.video.inspection_workers import inspect_in_subprocesses
 from vidjax.errors import VideoError
@@ -96,7 +96,7 @@ class _Tables:
         if record is None or record.version != VERSION:
             return None
         try:
-            now = file_signature(path)
+            now = as_file(path).load().signature()
         except (VideoError, OSError):
             return None
         return dataclasses.replace(record, path=path) if (record.size, record.mtime_ns) == now else None

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import av
 
 from vidjax.data.video.conversion import displayed_size, orientation
-from vidjax.data.video.file import file_signature
+from vidjax.data.video.file import ReadableFile, as_file
 from vidjax.data.video.opening import open_video
 from vidjax.data.video.seek_table import FrameIndex, SeekTable, pack
 from vidjax.data.video.seeking import SeekMismatchError, seek
@@ -86,24 +86,25 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
     The first record holds if the process is lost in the second pass. None in between says that it goes on: a new frame
     was decoded.
     """
+    file = as_file(path).load()
     try:
-        size, mtime_ns = file_signature(path)
-        walk = _SequentialPass(path)
+        size, mtime_ns = file.signature()
+        walk = _SequentialPass(file)
         yield from walk.run()
         record = walk.record(size, mtime_ns)
     except VideoError as error:
         yield FileRecord(
-            path, *_identity_or_zero(path), "refused", error.reason, lasting=_is_permanent(error.__cause__)
+            path, *_signature_or_zero(file), "refused", error.reason, lasting=_is_permanent(error.__cause__)
         )
         return
-    against = walk.against_seeking()
+    against = walk.reason_not_seekable()
     if against is not None:
         yield dataclasses.replace(record, reason=against)
         return
     yield dataclasses.replace(record, reason="seeking in it could not be tried")
     places = FrameIndex(tuple(walk.pts), tuple(walk.keys))
     wrong = len(walk.keys)
-    for found in _verified_keyframes(path, places, walk.checksums):
+    for found in _verified_keyframes(file, places, walk.checksums):
         if found is None:
             yield None
         else:
@@ -120,9 +121,9 @@ def _is_permanent(error: BaseException | None) -> bool:
     return not (isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS)
 
 
-def _identity_or_zero(path: str) -> tuple[int, int]:
+def _signature_or_zero(file: ReadableFile) -> tuple[int, int]:
     try:
-        return file_signature(path)
+        return file.signature()
     except VideoError:
         return 0, 0
 
@@ -136,8 +137,8 @@ class _SequentialPass:
       keys: numbers of key frames.
     """
 
-    def __init__(self, path: str):
-        self.path = path
+    def __init__(self, file: ReadableFile):
+        self.file = file
         self.checksums: list[int] = []
         self.pts: list[Any] = []
         self.keys: list[int] = []
@@ -151,7 +152,7 @@ class _SequentialPass:
         Raises:
           VideoError: if it cannot be read.
         """
-        with open_video(self.path) as video:
+        with open_video(self.file) as video:
             for frame in video:
                 if not self.pts:
                     self._first = frame
@@ -165,8 +166,8 @@ class _SequentialPass:
                 yield None
             self._about |= {
                 "lasting": _is_permanent(video.error),
-                "warning": video.damage or video.early_end() or "",
-                "ends_early": video.early_end() is not None,
+                "warning": video.damage or video.truncation_warning() or "",
+                "ends_early": video.truncation_warning() is not None,
                 "frames": video.count,
                 "stated_frames": video.stated_frames,
                 "fps": video.fps,
@@ -176,9 +177,9 @@ class _SequentialPass:
 
     def record(self, size: int, mtime_ns: int) -> FileRecord:
         """What is known after the pass."""
-        return FileRecord(self.path, size, mtime_ns, "slow", **self._about)
+        return FileRecord(str(self.file), size, mtime_ns, "slow", **self._about)
 
-    def against_seeking(self) -> str | None:
+    def reason_not_seekable(self) -> str | None:
         """Why one cannot seek in a file of this kind; None if it may be tried."""
         if self._about["container"] in ("folder", "gif"):
             return f"no seeking in a {self._about['container']}"
@@ -193,10 +194,10 @@ class _SequentialPass:
         return None
 
 
-def _verified_keyframes(path: str, places: FrameIndex, checksums: list[int]) -> Iterator[int | None]:
+def _verified_keyframes(file: ReadableFile, places: FrameIndex, checksums: list[int]) -> Iterator[int | None]:
     """Yields each key frame from which decoding shows, up to the next one, what it showed in order; None at frames."""
     try:
-        with open_video(path, seekable=True) as video:
+        with open_video(file, seekable=True) as video:
             # From the last to the first: what a damaged picture shows may be left over from one that was seen before.
             for key, following in reversed(list(itertools.pairwise((*places.keys, len(places.pts))))):
                 number = key

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vidjax.data.video.file import file_signature
+from vidjax.data.video.file import as_file
 from vidjax.data.video.inspection import FileRecord, inspect
 from vidjax.errors import VideoError, VidjaxError
 
@@ -109,7 +109,7 @@ class _Worker:
             # A decoder that crashes by its own fault twice does so always; what else stops it may be the machine.
             lasting = again is not None and lost.own_fault and again.own_fault
             if again is not None and record is None:
-                return FileRecord(path, *_identity(path), "refused", str(again), lasting=lasting)
+                return FileRecord(path, *_signature_or_zero(path), "refused", str(again), lasting=lasting)
             if again is not None and record is not None:
                 return dataclasses.replace(record, reason=f"seeking: {again}", lasting=lasting)
         assert record is not None
@@ -137,7 +137,7 @@ class _Worker:
 
     def _try(self, path: str) -> tuple[FileRecord | None, "_WorkerDiedError | None"]:
         """The last record that a child gives of a file, and why it gave no more; None where it was done."""
-        patience = _BASE_TIMEOUT + max(_identity(path)[0] - _SMALL_FILE_BYTES, 0) / _BYTES_PER_SECOND
+        patience = _BASE_TIMEOUT + max(_signature_or_zero(path)[0] - _SMALL_FILE_BYTES, 0) / _BYTES_PER_SECOND
         record: FileRecord | None = None
         process = self._started()
         try:
@@ -213,9 +213,9 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _signature_or_zero(path: str) -> tuple[int, int]:
     try:
-        return file_signature(path)
+        return as_file(path).load().signature()
     except (VideoError, OSError):
         return 0, 0
 
@@ -239,7 +239,7 @@ def _serve() -> None:
     for line in sys.stdin:
         path, beat = json.loads(line), time.monotonic()
         # Should the decoder never come back and the parent be gone, the system ends this process.
-        signal.alarm(int(_MAX_TIMEOUT + _identity(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
+        signal.alarm(int(_MAX_TIMEOUT + _signature_or_zero(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
         answered, frames = False, 0
         try:
             for record in inspect(path):
@@ -256,7 +256,7 @@ def _serve() -> None:
         except MemoryError:
             if not answered:  # else what is known holds
                 why = f"needs more than {MEMORY_LIMIT_BYTES / 1e9:.0f} GB of memory"
-                say(json.dumps(dataclasses.asdict(FileRecord(path, *_identity(path), "refused", why))))
+                say(json.dumps(dataclasses.asdict(FileRecord(path, *_signature_or_zero(path), "refused", why))))
         say(_DONE)
 
 

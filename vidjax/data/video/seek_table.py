@@ -20,7 +20,7 @@ class FrameIndex(NamedTuple):
     pts: tuple[int, ...]
     keys: tuple[int, ...]
 
-    def key_before(self, number: int) -> int:
+    def keyframe_before(self, number: int) -> int:
         """The last frame not behind `number` at which decoding may begin."""
         return self.keys[bisect.bisect_right(self.keys, number) - 1]
 

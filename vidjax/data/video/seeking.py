@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import av
 
-from vidjax.data.video.opening import SequentialReader, decode_frames
 from vidjax.data.video.seek_table import FrameIndex
+from vidjax.data.video.sequential import SequentialReader, decode_frames
 
 
 class SeekMismatchError(Exception):
