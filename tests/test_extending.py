@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.refusals import unnamed
@@ -44,7 +45,7 @@ def test_the_files_are_those_that_the_text_names(folder):
     found = sorted(path.name for path in folder.glob("*.py"))
     assert found == [
         *("by_person.py", "focal_loss.py", "frame_lstm.py", "frame_lstm_config.py", "frame_lstm_table.py"),
-        *("my_models.py", "reciprocal_rank.py", "test_frame_lstm.py", "worst_class_table.py"),
+        *("my_models.py", "reciprocal_rank.py", "test_frame_lstm.py", "with_pose.py", "worst_class_table.py"),
     ]
 
 
@@ -105,6 +106,33 @@ def test_a_model_with_an_option(folder):
     assert f"  {line}\n      units of the hidden layer\n" in done.stdout, done.stderr
     refused = run(folder, *(word for word in words if "hidden" not in word), "--config.model.hidden=0")
     assert refused.returncode and not unnamed(refused.stderr, "model.hidden=0", "1")
+
+
+def test_key_points_beside_the_pictures(folder, toy_folder, tmp_path):
+    for number, path in enumerate(sorted(toy_folder.rglob("*.avi"))):
+        place = tmp_path / path.parent.name
+        place.mkdir(exist_ok=True)
+        (place / path.name).write_bytes(path.read_bytes())
+        points = np.random.default_rng(number).random((14, 17, 3), np.float32)
+        points[:, 3] = np.nan  # never found
+        np.save(place / f"{path.stem}.pose.npy", points)
+    section = TEXT.partition("## Other inputs than RGB\n")[2].partition("\n## ")[0]
+    (command,) = re.findall(r"```bash\npython launch.py (.*?)\n```", section, re.S)
+    words = command.replace("data.root=videos", f"data.root={tmp_path}").replace("\\\n", " ").split()
+    small = [
+        *("--config.data.frames=2", "--config.data.short_side=40", "--config.data.crop=40", "--config.train.epochs=2"),
+        *("--config.preprocessing.crop=36", "--config.train.batch_size=8", "--config.parallel=jit"),
+        *("--config.evaluate.clips=1", "--config.evaluate.samples=0", "--workdir=runs/with_pose"),
+    ]
+    done = run(folder, str(ROOT / "launch.py"), *words, *small)
+    assert not done.returncode, done.stdout + done.stderr
+    result = files.read_json(folder / "runs/with_pose/result.json")
+    assert result["inputs"].startswith("rgb 2x36x36") and "pose" in result["inputs"] and result["videos"] == 5
+    (flow,) = [
+        code for code in re.findall(r"```python\n(.*?)```", section, re.S) if code.startswith("from vidjax.data")
+    ]
+    exec(flow, found := {})
+    assert found["FLOW"].shape == (2,) and found["FLOW"].vectors
 
 
 @pytest.fixture(scope="module")
