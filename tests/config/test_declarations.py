@@ -359,7 +359,7 @@ def test_a_factory_that_takes_any_option_is_given_what_is_typed(own):
     typed = {"model.factory": f"{own}:any_options", "model.heads": "4", "model.kind": "wide", "model.sides": "[1, 2]"}
     config = loading.load(f"{ROOT}/{EARLY}", typed)
     assert (config.model.heads, config.model.kind, config.model.sides) == (4, "wide", (1, 2))
-    with refused(UnknownKeyError, "'train.heads'", "accumulate, batch_size"):
+    with refused(UnknownKeyError, "'train.heads'", "batch_size, early_stopping_patience"):
         loading.load(f"{ROOT}/{EARLY}", {**typed, "train.heads": "4"})
 
 

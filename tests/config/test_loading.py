@@ -195,7 +195,7 @@ def test_overrides_are_read_with_the_type_of_the_key():
             UnknownKeyError,
             (
                 "'train.foo'",
-                "accumulate, batch_size",
+                "batch_size, early_stopping_patience",
             ),
         ),
         (
@@ -213,7 +213,7 @@ def test_overrides_are_read_with_the_type_of_the_key():
             UnknownKeyError,
             (
                 "'train'",
-                "train.batch_size, train.grad_accum_steps",
+                "train.batch_size, train.early_stopping_patience",
             ),
         ),
         ("train.steps", "many", ConfigError, ("--config.train.steps=many", "'many'")),
@@ -255,8 +255,8 @@ def test_unknown_flags_are_one_line(words, tokens):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--config=a.py", "--config.train.ema=0.9", "--config.optimizer.l2=-1", "x"],
-        ["--config.train.ema", "0.9", "x", "--config.optimizer.l2", "-1", "--config", "a.py"],
+        ["--config=a.py", "--config.train.ema_decay=0.9", "--config.optimizer.l2=-1", "x"],
+        ["--config.train.ema_decay", "0.9", "x", "--config.optimizer.l2", "-1", "--config", "a.py"],
         ["-config", "a.py", "x", "-config.train.ema_decay", "0.9", "-config.optimizer.l2=-1"],
     ],
 )
@@ -264,7 +264,7 @@ def test_flags_are_told_from_keys_however_they_are_written(words):
     values = flags.FlagValues()
     flags.DEFINE_string("config", None, "", flag_values=values)
     left = overrides.parse_flags(["launch.py", *words], values)
-    assert left == ["launch.py", "x", "--config.train.ema=0.9", "--config.optimizer.l2=-1"]
+    assert left == ["launch.py", "x", "--config.train.ema_decay=0.9", "--config.optimizer.l2=-1"]
     assert values.config == "a.py"
 
 

@@ -138,10 +138,10 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
     Raises:
       ConfigError: naming the key.
     """
+    patience = config.train.early_stopping_patience
     regular = {
         f"schedule.name={config.schedule.name}": config.schedule.name == "plateau",
-        f"train.early_stopping_patience={config.train.early_stopping_patience}": config.train.early_stopping_patience
-        is not None,
+        f"train.early_stopping_patience={patience}": patience is not None,
     }
     for key in [key for key, used in regular.items() if used]:
         validates = config.train.validate_every or config.train.validate_every_fraction is not None
