@@ -45,7 +45,7 @@ class _Header(NamedTuple):
     start: int  # of the values, in bytes
 
 
-def probe(file: VideoFile, input: Input) -> VideoInfo:
+def probe(file: VideoFile, spec: Input) -> VideoInfo:
     """What the header of a file says, once it was compared with the input.
 
     Raises:
@@ -53,25 +53,25 @@ def probe(file: VideoFile, input: Input) -> VideoInfo:
     """
     source = file.load()
     with _opened(source) as (_, header):
-        _check(header.shape, header.dtype, source, input)
-        return _info(header.shape, input, source.signature())
+        _check(header.shape, header.dtype, source, spec)
+        return _info(header.shape, spec, source.signature())
 
 
-def info(array: np.ndarray, name: object, input: Input) -> VideoInfo:
+def info(array: np.ndarray, name: object, spec: Input) -> VideoInfo:
     """The same of an array; `name` is for messages.
 
     Raises:
       VideoError: if it is of another shape or dtype.
     """
-    _check(array.shape, array.dtype, name, input)
-    return _info(array.shape, input, None)
+    _check(array.shape, array.dtype, name, spec)
+    return _info(array.shape, spec, None)
 
 
-def read_frames(file: VideoFile, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+def read_frames(file: VideoFile, spec: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Returns:
-      [T, H, W, C] of images, resized to `size` (height, width), else [T, *input.shape].
+      [T, H, W, C] of images, resized to `size` (height, width), else [T, *spec.shape].
 
     Raises:
       VideoError: as `probe`, or if there is no such frame.
@@ -79,8 +79,8 @@ def read_frames(file: VideoFile, input: Input, indices: Sequence[int], size: Siz
     with _opened(file.load()) as (stream, header):
         if header.is_fortran:  # a frame is spread over the whole file
             stream.seek(0)
-            return take(_in_memory(stream.read(), header), file, input, indices, size)
-        _check(header.shape, header.dtype, file, input)
+            return take(_in_memory(stream.read(), header), file, spec, indices, size)
+        _check(header.shape, header.dtype, file, spec)
         _check_indices(indices, header.shape[0], file)
 
         def read_into(buffer: memoryview, at: int) -> int:
@@ -93,53 +93,53 @@ def read_frames(file: VideoFile, input: Input, indices: Sequence[int], size: Siz
             raise VideoError(file, f"cannot be read: {error.strerror}") from error
         except EOFError as error:
             raise VideoError(file, "was cut short while it was read") from error
-    return _finished(frames, file, input, size)
+    return _finished(frames, file, spec, size)
 
 
-def read_video(file: VideoFile, input: Input, resize: Resize, *, max_bytes: int | None = None) -> DecodedVideo | None:
+def read_video(file: VideoFile, spec: Input, resize: Resize, *, max_bytes: int | None = None) -> DecodedVideo | None:
     """Reads a whole file; None if its frames, resized, would take more than `max_bytes`.
 
     Raises:
       VideoError: as `probe`.
     """
     source = file.load()
-    about = probe(source, input)
-    size = resize(about.height, about.width) if input.space == "image" else None
-    if max_bytes is not None and input.frame_bytes(*size or (1, 1)) * about.frames > max_bytes:
+    about = probe(source, spec)
+    size = resize(about.height, about.width) if spec.space == "image" else None
+    if max_bytes is not None and spec.frame_bytes(*size or (1, 1)) * about.frames > max_bytes:
         return None
-    return DecodedVideo(read_frames(source, input, range(about.frames), size), None)
+    return DecodedVideo(read_frames(source, spec, range(about.frames), size), None)
 
 
-def take(array: np.ndarray, name: object, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+def take(array: np.ndarray, name: object, spec: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
     """A copy of the frames with the given numbers; gray images become RGB where the input is that.
 
     Raises:
       VideoError: if the array is of another shape or dtype, or has no such frame; `name` names it.
     """
-    _check(array.shape, array.dtype, name, input)
+    _check(array.shape, array.dtype, name, spec)
     _check_indices(indices, len(array), name)
-    return _finished(array[np.asarray(indices, np.int64)], name, input, size)
+    return _finished(array[np.asarray(indices, np.int64)], name, spec, size)
 
 
-def _finished(frames: np.ndarray, name: object, input: Input, size: Size | None) -> np.ndarray:
-    _check_values(frames, name, input)
-    if _is_grey(frames.shape, input):
+def _finished(frames: np.ndarray, name: object, spec: Input, size: Size | None) -> np.ndarray:
+    _check_values(frames, name, spec)
+    if _is_grey(frames.shape, spec):
         frames = np.repeat(frames, 3, axis=-1)
-    return resized(frames, size, input) if size is not None and input.space == "image" else frames
+    return resized(frames, size, spec) if size is not None and spec.space == "image" else frames
 
 
-def _check_values(frames: np.ndarray, name: object, input: Input) -> None:
+def _check_values(frames: np.ndarray, name: object, spec: Input) -> None:
     """Refuses numbers that would ruin a training in silence."""
-    if input.space == "image" and frames.dtype.kind == "f" and not np.isfinite(frames).all():
+    if spec.space == "image" and frames.dtype.kind == "f" and not np.isfinite(frames).all():
         raise VideoError(name, "holds numbers that are not finite, which an image may not")
-    if input.space == "points":
+    if spec.space == "points":
         far = np.nanmax(np.abs(frames[..., :2]), initial=0.0)
         if far > _MAX_POINT_COORDINATE:
             raise VideoError(name, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
 
 
-def _info(shape: Sequence[int], input: Input, identity: tuple[int, int] | None) -> VideoInfo:
-    height, width = shape[1:3] if input.space == "image" else (0, 0)
+def _info(shape: Sequence[int], spec: Input, identity: tuple[int, int] | None) -> VideoInfo:
+    height, width = shape[1:3] if spec.space == "image" else (0, 0)
     return VideoInfo(shape[0], None, height, width, identity=identity)
 
 
@@ -184,13 +184,13 @@ def _header(start: bytes, size: int, name: object) -> _Header:
     return found
 
 
-def _check(shape: Sequence[int], dtype: np.dtype, name: object, input: Input) -> None:
+def _check(shape: Sequence[int], dtype: np.dtype, name: object, spec: Input) -> None:
     """Refuses an array that the input does not describe."""
-    places = ("N", "H", "W") if input.space == "image" else ("N",)
-    fits = len(shape) == len(places) + len(input.shape) and tuple(shape[len(places) :]) == input.shape
-    if not (fits or _is_grey(shape, input)) or dtype != np.dtype(input.dtype):
-        found, wanted = f"{dtype} {_listed(shape)}", f"{input.dtype} {_listed((*places, *input.shape))}"
-        raise VideoError(name, f"holds {found}; the input {input.name!r} is {wanted}")
+    places = ("N", "H", "W") if spec.space == "image" else ("N",)
+    fits = len(shape) == len(places) + len(spec.shape) and tuple(shape[len(places) :]) == spec.shape
+    if not (fits or _is_grey(shape, spec)) or dtype != np.dtype(spec.dtype):
+        found, wanted = f"{dtype} {_listed(shape)}", f"{spec.dtype} {_listed((*places, *spec.shape))}"
+        raise VideoError(name, f"holds {found}; the input {spec.name!r} is {wanted}")
     if 0 in shape:
         raise VideoError(name, f"holds no frame: its shape is {_listed(shape)}")
 
@@ -201,8 +201,8 @@ def _check_indices(indices: Sequence[int], count: int, name: object) -> None:
         raise VideoError(name, f"frames {first} to {last} were asked for; it has {count}")
 
 
-def _is_grey(shape: Sequence[int], input: Input) -> bool:
-    return input.colour and input.shape == (3,) and len(shape) == 4 and shape[-1] == 1
+def _is_grey(shape: Sequence[int], spec: Input) -> bool:
+    return spec.colour and spec.shape == (3,) and len(shape) == 4 and shape[-1] == 1
 
 
 def _listed(shape: Sequence[object]) -> str:

@@ -27,7 +27,7 @@ class Frames:
       inputs: what is read of it.
       arrays: name of the input -> [T, H, W, C] of images, else [T, ...].
       whole: top, left, height and width of the frame of the video within the pictures of the first image input, which
-        are larger where letterbox has padded them; None where no input is an image.
+        are larger where letterbox has padded them; None if no input is an image.
     """
 
     video: Video
@@ -43,9 +43,9 @@ class Frames:
     def with_short_side(self, side: int) -> "Frames":
         """Images resized to another short side."""
         arrays = dict(self.arrays)
-        for input in _images(self.inputs):
-            _, height, width, _ = arrays[input.name].shape
-            arrays[input.name] = resized(arrays[input.name], short_side_size(height, width, side), input)
+        for spec in _images(self.inputs):
+            _, height, width, _ = arrays[spec.name].shape
+            arrays[spec.name] = resized(arrays[spec.name], short_side_size(height, width, side), spec)
         return dataclasses.replace(self, arrays=arrays, whole=_whole(self.inputs, arrays))
 
     def drawn_corners(self, side: int, rng: np.random.Generator | None) -> dict[str, Place]:
@@ -57,7 +57,7 @@ class Frames:
           side: of the square, in pixels.
           rng: draws the place; None: the centre.
         """
-        spaces = {input.name: self._space(input, side) for input in _images(self.inputs)}
+        spaces = {spec.name: self._space(spec, side) for spec in _images(self.inputs)}
         if rng is None or not spaces:
             return {name: (down // 2, across // 2) for name, (down, across) in spaces.items()}
         first = next(iter(spaces.values()))
@@ -70,10 +70,10 @@ class Frames:
     def corners(self, side: int, choose: Callable[[int, int], Place]) -> dict[str, Place]:
         """Where the square is cut, by `choose(height, width)` of each image input: its name -> top and left."""
         found = {}
-        for input in _images(self.inputs):
-            self._space(input, side)
-            _, height, width, _ = self.arrays[input.name].shape
-            found[input.name] = choose(height, width)
+        for spec in _images(self.inputs):
+            self._space(spec, side)
+            _, height, width, _ = self.arrays[spec.name].shape
+            found[spec.name] = choose(height, width)
         return found
 
     def cut(self, corners: Mapping[str, Place], side: int) -> dict[str, np.ndarray]:
@@ -88,22 +88,22 @@ class Frames:
         """
         result: dict[str, np.ndarray] = {}
         first = next(iter(corners.values()), None)
-        for input in self.inputs:
-            values = self.arrays[input.name]
-            if input.space == "image":
-                top, left = corners[input.name]
+        for spec in self.inputs:
+            values = self.arrays[spec.name]
+            if spec.space == "image":
+                top, left = corners[spec.name]
                 values = values[:, top : top + side, left : left + side]
-            elif input.space == "points" and self.whole is not None and first is not None:
+            elif spec.space == "points" and self.whole is not None and first is not None:
                 values = _within_square(values, self.whole, first, side)
-            result |= _masked(input, values) if input.is_masked else {input.name: values}
+            result |= _masked(spec, values) if spec.is_masked else {spec.name: values}
         return result
 
-    def _space(self, input: Input, side: int) -> Place:
+    def _space(self, spec: Input, side: int) -> Place:
         """How far the corner of the square may move, down and across."""
-        _, height, width, _ = self.arrays[input.name].shape
+        _, height, width, _ = self.arrays[spec.name].shape
         if min(height, width) < side:
             raise OptionError(
-                f"{self.video.streams[input.stream_name].path}: its frames are {height}x{width} pixels, smaller than"
+                f"{self.video.streams[spec.stream_name].path}: its frames are {height}x{width} pixels, smaller than"
                 f" the crop {side}: set {{short_side}} to {side} or more",
                 ["short_side"],
             )
@@ -125,32 +125,32 @@ def read(
     Raises:
       VideoError: if a stream cannot be read, or none states the frame rate that the clip needs.
     """
-    streams = {input.name: video.streams[input.stream_name] for input in inputs}
-    held = {input.name: from_cache(streams[input.name], input, resize, cache) for input in inputs}
+    streams = {spec.name: video.streams[spec.stream_name] for spec in inputs}
+    held = {spec.name: from_cache(streams[spec.name], spec, resize, cache) for spec in inputs}
     counts, rates, sizes = [], [], {}
-    for input in inputs:
-        kept = held[input.name]
+    for spec in inputs:
+        kept = held[spec.name]
         if kept is not None:
             counts.append(len(kept))
             rates.append(kept.fps)
         else:
-            info = probe(streams[input.name], input)
+            info = probe(streams[spec.name], spec)
             counts.append(info.frames)
             rates.append(info.fps)
-            sizes[input.name] = resize(info.height, info.width) if input.space == "image" else None
+            sizes[spec.name] = resize(info.height, info.width) if spec.space == "image" else None
     count = min(counts)
     chosen = choose(count, _stride(video, clip, next((rate for rate in rates if rate), None)))
     arrays = {}
-    for input in inputs:
-        kept, indices = held[input.name], sampling.frame_windows(chosen, count, input.per_frame).tolist()
+    for spec in inputs:
+        kept, indices = held[spec.name], sampling.frame_windows(chosen, count, spec.per_frame).tolist()
         if kept is not None:
-            arrays[input.name] = kept.take(indices)
+            arrays[spec.name] = kept.take(indices)
         else:
-            arrays[input.name] = read_frames(streams[input.name], input, indices, sizes[input.name])
+            arrays[spec.name] = read_frames(streams[spec.name], spec, indices, sizes[spec.name])
     whole = _whole(inputs, arrays)
     if clip.resize == "letterbox" and clip.size:
-        for input in _images(inputs):
-            arrays[input.name] = letterboxed(arrays[input.name], clip.size, _padding(input, clip))
+        for spec in _images(inputs):
+            arrays[spec.name] = letterboxed(arrays[spec.name], clip.size, _padding(spec, clip))
         if whole is not None:
             _, _, height, width = whole
             whole = (clip.size - height) // 2, (clip.size - width) // 2, height, width
@@ -160,16 +160,16 @@ def read(
 def zero_example(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarray]:
     """What `Frames.cut` returns, of a video that cannot be read or is none: zeros, and nothing is there."""
     result = {}
-    for input in inputs:
-        shape = input.example_shape(frames, side)
-        result[input.name] = np.zeros(shape, input.dtype)
-        if input.is_masked:
-            result[f"{input.name}_mask"] = np.zeros(shape[:-1], bool)
+    for spec in inputs:
+        shape = spec.example_shape(frames, side)
+        result[spec.name] = np.zeros(shape, spec.dtype)
+        if spec.is_masked:
+            result[f"{spec.name}_mask"] = np.zeros(shape[:-1], bool)
     return result
 
 
 def _images(inputs: Sequence[Input]) -> list[Input]:
-    return [input for input in inputs if input.space == "image"]
+    return [spec for spec in inputs if spec.space == "image"]
 
 
 def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[int, int, int, int] | None:
@@ -180,12 +180,12 @@ def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[i
     return 0, 0, height, width
 
 
-def _padding(input: Input, clip: ClipSpec) -> np.ndarray:
+def _padding(spec: Input, clip: ClipSpec) -> np.ndarray:
     """What letterbox adds: what will be 0 for the network, where the input says what that is."""
-    if input.mean is None:
-        return np.asarray(clip.padding, input.dtype)
-    mean = np.asarray(input.mean, np.float32)
-    return np.clip(np.rint(mean), 0, 255).astype(np.uint8) if input.dtype == "uint8" else mean
+    if spec.mean is None:
+        return np.asarray(clip.padding, spec.dtype)
+    mean = np.asarray(spec.mean, np.float32)
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8) if spec.dtype == "uint8" else mean
 
 
 def _stride(video: Video, clip: ClipSpec, native_fps: float | None) -> float:
@@ -210,10 +210,10 @@ def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner:
     return moved
 
 
-def _masked(input: Input, values: np.ndarray) -> dict[str, np.ndarray]:
+def _masked(spec: Input, values: np.ndarray) -> dict[str, np.ndarray]:
     """The values, 0 where any channel is missing, and where none is."""
     present = np.isfinite(values)
-    if input.shape:
+    if spec.shape:
         present = present.all(axis=-1)
-    known = present[..., np.newaxis] if input.shape else present
-    return {input.name: np.where(known, values, values.dtype.type(0)), f"{input.name}_mask": present}
+    known = present[..., np.newaxis] if spec.shape else present
+    return {spec.name: np.where(known, values, values.dtype.type(0)), f"{spec.name}_mask": present}

@@ -39,19 +39,19 @@ def with_file_info(
     Raises:
       DataError: in the case of `certain`.
     """
-    input_of = {input.stream_name: input for input in source.inputs}
+    spec_of = {spec.stream_name: spec for spec in source.inputs}
     asked = [
         stream.path
         for part in parts
         for video in getattr(source, part)
         for name, stream in video.streams.items()
-        if name in input_of and input_of[name].reader == "video" and _is_asked(stream)
+        if name in spec_of and spec_of[name].reader == "video" and _is_asked(stream)
     ]
     records = inspect_files(asked, progress=progress)
 
     def with_info(video: Video) -> Video:
         streams = {
-            name: _with_info(stream, input_of[name], records) if name in input_of and _is_asked(stream) else stream
+            name: _with_info(stream, spec_of[name], records) if name in spec_of and _is_asked(stream) else stream
             for name, stream in video.streams.items()
         }
         return dataclasses.replace(video, streams=streams)
@@ -85,7 +85,7 @@ def with_file_info(
 
 def _stream_mismatches(inputs: Sequence[Input], videos: Iterable[Video]) -> Iterator[str]:
     """Notes of streams that can hardly belong together: much shorter than another, or of another shape of picture."""
-    images = {input.stream_name for input in inputs if input.space == "image"}
+    images = {spec.stream_name for spec in inputs if spec.space == "image"}
     lengths, shapes = [], []
     for video in videos if len(inputs) > 1 else ():
         known = {each.stream_name: video.streams[each.stream_name].info for each in inputs}
@@ -103,10 +103,10 @@ def _stream_mismatches(inputs: Sequence[Input], videos: Iterable[Video]) -> Iter
         yield f"{len(shapes)} videos have pictures of different aspect ratios, e.g. {shapes[0]}"
 
 
-def _with_info(stream: Stream, input: Input, records: Mapping[str, FileRecord]) -> Stream:
-    if input.reader == "array":
+def _with_info(stream: Stream, spec: Input, records: Mapping[str, FileRecord]) -> Stream:
+    if spec.reader == "array":
         try:
-            return dataclasses.replace(stream, info=arrays.probe(stream.file, input))
+            return dataclasses.replace(stream, info=arrays.probe(stream.file, spec))
         except VideoError as error:
             return dataclasses.replace(stream, refused=error.reason)
     record = records.get(stream.path)

@@ -145,12 +145,12 @@ class Source:
     @property
     def image(self) -> Input | None:
         """The first of the inputs that is an image; None where there is none."""
-        return next((input for input in self.inputs if input.space == "image"), None)
+        return next((spec for spec in self.inputs if spec.space == "image"), None)
 
     @property
     def refused(self) -> dict[str, str]:
-        """Id -> reason of the training videos of which an input is known not to be readable."""
-        names = [input.stream_name for input in self.inputs]
+        """Id -> reason of the training videos of which an input is known to be unreadable."""
+        names = [spec.stream_name for spec in self.inputs]
         reasons = {video.id: video.refusal(names) for video in self.train}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
@@ -158,7 +158,7 @@ class Source:
         """A short hash of the classes, of which videos with which labels are in which part, and of their streams."""
         digest = hashlib.sha256(repr(self.classes).encode())
         if self.inputs != (RGB,):
-            digest.update(repr([input.stream_name for input in self.inputs]).encode())
+            digest.update(repr([spec.stream_name for spec in self.inputs]).encode())
         for part in (self.train, self.validation, self.test):
             digest.update(b"part")
             for video in part:
@@ -194,13 +194,13 @@ def check_inputs(inputs: Sequence[Input], videos: Sequence[Video]) -> None:
       ConfigError: naming the input.
       DataError: naming the video.
     """
-    names = [input.name for input in inputs] + [f"{input.name}_mask" for input in inputs if input.is_masked]
+    names = [spec.name for spec in inputs] + [f"{spec.name}_mask" for spec in inputs if spec.is_masked]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"inputs {', '.join(names) or 'of none'}: give each a name of its own")
     for video in videos:
-        for input in inputs:
-            if input.stream_name not in video.streams:
+        for spec in inputs:
+            if spec.stream_name not in video.streams:
                 raise DataError(
-                    f"{video.id} has no stream {input.stream_name!r}, from which the input {input.name!r} is read;"
+                    f"{video.id} has no stream {spec.stream_name!r}, from which the input {spec.name!r} is read;"
                     f" it has {', '.join(video.streams)}"
                 )

@@ -34,13 +34,13 @@ class Resize:
         return _rounded(height * self.side, longer), _rounded(width * self.side, longer)
 
 
-def resized(frames: np.ndarray, size: Size, input: Input) -> np.ndarray:
+def resized(frames: np.ndarray, size: Size, spec: Input) -> np.ndarray:
     """Resizes images that are in memory; displacements grow and shrink with them.
 
     Args:
       frames: [T, H, W, C], uint8 or float32.
       size: (height, width).
-      input: what they are.
+      spec: what they are.
 
     Returns:
       [T, *size, C] of the same dtype, by the scaler of decoding where they are uint8 and of three channels.
@@ -52,10 +52,10 @@ def resized(frames: np.ndarray, size: Size, input: Input) -> np.ndarray:
         frames = resize_frames(frames, size)
     else:
         frames = _resized_by_channel(frames, size)
-    if input.vectors:
+    if spec.vectors:
         scales = np.ones(channels, np.float32)
         scales[:2] = size[1] / width, size[0] / height
-        middle = np.asarray(input.mean, np.float32)
+        middle = np.asarray(spec.mean, np.float32)
         scaled = middle + (frames - middle) * scales
         frames = np.clip(np.rint(scaled), 0, 255).astype(np.uint8) if frames.dtype == np.uint8 else scaled
     return frames

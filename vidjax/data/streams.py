@@ -15,7 +15,7 @@ from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 
 
-def probe(stream: Stream, input: Input) -> VideoInfo:
+def probe(stream: Stream, spec: Input) -> VideoInfo:
     """Counts the frames of a stream; arrays have no frame rate.
 
     Raises:
@@ -23,38 +23,38 @@ def probe(stream: Stream, input: Input) -> VideoInfo:
     """
     _check_readable(stream)
     if stream.frames is not None:
-        return arrays.info(stream.frames, stream.path, input)
+        return arrays.info(stream.frames, stream.path, spec)
     if stream.info is not None:
         return stream.info
-    if input.reader == "array":
-        return arrays.probe(stream.file, input)
+    if spec.reader == "array":
+        return arrays.probe(stream.file, spec)
     return decoding.probe(stream.file)
 
 
-def read_frames(stream: Stream, input: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
+def read_frames(stream: Stream, spec: Input, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Args:
       stream: which.
-      input: what it holds.
+      spec: what it holds.
       indices: frame numbers, counted from 0.
       size: (height, width) to which images are resized; None keeps their own, and so does all that is no image.
 
     Returns:
-      [T, H, W, C] of images, else [T, *input.shape], of the input's dtype.
+      [T, H, W, C] of images, else [T, *spec.shape], of the input's dtype.
 
     Raises:
       VideoError: as `decoding.read_frames` or `arrays.read_frames`.
     """
     _check_readable(stream)
     if stream.frames is not None:
-        return arrays.take(stream.frames, stream.path, input, indices, size)
-    if input.reader == "array":
-        return arrays.read_frames(stream.file, input, indices, size)
+        return arrays.take(stream.frames, stream.path, spec, indices, size)
+    if spec.reader == "array":
+        return arrays.read_frames(stream.file, spec, indices, size)
     return decoding.read_frames(stream.file, indices, size)
 
 
-def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None) -> CachedVideo | None:
+def from_cache(stream: Stream, spec: Input, resize: Resize, cache: Cache | None) -> CachedVideo | None:
     """The whole stream where a cache holds it or has room for it; None else, and for frames in memory.
 
     Raises:
@@ -63,7 +63,7 @@ def from_cache(stream: Stream, input: Input, resize: Resize, cache: Cache | None
     if cache is None or stream.frames is not None:
         return None
     _check_readable(stream)
-    return cache.video(stream.file, resize, input)
+    return cache.video(stream.file, resize, spec)
 
 
 def _check_readable(stream: Stream) -> None:

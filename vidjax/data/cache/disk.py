@@ -65,20 +65,20 @@ class DiskCache:
         """Bytes of all files in the folder."""
         return self._scan()
 
-    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> CachedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, spec: Input = RGB) -> CachedVideo | None:
         """Returns the whole video, from disk or decoded into it now; None if it is not there and there is no room.
 
         Raises:
           VideoError: as `cache.read_whole`; nothing is kept of a video that failed.
         """
-        path = self._path(file, cache_key(resize, input))
+        path = self._path(file, cache_key(resize, spec))
         held = _DiskCachedVideo.of(path)
         if held is not None or path in self._too_large or not self._is_writable:
             return held
         if self._seen_bytes is None:
             self._seen_bytes = self._scan()
         room = self.max_bytes - self._seen_bytes - _HEADER.size
-        video = read_whole(file, resize, input, max_bytes=room)
+        video = read_whole(file, resize, spec, max_bytes=room)
         if video is None or not self._keep(path, video):
             self._reject_full(path, file)
             return None

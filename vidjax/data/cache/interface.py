@@ -34,24 +34,24 @@ class CachedVideo(Protocol):
 class Cache(Protocol):
     """Keeps whole decoded videos."""
 
-    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> CachedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, spec: Input = RGB) -> CachedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it."""
 
 
-def read_whole(file: VideoFile, resize: Resize, input: Input, *, max_bytes: int) -> DecodedVideo | None:
+def read_whole(file: VideoFile, resize: Resize, spec: Input, *, max_bytes: int) -> DecodedVideo | None:
     """Reads a file for a cache; None if it would take more than `max_bytes`.
 
     Raises:
       VideoError: if it cannot be read.
     """
-    if input.reader == "array":
-        return arrays.read_video(file, input, resize, max_bytes=max_bytes)
+    if spec.reader == "array":
+        return arrays.read_video(file, spec, resize, max_bytes=max_bytes)
     return read_video(file, resize, max_bytes=max_bytes)
 
 
-def cache_key(resize: Resize, input: Input) -> tuple[Hashable, ...]:
+def cache_key(resize: Resize, spec: Input) -> tuple[Hashable, ...]:
     """What decides, beside the file, on what a cache holds of it."""
-    if input.space != "image":
-        return input.reader, input.dtype, input.shape
-    scaling = (input.mean,) if input.vectors else ()
-    return input.reader, input.dtype, input.shape, resize.side, resize.rule, *scaling
+    if spec.space != "image":
+        return spec.reader, spec.dtype, spec.shape
+    scaling = (spec.mean,) if spec.vectors else ()
+    return spec.reader, spec.dtype, spec.shape, resize.side, resize.rule, *scaling

@@ -34,13 +34,13 @@ class MemoryCache:
         self._too_large: set[Hashable] = set()
         self._videos: dict[Hashable, Future[DecodedVideo | None]] = {}
 
-    def video(self, file: VideoFile, resize: Resize, input: Input = RGB) -> DecodedVideo | None:
+    def video(self, file: VideoFile, resize: Resize, spec: Input = RGB) -> DecodedVideo | None:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
           VideoError: as `read_whole`; nothing is remembered of a video that failed.
         """
-        key = (file, *cache_key(resize, input))
+        key = (file, *cache_key(resize, spec))
         with self._lock:
             held = self._videos.get(key)
             if held is None:
@@ -52,7 +52,7 @@ class MemoryCache:
             return held.result()
         try:
             room = self.max_bytes - self.used_bytes
-            video = self._keep(read_whole(file, resize, input, max_bytes=room), key)
+            video = self._keep(read_whole(file, resize, spec, max_bytes=room), key)
         except BaseException as error:
             self._evict(key)
             future.set_exception(error)

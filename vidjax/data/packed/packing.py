@@ -110,7 +110,7 @@ def pack(
             if is_rgb:
                 listed = {"format": FORMAT_OF_RGB, **about, "columns": [*_VIDEO, *_STREAM], **rows}
             else:
-                about |= {"inputs": [input.to_json() for input in source.inputs], "stream_columns": _STREAM}
+                about |= {"inputs": [spec.to_json() for spec in source.inputs], "stream_columns": _STREAM}
                 listed = {"format": FORMAT_OF_STREAMS, **about, "columns": [*_VIDEO, "streams"], **rows}
             content = json.dumps(listed).encode()
             with _writer(unfinished / DATASET) as write:
@@ -128,7 +128,7 @@ def _without_info(video: Video) -> Video:
 
 def _pack_video(video: Video, part: str, source: Source, shards: "_Shards") -> dict[str, dict[str, Any]]:
     """Packs the streams of a video; returns, of each, its row of the list."""
-    readers = {input.stream_name: input.reader for input in source.inputs}
+    readers = {spec.stream_name: spec.reader for spec in source.inputs}
     about: dict[str, Any] = {column: getattr(video, column) for column in _VIDEO}
     beside = {"class": source.classes[video.label], "part": part}
     rows = {}
