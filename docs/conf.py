@@ -51,7 +51,8 @@ napoleon_attr_annotations = False  # the signature of the class has them
 nitpick_ignore_regex = [
     ("py:.*", r"(jax|jaxlib|flax|optax|orbax|grain|numpy|np|pandas|pd|ml_collections|jaxtyping|absl|logging)(\..*)?"),
     ("py:.*", r"(argparse|array_record|av|collections|concurrent|contextlib|decord|dataclasses|datetime|enum)(\..*)?"),
+    ("py:class", r"ndarray"),  # as jaxtyping names NumPy's
     ("py:class", r"vidjax\..*\._\w+"),
-    ("py:class", r"vidjax\.(reporting\.terminal\.Item|training\.checkpoints\.State)"),
+    ("py:class", r"vidjax\.(system\.terminal\.Item|training\.checkpoints\.State)"),
     ("py:.*", r"(abc|functools|matplotlib|multiprocessing|os|pathlib|queue|re|rich|threading|types|typing|PIL)(\..*)?"),
 ]

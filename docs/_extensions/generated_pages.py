@@ -18,7 +18,7 @@ from vidjax import models
 from vidjax.config import declarations, loading, sections
 from vidjax.options.declaring import OptionSpec
 from vidjax.pretrained import importers
-from vidjax.pretrained.catalog import CATALOGUE
+from vidjax.pretrained.catalog import CATALOG
 
 ROOT = Path(__file__).resolve().parents[2]
 API = ROOT / "docs" / "api"
@@ -157,7 +157,7 @@ def _weights(name: str) -> str:
     """Published weights, and the layouts of PyTorch's checkpoints that can be read."""
     kind = models.MODELS[name]
     kind = kind.func if isinstance(kind, functools.partial) else kind
-    own = [f"`{key}`" for key, info in CATALOGUE.items() if info.model == name]
+    own = [f"`{key}`" for key, info in CATALOG.items() if info.model == name]
     read = [
         each
         for each, function in importers.IMPORTERS.items()

@@ -47,7 +47,7 @@ class ViewSpec:
 
     @property
     def count(self) -> int:
-        """ViewSpec per video."""
+        """Views per video."""
         return self.clips * self.crop_count * (2 if self.flip else 1)
 
     def describe(self) -> str:
