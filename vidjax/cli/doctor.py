@@ -18,11 +18,11 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vidjax import doctor
-from vidjax.doctor import OK, PROBLEM, Finding
+from vidjax.doctor import examination
+from vidjax.doctor.findings import OK, PROBLEM, WARNING, Finding
 from vidjax.errors import ConfigError
 
-_MARKS = {OK: " ", doctor.WARNING: "!", PROBLEM: "x"}
+_MARKS = {OK: " ", WARNING: "!", PROBLEM: "x"}
 _LABEL = 14  # columns of the names of sections
 _NO_BREAK = "\u00a0"
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if not arguments.timeout > 0:
         raise ConfigError(f"--timeout={arguments.timeout:g}: give seconds above 0")
     findings = []
-    for section, found in _by_section(doctor.examine(arguments.timeout)):
+    for section, found in _by_section(examination.examine(arguments.timeout)):
         findings += found
         if not arguments.json:
             print(_shown(section, found), flush=True)

@@ -1,0 +1,26 @@
+"""What the doctor has found."""
+
+import dataclasses
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+      section: "python", "packages", "devices", "caches", "decoders" or "combinations".
+      name: of the thing.
+      status: "ok"; "warning" for what may go wrong; "problem" for what is needed and missing or broken.
+      text: what was found and, unless all is well, what to do.
+      version: installed; None where there is none.
+      tested: range of versions, as in requirements.txt; None where there is none.
+    """
+
+    section: str
+    name: str
+    status: str
+    text: str
+    version: str | None = None
+    tested: str | None = None
