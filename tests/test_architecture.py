@@ -118,7 +118,6 @@ ORDER = [
     "evaluate",
     "train",
     "experiment",
-    "benchmark",
     "doctor",
     "cli",
     "__main__",

@@ -11,7 +11,8 @@ import pytest
 
 from tests import named_inputs, toy
 from tests.refusals import refused
-from vidjax import benchmark, evaluate
+from vidjax import evaluate
+from vidjax.cli import benchmark
 from vidjax.config import flat, loading, stored
 from vidjax.config.building import bind_inputs
 from vidjax.config.preparation import prepare

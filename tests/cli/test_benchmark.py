@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests import toy
-from vidjax import benchmark, cli, models
+from vidjax import cli, models
+from vidjax.cli import benchmark
 from vidjax.config.preparation import prepare
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,6 +25,7 @@ VERBS = {
     "predict": "say what is to be seen in videos, with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
     "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",
+    "zero-shot": "evaluate published weights, untrained, on the classes that UCF101 shares with Kinetics",
 }
 
 

@@ -12,7 +12,7 @@ What it shows:
   first step     until it is done, without its data: tracing, lowering, compiling (or loading what an earlier run
                  compiled), and running it.
   peak memory    of the busiest device, where devices tell it (GPU, TPU), otherwise of this process.
-  MFU            model FLOPs utilisation: FLOPs of a step x steps/s / peak. FLOPs of a training step are counted as
+  MFU            model FLOPs utilization: FLOPs of a step x steps/s / peak. FLOPs of a training step are counted as
                  3 x 2 x MACs x clips (backward costs twice forward; MACs of the forward pass as the parameter overview
                  counts them, without recomputation and whatever is frozen). The peak is not the vendor's: it is the
                  fastest large matrix product in JAX on this device, measured now, in the config's dtype (on CPUs with
@@ -26,14 +26,29 @@ Examples:
 """
 
 import argparse
+import collections
 import contextlib
+import resource
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from vidjax.errors import ConfigError
-from vidjax.system import files, terminal
+import jax
+import jax.numpy as jnp
+import pandas as pd
+from ml_collections import ConfigDict
+
+from vidjax.config import loading
+from vidjax.config.preparation import prepare
+from vidjax.config.run import Run
+from vidjax.data.iteration import PREFETCH_BATCHES
+from vidjax.errors import ConfigError, options_of
+from vidjax.layers.convolution import native_operations
+from vidjax.system import compilation_cache, devices, files, memory, terminal
 from vidjax.system.paths import typed_path
+from vidjax.training.loop import PHASES, TrainLoop
 
 _NAMES = {
     "data": "waiting for data",
@@ -41,6 +56,14 @@ _NAMES = {
     "step": "step",
     "metrics": "metrics",
     "other": "other",
+}
+_WARM_UP = 3  # steps after the first one
+_PROFILED = 5  # steps, at most
+_PEAK_SECONDS = 1.0  # spent on each form of the matrix product
+_COMPILING = {  # of JAX's events -> name here
+    "/jax/core/compile/jaxpr_trace_duration": "trace",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+    "/jax/core/compile/backend_compile_duration": "compile",
 }
 
 
@@ -61,17 +84,13 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Measures and prints; returns the exit status."""
     if arguments.steps < 1:
         raise ConfigError(f"--steps={arguments.steps}: give at least 1")
-    from vidjax import benchmark
-    from vidjax.config import loading
-    from vidjax.system import compilation_cache, memory
-
     compilation_cache.enable()
     # What making or checking the data says is no part of the result.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         config = loading.load(arguments.config, dict(overrides))
         if config.keep_memory:
             memory.retain_freed_memory()
-        measured = benchmark.measure(config, steps=arguments.steps, profile=arguments.profile)
+        measured = measure(config, steps=arguments.steps, profile=arguments.profile)
     if arguments.json:
         print(files.to_json(measured), end="")
     else:
@@ -79,9 +98,180 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     return 0
 
 
-def _show(config: Any, measured: Mapping[str, Any]) -> None:
-    import pandas as pd
+def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> dict[str, Any]:
+    """Trains a few steps on the data of a config and measures them.
 
+    Args:
+      config: resolved.
+      steps: that are measured as training runs them, after a few that are not; then a third as many, one part after
+        the other.
+      profile: folder for a profile of some more steps.
+
+    Returns:
+      Figures by name:
+
+      - steps, batch_size, parallel, devices, dtype, hardware: what was measured.
+      - start: seconds until there is a state: "prepare" (data and model), "state".
+      - first_step: seconds of the first step: "total", and of it "trace", "lower" and "compile"; "from_cache": whether
+        compiled programs were loaded instead.
+      - seconds, steps_per_second, clips_per_second: of the measured steps.
+      - loop: seconds per step of the host, by `PHASES` and "other"; they add up to the step.
+      - parts: seconds of each of `PHASES` when the device is waited for after each.
+      - memory: {"bytes", "of"}: the peak of the busiest device, or of the process where devices do not tell.
+      - flops_per_step: 3 x 2 x MACs x clips.
+      - peak: dtype -> FLOP/s of a large matrix product, over all devices.
+      - mfu: flops_per_step x steps_per_second / peak of the config's dtype.
+      - first_epoch: whether the measured steps began in it; steps_per_epoch: its length.
+      - profile: folder, or None.
+
+    Raises:
+      VidjaxError: for what the user can mend.
+    """
+    if steps < 1:
+        raise ConfigError(f"--steps={steps}: give at least 1")
+    if profile is not None:
+        _check_folder(profile)
+    with native_operations(config.native_convolutions):
+        began = time.monotonic()
+        run = prepare(config, ("train",))
+        prepared = time.monotonic()
+        state = jax.block_until_ready(run.form.put_state(run.new_state()))
+        has_state = time.monotonic()
+        with options_of("data"), run.training_batches(0) as batches:
+            loop = TrainLoop(run.form, run.train_step(), batches, config.train.batch_size)
+            with _compile_times() as compiling:
+                before = time.monotonic()
+                state = jax.block_until_ready(loop.step(state))
+                first = time.monotonic() - before - loop.seconds["data"]
+            # What was read while the step was compiled has cost no time: it is used up first.
+            ahead = (config.data.threads + PREFETCH_BATCHES + 1) * max(1, config.data.workers)
+            unmeasured = _WARM_UP + ahead
+            state, _, _ = _run(loop, state, unmeasured, config.train.log_every)
+            state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
+            by_parts = TrainLoop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
+            state, _, parts = _run(by_parts, state, -(-steps // 3), 1)
+            if profile is not None:
+                with jax.profiler.trace(str(profile), create_perfetto_trace=True):
+                    for number in range(min(steps, _PROFILED)):
+                        with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                            state = loop.step(state)
+                    jax.block_until_ready(state)
+    peak_memory = _memory(run)
+    del state
+    flops = 3 * 2 * _macs(run) * config.train.batch_size
+    peak = {name: _peak(run, name) for name in dict.fromkeys(("float32", config.dtype))}
+    return {
+        "steps": steps,
+        "batch_size": config.train.batch_size,
+        "parallel": run.form.name,
+        "devices": len(run.form.devices),
+        "dtype": config.dtype,
+        "hardware": devices.description(),
+        "start": {"prepare": prepared - began, "state": has_state - prepared},
+        "first_step": {"total": first, **compiling},
+        "seconds": seconds,
+        "steps_per_second": steps / seconds,
+        "clips_per_second": steps * config.train.batch_size / seconds,
+        "loop": {**in_loop, "other": seconds / steps - sum(in_loop.values())},
+        "parts": parts,
+        "memory": peak_memory,
+        "flops_per_step": flops,
+        "peak": peak,
+        "mfu": flops * steps / seconds / peak[config.dtype],
+        "first_epoch": 1 + unmeasured < run.steps_per_epoch,
+        "steps_per_epoch": run.steps_per_epoch,
+        "profile": str(profile) if profile is not None else None,
+    }
+
+
+def _run(loop: TrainLoop, state: Any, steps: int, log_every: int) -> tuple[Any, float, dict[str, float]]:
+    """Runs steps as training does; returns the state, seconds in all, and seconds of each part per step."""
+    before, began = dict(loop.seconds), time.monotonic()
+    for step in range(1, steps + 1):
+        state = loop.step(state)
+        if step % log_every == 0 or step == steps:
+            loop.close_window(step)
+        loop.lines(wait=step == steps)
+    jax.block_until_ready(state)
+    seconds = time.monotonic() - began
+    return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PHASES}
+
+
+@contextlib.contextmanager
+def _compile_times() -> Iterator[dict[str, Any]]:
+    """Fills, at its end, what JAX tells of compiling within it: trace, lower, compile, from_cache."""
+    seconds: dict[str, float] = collections.defaultdict(float)
+    loaded = []
+
+    def note_duration(event: str, duration_secs: float, **_: Any) -> None:
+        seconds[_COMPILING.get(event, event)] += duration_secs
+
+    def note(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            loaded.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note_duration)
+    jax.monitoring.register_event_listener(note)
+    times: dict[str, Any] = {}
+    try:
+        yield times
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note_duration)
+        jax.monitoring.unregister_event_listener(note)
+    times.update({name: seconds[name] for name in _COMPILING.values()}, from_cache=bool(loaded))
+
+
+def _macs(run: Run) -> int:
+    """Multiply-accumulates of one clip, forward, as training sees it."""
+    return run.summary.macs if run.input_side == run.view_side else run.counts(run.input_side).macs
+
+
+def _memory(run: Run) -> dict[str, Any]:
+    """The peak so far."""
+    told = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in run.form.devices]
+    if all(told):
+        return {"bytes": max(told), "of": "device"}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": peak if sys.platform == "darwin" else peak * 1024, "of": "process"}
+
+
+def _peak(run: Run, dtype: str) -> float:
+    """FLOP/s of the fastest large matrix product of a dtype that JAX gives, over the devices of the run."""
+    device = run.form.devices[0]
+    is_cpu = device.platform == "cpu"
+    side = 2048 if is_cpu else 8192
+    x = jax.device_put(jnp.full((side, side), 1 / side, dtype), device)
+    # With results of float32 a CPU multiplies bfloat16 several times faster.
+    seconds = min(_fastest(x, kind) for kind in {dtype, "float32"})
+    # Virtual CPU devices share the cores that one of them uses.
+    return 2 * side**3 / seconds * (1 if is_cpu else len(run.form.devices))
+
+
+def _fastest(x: jax.Array, result: str) -> float:
+    """Seconds of the fastest product of x with itself."""
+    product = jax.jit(lambda x: jnp.matmul(x, x, preferred_element_type=result))
+    jax.block_until_ready(product(x))
+    began, best = time.monotonic(), float("inf")
+    while (before := time.monotonic()) - began < _PEAK_SECONDS:
+        jax.block_until_ready(product(x))
+        best = min(best, time.monotonic() - before)
+    return best
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be written; makes none, since the measurement may be refused, too."""
+    made = files.missing_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"--profile={folder} is no folder that can be written: {error.strerror}") from error
+    finally:
+        files.remove_empty(made)
+
+
+def _show(config: Any, measured: Mapping[str, Any]) -> None:
     step = 1 / measured["steps_per_second"]
     terminal.say(
         f"{config.name}: {measured['steps']} steps of {measured['batch_size']} clips, {measured['dtype']},"
@@ -106,8 +296,8 @@ def _show(config: Any, measured: Mapping[str, Any]) -> None:
         f" {how} {first['compile']:.2f}); before it: data and model {start['prepare']:.2f} s, state"
         f" {start['state']:.2f} s"
     )
-    memory = measured["memory"]
-    terminal.say(f"peak memory of the {memory['of']}: {memory['bytes'] / 1e9:.2f} GB")
+    peak = measured["memory"]
+    terminal.say(f"peak memory of the {peak['of']}: {peak['bytes'] / 1e9:.2f} GB")
     peaks = ", ".join(f"{name} {flops / 1e9:,.0f} GFLOP/s" for name, flops in measured["peak"].items())
     terminal.say(
         f"MFU: {measured['mfu']:.1%} of the measured peak of {measured['dtype']}"

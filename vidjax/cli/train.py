@@ -114,7 +114,7 @@ def launch(program: str = "launch.py", argv: Sequence[str] | None = None) -> Nev
         if {"--help", "-help", "-h", "--helpfull"} & set(argv):
             about = help.describe_files(argv) or str(__doc__).replace("python launch.py", f"python {program}")
             print(f"{about}\n\n{help.describe_keys(argv)}", flush=True)
-            sys.exit()
+            sys.exit(0)
         app.run(main, argv=argv, flags_parser=overrides.parse_flags)
     except VidjaxError as error:
         sys.exit(f"{name}: {error}")
@@ -130,4 +130,4 @@ def launch(program: str = "launch.py", argv: Sequence[str] | None = None) -> Nev
         sys.stderr.flush()
         # Not sys.exit: an interpreter that shuts down while XLA compiles in another thread crashes or hangs.
         os._exit(130)
-    sys.exit()
+    sys.exit(0)

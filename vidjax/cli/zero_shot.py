@@ -1,6 +1,6 @@
 r"""Zero-shot evaluation of published weights on the classes that UCF101 shares with Kinetics, by a map of labels.
 
-    python -m vidjax.cli.zero_shot --root UCF-101 --out results.json
+    python -m vidjax zero-shot --root UCF-101 --out results.json
 
 For each clip in the class folders below --root the network sees --frames consecutive frames (64) from the middle, at 25
 frames per second, center crop: one view. The clips of all splits are used, since nothing is trained. Reported are the
@@ -13,7 +13,6 @@ References: Soomro et al. 2012 (UCF101); Carreira & Zisserman 2017 (I3D, Kinetic
 
 import argparse
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,12 +23,13 @@ import numpy as np
 import pandas as pd
 
 from vidjax import pretrained
-from vidjax.errors import ConfigError, DataError, VideoError, VidjaxError
+from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.statistics import bootstrap_interval
 from vidjax.pretrained.video_classifier import VideoClassifier, inspected
 from vidjax.reporting import tables
 from vidjax.system import compilation_cache, files, terminal
+from vidjax.system.paths import typed_path
 
 # Class of UCF101 (its folder) -> class of Kinetics-400.
 KINETICS_OF_UCF101 = {
@@ -41,6 +41,29 @@ KINETICS_OF_UCF101 = {
     "Punch": "punching person (boxing)",
     "PushUps": "push up",
 }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    help_ = "folder with one subfolder of clips per class"
+    parser.add_argument("--root", type=typed_path, required=True, metavar="FOLDER", help=help_)
+    parser.add_argument(
+        "--out", type=typed_path, required=True, metavar="FILE", help="JSON file, new or to be continued"
+    )
+    parser.add_argument("--frames", type=int, default=64, metavar="N", help="consecutive frames of each clip (64)")
+    parser.add_argument("--pretrained", default="i3d-kinetics400", metavar="NAME", help="weights (i3d-kinetics400)")
+
+
+def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Classifies and prints; exit status 1 if a clip cannot be read."""
+    if overrides:
+        raise ConfigError("zero-shot takes no --config.KEY=VALUE")
+    if arguments.frames < 1:
+        raise ConfigError(f"--frames={arguments.frames}: give at least 1")
+    compilation_cache.enable()
+    result = evaluate(arguments.root, arguments.out, arguments.pretrained, arguments.frames)
+    _show(result)
+    return 1 if any("failed" in found for found in result["clips"].values()) else 0
 
 
 def evaluate(root: Path, out: Path, name: str = "i3d-kinetics400", frames: int = 64) -> dict[str, Any]:
@@ -193,31 +216,3 @@ def _show(result: Mapping[str, Any]) -> None:
             f"{measure}: {tables.percent(summary[measure])}% ({tables.percent(low)} to {tables.percent(high)})"
             f" of {summary['clips']} clips"
         )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Classifies and prints; exit status 1 after an error that the user can mend, or if a clip cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vidjax.cli.zero_shot",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--root", type=Path, required=True, help="folder with one subfolder of clips per class")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to be written or continued")
-    parser.add_argument("--frames", type=int, default=64, help="consecutive frames of each clip (64)")
-    parser.add_argument("--pretrained", default="i3d-kinetics400", metavar="NAME", help="weights (i3d-kinetics400)")
-    arguments = parser.parse_args(argv)
-    compilation_cache.enable()
-    try:
-        if arguments.frames < 1:
-            raise ConfigError(f"--frames {arguments.frames}: give at least 1")
-        result = evaluate(arguments.root, arguments.out, arguments.pretrained, arguments.frames)
-    except VidjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _show(result)
-    return 1 if any("failed" in found for found in result["clips"].values()) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -41,7 +41,7 @@ class RootSection:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ModelSection:
     """Which network; its options are its own."""
 
     name: Annotated[
@@ -53,7 +53,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataSection:
     """Which source, whose options are its own; what is cut from a video; how it is read."""
 
     name: Annotated[str, Option("motion | ucf101 | folder | csv | kinetics | hmdb51 | mnist | packed")] = "motion"
@@ -163,7 +163,7 @@ class PreprocessingSection:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class LossSection:
     """Which loss; its options are its own."""
 
     name: Annotated[str, Option("cross_entropy | margin (capsule lengths) | spread (capsule activations)")] = (
@@ -173,7 +173,7 @@ class Loss:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
+class OptimizerSection:
     """Which optimizer, whose options are its own, and what every one is built with."""
 
     name: Annotated[str, Option("sgd | momentum | nesterov | rmsprop | adagrad | ... docs/running.md")] = "adamw"
@@ -190,7 +190,7 @@ class Optimizer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class ScheduleSection:
     """Which schedule of the learning rate; its options are its own."""
 
     name: Annotated[
@@ -199,7 +199,7 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
+class TrainSection:
     """How long is trained, and what is done meanwhile."""
 
     batch_size: Annotated[int, Option("clips per step, over all devices and processes", at_least=1)] = 32
@@ -241,7 +241,7 @@ class BatchNormSection:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class EvaluateSection:
     """What is tested, and how it is averaged."""
 
     clips: Annotated[int, Option("test clips per video, evenly spaced in time", at_least=1)] = 3
@@ -266,7 +266,7 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class CheckpointSection:
     """What is kept to go on from."""
 
     every: Annotated[int, Option("steps; one more at the end", at_least=1)] = 100
@@ -275,16 +275,16 @@ class Checkpoint:
 
 KINDS: dict[str, type[Any]] = {
     "": RootSection,
-    "model": Model,
-    "data": Data,
+    "model": ModelSection,
+    "data": DataSection,
     "preprocessing": PreprocessingSection,
-    "loss": Loss,
-    "optimizer": Optimizer,
-    "schedule": Schedule,
-    "train": Train,
+    "loss": LossSection,
+    "optimizer": OptimizerSection,
+    "schedule": ScheduleSection,
+    "train": TrainSection,
     "batch_norm": BatchNormSection,
-    "evaluate": Evaluate,
-    "checkpoint": Checkpoint,
+    "evaluate": EvaluateSection,
+    "checkpoint": CheckpointSection,
 }
 KEYS: dict[str, dict[str, OptionSpec]] = {section: declaring.declared_options(kind) for section, kind in KINDS.items()}
 

@@ -197,14 +197,14 @@ def pretrained_block(path: Path) -> str:
     """The Markdown of published weights on clips that they were not trained on.
 
     Args:
-      path: the JSON file that `python -m vidjax.cli.zero_shot` wrote.
+      path: the JSON file that `python -m vidjax zero-shot` wrote.
 
     Raises:
       DataError: if there is none, or it is not finished.
     """
     content = files.read_json(path)
     if not content or not content["summary"]:
-        raise DataError(f"{path}: no such file, or no finished one; run python -m vidjax.cli.zero_shot --out {path}")
+        raise DataError(f"{path}: no such file, or no finished one; run python -m vidjax zero-shot --out {path}")
     summary, protocol = content["summary"], content["protocol"]
     rows = []
     for name, of_class in summary["per_class"].items():
