@@ -160,10 +160,10 @@ def prepare(
     inputs = {"rgb": jax.ShapeDtypeStruct((1, *net.clip, 3), preprocessing.dtype)}
     state = _initial(jax.eval_shape(make_init(model, optimizer, inputs, 0)), optimizer, variables)
     clips, label = batch(net, size)
-    form = JitStrategy([device])
+    strategy = JitStrategy([device])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))
-    step = form.compile_train(make_train_step(model, optimizer, loss, preprocessing, seed=0))
-    return Training(net, dtype, device, step, form.put_state(state), form.put_batch(data))
+    step = strategy.compile_train(make_train_step(model, optimizer, loss, preprocessing, seed=0))
+    return Training(net, dtype, device, step, strategy.put_state(state), strategy.put_batch(data))
 
 
 def _initial(state: TrainState, optimizer: optax.GradientTransformation, variables: Any) -> TrainState:
@@ -332,10 +332,10 @@ def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, A
     found, net = _device(tiny), network("slowfast", tiny)
     size = 2 if tiny else 16
     clips, label = batch(net, size)
-    form = JitStrategy([found])
+    strategy = JitStrategy([found])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))
     result: dict[str, Any] = {**_about(found), "shape": list(clips.shape)}
-    result["pageable"] = transfers(lambda: form.put_batch(data), jax.block_until_ready, seconds, clips)
+    result["pageable"] = transfers(lambda: strategy.put_batch(data), jax.block_until_ready, seconds, clips)
     mark("pageable_s")
     if found.platform == "cpu":
         return {**result, "pinned": None}

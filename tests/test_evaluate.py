@@ -36,7 +36,7 @@ def damaged_folder(toy_folder, tmp_path_factory):
 @pytest.mark.parametrize("views", [ViewSpec(clips=3), ViewSpec(clips=1, crops="three", flip=True)])
 def test_constant_scores_give_the_exact_accuracy(damaged_folder, parallel, views):
     run = prepare(toy.config(damaged_folder, **toy.CONSTANT, parallel=parallel))
-    state = run.form.put_state(run.new_state())
+    state = run.strategy.put_state(run.new_state())
     scored, loss = evaluate.predict(run, state, run.eval_step(), "test", views)
     summary = metrics.compute_accuracies(scored)
     # Classes are in alphabetical order, so class 0 is "bright": 5 of the 8 videos that can be read.
@@ -82,7 +82,7 @@ def test_pictures_of_a_run_show_the_first_image_input(tmp_path):
 def test_a_run_shows_what_its_model_draws_of_test_examples(damaged_folder, tmp_path, model, captions):
     constant = toy.CONSTANT | {"model.factory": f"tests.evaluation.constant_model:{model}"}
     run = prepare(toy.config(damaged_folder, **constant, evaluate__samples=0))
-    state = run.form.put_state(run.new_state())
+    state = run.strategy.put_state(run.new_state())
     scored, _ = evaluate.predict(run, state, run.eval_step(), "test", ViewSpec())
     videos = dataclasses.replace(
         scored, videos=tuple(v for v in scored.videos if v.id in ("bright/bright4", "dark/dark4"))

@@ -68,11 +68,11 @@ def root(tmp_path_factory):
 
 
 def losses_of(run, steps=2):
-    state, found = run.form.put_state(run.new_state()), []
+    state, found = run.strategy.put_state(run.new_state()), []
     step = run.train_step()
     with run.training_batches(0) as batches:
         for _ in range(steps):
-            state, metrics = step(state, run.form.put_batch(next(batches)))
+            state, metrics = step(state, run.strategy.put_batch(next(batches)))
             total, count = jax.device_get(metrics["loss"])
             found.append(float(total / count))
     return found
@@ -113,10 +113,10 @@ def blanked(batches, name):
 def test_each_input_tells_the_motions_apart(name, without, root):
     """Mirrored, warped and cropped; of two inputs one alone suffices, and without the only one nothing is learned."""
     run = prepare(config_of(name, root, train__steps=80, optimizer__learning_rate=3e-3))
-    state, step, losses = run.form.put_state(run.new_state()), run.train_step(), []
+    state, step, losses = run.strategy.put_state(run.new_state()), run.train_step(), []
     with run.training_batches(0) as batches:
         for batch in itertools.islice(blanked(batches, without), 80):
-            state, metrics = step(state, run.form.put_batch(batch))
+            state, metrics = step(state, run.strategy.put_batch(batch))
             losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
     learned = np.mean(losses[-10:]) < 0.55
     assert learned == (name != without)
@@ -126,8 +126,8 @@ def test_each_input_tells_the_motions_apart(name, without, root):
 def test_gives_the_same_in_every_form(name, root):
     run = prepare(config_of(name, root))
     expected = losses_of(run)
-    for form in (parallel.PmapStrategy, parallel.ShardedStrategy):
-        other = dataclasses.replace(run, form=form(jax.devices()[:4]))
+    for strategy in (parallel.PmapStrategy, parallel.ShardedStrategy):
+        other = dataclasses.replace(run, strategy=strategy(jax.devices()[:4]))
         np.testing.assert_allclose(losses_of(other), expected, rtol=1e-4)
 
 

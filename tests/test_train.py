@@ -373,10 +373,10 @@ def test_training_stops_when_validation_no_longer_improves(toy_folder, tmp_path)
 def test_frozen_parameters_and_their_statistics_do_not_move(toy_folder):
     run = prepare(toy_config(toy_folder, optimizer__freeze="features/.*1", optimizer__weight_decay=0.1))
     before = jax.device_get(run.new_state())
-    state, step = run.form.put_state(run.new_state()), run.train_step()
+    state, step = run.strategy.put_state(run.new_state()), run.train_step()
     with training_batches(run.source.train, run.clip, batch_size=8, seed=0, cache=run.cache) as batches:
         for _ in range(2):
-            state, _ = step(state, run.form.put_batch(next(batches)))
+            state, _ = step(state, run.strategy.put_batch(next(batches)))
     for old, new in ((before.params, state.params), (before.model_state, state.model_state)):
         for (path, was), now in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new)):
             name = jax.tree_util.keystr(path)

@@ -104,10 +104,10 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
     data_card.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        state, notes = checkpoints.restore(run.form.like(run.abstract_state))
-    watched = run.new_monitor()
-    watched.recall(notes.get("monitor"))
-    trained = weights.TrainingOutcome(state, watched, notes["seconds"])
+        state, metadata = checkpoints.restore(run.strategy.abstract_state(run.abstract_state))
+    early_stopping = run.new_early_stopping()
+    early_stopping.load_state_dict(metadata.get("monitor"))
+    trained = weights.TrainingOutcome(state, early_stopping, metadata["seconds"])
     with options_of("evaluate"):
         state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
@@ -160,8 +160,8 @@ def predict(
     ):
         under_way: collections.deque[Any] = collections.deque()
         for batch in progress(batches, total):
-            under_way.append(eval_step(state, run.form.put_batch(batch)))
-            if len(under_way) > min(1, run.form.steps_ahead):  # more would hold more batches in memory
+            under_way.append(eval_step(state, run.strategy.put_batch(batch)))
+            if len(under_way) > min(1, run.strategy.max_inflight_steps):  # more would hold more batches in memory
                 collected.add(*_fetched(under_way.popleft()))
         while under_way:
             collected.add(*_fetched(under_way.popleft()))
@@ -272,7 +272,7 @@ def _result(
         stopped_early=chosen.stopped_early,
         replaced_train_videos=replaced,
         batch_size=config.train.batch_size,
-        parallel=run.form.name,
+        parallel=run.strategy.name,
         hardware=devices.description(),
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "grain", "av")},
         commit=provenance.commit(),

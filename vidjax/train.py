@@ -78,7 +78,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
 
 def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
     """Trains to the end, from the newest checkpoint if there is one."""
-    config, form, watched = run.config, run.form, run.new_monitor()
+    config, strategy, early_stopping = run.config, run.strategy, run.new_early_stopping()
     replaced = dict(run.source.refused)
     train_step, eval_step = run.train_step(), run.eval_step()
     first_step, seconds_before = 0, 0.0
@@ -88,16 +88,16 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
         best_checkpoint.BestCheckpoint(workdir, checkpoints) as best,
     ):
         if checkpoints.latest_step() is not None:
-            state, notes = checkpoints.restore(form.like(run.abstract_state))
-            first_step, seconds_before = int(state.step), notes["seconds"]
-            watched.recall(notes.get("monitor"))
-            replaced.update(notes.get("replaced", {}))
+            state, metadata = checkpoints.restore(strategy.abstract_state(run.abstract_state))
+            first_step, seconds_before = int(state.step), metadata["seconds"]
+            early_stopping.load_state_dict(metadata.get("monitor"))
+            replaced.update(metadata.get("replaced", {}))
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
         else:
-            state = form.put_state(run.new_state())
-        best.resume(state, watched.best_step)
+            state = strategy.put_state(run.new_state())
+        best.resume(state, early_stopping.best_step)
         started = time.monotonic()
-        calendar = LoopSchedule.of(
+        schedule = LoopSchedule.of(
             config.train,
             run.total_steps,
             save_every=config.checkpoint.every,
@@ -108,44 +108,46 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
             terminal.Progress(run.total_steps, first_step) as progress,
             run.training_batches(first_step) as batches,
         ):
-            loop = TrainLoop(form, train_step, batches, config.train.batch_size)
-            rates = run.learning_rates(calendar.logged_before_pause(first_step), state)
+            loop = TrainLoop(strategy, train_step, batches, config.train.batch_size)
+            rates = run.learning_rates(schedule.log_steps_before_sync(first_step), state)
             for step in range(first_step + 1, run.total_steps + 1):
-                if watched.stops:  # also when resumed after that
+                if early_stopping.should_stop:  # also when resumed after that
                     break
                 state = loop.step(state)
                 if batches.failed.keys() - replaced.keys():
                     replaced.update(batches.failed)
                     run_validation.check_readable(run.source, replaced, config.data.max_bad_fraction)
-                if calendar.logs(step):
+                if schedule.should_log(step):
                     loop.close_window(step)
-                lines = loop.lines(wait=calendar.pauses(step))
-                for line in lines:
-                    logged = TrainLine.of(line.step, line.means, rates[line.step])
+                windows = loop.completed_windows(wait=schedule.should_sync(step))
+                for window in windows:
+                    logged = TrainLine.of(window.step, window.means, rates[window.step])
                     log.write(logged)
-                    progress.update(line.step, loss=logged.loss, top1=logged.top1, **line.speed)
-                if not lines:
+                    progress.update(window.step, loss=logged.loss, top1=logged.top1, **window.speed)
+                if not windows:
                     progress.update(step)
-                if calendar.validates(step):
+                if schedule.should_validate(step):
                     found = validate(run, run.with_precise_statistics(validated(state)), eval_step, step)
                     log.write(found)
                     progress.note(_format_validation(found))
-                    if watched.add(step, metrics_line.values(found)):
+                    if early_stopping.update(step, metrics_line.values(found)):
                         best.save(validated(state).weights, step)
                     state = run.after_validation(state, found.loss)
-                    loop.restart_clock()
-                if calendar.saves(step) or watched.stops:
+                    loop.reset_timer()
+                if schedule.should_save(step) or early_stopping.should_stop:
                     log.flush()
-                    best.before_checkpoint(step, watched.best_step)
+                    best.before_checkpoint(step, early_stopping.best_step)
                     seconds = seconds_before + time.monotonic() - started
-                    checkpoints.save(state, step, seconds=seconds, monitor=watched.notes(), replaced=replaced)
-                if calendar.pauses(step):
-                    rates = run.learning_rates(calendar.logged_before_pause(step), state)
-        best.tidy()
-    if watched.stops:
+                    checkpoints.save(
+                        state, step, seconds=seconds, monitor=early_stopping.state_dict(), replaced=replaced
+                    )
+                if schedule.should_sync(step):
+                    rates = run.learning_rates(schedule.log_steps_before_sync(step), state)
+        best.prune()
+    if early_stopping.should_stop:
         terminal.say(
-            f"stopped at step {int(state.step)}: no {watched.metric} better than at step {watched.best_step}"
-            f" in {watched.since} validations (train.early_stopping_patience)"
+            f"stopped at step {int(state.step)}: {early_stopping.validations_since_best} validations without a better"
+            f" {early_stopping.metric} than at step {early_stopping.best_step} (train.early_stopping_patience)"
         )
     for number, (name, reason) in enumerate(replaced.items()):
         if number < _MAX_LISTED:
@@ -154,7 +156,7 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
         terminal.say(
             f"and in that of {len(replaced) - _MAX_LISTED} others (python -m vidjax check-data PATH lists them)"
         )
-    return weights.TrainingOutcome(state, watched, seconds_before + time.monotonic() - started, replaced)
+    return weights.TrainingOutcome(state, early_stopping, seconds_before + time.monotonic() - started, replaced)
 
 
 def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> ValidationLine:
@@ -287,9 +289,9 @@ def _print_summary(run: Run, workdir: Path) -> None:
                 f"  warning: that is more than data.cache_gigabytes={bound:g}: about {1 - bound * 1e9 / need:.0%} of"
                 " the videos are decoded at every use; raise it where there is room"
             )
-    devices = len(run.form.devices)
+    devices = len(run.strategy.devices)
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"
         f" ({run.total_steps / run.steps_per_epoch:.1f} epochs),"
-        f" {run.form.name} on {devices} {'device' if devices == 1 else 'devices'}"
+        f" {run.strategy.name} on {devices} {'device' if devices == 1 else 'devices'}"
     )

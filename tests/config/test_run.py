@@ -46,8 +46,8 @@ def test_statistics_of_groups_are_the_same_in_every_form(toy_folder):
     for form in ("jit", "pmap"):
         run = prepared(toy_folder, **keys, parallel=form)
         assert run.model.group_size == 2
-        state = run.form.put_state(run.new_state())
-        state, _ = run.train_step()(state, run.form.put_batch(next(run.training_batches(0))))
+        state = run.strategy.put_state(run.new_state())
+        state, _ = run.train_step()(state, run.strategy.put_batch(next(run.training_batches(0))))
         before = jax.device_get(state.model_state["batch_stats"])
         stats[form] = jax.device_get(run.with_precise_statistics(state).model_state["batch_stats"])
         jax.tree.map(np.testing.assert_array_equal, stats[form]["norm1"], before["norm1"])
@@ -186,9 +186,9 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
                 "schedule.warmup_fraction": 0.0,
             },
         )
-        start = run.form.put_state(run.new_state())
+        start = run.strategy.put_state(run.new_state())
         before = jax.tree.map(jnp.copy, start.params)
-        state, _ = run.train_step()(start, run.form.put_batch(batch))
+        state, _ = run.train_step()(start, run.strategy.put_batch(batch))
         after.append(jax.tree.map(lambda new, old: np.asarray(new - old), state.params, before))
     for other in after[1:]:
         for moved, expected in zip(jax.tree.leaves(other), jax.tree.leaves(after[0])):
@@ -231,8 +231,8 @@ def test_plain_logits_will_do(toy_folder, monkeypatch):
 
     monkeypatch.setattr(constant_model, "Constant", lambda num_classes: _Own("array", num_classes))
     run = prepared(toy_folder)
-    state = run.form.put_state(run.new_state())
-    batch = run.form.put_batch(next(run.training_batches(0)))
+    state = run.strategy.put_state(run.new_state())
+    batch = run.strategy.put_batch(next(run.training_batches(0)))
     assert run.eval_step()(state, batch).scores.shape == (8, 2)
     state, metrics = run.train_step()(state, batch)
     assert np.isfinite(metrics["loss"][0])

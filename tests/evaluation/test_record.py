@@ -28,7 +28,7 @@ def test_committed_results_are_written_back_as_they_are():
         else:
             result = Result.from_json(content, path)
             assert files.to_json(result.to_json(), sort_keys=True) == path.read_text(), path
-            assert not result.others, path
+            assert not result.extra, path
 
 
 def test_the_files_of_the_stored_run_are_written_back_as_they_are(tmp_path):
@@ -37,7 +37,7 @@ def test_the_files_of_the_stored_run_are_written_back_as_they_are(tmp_path):
         record = kind.read(path)
         record.write(tmp_path / name)
         assert (tmp_path / name).read_bytes() == path.read_bytes()
-        assert not record.others
+        assert not record.extra
 
 
 def test_the_keys_of_an_ensemble_stand_in_their_own_order():
@@ -51,7 +51,7 @@ def test_the_keys_of_an_ensemble_stand_in_their_own_order():
 def test_keys_of_a_newer_version_are_kept():
     content = run_directory.result(run_directory.predictions(["a", "b"], 8)).to_json() | {"calibration": [0.1]}
     result = Result.from_json(content, "file")
-    assert result.others == {"calibration": [0.1]} and result.to_json() == content
+    assert result.extra == {"calibration": [0.1]} and result.to_json() == content
     predicted = run_directory.predictions(["a", "b"], 2).to_json()
     predicted["videos"][0]["entropy"] = 0.3
     assert PredictionsFile.from_json(predicted, "file").to_json() == predicted

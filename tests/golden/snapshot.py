@@ -213,10 +213,10 @@ def losses_of(name: str, dtype: Any) -> list[float]:
         with jax.enable_x64(dtype == jnp.float64):
             run = dataclasses.replace(run, preprocessing=dataclasses.replace(run.preprocessing, dtype=dtype))
             wide = jax.tree.map(lambda x: np.asarray(x, dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
-            state, step, found = run.form.put_state(wide), run.train_step(), []
+            state, step, found = run.strategy.put_state(wide), run.train_step(), []
             with run.training_batches(0) as batches:
                 for _ in range(STEPS):
-                    state, metrics = step(state, run.form.put_batch(next(batches)))
+                    state, metrics = step(state, run.strategy.put_batch(next(batches)))
                     total, count = metrics["loss"]
                     found.append(float(total) / float(count))
     return found

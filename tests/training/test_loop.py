@@ -45,14 +45,14 @@ class Number:
 
 
 class OneDevice:
-    def __init__(self, steps_ahead):
-        self.steps_ahead = steps_ahead
+    def __init__(self, max_inflight_steps):
+        self.max_inflight_steps = max_inflight_steps
 
     def put_batch(self, batch):
         return batch
 
 
-def make_loop(steps_ahead, number=Number):
+def make_loop(max_inflight_steps, number=Number):
     clock = Clock()
 
     def train_step(state, batch):
@@ -60,7 +60,7 @@ def make_loop(steps_ahead, number=Number):
         pair = (number(clock, clock.started, float(batch)), number(clock, clock.started, 2.0))
         return state + 1, {"loss": pair}
 
-    return clock, TrainLoop(OneDevice(steps_ahead), train_step, itertools.count(1), batch_size=4)
+    return clock, TrainLoop(OneDevice(max_inflight_steps), train_step, itertools.count(1), batch_size=4)
 
 
 def test_a_line_comes_when_its_steps_are_done_and_nothing_waits_for_a_new_step():
@@ -70,7 +70,7 @@ def test_a_line_comes_when_its_steps_are_done_and_nothing_waits_for_a_new_step()
         state = loop.step(state)
         if step % 4 == 0:
             loop.close_window(step)
-        lines += [(step, line) for line in loop.lines()]
+        lines += [(step, line) for line in loop.completed_windows()]
     assert state == 10
     assert [(at, line.step, line.means) for at, line in lines] == [
         (6, 4, {"loss": (1 + 2 + 3 + 4) / 8}),
@@ -78,8 +78,8 @@ def test_a_line_comes_when_its_steps_are_done_and_nothing_waits_for_a_new_step()
     ]
     assert all(started - step >= 2 for step, started in clock.waits)
     loop.close_window(10)
-    assert loop.lines() == []
-    (line,) = loop.lines(wait=True)
+    assert loop.completed_windows() == []
+    (line,) = loop.completed_windows(wait=True)
     assert (line.step, line.means) == (10, {"loss": (9 + 10) / 4})
 
 
@@ -89,14 +89,14 @@ def test_steps_do_not_overlap_where_they_must_not():
         loop.step(0)
         assert clock.waits[-1] == (step, step)
         loop.close_window(step)
-        assert [line.step for line in loop.lines()] == [step]
+        assert [line.step for line in loop.completed_windows()] == [step]
 
 
 class Guarded(Number):
-    """A number that may be waited for two steps later, and be looked at then, by `lines` alone."""
+    """A number that may be waited for two steps later, and be looked at then, only by `completed_windows`."""
 
     def _look(self, *_, **__):
-        assert self.clock.doing == "lines", f"{self.clock.doing} looks at a number"
+        assert self.clock.doing == "completed_windows", f"{self.clock.doing} looks at a number"
         assert self.clock.started - self.step >= 2, "looked at before it was due"
         return np.float32(self.value)
 
@@ -116,8 +116,8 @@ def test_no_number_is_looked_at_before_its_line_is_due():
         if step % 4 == 0:
             clock.doing = "close_window"
             loop.close_window(step)
-        clock.doing = "lines"
-        lines += [(step, line.means) for line in loop.lines()]
+        clock.doing = "completed_windows"
+        lines += [(step, line.means) for line in loop.completed_windows()]
     assert lines == [(6, {"loss": 10 / 8}), (10, {"loss": 26 / 8})]
 
 
@@ -135,14 +135,14 @@ def batch_of(number):
 
 
 @pytest.mark.parametrize("name, devices", [("jit", 1), ("sharded", 2)])
-def test_steps_move_nothing_but_the_batches_that_the_form_places(name, devices):
+def test_steps_move_nothing_but_the_batches_that_the_strategy_places(name, devices):
     """Under JAX's guard of transfers to the device; that from a device does nothing on CPUs (`Guarded` is for it)."""
-    form = parallel.choose(name, jax.devices()[:devices])
+    strategy = parallel.choose(name, jax.devices()[:devices])
     optimizer = optimizers.create("momentum", 0.1)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
-    state = form.put_state(make_init(Net(), optimizer, spec, seed=0)())
-    step = form.compile_train(make_train_step(Net(), optimizer, cross_entropy, Preprocessing(), seed=0))
-    loop = TrainLoop(form, step, map(batch_of, itertools.count()), batch_size=4)
+    state = strategy.put_state(make_init(Net(), optimizer, spec, seed=0)())
+    step = strategy.compile_train(make_train_step(Net(), optimizer, cross_entropy, Preprocessing(), seed=0))
+    loop = TrainLoop(strategy, step, map(batch_of, itertools.count()), batch_size=4)
     state = loop.step(state)  # compiled: what is constant in it is placed once
     lines = []
     with jax.transfer_guard_host_to_device("disallow"), jax.transfer_guard_device_to_host("disallow"):
@@ -150,7 +150,7 @@ def test_steps_move_nothing_but_the_batches_that_the_form_places(name, devices):
             state = loop.step(state)
             if number % 4 == 0:
                 loop.close_window(number)
-            lines += loop.lines(wait=number == 8)
+            lines += loop.completed_windows(wait=number == 8)
     assert [line.step for line in lines] == [4, 8]
     assert all(line.means.keys() == STEP_METRICS.keys() for line in lines)
 
@@ -159,18 +159,18 @@ def test_speed_and_times():
     _, loop = make_loop(2)
     for _ in range(3):
         loop.step(0)
-    loop.restart_clock()  # a validation
+    loop.reset_timer()  # a validation
     for _ in range(2):
         loop.step(0)
     loop.close_window(5)
-    (line,) = loop.lines(wait=True)
+    (line,) = loop.completed_windows(wait=True)
     assert line.speed["clips_per_second"] > 0 and 0 <= line.speed["data_wait"] <= 1
     assert line.means == {"loss": 15 / 10}
     assert loop.seconds.keys() == set(PHASES) and min(loop.seconds.values()) >= 0
 
 
 @pytest.mark.parametrize(
-    "calendar, logged, saved, validated",
+    "schedule, logged, saved, validated",
     [
         (LoopSchedule(10, 4, 0, 100, True, False), [4, 8, 10], [10], [10]),
         (LoopSchedule(10, 4, 3, 5, True, False), [4, 5, 8, 10], [5, 10], [3, 6, 9, 10]),
@@ -178,11 +178,11 @@ def test_speed_and_times():
         (LoopSchedule(6, 50, 2, 100, False, True), [6], [6], []),
     ],
 )
-def test_calendar(calendar, logged, saved, validated):
-    steps = range(1, calendar.total_steps + 1)
-    assert [step for step in steps if calendar.logs(step)] == logged
-    assert [step for step in steps if calendar.saves(step)] == saved
-    assert [step for step in steps if calendar.validates(step)] == validated
-    # Each logged step is named once before it comes: at the start or at the last pause before it.
-    pauses = [0, *(step for step in steps if calendar.pauses(step))]
-    assert [step for pause in pauses for step in calendar.logged_before_pause(pause)] == logged
+def test_schedule(schedule, logged, saved, validated):
+    steps = range(1, schedule.total_steps + 1)
+    assert [step for step in steps if schedule.should_log(step)] == logged
+    assert [step for step in steps if schedule.should_save(step)] == saved
+    assert [step for step in steps if schedule.should_validate(step)] == validated
+    # Each logged step is named once before it comes: at the start or at the last sync before it.
+    syncs = [0, *(step for step in steps if schedule.should_sync(step))]
+    assert [step for sync in syncs for step in schedule.log_steps_before_sync(sync)] == logged

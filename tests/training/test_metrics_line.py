@@ -38,7 +38,7 @@ def test_all_that_a_step_measures_is_written(tmp_path):
 def test_what_a_newer_version_logs_is_kept():
     text = '{"step": 2, "split": "train", "loss": 0.71, "entropy": 0.3}'
     line = metrics_line.from_json(text)
-    assert line.others == {"entropy": 0.3} and metrics_line.to_json(line) == text
+    assert line.extra == {"entropy": 0.3} and metrics_line.to_json(line) == text
     assert metrics_line.from_json('{"step": 2, "split": "calibration", "error": 0.1}') is None
 
 

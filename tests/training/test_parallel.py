@@ -21,7 +21,7 @@ from vidjax.training.state import make_init
 from vidjax.training.step import make_eval_step, make_train_step
 
 CLASSES, BATCH, SIDE = 4, 16, 36
-FORMS = [("jit", 1), ("pmap", 1), ("pmap", 2), ("pmap", 8), ("sharded", 1), ("sharded", 2), ("sharded", 8)]
+STRATEGIES = [("jit", 1), ("pmap", 1), ("pmap", 2), ("pmap", 8), ("sharded", 1), ("sharded", 2), ("sharded", 8)]
 
 
 def batch_of(step):
@@ -34,9 +34,9 @@ def batch_of(step):
     )
 
 
-def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixing()):  # noqa: B008
+def train(strategy_name, devices, steps, dtype, optimizer, num_microbatches=1, mixing=Mixing()):  # noqa: B008
     """Everything that could depend on the device count: batch statistics, dropout and every augmentation."""
-    form = parallel.choose(form_name, jax.devices()[:devices])
+    strategy = parallel.choose(strategy_name, jax.devices()[:devices])
     model = create(
         "early_fusion",
         CLASSES,
@@ -45,7 +45,7 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
         dropout=0.5,
         dtype=dtype,
         param_dtype=dtype,
-        **({"axis_name": form.axis_name} if form.axis_name else {}),
+        **({"axis_name": strategy.axis_name} if strategy.axis_name else {}),
     )
     preprocessing = Preprocessing(
         crop=SIDE,
@@ -61,60 +61,60 @@ def train(form_name, devices, steps, dtype, optimizer, accumulate=1, mixing=Mixi
     start = make_init(model, optimizer, spec, seed=0, ema=True)()
     # Statistics begin in float32: a step of its own would be compiled for them.
     floats = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, start)
-    state = form.put_state(floats)
-    step = form.compile_train(
+    state = strategy.put_state(floats)
+    step = strategy.compile_train(
         make_train_step(
             model,
             optimizer,
             cross_entropy,
             preprocessing,
             seed=0,
-            axis_name=form.axis_name,
-            accumulate=accumulate,
+            axis_name=strategy.axis_name,
+            num_microbatches=num_microbatches,
             ema_decay=0.9,
         )
     )
     measured = []
     for number in range(steps):
-        state, metrics = step(state, form.put_batch(batch_of(number)))
+        state, metrics = step(state, strategy.put_batch(batch_of(number)))
         assert int(metrics["loss"][1]) == int(metrics["top1"][1]) == BATCH
         measured.append([float(total / count) for total, count in (metrics[name] for name in STEP_METRICS)])
-    evaluate = form.compile_eval(
-        make_eval_step(model, cross_entropy, preprocessing, mean_probabilities, axis_name=form.axis_name)
+    evaluate = strategy.compile_eval(
+        make_eval_step(model, cross_entropy, preprocessing, mean_probabilities, axis_name=strategy.axis_name)
     )
-    scored = jax.device_get(evaluate(state, form.put_batch(batch_of(99))))
+    scored = jax.device_get(evaluate(state, strategy.put_batch(batch_of(99))))
     order = np.argsort(scored.index)
     return jax.device_get(state), np.array(measured).T, scored.scores[order], scored.index[order]
 
 
-@pytest.mark.parametrize("form_name", ["jit", "pmap", "sharded"])
-def test_a_step_takes_over_the_buffers_of_its_state(form_name):
-    form = parallel.choose(form_name, jax.devices()[: 1 if form_name == "jit" else 2])
+@pytest.mark.parametrize("strategy_name", ["jit", "pmap", "sharded"])
+def test_a_step_takes_over_the_buffers_of_its_state(strategy_name):
+    strategy = parallel.choose(strategy_name, jax.devices()[: 1 if strategy_name == "jit" else 2])
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, rgb, train=False):
-            x = nn.BatchNorm(use_running_average=not train, axis_name=form.axis_name)(rgb.mean(axis=(1, 2, 3)))
+            x = nn.BatchNorm(use_running_average=not train, axis_name=strategy.axis_name)(rgb.mean(axis=(1, 2, 3)))
             return Output(nn.Dense(CLASSES)(x)[:, None])
 
     model = Net()
     optimizer = optimizers.create("adam", 1e-3)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 3, SIDE, SIDE, 3), jnp.float32)}
-    state = form.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
-    step = form.compile_train(
+    state = strategy.put_state(make_init(model, optimizer, spec, seed=0, ema=True)())
+    step = strategy.compile_train(
         make_train_step(
             model,
             optimizer,
             cross_entropy,
             Preprocessing(crop=SIDE),
             seed=0,
-            axis_name=form.axis_name,
+            axis_name=strategy.axis_name,
             ema_decay=0.9,
         )
     )
     for number in range(2):
         before = state
-        state, _ = step(state, form.put_batch(batch_of(number)))
+        state, _ = step(state, strategy.put_batch(batch_of(number)))
         left = [path for path, leaf in jax.tree.leaves_with_path(before) if not leaf.is_deleted()]
         assert not left
 
@@ -129,14 +129,14 @@ def reference64():
         return train("jit", 1, 20, jnp.float64, optimizers.create("adamw", 1e-3))
 
 
-def slow_on_few_devices(form, devices):
-    return pytest.param(form, devices, marks=[] if devices == 8 else [pytest.mark.slow])
+def slow_on_few_devices(strategy, devices):
+    return pytest.param(strategy, devices, marks=[] if devices == 8 else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize("form, devices", [slow_on_few_devices(*form) for form in FORMS[1:]])
-def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
+@pytest.mark.parametrize("strategy, devices", [slow_on_few_devices(*strategy) for strategy in STRATEGIES[1:]])
+def test_float64_parameters_agree_after_20_steps(strategy, devices, reference64):
     with jax.enable_x64(True):
-        got = train(form, devices, 20, jnp.float64, optimizers.create("adamw", 1e-3))
+        got = train(strategy, devices, 20, jnp.float64, optimizers.create("adamw", 1e-3))
     state, measured, scores, index = got
     want_state, want_measured, want_scores, want_index = reference64
     leaves, want_leaves = jax.tree.leaves(state), jax.tree.leaves(want_state)
@@ -150,22 +150,24 @@ def test_float64_parameters_agree_after_20_steps(form, devices, reference64):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "form, devices, mixing",
+    "strategy, devices, mixing",
     [("pmap", 8, Mixing()), ("sharded", 8, Mixing()), ("pmap", 4, Mixing(0.5, 0.5)), ("sharded", 4, Mixing(0.5, 0.5))],
 )
-def test_accumulated_parts_have_the_same_examples_in_every_form(form, devices, mixing):
+def test_accumulated_parts_have_the_same_examples_in_every_strategy(strategy, devices, mixing):
     """Batch statistics are those of a part, so that parts of other examples would give other numbers."""
     with jax.enable_x64(True):
         optimizer = optimizers.create("sgd", 1e-2)
         want, want_measured, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)
-        got, measured, *_ = train(form, devices, 2, jnp.float64, optimizer, 2, mixing)
+        got, measured, *_ = train(strategy, devices, 2, jnp.float64, optimizer, 2, mixing)
     assert all(relative(of_steps, wanted) < 1e-10 for of_steps, wanted in zip(measured, want_measured, strict=True))
     assert all(relative(a, b) < 1e-10 for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)))
 
 
 @pytest.mark.slow
 def test_float32_losses_agree_with_sgd():
-    runs = [train(form, devices, 10, jnp.float32, optimizers.create("sgd", 1e-2)) for form, devices in FORMS]
+    runs = [
+        train(strategy, devices, 10, jnp.float32, optimizers.create("sgd", 1e-2)) for strategy, devices in STRATEGIES
+    ]
     for _, (losses, *_), _, _ in runs[1:]:
         assert relative(losses, runs[0][1][0]) < 5e-6
 

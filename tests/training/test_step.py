@@ -58,7 +58,7 @@ def kernel(state):
     return np.asarray(state.params["line"]["kernel"], np.float64)
 
 
-def measured(freeze=(), accumulate=1, clip_norm=None):
+def measured(freeze=(), num_microbatches=1, clip_norm=None):
     """The state before and after a step, and the metrics of that step."""
     optimizer = optimizers.create("momentum", 0.1, freeze=freeze, clip_norm=clip_norm)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
@@ -70,7 +70,7 @@ def measured(freeze=(), accumulate=1, clip_norm=None):
         Preprocessing(mean=117.0, std=58.0),
         seed=0,
         freeze=freeze,
-        accumulate=accumulate,
+        num_microbatches=num_microbatches,
     )
     after, metrics = jax.jit(step)(before, batch_of(0))
     return before, after, {name: float(total) / float(count) for name, (total, count) in metrics.items()}
@@ -93,7 +93,7 @@ def test_a_step_measures_what_is_declared():
 
 def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clipped():
     _, _, whole = measured()
-    _, _, parts = measured(accumulate=2)
+    _, _, parts = measured(num_microbatches=2)
     assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-5)
     _, _, clipped = measured(clip_norm=whole["gradient_norm"] / 2)
     assert clipped["gradient_norm"] == whole["gradient_norm"]
@@ -106,7 +106,7 @@ def test_norms_leave_out_what_is_frozen():
     assert 0 < metrics["gradient_norm"] < measured()[2]["gradient_norm"]
 
 
-def test_the_average_of_weights_and_statistics_is_normalised():
+def test_the_average_of_weights_and_statistics_is_normalized():
     decay = 0.8
     path = states(4, ema=decay)
     weights = decay ** np.arange(3, -1, -1)

@@ -5,7 +5,7 @@ import pytest
 
 from vidjax.training import best_checkpoint, weights
 from vidjax.training.checkpoints import Checkpoints
-from vidjax.training.early_stopping import Monitor
+from vidjax.training.early_stopping import EarlyStopping
 from vidjax.training.state import TrainState, Variables
 
 
@@ -62,7 +62,9 @@ def test_what_came_after_the_checkpoint_is_forgotten(best, tmp_path):
 
 
 def test_the_best_weights_of_the_last_step_are_its_own(tmp_path):
-    watched = Monitor("loss", None)
-    watched.add(4, {"loss": 0.5})
-    state, chosen = weights.choose("best", weights.TrainingOutcome(state_of(4, average=7.0), watched, 0.0), tmp_path)
+    early_stopping = EarlyStopping("loss", None)
+    early_stopping.update(4, {"loss": 0.5})
+    state, chosen = weights.choose(
+        "best", weights.TrainingOutcome(state_of(4, average=7.0), early_stopping, 0.0), tmp_path
+    )
     assert jax.tree.map(float, state.params["kernel"][0, 0]) == 7.0 and chosen.best_step == 4

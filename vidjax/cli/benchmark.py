@@ -135,10 +135,10 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         began = time.monotonic()
         run = prepare(config, ("train",))
         prepared = time.monotonic()
-        state = jax.block_until_ready(run.form.put_state(run.new_state()))
+        state = jax.block_until_ready(run.strategy.put_state(run.new_state()))
         has_state = time.monotonic()
         with options_of("data"), run.training_batches(0) as batches:
-            loop = TrainLoop(run.form, run.train_step(), batches, config.train.batch_size)
+            loop = TrainLoop(run.strategy, run.train_step(), batches, config.train.batch_size)
             with _compile_times() as compiling:
                 before = time.monotonic()
                 state = jax.block_until_ready(loop.step(state))
@@ -148,8 +148,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
             unmeasured = _WARM_UP + ahead
             state, _, _ = _run(loop, state, unmeasured, config.train.log_every)
             state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
-            by_parts = TrainLoop(run.form, loop.train_step, batches, config.train.batch_size, by_parts=True)
-            state, _, parts = _run(by_parts, state, -(-steps // 3), 1)
+            timed_loop = TrainLoop(run.strategy, loop.train_step, batches, config.train.batch_size, time_phases=True)
+            state, _, parts = _run(timed_loop, state, -(-steps // 3), 1)
             if profile is not None:
                 with jax.profiler.trace(str(profile), create_perfetto_trace=True):
                     for number in range(min(steps, _PROFILED)):
@@ -163,8 +163,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
     return {
         "steps": steps,
         "batch_size": config.train.batch_size,
-        "parallel": run.form.name,
-        "devices": len(run.form.devices),
+        "parallel": run.strategy.name,
+        "devices": len(run.strategy.devices),
         "dtype": config.dtype,
         "hardware": devices.description(),
         "start": {"prepare": prepared - began, "state": has_state - prepared},
@@ -191,7 +191,7 @@ def _run(loop: TrainLoop, state: Any, steps: int, log_every: int) -> tuple[Any, 
         state = loop.step(state)
         if step % log_every == 0 or step == steps:
             loop.close_window(step)
-        loop.lines(wait=step == steps)
+        loop.completed_windows(wait=step == steps)
     jax.block_until_ready(state)
     seconds = time.monotonic() - began
     return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PHASES}
@@ -228,7 +228,7 @@ def _macs(run: Run) -> int:
 
 def _memory(run: Run) -> dict[str, Any]:
     """The peak so far."""
-    told = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in run.form.devices]
+    told = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in run.strategy.devices]
     if all(told):
         return {"bytes": max(told), "of": "device"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -237,14 +237,14 @@ def _memory(run: Run) -> dict[str, Any]:
 
 def _peak(run: Run, dtype: str) -> float:
     """FLOP/s of the fastest large matrix product of a dtype that JAX gives, over the devices of the run."""
-    device = run.form.devices[0]
+    device = run.strategy.devices[0]
     is_cpu = device.platform == "cpu"
     side = 2048 if is_cpu else 8192
     x = jax.device_put(jnp.full((side, side), 1 / side, dtype), device)
     # With results of float32 a CPU multiplies bfloat16 several times faster.
     seconds = min(_fastest(x, kind) for kind in {dtype, "float32"})
     # Virtual CPU devices share the cores that one of them uses.
-    return 2 * side**3 / seconds * (1 if is_cpu else len(run.form.devices))
+    return 2 * side**3 / seconds * (1 if is_cpu else len(run.strategy.devices))
 
 
 def _fastest(x: jax.Array, result: str) -> float:

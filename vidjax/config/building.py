@@ -44,18 +44,18 @@ def source(config: ConfigDict) -> Source:
     return dataclasses.replace(found, inputs=tuple(each for each in found.inputs if each.stream_name in taken))
 
 
-def run(config: ConfigDict, source: Source, form: parallel.ParallelStrategy) -> Run:
+def run(config: ConfigDict, source: Source, strategy: parallel.ParallelStrategy) -> Run:
     """All that a config describes.
 
     Args:
       config: resolved.
       source: that it names.
-      form: of the steps.
+      strategy: how the steps are parallelized.
 
     Raises:
       ConfigError: for keys that do not fit each other or the data.
     """
-    network = model(config, len(source.classes), form.axis_name)
+    network = model(config, len(source.classes), strategy.axis_name)
     inputs = _inputs(config, source, network)
     steps_per_epoch = len(source.train) / config.train.batch_size
     total_steps = to_steps(config.train, "", path="train", steps_per_epoch=steps_per_epoch)
@@ -67,7 +67,7 @@ def run(config: ConfigDict, source: Source, form: parallel.ParallelStrategy) -> 
         inputs=inputs,
         clip=data.clip(config),
         cache=cache(config.data.cache, config.data.cache_gigabytes),
-        form=form,
+        strategy=strategy,
         model=network,
         preprocessing=preprocessing(config.preprocessing, source.mirror, inputs, config.evaluate.crop),
         loss=loss(config.loss, total_steps, steps_per_epoch),

@@ -25,12 +25,12 @@ def prepare(config: ConfigDict, parts: Sequence[str] = ("train", "validation", "
     """
     # Before the data are made or read, so that what is wrong is known at once.
     validation.check_config(config)
-    form = parallel.choose(config.parallel)
-    validation.check_devices(config, form)
+    strategy = parallel.choose(config.parallel)
+    validation.check_devices(config, strategy)
     run_validation.check_shapes(config)
     source = building.source(config)
     validation.check_data(config, source)
-    run = building.run(config, source, form)
+    run = building.run(config, source, strategy)
     if config.data.check is not False:
         source = indexing.with_file_info(
             source,

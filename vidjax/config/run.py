@@ -38,7 +38,7 @@ class Run:
       inputs: of the model: what is read, for each of its arguments.
       clip: what is cut from a video.
       cache: decoded videos, or None.
-      form: the parallel form of the steps.
+      strategy: how the steps are parallelized.
       model: the network.
       preprocessing: on the device.
       loss: per example.
@@ -52,7 +52,7 @@ class Run:
     inputs: tuple[Input, ...]
     clip: ClipSpec
     cache: Cache | None
-    form: parallel.ParallelStrategy
+    strategy: parallel.ParallelStrategy
     model: nn.Module
     preprocessing: Preprocessing
     loss: LossFunction
@@ -100,7 +100,7 @@ class Run:
         return " + ".join(each.describe(self.clip.frames, side) for each in self.inputs)
 
     def new_state(self) -> TrainState:
-        """A state initialised from the seed."""
+        """A state initialized from the seed."""
         return self._initial_state()
 
     @functools.cached_property
@@ -132,7 +132,7 @@ class Run:
         if self.plateau is None:
             return state
         plateau = self._plateau_update(state.plateau, loss)
-        return self.form.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
+        return self.strategy.put_state(state.replace(plateau=plateau))  # type: ignore[attr-defined]
 
     @functools.cached_property
     def _plateau_update(self) -> Callable[[Any, float], Any]:
@@ -156,10 +156,10 @@ class Run:
                         need += stream.info.frames * input.frame_bytes(*size)
         return need
 
-    def new_monitor(self) -> early_stopping.Monitor:
-        """Follows the validations; before the first one."""
+    def new_early_stopping(self) -> early_stopping.EarlyStopping:
+        """A new tracker of the validation metric (`config.train.monitor`)."""
         section = self.config.train
-        return early_stopping.Monitor(section.monitor or "video_top1", section.early_stopping_patience)
+        return early_stopping.EarlyStopping(section.monitor or "video_top1", section.early_stopping_patience)
 
     def training_batches(self, start_step: int) -> BatchIterator:
         """The training batches, this process's parts of them, from step `start_step`, counted from 0; to be closed."""
@@ -185,18 +185,18 @@ class Run:
             self.loss,
             self.preprocessing,
             seed=self.config.seed,
-            axis_name=self.form.axis_name,
-            accumulate=self.config.train.grad_accum_steps or 1,
+            axis_name=self.strategy.axis_name,
+            num_microbatches=self.config.train.grad_accum_steps or 1,
             freeze=recipe.frozen(self.config.optimizer),
             ema_decay=self.config.train.ema_decay,
         )
-        return self.form.compile_train(step)
+        return self.strategy.compile_train(step)
 
     def eval_step(self) -> Callable[[TrainState, Batch], StepScores]:
         """The compiled evaluation step."""
         average = AVERAGES[self.config.evaluate.average]
-        step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.form.axis_name)
-        return self.form.compile_eval(step)
+        step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.strategy.axis_name)
+        return self.strategy.compile_eval(step)
 
     @functools.cached_property
     def summary(self) -> models.Summary:
@@ -210,10 +210,10 @@ class Run:
     @functools.cached_property
     def _moments_step(self) -> Callable[[TrainState, Batch], Any]:
         step = batch_statistics.make_moments_step(self.model, self.preprocessing, seed=self.config.seed)
-        return self.form.compile_eval(step)
+        return self.strategy.compile_eval(step)
 
     def with_precise_statistics(self, state: TrainState) -> TrainState:
-        """The state with statistics of batch normalisation over `batch_norm.precise_batches` batches, where asked for.
+        """The state with statistics of batch normalization over `batch_norm.precise_batches` batches, where asked for.
 
         Raises:
           ConfigError: if the model has none that can be recomputed.
@@ -224,11 +224,11 @@ class Run:
         if "batch_stats" not in state.model_state:
             raise ConfigError(f"batch_norm.precise_batches={count}: the model keeps no batch statistics")
         with self.training_batches(int(state.step)) as batches:
-            shown = terminal.track(range(count), count, "statistics of batch normalisation", "batches")
+            shown = terminal.track(range(count), count, "statistics of batch normalization", "batches")
             # Fetched one by one: steps must not overlap on virtual devices.
-            moments = [jax.device_get(self._moments_step(state, self.form.put_batch(next(batches)))) for _ in shown]
+            moments = [jax.device_get(self._moments_step(state, self.strategy.put_batch(next(batches)))) for _ in shown]
         frozen = recipe.frozen(self.config.optimizer)
         try:
-            return self.form.put_state(batch_statistics.with_precise_stats(state, moments, frozen))
+            return self.strategy.put_state(batch_statistics.with_precise_stats(state, moments, frozen))
         except ValueError as error:
             raise ConfigError(f"batch_norm.precise_batches={count}: {error}") from error

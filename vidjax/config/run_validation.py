@@ -88,7 +88,7 @@ def _check_input(run: Run) -> None:
     with _shape_errors(name, run.shapes(run.input_side)):
         counts = run.summary
         _check_output(run, name)
-    ignores_devices = run.form.axis_name is not None and not hasattr(run.model, "axis_name")
+    ignores_devices = run.strategy.axis_name is not None and not hasattr(run.model, "axis_name")
     if ignores_devices and run.abstract_state.model_state:
         raise ConfigError(
             f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"

@@ -40,15 +40,17 @@ def check_config(config: ConfigDict) -> None:
         losses.check(building.loss(config.loss, total_steps=1000, steps_per_epoch=1.0))
 
 
-def check_devices(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
+def check_devices(config: ConfigDict, strategy: parallel.ParallelStrategy) -> None:
     """Refuses batches that do not divide among the devices.
 
     Raises:
       ConfigError: naming the key.
     """
-    form.check_batch_size(config.train.batch_size, "train.batch_size", parts=config.train.grad_accum_steps or 1)
-    form.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
-    _check_pairs(config, form)
+    strategy.check_batch_size(
+        config.train.batch_size, "train.batch_size", num_microbatches=config.train.grad_accum_steps or 1
+    )
+    strategy.check_batch_size(config.evaluate.batch_size, "evaluate.batch_size")
+    _check_pairs(config, strategy)
 
 
 def check_data(config: ConfigDict, source: Source) -> None:
@@ -153,12 +155,12 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
         raise ConfigError("evaluate.weights=ema needs train.ema_decay, e.g. 0.999")
 
 
-def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
+def _check_pairs(config: ConfigDict, strategy: parallel.ParallelStrategy) -> None:
     """Refuses mixup, cutmix and normalisation in groups where the examples that belong together are not on one device.
 
     A group may also be shared by whole devices.
     """
-    size, devices, parts = config.batch_norm.group_size, len(form.devices), config.train.grad_accum_steps or 1
+    size, devices, parts = config.batch_norm.group_size, len(strategy.devices), config.train.grad_accum_steps or 1
     if size is not None:
         each = config.train.batch_size // (devices * parts)
         if each % size and (size % each or devices % (size // each)):
@@ -169,7 +171,7 @@ def _check_pairs(config: ConfigDict, form: parallel.ParallelStrategy) -> None:
     for key in ("mixup", "cutmix"):
         if not config.preprocessing[key]:
             continue
-        multiple = 2 * len(form.devices) * (config.train.grad_accum_steps or 1)
+        multiple = 2 * len(strategy.devices) * (config.train.grad_accum_steps or 1)
         if config.train.batch_size % multiple:
             raise ConfigError(
                 f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"

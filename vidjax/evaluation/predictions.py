@@ -34,7 +34,7 @@ class VideoPrediction(Record):
         return int(np.argmax(self.scores))
 
     @property
-    def is_right(self) -> bool:
+    def is_correct(self) -> bool:
         """Whether that is its class."""
         return self.predicted == self.label
 

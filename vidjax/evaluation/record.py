@@ -28,19 +28,19 @@ class Record:
     """A JSON object: its keys are the fields of the subclass, in their order.
 
     Attributes:
-      others: keys that only newer versions know; written back behind the rest.
+      extra: keys that only newer versions know; written back behind the rest.
     """
 
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def keys(self) -> Sequence[str]:
         """Of the JSON object, in order."""
-        own = [field for field in dataclasses.fields(self) if field.name != "others"]
+        own = [field for field in dataclasses.fields(self) if field.name != "extra"]
         return [f.name for f in own if getattr(self, f.name) is not None or not f.metadata.get("left_out")]
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object."""
-        return {name: _content(getattr(self, name)) for name in self.keys()} | dict(self.others)
+        return {name: _content(getattr(self, name)) for name in self.keys()} | dict(self.extra)
 
     @classmethod
     def from_json(cls, content: Any, where: object) -> Self:
@@ -56,7 +56,7 @@ class Record:
         if not isinstance(content, Mapping):
             raise DataError(f"{where}: holds no JSON object where a record is expected")
         arguments: dict[str, Any] = {}
-        own = [field for field in dataclasses.fields(cls) if field.name != "others"]
+        own = [field for field in dataclasses.fields(cls) if field.name != "extra"]
         for field in own:
             if field.name in content:
                 value, kind = content[field.name], field.metadata.get("record")
@@ -64,7 +64,7 @@ class Record:
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise DataError(f"{where}: lacks the key {field.name!r}; evaluate the run again")
         names = {field.name for field in own}
-        return cls(**arguments, others={name: value for name, value in content.items() if name not in names})
+        return cls(**arguments, extra={name: value for name, value in content.items() if name not in names})
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

@@ -46,7 +46,7 @@ def choose_examples(videos: Sequence[Video], scored: PredictionsFile) -> list[Vi
       scored: its predictions.
     """
     wrong, _ = _split_by_correctness(scored)
-    first = {video.label: video.id for video in reversed(scored.videos) if video.is_right}
+    first = {video.label: video.id for video in reversed(scored.videos) if video.is_correct}
     chosen = {
         *(first[label] for label in sorted(first)[:_NUM_CORRECT]),
         *_evenly_spaced(wrong, _NUM_MISCLASSIFIED),
@@ -82,8 +82,8 @@ def read_samples(videos: Iterable[Video], image: Input | None, frames: int) -> l
 
 def _split_by_correctness(scored: PredictionsFile) -> tuple[list[str], list[str]]:
     """The ids of misclassified videos, and those of the others."""
-    wrong = [video.id for video in scored.videos if not video.is_right]
-    right = [video.id for video in scored.videos if video.is_right]
+    wrong = [video.id for video in scored.videos if not video.is_correct]
+    right = [video.id for video in scored.videos if video.is_correct]
     return wrong, right
 
 

@@ -42,7 +42,7 @@ class BestCheckpoint:
 
     def save(self, weights: Variables, step: int) -> None:
         """Saves the weights of a new best validation."""
-        self.tidy()
+        self.prune()
         self._best.save(weights, step)
 
     def before_checkpoint(self, step: int, best_step: int | None) -> None:
@@ -51,7 +51,7 @@ class BestCheckpoint:
             self._best.wait()
         self._known = best_step
 
-    def tidy(self) -> None:
+    def prune(self) -> None:
         """Removes all but the best weights that the newest checkpoint knows of."""
         self._checkpoints.wait()
         self._best.wait()

@@ -36,15 +36,15 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState | Variables, step: int, **notes: Any) -> None:
+    def save(self, state: TrainState | Variables, step: int, **metadata: Any) -> None:
         """Saves in the background.
 
         Args:
           state: of the run, or its weights alone.
           step: steps done.
-          **notes: small JSON values beside it, e.g. the seconds spent so far.
+          **metadata: small JSON values beside it, e.g. the seconds spent so far.
         """
-        items = ocp.args.Composite(state=ocp.args.StandardSave(_fields(state)), notes=ocp.args.JsonSave(notes))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_fields(state)), notes=ocp.args.JsonSave(metadata))
         if not self._manager.save(step, args=items):
             raise VidjaxError(f"{self._folder}: step {step} was not saved; a checkpoint of that step or later is there")
 
@@ -69,7 +69,7 @@ class Checkpoints:
 
         Args:
           like: a state of the same structure, shapes, dtypes and placement; it may have no values
-          (`ParallelStrategy.like`).
+          (`ParallelStrategy.abstract_state`).
           step: steps done in it; None: the newest.
 
         Returns:

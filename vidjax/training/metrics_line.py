@@ -24,7 +24,7 @@ class TrainLine:
     Attributes:
       step: steps done at the end of the window.
       learning_rate: of its last step.
-      others: of a version that logs more.
+      extra: of a version that logs more.
     """
 
     split: ClassVar[str] = "train"
@@ -36,7 +36,7 @@ class TrainLine:
     update_norm: float | None = _of_step("norm of how far the step moves the parameters", default=None)
     parameter_norm: float | None = _of_step("norm of the parameters after the step", default=None)
     learning_rate: float | None = None
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, step: int, means: Mapping[str, float], learning_rate: float) -> Self:
@@ -60,7 +60,7 @@ class ValidationLine:
       loss: mean over the views.
       clip_top1, video_top1: shares of views and of videos.
       failed_videos: how many could not be read, where there are any.
-      others: of a version that logs more.
+      extra: of a version that logs more.
     """
 
     split: ClassVar[str] = "validation"
@@ -70,7 +70,7 @@ class ValidationLine:
     clip_top1: float
     video_top1: float
     failed_videos: float | None = None
-    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 MetricsLine = TrainLine | ValidationLine
@@ -80,8 +80,8 @@ _KINDS: dict[str, type[TrainLine] | type[ValidationLine]] = {kind.split: kind fo
 def values(line: MetricsLine) -> dict[str, float]:
     """Name -> number, of what the line has."""
     named = {field.name: getattr(line, field.name) for field in dataclasses.fields(line)}
-    del named["step"], named["others"]
-    return {name: value for name, value in {**named, **line.others}.items() if value is not None}
+    del named["step"], named["extra"]
+    return {name: value for name, value in {**named, **line.extra}.items() if value is not None}
 
 
 def to_json(line: MetricsLine) -> str:
@@ -103,11 +103,11 @@ def from_json(text: str) -> MetricsLine | None:
     kind = _KINDS.get(content.pop("split"))
     if kind is None:
         return None
-    names = {field.name for field in dataclasses.fields(kind)} - {"others"}
+    names = {field.name for field in dataclasses.fields(kind)} - {"extra"}
     known = {name: value for name, value in content.items() if name in names}
-    others = {name: value for name, value in content.items() if name not in names}
+    extra = {name: value for name, value in content.items() if name not in names}
     try:
-        return kind(**known, others=others)
+        return kind(**known, extra=extra)
     except TypeError as error:
         raise ValueError(f"{kind.split}: {error}") from error
 

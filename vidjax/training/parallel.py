@@ -1,6 +1,6 @@
-"""The parallel forms of a step: `jit` on one device, `pmap` or `jit` with shardings over several.
+"""Parallel strategies: `jit` on one device, `pmap` or `jit` with shardings on several.
 
-The form is chosen here and nowhere else; all give the same numbers.
+The strategy is chosen only here; all of them compute the same numbers.
 """
 
 import abc
@@ -23,12 +23,12 @@ _MAX_INFLIGHT_STEPS = 2
 
 
 class ParallelStrategy(abc.ABC):
-    """One way to run a step.
+    """How steps are compiled and how their inputs are placed on devices.
 
     Attributes:
       name: "jit", "pmap" or "sharded".
-      devices: over which the batch is split, in all processes.
-      axis_name: that the step must average over, or None.
+      devices: that the batch is split over, of all processes.
+      axis_name: mapped axis name for collectives, or None.
     """
 
     name: str
@@ -39,24 +39,24 @@ class ParallelStrategy(abc.ABC):
         self._options = accepted_options(CPU_OPTIONS) if devices[0].platform == "cpu" else None
 
     @property
-    def steps_ahead(self) -> int:
-        """Steps that may be under way while the host prepares the next.
+    def max_inflight_steps(self) -> int:
+        """How many steps may be in flight while the host prepares the next one.
 
-        None on virtual CPU devices, whose collectives deadlock when steps overlap.
+        0 on virtual CPU devices, whose collectives deadlock when steps overlap.
         """
         return 0 if len(self.devices) > 1 and self.devices[0].platform == "cpu" else _MAX_INFLIGHT_STEPS
 
     @property
     @abc.abstractmethod
     def placement(self) -> Sharding:
-        """Of the state, on the devices."""
+        """Sharding of the state."""
 
     def put_state(self, state: TrainState) -> TrainState:
         """Places a state on the devices."""
         return jax.device_put(state, self.placement)
 
-    def like(self, state: TrainState) -> TrainState:
-        """The shapes, dtypes and placement of a state that is given by shapes and dtypes: what is to be restored."""
+    def abstract_state(self, state: TrainState) -> TrainState:
+        """Adds the placement to a state of shapes and dtypes: the target of a restore."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.placement), state)
 
     @abc.abstractmethod
@@ -69,21 +69,21 @@ class ParallelStrategy(abc.ABC):
 
     @abc.abstractmethod
     def compile_eval(self, step: EvalStep) -> Callable[[TrainState, Batch], Any]:
-        """Compiles an evaluation step; its result is the whole global batch's, on every process."""
+        """Compiles an evaluation step; every process gets the result for the whole global batch."""
 
-    def check_batch_size(self, batch_size: int, key: str, *, parts: int = 1) -> None:
-        """Refuses a global batch that does not divide among the devices and their accumulated parts.
+    def check_batch_size(self, batch_size: int, key: str, *, num_microbatches: int = 1) -> None:
+        """Checks that a global batch is divisible by the number of devices times microbatches.
 
         Raises:
           ConfigError: naming the config key.
         """
-        if parts > 1 and batch_size % (parts * len(self.devices)):
+        if num_microbatches > 1 and batch_size % (num_microbatches * len(self.devices)):
             raise ConfigError(
-                f"{key}={batch_size} does not divide into {parts} accumulated parts for each of"
+                f"{key}={batch_size} is not divisible by {num_microbatches} microbatches x"
                 f" {len(self.devices)} device(s)"
             )
         if batch_size % len(self.devices):
-            raise ConfigError(f"{key}={batch_size} does not divide among {len(self.devices)} devices")
+            raise ConfigError(f"{key}={batch_size} is not divisible by {len(self.devices)} devices")
 
 
 class JitStrategy(ParallelStrategy):
@@ -106,14 +106,14 @@ class JitStrategy(ParallelStrategy):
 
 
 class PmapStrategy(ParallelStrategy):
-    """One program per device; the state has no device axis, gradients and statistics are averaged by name."""
+    """One program per device; the state has no device axis, gradients and statistics are averaged across devices."""
 
     name = "pmap"
     axis_name = _AXIS
 
     @property
     def placement(self) -> Sharding:
-        # As `pmap` itself returns it with `out_axes=None`, so that the second step is not compiled again.
+        # What `pmap` returns with `out_axes=None`: the second step is not recompiled.
         return _replicated(self.devices)
 
     def put_batch(self, batch: Batch) -> Batch:
@@ -129,7 +129,7 @@ class PmapStrategy(ParallelStrategy):
         return jax.pmap(step, _AXIS, in_axes=(None, 0), out_axes=None, devices=self._pmap_devices())
 
     def _pmap_devices(self) -> list[jax.Device] | None:
-        # Over several processes `pmap` must choose them itself.
+        # In a multi-process run `pmap` must choose the devices itself.
         return self.devices if jax.process_count() == 1 else None
 
 
@@ -158,7 +158,7 @@ class ShardedStrategy(ParallelStrategy):
 
 
 def _replicated(devices: list[jax.Device]) -> NamedSharding:
-    # Auto axes: with Explicit ones random draws inside layers fail on sharding.
+    # Auto axes: with explicit ones, random draws inside layers raise sharding errors.
     return NamedSharding(Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
 
 
@@ -170,14 +170,14 @@ PARALLEL_STRATEGIES: dict[str, type[ParallelStrategy]] = {
 
 
 def choose(name: str, devices: list[jax.Device] | None = None) -> ParallelStrategy:
-    """Chooses the form of the step.
+    """Creates the parallel strategy `name`.
 
     Args:
       name: "auto" (jit on one device, pmap over several), "jit", "pmap" or "sharded".
-      devices: default: all; `jit` uses the first.
+      devices: all by default; `jit` uses the first.
 
     Raises:
-      ConfigError: for an unknown name, `jit` in a run of several processes, or a device that is not there.
+      ConfigError: for an unknown name, `jit` in a run of several processes, or a device that is not available.
     """
     devices = devices if devices is not None else available()
     if name == "auto":
@@ -186,6 +186,6 @@ def choose(name: str, devices: list[jax.Device] | None = None) -> ParallelStrate
         raise ConfigError(f"parallel={name!r} is not one of auto, {', '.join(PARALLEL_STRATEGIES)}")
     if name == "jit":
         if jax.process_count() > 1:
-            raise ConfigError("parallel='jit' runs on one device; over several processes take pmap or sharded")
+            raise ConfigError("parallel='jit' runs on one device; with several processes use pmap or sharded")
         devices = devices[:1]
     return PARALLEL_STRATEGIES[name](devices)

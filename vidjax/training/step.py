@@ -21,22 +21,22 @@ from vidjax.training.state import Metrics, TrainState, Variables, update_ema
 
 LossFunction = Callable[[Output, jax.Array], jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[TrainState, Batch], Any]  # most give `StepScores`
+EvalStep = Callable[[TrainState, Batch], Any]  # usually `StepScores`
 
 
 class StepScores(NamedTuple):
-    """What an evaluation step gives, for the whole global batch.
+    """Output of an evaluation step for the whole global batch.
 
     Attributes:
-      scores: float [B, K], logits or probabilities as the averaging rule has them.
+      scores: float [B, K], logits, probabilities or lengths, by the averaging rule.
       loss: float [B].
       index: int32 [B], global view number.
-      mask: bool [B], False for padding and for what could not be read.
+      mask: bool [B], False for padding and for videos that could not be read.
     """
 
     scores: jax.Array
     loss: jax.Array
-    index: jax.Array  # type: ignore[assignment]  # a tuple's method of that name is not wanted here
+    index: jax.Array  # type: ignore[assignment]  # hides the method of tuples
     mask: jax.Array
 
 
@@ -48,7 +48,7 @@ def make_train_step(
     *,
     seed: int,
     axis_name: str | None = None,
-    accumulate: int = 1,
+    num_microbatches: int = 1,
     freeze: Sequence[str] = (),
     ema_decay: float | None = None,
 ) -> TrainStep:
@@ -58,13 +58,13 @@ def make_train_step(
       model: created with the same `axis_name`.
       optimizer: created with the same `freeze`.
       loss: per-example loss; one that takes `step` is given the training steps before this one.
-      preprocessing: what happens to a batch on the device.
-      seed: keys augmentation and dropout, each folded with the global example number.
-      axis_name: the device axis, where each device holds a part of the batch under `pmap`.
-      accumulate: parts of the batch that are computed one after the other, to save memory; the gradient is that
-        of the whole batch, but BatchNorm sees the parts.
-      freeze: patterns of what does not move.
-      ema_decay: of the averaged weights, where the state keeps them.
+      preprocessing: applied to each batch on the device.
+      seed: of the random keys of augmentation and dropout, which are folded with the global example number.
+      axis_name: the mapped axis under `pmap`, where each device holds a part of the batch.
+      num_microbatches: of gradient accumulation, to save memory; the gradient is that of the whole batch, but batch
+        normalization sees one microbatch at a time.
+      freeze: patterns of the parameters that are not trained.
+      ema_decay: of the averaged weights, if the state has them.
     """
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
 
@@ -82,9 +82,9 @@ def make_train_step(
         return gradients, changed, {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        unit = 2 if preprocessing.mixing.active else 1  # mixing needs its pairs
+        group_size = 2 if preprocessing.mixing.active else 1  # mixing pairs neighbors
         gradients, model_state, metrics = accumulate_gradients(
-            functools.partial(gradients_of, state.step), state, batch, accumulate, unit
+            functools.partial(gradients_of, state.step), state, batch, num_microbatches, group_size
         )
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
@@ -93,7 +93,7 @@ def make_train_step(
         if state.plateau is not None:
             updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
         params = optax.apply_updates(state.params, updates)
-        # Of what the step leaves in memory: to read the updates would break up what XLA fuses into one loop.
+        # Computed from arrays that the step stores anyway: reading the updates would split a loop that XLA fuses.
         norms = {
             "gradient_norm": parameter_groups.global_norm(gradients, freeze),
             "update_norm": parameter_groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
@@ -102,7 +102,7 @@ def make_train_step(
         for name in state.model_state:
             kept = parameter_groups.restore_frozen(freeze, state.params, state.model_state[name], model_state[name])
             model_state = {**model_state, name: kept}
-        metrics |= {name: (norm, jnp.ones_like(norm)) for name, norm in norms.items()}  # of the whole step: once
+        metrics |= {name: (norm, jnp.ones_like(norm)) for name, norm in norms.items()}  # one value for the whole step
         step, average = state.step + 1, state.ema
         if average is not None and ema_decay is not None:
             average = update_ema(average, Variables(params, model_state), step, ema_decay)
@@ -145,7 +145,7 @@ def make_eval_step(
 def apply_training(
     model: nn.Module, variables: Any, inputs: dict[str, jax.Array], index: jax.Array, key: jax.Array, mutable: list[str]
 ) -> tuple[Output, Any]:
-    """Applies a model as in training.
+    """Applies a model in training mode.
 
     Args:
       model: the model.
@@ -153,10 +153,10 @@ def apply_training(
       inputs: by name, with their masks.
       index: the global example numbers.
       key: of dropout.
-      mutable: collections that may change.
+      mutable: collections that are updated.
 
     Returns:
-      Its output, and these collections afterwards.
+      Its output, and the updated collections.
     """
     arguments = {**inputs, "example_ids": index, "train": True}
     output, changed = calling.apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vidjax.errors import OptionError
 from vidjax.training.best_checkpoint import best_folder
 from vidjax.training.checkpoints import Checkpoints
-from vidjax.training.early_stopping import Monitor
+from vidjax.training.early_stopping import EarlyStopping
 from vidjax.training.state import TrainState, validated
 
 WEIGHTS = ("last", "ema", "best")
@@ -18,13 +18,13 @@ class TrainingOutcome(NamedTuple):
 
     Attributes:
       state: after the last step.
-      monitor: of its validations.
+      early_stopping: the tracker of its validations.
       seconds: wall time spent on training, over all sittings.
       replaced: id -> reason of the training videos that could not be read, in whose place others stood.
     """
 
     state: TrainState
-    monitor: Monitor
+    early_stopping: EarlyStopping
     seconds: float
     replaced: Mapping[str, str] = {}
 
@@ -57,19 +57,19 @@ def choose(name: str | None, trained: TrainingOutcome, workdir: Path) -> tuple[T
     Raises:
       OptionError: if the run has no such weights.
     """
-    state, monitor = trained.state, trained.monitor
+    state, early_stopping = trained.state, trained.early_stopping
     name = name or ("ema" if state.ema is not None else "last")
-    chosen = SelectedWeights(name, monitor.best_step, monitor.stops)
+    chosen = SelectedWeights(name, early_stopping.best_step, early_stopping.should_stop)
     if name == "ema":
         if state.ema is None:
             raise OptionError("{weights}=ema: the run was trained without averaged weights", ["weights"])
         return validated(state), chosen
     if name == "best":
-        if monitor.best_step is not None and monitor.best_step == int(state.step):
+        if early_stopping.best_step is not None and early_stopping.best_step == int(state.step):
             return validated(state), chosen
-        if monitor.best_step is None or not best_folder(workdir).is_dir():
+        if early_stopping.best_step is None or not best_folder(workdir).is_dir():
             raise OptionError(f"{workdir}: {{weights}}=best, but there was no validation so far", ["weights"])
         with Checkpoints(best_folder(workdir), read_only=True) as checkpoints:
-            weights, _ = checkpoints.restore(state.weights, monitor.best_step)
+            weights, _ = checkpoints.restore(state.weights, early_stopping.best_step)
         return state.with_weights(weights), chosen
     return state, chosen
