@@ -431,9 +431,9 @@ def test_a_loss_of_ones_own_has_its_options_and_is_given_the_step(own_loss):
     loss = building.loss(config.loss, total_steps=8, steps_per_epoch=1.0)
     output = Output(jnp.zeros((2, 1, 3)))
     assert losses.bind_step(loss, jnp.asarray(2))(output, jnp.array([0, 1])).tolist() == [1.0, 1.0]
-    with pytest.raises(ConfigError, match="loss.gap=-1.0: give a finite number, 0 or more"):
+    with refused(ConfigError, "loss.gap=-1.0", 0):
         check_config(loading.load(f"{ROOT}/{EARLY}", {**typed, "loss.gap": "-1"}))
-    with pytest.raises(ConfigError, match="unknown config key 'loss.gapp'; did you mean 'loss.gap'"):
+    with refused(UnknownKeyError, "loss.gapp", "loss.gap"):
         loading.load(f"{ROOT}/{EARLY}", {**typed, "loss.gapp": "1"})
     named = loading.load(f"{ROOT}/{EARLY}", {"loss.name": "cross_entropy"})
     assert identity.config_hash(named) == identity.config_hash(loading.load(f"{ROOT}/{EARLY}"))
@@ -441,13 +441,13 @@ def test_a_loss_of_ones_own_has_its_options_and_is_given_the_step(own_loss):
 
 def test_a_loss_that_cannot_be_called_is_one_line(own_loss):
     config = loading.load(f"{ROOT}/{EARLY}", {"loss.factory": f"{own_loss}:no_label"})
-    with pytest.raises(ConfigError, match="no_label' is called with 2 arguments by position"):
+    with refused(ConfigError, "no_label", 2):
         check_config(config)
 
 
 def test_a_stored_loss_of_ones_own_is_not_imported_before_it_is_typed_again(own_loss):
     factory = {"loss.factory": f"{own_loss}:hinge"}
     stored = json.loads(flat.to_json(loading.load(f"{ROOT}/{EARLY}", {**factory, "loss.gap": "2.0"})))
-    with pytest.raises(ConfigError, match=f"--config.loss.factory={own_loss}:hinge"):
+    with refused(ConfigError, f"--config.loss.factory={own_loss}:hinge"):
         load_stored(stored, {})
     assert load_stored(stored, factory).loss.gap == 2.0
