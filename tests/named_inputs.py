@@ -18,7 +18,7 @@ from vidjax.data.records import Source, Stream, Video
 CLASSES = ("left", "right")
 FLOW = Input("flow", (2,), "uint8", vectors=True, mirror=Negate((0,)), mean=(128.0, 128.0), std=(16.0, 16.0))
 POSE = Input("pose", (2, 3), "float32", space="points", mirror=Permute((1, 0)))
-SECOND = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
+SECOND = Input("rgb_2", (3,), "uint8", reader="video", color=True)
 _FRAMES, _HEIGHT, _WIDTH, _BLOCK = 14, 40, 48, 8
 _PARTS = {"train": 8, "validation": 4, "test": 4}
 

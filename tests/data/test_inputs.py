@@ -19,7 +19,7 @@ from vidjax.data.streams import probe, read_frames
 from vidjax.errors import ConfigError, DataError, LeakError, VideoError
 
 CLIP = ClipSpec(frames=4, stride=2, short_side=16, crop=14, crop_position="random")
-RGB_2 = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
+RGB_2 = Input("rgb_2", (3,), "uint8", reader="video", color=True)
 
 
 def in_memory(inputs, **arrays):
@@ -346,7 +346,7 @@ def test_letterbox_adds_what_stands_for_nothing():
         ({"shape": (1,), "mean": (128.0,), "std": None, "mirror": "nothing"}, ("vectors", "mean")),
         ({"mean": None}, ("vectors", "mean")),
         ({"mean": (1.0, 2.0, 3.0)}, ("3", "mean", "2")),
-        ({"colour": True}, ("colour",)),
+        ({"color": True}, ("color",)),
         ({"reader": "video"}, ("image, uint8, (3,)", "image, uint8, (2,)")),
         ({"reader": "video", "shape": (3,), "mean": (128.0,), "std": None}, ("vectors",)),
     ],
@@ -434,6 +434,14 @@ def test_a_file_of_any_stream_leaks(walks):
 @pytest.mark.parametrize("input", [RGB, FLOW, POSE, dataclasses.replace(POSE, mean=(0.5, 0.5, 0.0), per_frame=3)])
 def test_inputs_pass_through_json(input):
     assert Input.from_json(json.loads(json.dumps(input.to_json()))) == input
+
+
+def test_color_is_stored_under_its_earlier_name():
+    """Runs and packed data sets that are on disks are read, and compared with, by that name."""
+    stored = RGB_2.to_json()
+    assert stored["colour"] is True and "color" not in stored
+    assert Input.from_json(stored).color
+    assert list(stored) == ["colour" if f.name == "color" else f.name for f in dataclasses.fields(Input)]
 
 
 def test_mirrors_pass_through_json():

@@ -22,7 +22,7 @@ SIDE = 24
 POSE = Input("pose", (2, 3), "float32", space="points", mirror=Permute((1, 0)))
 FLOW = Input("flow", (2,), "uint8", vectors=True, mirror=Negate((0,)), mean=(128.0,), std=(32.0,))
 MARKED = Input("marked", (1,), "float32", mean=(0.0,), std=(1.0,))
-SECOND = Input("rgb_2", (3,), "uint8", reader="video", colour=True)
+SECOND = Input("rgb_2", (3,), "uint8", reader="video", color=True)
 
 
 def batch_of(inputs, size=40, mirrored=None):

@@ -123,7 +123,7 @@ def take(array: np.ndarray, name: object, spec: Input, indices: Sequence[int], s
 
 def _finished(frames: np.ndarray, name: object, spec: Input, size: Size | None) -> np.ndarray:
     _check_values(frames, name, spec)
-    if _is_grey(frames.shape, spec):
+    if _is_gray(frames.shape, spec):
         frames = np.repeat(frames, 3, axis=-1)
     return resized(frames, size, spec) if size is not None and spec.space == "image" else frames
 
@@ -188,7 +188,7 @@ def _check(shape: Sequence[int], dtype: np.dtype, name: object, spec: Input) -> 
     """Refuses an array that the input does not describe."""
     places = ("N", "H", "W") if spec.space == "image" else ("N",)
     fits = len(shape) == len(places) + len(spec.shape) and tuple(shape[len(places) :]) == spec.shape
-    if not (fits or _is_grey(shape, spec)) or dtype != np.dtype(spec.dtype):
+    if not (fits or _is_gray(shape, spec)) or dtype != np.dtype(spec.dtype):
         found, wanted = f"{dtype} {_listed(shape)}", f"{spec.dtype} {_listed((*places, *spec.shape))}"
         raise VideoError(name, f"holds {found}; the input {spec.name!r} is {wanted}")
     if 0 in shape:
@@ -201,8 +201,8 @@ def _check_indices(indices: Sequence[int], count: int, name: object) -> None:
         raise VideoError(name, f"frames {first} to {last} were asked for; it has {count}")
 
 
-def _is_grey(shape: Sequence[int], spec: Input) -> bool:
-    return spec.colour and spec.shape == (3,) and len(shape) == 4 and shape[-1] == 1
+def _is_gray(shape: Sequence[int], spec: Input) -> bool:
+    return spec.color and spec.shape == (3,) and len(shape) == 4 and shape[-1] == 1
 
 
 def _listed(shape: Sequence[object]) -> str:

@@ -55,7 +55,7 @@ class Frames:
 
         Args:
           side: of the square, in pixels.
-          rng: draws the place; None: the centre.
+          rng: draws the place; None: the center.
         """
         spaces = {spec.name: self._space(spec, side) for spec in _images(self.inputs)}
         if rng is None or not spaces:

@@ -2,7 +2,7 @@
 
 A source says which its videos have (`Source.inputs`), a model which it takes (the arguments of its `__call__`), and one
 record says everything in between: who reads it, which of its frames belong to a clip, what cutting, mirroring and
-normalising do to it.
+normalizing do to it.
 """
 
 import dataclasses
@@ -39,6 +39,7 @@ class Permute:
     order: tuple[int, ...]
 
 
+_STORED_NAMES = {"color": "colour"}  # field -> its name in data.json and in packed data sets
 _RESERVED = ("train", "example_ids", "self")
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "space": ("image", "points", None),
@@ -65,7 +66,7 @@ class Input:
       per_frame: clip rule: this many consecutive items around each frame of the clip; 10 for the flow stack of
         two-stream networks (Simonyan & Zisserman 2014). At an end of the video they are the nearest ones within it.
       reader: "video" (decoded, RGB) or "array" (a NumPy file, [N, ...]).
-      colour: RGB in 0..255, to which colour jitter may be applied.
+      color: RGB in 0..255, to which color jitter may be applied.
       vectors: the first two channels are displacements to the right and downwards, in pixels of the frames that they
         are stored for: resizing scales them, a warp turns and scales them, around `mean`, which stands for no motion.
       mirror: what a mirror image does to its values, beside exchanging left and right of an image or point: "nothing",
@@ -81,7 +82,7 @@ class Input:
     stream: str = ""
     per_frame: int = 1
     reader: str = "array"
-    colour: bool = False
+    color: bool = False
     vectors: bool = False
     mirror: Literal["nothing", "forbidden"] | Negate | Permute = "nothing"
     mean: tuple[float, ...] | None = None
@@ -113,8 +114,8 @@ class Input:
             yield f"points are shares of a frame, so floats, not {self.dtype}"
         if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
             yield f"what is decoded is image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
-        if self.colour and (self.space, self.shape) != ("image", (3,)):
-            yield "colour is for images of three channels"
+        if self.color and (self.space, self.shape) != ("image", (3,)):
+            yield "color is for images of three channels"
         if self.vectors and (self.space != "image" or self.shape[0] < 2 or self.mean is None):
             yield "vectors are images of two channels or more with a mean, the value of no motion"
         if self.vectors and self.reader == "video":
@@ -153,8 +154,8 @@ class Input:
         return (frames * self.per_frame, *square, *self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them."""
-        return dataclasses.asdict(self)
+        """All fields, as JSON can hold them; `color` is spelled as in the files of earlier versions."""
+        return {_STORED_NAMES.get(name, name): value for name, value in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Input":
@@ -163,8 +164,9 @@ class Input:
         Raises:
           TypeError: if there is no such field.
         """
+        names = {stored: name for name, stored in _STORED_NAMES.items()}
         known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+            names.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
         mirror = known.get("mirror")
         if isinstance(mirror, Mapping):
@@ -186,4 +188,4 @@ class Input:
         return "x".join(map(str, self.example_shape(frames, side)[:-1]))
 
 
-RGB = Input("rgb", (3,), "uint8", reader="video", colour=True)
+RGB = Input("rgb", (3,), "uint8", reader="video", color=True)

@@ -4,7 +4,7 @@ Both pipelines are random access: batch n can be made without batches 0 .. n - 1
 step number alone, with any number of threads, worker processes or hosts. Everything drawn at random for
 an example is keyed by its global number and drawn *before* the slice by host.
 
-Images leave as they are stored (uint8, as a rule); normalisation and augmentation happen on the device.
+Images leave as they are stored (uint8, as a rule); normalization and augmentation happen on the device.
 """
 
 import dataclasses

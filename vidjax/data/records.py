@@ -29,7 +29,7 @@ class Stream:
       refused: why the file cannot be read, where that is known; None else.
       packed: the place in a shard where the file is stored; None for a file on a disk.
       frames: [N, ...] as its `Input` says, of what is held in memory, e.g. uint8 [N, H, W, 3], or [N, H, W, 1] for
-        grey; None for a file.
+        gray; None for a file.
     """
 
     path: str
@@ -55,7 +55,7 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One labelled video.
+    """One labeled video.
 
     Attributes:
       id: unique within its source and the same on every machine, e.g. "Lunges/v_Lunges_g08_c01".

@@ -73,19 +73,19 @@ def _resized_by_channel(frames: np.ndarray, size: Size) -> np.ndarray:
     return result
 
 
-def letterboxed(frames: np.ndarray, side: int, colour: int | np.ndarray) -> np.ndarray:
+def letterboxed(frames: np.ndarray, side: int, color: int | np.ndarray) -> np.ndarray:
     """Pads frames to a square, evenly; an odd pixel goes to the bottom or the right.
 
     Args:
       frames: [T, H, W, C], H and W at most `side`.
       side: of the square, in pixels.
-      colour: of the padding, one value for all channels or one for each.
+      color: of the padding, one value for all channels or one for each.
 
     Returns:
       [T, side, side, C].
     """
     t, h, w, c = frames.shape
-    square = np.full((t, side, side, c), colour, frames.dtype)
+    square = np.full((t, side, side, c), color, frames.dtype)
     top, left = (side - h) // 2, (side - w) // 2
     square[:, top : top + h, left : left + w] = frames
     return square

@@ -65,7 +65,7 @@ def random_clip(count: int, frames: int, stride: float, rng: np.random.Generator
 def uniform_clips(count: int, frames: int, stride: float, clips: int) -> np.ndarray:
     """Returns int64 [clips, frames]: starts evenly spaced from the first to the last possible.
 
-    One clip is the centred one. In a video with fewer possible starts than clips, some clips coincide. At
+    One clip is the centered one. In a video with fewer possible starts than clips, some clips coincide. At
     stride 1 and count / frames clips or more, every frame of the video is in some clip.
     """
     if clips < 1:
@@ -108,7 +108,7 @@ def random_segments(count: int, frames: int, rng: np.random.Generator) -> np.nda
 def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
     """Returns int64 [clips, frames]: one frame of each of `frames` equal parts, at evenly shifted places.
 
-    Clip v takes what lies at the share (v + 1/2) / clips of each part: one clip takes the centres.
+    Clip v takes what lies at the share (v + 1/2) / clips of each part: one clip takes the centers.
 
     Example:
       >>> uniform_segments(30, 3, 2)

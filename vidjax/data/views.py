@@ -14,10 +14,10 @@ class ViewSpec:
     """The test views of a video: view = (clip * places + place) * mirrors + mirror.
 
     Attributes:
-      clips: clips per video, evenly spaced; 1 is the centred one.
+      clips: clips per video, evenly spaced; 1 is the centered one.
       crops: "center"; "three" squares along the longer side of the frame; "ten": the four corners and the center,
         each also mirrored (Krizhevsky et al. 2012, section 4.1), of what training cuts its crops from: the
-        centred square of `ClipSpec.crop`, or the whole frame where `ClipSpec.crop_position` is "random".
+        centered square of `ClipSpec.crop`, or the whole frame where `ClipSpec.crop_position` is "random".
       flip: also the mirror image of each; "ten" has them already.
       side: of the square, in pixels; None: `ClipSpec.crop`.
     """

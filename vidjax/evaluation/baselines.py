@@ -101,7 +101,7 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
         raise DataError(f"{source.name}: no video of the {'test' if train else 'train'} part can be decoded")
     train_labels = np.array([d.label for d in train], np.int64)
     predictions = {"majority class": majority_class(train_labels, len(test))}
-    mean = "mean colour frame" if input.colour else f"mean of {input.stream_name}"
+    mean = "mean colour frame" if input.color else f"mean of {input.stream_name}"
     for name, feature in (("length and fps, 1-NN", "length_and_fps"), (f"{mean}, 1-NN", "mean_frame")):
         known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
         predictions[name] = nearest_neighbor(known, train_labels, asked)

@@ -138,7 +138,7 @@ class Preprocessing:
             values, mask = batch.inputs[each.name], batch.inputs.get(f"{each.name}_mask")
             if each.space == "image":
                 values = geometry.of_images(values).astype(self.dtype)
-                if each.colour and color_keys is not None:
+                if each.color and color_keys is not None:
                     values = augment.color_jitter(values, self.color, color_keys)
             elif each.space == "points":
                 values, within = geometry.of_points(values.astype(self.dtype), *picture)

@@ -122,7 +122,7 @@ def encode(path: Path, frames: np.ndarray, recipe: Recipe = EASY) -> None:
     """Writes a video file of which every frame is coded alone, with the same quantiser for every block.
 
     What a frame loses in coding then depends on that frame only, and tells nothing of the motion. Full
-    chroma (4:4:4), so that colour edges are where they were drawn.
+    chroma (4:4:4), so that color edges are where they were drawn.
 
     Args:
       path: an .avi file.

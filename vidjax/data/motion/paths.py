@@ -46,7 +46,7 @@ class Classes:
 
     @property
     def reversed(self) -> tuple[int, ...]:
-        """A clip of class k shown backwards is one of class reversed[k]."""
+        """A clip of class k shown backward is one of class reversed[k]."""
         return tuple(self.motions.index(tuple(_OPPOSITE[m] for m in motions[::-1])) for motions in self.motions)
 
     @property
@@ -85,11 +85,11 @@ class Recipe:
         hardest classes.
       heading_jitter: translations deviate from their axis by up to this many degrees.
       radius: smallest and largest radius of the object in pixels; the logarithm wraps.
-      object_bright, object_dark: range of every colour channel in the two tones of the object.
-      background: range of every colour channel of the background, always below `object_dark`.
+      object_bright, object_dark: range of every color channel in the two tones of the object.
+      background: range of every color channel of the background, always below `object_dark`.
       background_strength: lowest and highest amplitude of the background's texture, relative to that range,
         in which it is clipped. Backgrounds that differ so much outweigh the trace that a moving object leaves
-        in the mean frame: the nearest neighbour of a mean frame is a clip with a like background.
+        in the mean frame: the nearest neighbor of a mean frame is a clip with a like background.
       background_wavelength: shortest and longest wave of that texture, in pixels.
       quantiser: of the MJPEG encoder, the same for every block; smaller is finer, 2 the finest.
       phase: fewest and most steps (from a frame to the next) that each of two motions lasts; None is one
@@ -227,7 +227,7 @@ def _draw_elapsed(generator: np.random.Generator, recipe: Recipe) -> np.ndarray:
     """Draws int64 [M, T], steps made at each frame; of two motions, their lengths and the rests around them.
 
     The rests are their least length and a part of the steps that are left over, all divisions of which are
-    equally likely. Lengths and rests read backwards have the same distribution.
+    equally likely. Lengths and rests read backward have the same distribution.
     """
     frame = np.arange(recipe.frames)
     if recipe.phase is None or recipe.rest is None:

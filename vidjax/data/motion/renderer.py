@@ -30,10 +30,10 @@ class Draw:
       outline: complex128 [4], harmonics 1 to 4 of the outline's radius over the angle.
       waves: float64 [3, 4], plane waves of the object's texture: two wave numbers (radians per radius),
         phase, amplitude.
-      rim: slope of the texture from the dark centre to the bright tips. Where brightness grows outwards, the
+      rim: slope of the texture from the dark center to the bright tips. Where brightness grows outwards, the
         sense of a rotation can be seen on each lobe by itself: the motion is to the left or to the right of
         the slope. A slope across the object shows the opposite on its two sides.
-      tones: float64 [2, 3], the dark and the bright colour of the object.
+      tones: float64 [2, 3], the dark and the bright color of the object.
       background: uint8-ranged float32 [H, W, 3].
     """
 
@@ -107,15 +107,15 @@ def render_states(wanted: np.ndarray, drawn: Draw, recipe: Recipe = EASY) -> np.
     coverage = np.clip(0.5 + radius * (_outline(u, v, distance, drawn.outline) - distance), 0, 1)[..., None]
     tone = _tone(u, v, distance, drawn)[..., None]
     dark, bright = drawn.tones.astype(np.float32)
-    object_colour = dark + tone * (bright - dark)
-    frames = drawn.background + coverage * (object_colour - drawn.background)
+    object_color = dark + tone * (bright - dark)
+    frames = drawn.background + coverage * (object_color - drawn.background)
     return np.rint(frames).astype(np.uint8)
 
 
-def _offsets(centre: np.ndarray, side: int) -> np.ndarray:
-    """Signed distance [T, 1, W] of the pixel centres from `centre` [T, 1, 1], the short way round."""
+def _offsets(center: np.ndarray, side: int) -> np.ndarray:
+    """Signed distance [T, 1, W] of the pixel centers from `center` [T, 1, 1], the short way round."""
     pixels = np.arange(side, dtype=np.float32) + 0.5
-    return (pixels - centre + side / 2) % side - side / 2
+    return (pixels - center + side / 2) % side - side / 2
 
 
 def _outline(u: np.ndarray, v: np.ndarray, distance: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ def _outline(u: np.ndarray, v: np.ndarray, distance: np.ndarray, harmonics: np.n
 
 
 def _tone(u: np.ndarray, v: np.ndarray, distance: np.ndarray, drawn: Draw) -> np.ndarray:
-    """Texture of the object at each pixel: 0 is its dark colour, 1 its bright one."""
+    """Texture of the object at each pixel: 0 is its dark color, 1 its bright one."""
     total = np.float32(drawn.rim) * (distance - 0.5)
     for wave_u, wave_v, phase, amplitude in drawn.waves.astype(np.float32):
         total += amplitude * np.sin(wave_u * u + wave_v * v + phase)
@@ -140,7 +140,7 @@ def _tone(u: np.ndarray, v: np.ndarray, distance: np.ndarray, drawn: Draw) -> np
 
 
 def _draw_background(generator: np.random.Generator, recipe: Recipe) -> np.ndarray:
-    """A static texture, float32 [H, W, 3]: a colour and, in each channel, plane waves of many lengths."""
+    """A static texture, float32 [H, W, 3]: a color and, in each channel, plane waves of many lengths."""
     lowest, highest = recipe.background
     pixels = np.arange(recipe.side) + 0.5
     channels = []

@@ -9,7 +9,7 @@ from vidjax.errors import DataError, DuplicateError, EmptyPartError, LeakError
 
 
 def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequence[Video]]) -> None:
-    """Refuses parts that are empty or share a video, a file or a group, and classes that cannot be learnt.
+    """Refuses parts that are empty or share a video, a file or a group, and classes that cannot be learned.
 
     Args:
       source: how messages name the source.
@@ -32,9 +32,9 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
             if other != part:
                 raise LeakError(f"{source}: group {video.group} is in both {other} and {part}; {video.id} leaks")
     _check_files(source, parts)
-    learnt = {video.label for video in parts["train"]}
+    learned = {video.label for video in parts["train"]}
     for label, name in enumerate(classes):
-        if label not in learnt:
+        if label not in learned:
             raise DataError(f"{source}: class {name} has no video in the train part")
 
 

@@ -35,11 +35,11 @@ def load(
 
     - train and t10k: the official 60,000 and 10,000 digits; validation is cut from the training digits.
     - t10k alone: its digits are cut into all three parts (8,000, 1,000 and 1,000).
-    - no `root`: the 1,797 digits of 8 x 8 pixels of `sklearn.datasets.load_digits`, their 17 grey levels spread over
+    - no `root`: the 1,797 digits of 8 x 8 pixels of `sklearn.datasets.load_digits`, their 17 gray levels spread over
       0..255, cut likewise. The source is then called "digits".
 
     Cuts go by class, and within it by a hash of the seed and the digit's number. A digit is a clip of one frame (a
-    longer clip repeats it), its grey value three times.
+    longer clip repeats it), its gray value three times.
 
     Args:
       root: folder of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and

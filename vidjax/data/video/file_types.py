@@ -93,7 +93,7 @@ def gif_truncation(content: bytes) -> tuple[int, str] | None:
     pictures, place = 0, 13
     kind = 0
     try:
-        if content[10] & 0x80:  # a table of colours
+        if content[10] & 0x80:  # a table of colors
             place += 3 << (content[10] & 7) + 1
         while place < len(content):
             kind = content[place]

@@ -224,6 +224,6 @@ def _checksum(frame: Any) -> int:
         pixels = frame.to_ndarray()
     except (ValueError, AssertionError):  # a format, or an odd size, for which PyAV has no array
         pixels = frame.to_ndarray(format="rgb24")
-    if isinstance(pixels, tuple):  # numbers of colours, and the colours
+    if isinstance(pixels, tuple):  # numbers of colors, and the colors
         return zlib.crc32(b"".join(part.tobytes() for part in pixels))
     return zlib.crc32(pixels.tobytes())
