@@ -1,7 +1,7 @@
 r"""C3D (Tran et al. 2015): eight 3 x 3 x 3 convolutions.
 
 python launch.py --config=configs/c3d.py
-    The embedded data set `motion`, an eighth of the paper's width, batch normalisation, 16 frames at stride 1. 10
+    The embedded data set `motion`, an eighth of the paper's width, batch normalization, 16 frames at stride 1. 10
     minutes on one CPU core. Its results: docs/results.md (chance 12.5%).
 
 python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101 \

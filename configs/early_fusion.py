@@ -15,7 +15,7 @@ python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.roo
 
 python launch.py --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    Near the paper's setting: 170 pixels, response normalisation, SGD with momentum; a cosine schedule where the paper
+    Near the paper's setting: 170 pixels, response normalization, SGD with momentum; a cosine schedule where the paper
     lowers the rate by hand, and 20 clips x 2 flips per test video. Wants a GPU. Not run here; the paper gives no
     figure for early fusion on UCF101 (its slow fusion from scratch: 41.3%, mean of three splits).
 

@@ -5,7 +5,7 @@
 
 8,000 digits to train on, 1,000 to validate, 1,000 to test, cut by a hash, 16 epochs. The paper's CapsNet takes 35 to 60
 minutes on one core; its ablations have a quarter of the filters and of the capsule types and take 3 to 6, the baseline
-with a quarter of its filters and units 11. 18 runs, in as many sittings as one likes: the same command goes on. The
+with a quarter of its filters and units 11. 18 runs, which may be interrupted: the same command resumes. The
 paper trains on all 60,000 digits: 0.34% error with one iteration, 0.29% with reconstruction; 0.35% and 0.25% with
 three; its baseline 0.39%.
 """

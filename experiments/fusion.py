@@ -3,7 +3,7 @@
   python launch.py --experiment=experiments/fusion.py --workdir=runs/experiments/fusion
   python -m vidjax collect runs/experiments/fusion && python -m vidjax readme
 
-72 runs of one to three minutes each on 2 CPU cores, in as many sittings as one likes: the same command goes on, and
+72 runs of one to three minutes each on 2 CPU cores, which may be interrupted: the same command resumes, and
 --only='hard-*-seed0' takes a part of them. "average of the four" averages the scores of single frame, early, late
 and slow, as in the last row of the paper's table 1.
 """

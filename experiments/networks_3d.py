@@ -3,7 +3,7 @@
   python launch.py --experiment=experiments/networks_3d.py --workdir=runs/experiments/networks_3d
   python -m vidjax collect runs/experiments/networks_3d && python -m vidjax readme
 
-21 runs, in as many sittings as one likes: the same command goes on, and --only='*-seed0' takes a part of them. On one
+21 runs, which may be interrupted: the same command resumes, and --only='*-seed0' takes a part of them. On one
 core a minute (single frame) to twenty minutes (SlowFast) each.
 """
 

@@ -3,7 +3,7 @@
   python launch.py --experiment=experiments/slowfast.py --workdir=runs/experiments/slowfast
   python -m vidjax collect runs/experiments/slowfast && python -m vidjax readme
 
-18 runs, in as many sittings as one likes: the same command goes on. 20 minutes each on one core. On Kinetics-400 the
+18 runs, which may be interrupted: the same command resumes. 20 minutes each on one core. On Kinetics-400 the
 paper has 72.6% with the slow pathway alone, 73.5% without a connection, 74.5% with time to channel (sum), 75.4% with
 time-strided sampling and 75.6% with the time-strided convolution.
 """

@@ -29,7 +29,7 @@ from vidjax.training.metrics_line import TrainLine, ValidationLine
 from vidjax.training.metrics_log import MetricsLog
 from vidjax.training.state import TrainState, validated
 
-_MAX_LISTED = 10  # training videos that could not be read are told by name
+_MAX_LISTED = 10  # unreadable training videos are listed by name
 
 
 @evaluate.divergence_hint()
@@ -151,11 +151,9 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
         )
     for number, (name, reason) in enumerate(replaced.items()):
         if number < _MAX_LISTED:
-            terminal.say(f"another video stood in the place of {printable(name)}: {reason}")
+            terminal.say(f"replaced unreadable video {printable(name)}: {reason}")
     if len(replaced) > _MAX_LISTED:
-        terminal.say(
-            f"and in that of {len(replaced) - _MAX_LISTED} others (python -m vidjax check-data PATH lists them)"
-        )
+        terminal.say(f"and {len(replaced) - _MAX_LISTED} more (python -m vidjax check-data PATH lists them)")
     return weights.TrainingOutcome(state, early_stopping, seconds_before + time.monotonic() - started, replaced)
 
 
@@ -196,7 +194,8 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     if changes:
         run_validation.check_shapes(config)  # what could not be trained anywhere
         raise DifferentRunError(
-            f"{workdir} holds a run of another config ({'; '.join(changes)}): choose another --workdir or remove it",
+            f"{workdir} holds a run with a different config ({'; '.join(changes)}):"
+            " choose another --workdir or delete it",
             [change.partition(":")[0] for change in changes],
         )
 
@@ -220,12 +219,14 @@ def _lock(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
     except OSError as error:
-        raise VidjaxError(f"--workdir={workdir} is no folder that can be written: {error.strerror}") from error
+        raise VidjaxError(f"--workdir={workdir} is not a writable folder: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InUseError(f"{workdir}: another process is training there; wait for it or stop it") from error
+            raise InUseError(
+                f"{workdir}: another process is training in this directory; wait for it to finish or stop it"
+            ) from error
         try:
             yield
         finally:
@@ -252,7 +253,7 @@ def _finished(config: ConfigDict, workdir: Path) -> Result | None:
 
         report.write(workdir)
     evaluate.show_result(result, workdir)
-    terminal.say(f"{workdir} is finished; not trained again. Report: {page}")
+    terminal.say(f"{workdir} is already finished; nothing to train. Report: {page}")
     return result
 
 
@@ -286,8 +287,8 @@ def _print_summary(run: Run, workdir: Path) -> None:
         )
         if need > bound * 1e9:
             terminal.say(
-                f"  warning: that is more than data.cache_gigabytes={bound:g}: about {1 - bound * 1e9 / need:.0%} of"
-                " the videos are decoded at every use; raise it where there is room"
+                f"  warning: this exceeds data.cache_gigabytes={bound:g}, so about {1 - bound * 1e9 / need:.0%} of"
+                " the videos are decoded on every access; raise the limit if there is room"
             )
     devices = len(run.strategy.devices)
     terminal.say(

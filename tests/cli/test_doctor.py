@@ -54,7 +54,7 @@ def test_the_screen(monkeypatch, capsys):
                       x rich, numpy: missing: get it
                       ! flax: 0.20 is newer
         devices         JAX 0.12.0.1: cpu: 1 x cpu
-        combinations    nothing that is known not to fit together
+        combinations    no known conflicts
 
         2 problems, marked x.
         """)

@@ -278,7 +278,7 @@ def test_a_typed_name_takes_the_place_of_a_factory(own, tmp_path, section, name)
     assert loading.load(path, typed)[section].factory == f"{own}:{factory}"
 
 
-def test_groups_of_batch_normalisation_give_way_to_a_model_without_them(own):
+def test_groups_of_batch_normalization_give_way_to_a_model_without_them(own):
     path, key = f"{ROOT}/configs/slowfast.py:kinetics", "batch_norm.group_size"
     for typed in ({"model.factory": f"{own}:Net"}, {"model.name": "early_fusion"}):
         config = loading.load(path, typed)

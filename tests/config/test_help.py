@@ -15,7 +15,7 @@ def test_help_is_that_of_the_file():
 def test_help_documents_every_key():
     shown = help.describe_keys(["launch.py", "--help"])
     assert all(f"--config.{key}=" in shown for key in declarations.known_keys())
-    assert "  --config.dtype=float32  [str: float32 | bfloat16]\n      of the computation;" in shown
+    assert "  --config.dtype=float32  [str: float32 | bfloat16]\n" in shown
     assert "  --config.preprocessing.mean=117.0  [float or tuple]\n" in shown
     assert "  --config.model.alpha=None  [int: at least 1]\n      slowfast_r50_4x16, slowfast_r50_8x8, slow" in shown
 

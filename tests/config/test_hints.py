@@ -45,7 +45,7 @@ def test_what_people_try_names_the_key(known, typed, meant):
 @pytest.mark.parametrize(
     "typed, said",
     [
-        ("model.pretrained", "; no key makes a run begin from weights"),
+        ("model.pretrained", "; training cannot start from pretrained weights"),
         ("model.num_classes", "; the classes are those of the data"),
         ("train.gpus", "; all devices that JAX sees are used"),
         ("output_dir", "; results go to the flag --workdir"),

@@ -130,7 +130,7 @@ def test_crops_that_would_all_be_the_same_are_refused(toy_folder, overrides):
     prepared(toy_folder, **{**square, **overrides, "preprocessing.crop": 36})
 
 
-def test_ten_crops_of_a_centre_that_is_seen_whole_are_refused(toy_folder):
+def test_ten_crops_of_a_center_that_is_seen_whole_are_refused(toy_folder):
     with refused(ConfigError, "evaluate.crops=ten", "data.crop=40", "preprocessing.crop", "data.crop_position=random"):
         prepared(toy_folder, **{"evaluate.crops": "ten", "data.mirror": "invariant", "preprocessing.crop": 40})
 

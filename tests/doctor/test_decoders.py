@@ -6,7 +6,7 @@ from vidjax.errors import DataError
 
 
 def test_decoders_are_tried_on_a_video(tmp_path, monkeypatch):
-    path = str(tmp_path / "greys.avi")
+    path = str(tmp_path / "grays.avi")
     monkeypatch.setitem(decoders._DECODERS, "H.269", ("h269",))
     (found,) = decoders.try_pyav(path)
     assert found["missing"] == ["H.269"]

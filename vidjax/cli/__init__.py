@@ -16,13 +16,13 @@ from vidjax.system.termination import sigterm_to_system_exit
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
     "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
-    "benchmark": "how fast a config trains on this machine, and what the time goes to",
+    "benchmark": "measure the training speed of a config, and where the time goes",
     "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
-    "doctor": "whether this machine has what vidjax needs: versions, devices, caches, decoders",
+    "doctor": "check versions, devices, caches and decoders on this machine",
     "ensemble": "average the test scores of several finished runs",
     "pack": "pack a data set into a few large files, for a pod or an object store",
-    "predict": "say what is to be seen in videos, with published weights",
+    "predict": "classify videos with pretrained weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
     "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",
     "zero-shot": "evaluate published weights, untrained, on the classes that UCF101 shares with Kinetics",

@@ -1,6 +1,6 @@
 r"""Accuracy of trivial baselines on the data source of a config: what a network must beat.
 
-majority class; 1-nearest neighbour on clip length and frame rate; 1-nearest neighbour on the mean frame.
+majority class; 1-nearest neighbor on clip length and frame rate; 1-nearest neighbor on the mean frame.
 Each learns from the train part and is tested on the test part.
 
 Example:

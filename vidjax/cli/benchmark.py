@@ -266,7 +266,7 @@ def _check_folder(folder: Path) -> None:
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
-        raise ConfigError(f"--profile={folder} is no folder that can be written: {error.strerror}") from error
+        raise ConfigError(f"--profile={folder} is not a writable folder: {error.strerror}") from error
     finally:
         files.remove_empty(made)
 

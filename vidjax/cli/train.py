@@ -46,8 +46,8 @@ _CONFIG = flags.DEFINE_string("config", None, "File of the config, e.g. configs/
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run directory. Default: runs/<config name>.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train and evaluate, or evaluate the newest checkpoint.")
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "File of an experiment, instead of a config.")
-_LIST = flags.DEFINE_bool("list", False, "With --experiment: list its runs and what is there of each, and stop.")
-_ONLY = flags.DEFINE_string("only", None, "With --experiment: pattern of the names of the runs that are run.")
+_LIST = flags.DEFINE_bool("list", False, "With --experiment: list its runs and their status, then exit.")
+_ONLY = flags.DEFINE_string("only", None, "With --experiment: run only the runs whose names match this pattern.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     if config is None and typed:
         raise ConfigError(overrides.unexpected_argument(typed[0], is_evaluation=_MODE.value == "eval"))
     if config is None and workdir and (workdir / "config.json").is_file():
-        again = "give its --config again to go on with it, or --mode=eval to evaluate it"
+        again = "pass its --config again to resume it, or --mode=eval to evaluate it"
         raise ConfigError(f"--workdir={_WORKDIR.value} holds a run: {again}")
     if config is None:
         raise ConfigError(f"give {'the --workdir of a run' if _MODE.value == 'eval' else '--config or --experiment'}")
@@ -124,7 +124,7 @@ def launch(program: str = "launch.py", argv: Sequence[str] | None = None) -> Nev
     except KeyboardInterrupt:
         sys.stdout.flush()
         print(
-            f"{name}: interrupted; the same command goes on from the newest checkpoint, if there is one",
+            f"{name}: interrupted; the same command resumes from the newest checkpoint, if there is one",
             file=sys.stderr,
         )
         sys.stderr.flush()

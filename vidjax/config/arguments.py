@@ -37,8 +37,7 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
         if not equals:
             if key not in presets:
                 raise ConfigError(
-                    f"config argument {key!r} is no data preset{suggestions.did_you_mean(key, presets)}"
-                    f" (known: {', '.join(presets)})"
+                    f"unknown data preset {key!r}{suggestions.did_you_mean(key, presets)} (known: {', '.join(presets)})"
                 )
             values["preset"] = key
         elif key not in defaults:

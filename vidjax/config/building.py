@@ -121,7 +121,7 @@ def bind_inputs(
     for name in names:
         stream = chosen.get(name, name)
         if stream not in streams:
-            other = "" if name in chosen else f"; --config.data.inputs={name}=STREAM takes another one for it"
+            other = "" if name in chosen else f"; to read another stream, set --config.data.inputs={name}=STREAM"
             raise ConfigError(
                 f"model {model!r} takes {name!r}, and the videos of {source} have no {stream!r}"
                 f"{did_you_mean(stream, streams)} (they have: {', '.join(streams)}){other}"
@@ -146,7 +146,7 @@ def model(config: ConfigDict, classes: int, axis_name: str | None = None) -> nn.
     if config.dtype != "float32":
         function = models.find(name, factory)
         if "dtype" not in signatures.accepted(function) and not signatures.accepts_any_option(function):
-            raise ConfigError(f"dtype={config.dtype}: model {factory or name!r} takes no dtype: leave it at float32")
+            raise ConfigError(f"dtype={config.dtype}: model {factory or name!r} does not support dtype: use float32")
         given["dtype"] = jnp.dtype(config.dtype)
     if config.batch_norm.group_size is not None:
         if "group_size" not in signatures.accepted(models.find(name, factory)):

@@ -53,7 +53,7 @@ def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]
 
 
 def clip(config: ConfigDict) -> ClipSpec:
-    """Builds the description of what is cut from a video; what letterbox adds is the mean colour."""
+    """Builds the description of what is cut from a video; what letterbox adds is the mean color."""
     fields = {field.name for field in dataclasses.fields(ClipSpec)}
     given = {key: value for key, value in config.data.items() if key in fields and value is not None}
     mean = config.preprocessing.mean

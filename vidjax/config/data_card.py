@@ -44,10 +44,12 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
     now = config.to_dict()
     places = path_keys(flatten(stored), flatten(now)) if stored is not None else set()
     moved = [change for key, change in changes(stored or now, now).items() if key in places]
-    elsewhere = f"{workdir} was trained on data that lay elsewhere ({'; '.join(moved)})"
+    elsewhere = f"{workdir} was trained on data at another path ({'; '.join(moved)})"
     if card is None or (moved and "contents" not in card):
         if moved:
-            raise DataError(f"{elsewhere} and does not say what was in them: give the old place, or another --workdir")
+            raise DataError(
+                f"{elsewhere} and there is no record of their content: give the old path, or another --workdir"
+            )
         return
     if card["fingerprint"] != source.fingerprint():
         parts = {part: f"{card[part]} -> {len(getattr(source, part))}" for part in _PARTS}
@@ -68,7 +70,7 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
         changed = _changed_videos(card["contents"], source)
         if changed:
             raise DataError(
-                f"{elsewhere}, and {len(changed)} videos there have the same names and other content, e.g."
+                f"{elsewhere}, and {len(changed)} videos there have the same names but different content, e.g."
                 f" {changed[0]}: restore the data, or train in another --workdir"
             )
 

@@ -1,4 +1,4 @@
-"""What is said of a config key that there is not: the right one, by the words of other programs or by its spelling.
+"""Suggestions for unknown config keys, by the names of other frameworks and by spelling.
 
 The words are those of PySlowFast, MMAction2, PyTorchVideo, Lightning, Transformers, timm and Scenic.
 """
@@ -115,12 +115,12 @@ _NOTES = {
 }
 # What no key stands for -> its words.
 _SENTENCES = {
-    "no key makes a run begin from weights: its parameters are drawn anew": """
+    "training cannot start from pretrained weights: parameters are initialized at random": """
         pretrained pretrain pretrained_path pretrained_weights pretrained_model weights weights_path init_from
         init_weights init_checkpoint load_from load_weights from_pretrained checkpoint_path checkpoint_file
         checkpoint_file_path ckpt ckpt_path finetune finetune_from
         """,
-    "a run goes on by itself where it stopped: give its --workdir": "resume resume_from auto_resume restore last_ckpt",
+    "runs resume by themselves: give the same --workdir": "resume resume_from auto_resume restore last_ckpt",
     "the classes are those of the data (data.name)": "num_classes n_classes nb_classes num_labels classes class_names",
     "all devices that JAX sees are used (CUDA_VISIBLE_DEVICES and JAX_PLATFORMS choose them); 'parallel' says how": """
         gpu gpus gpu_id gpu_ids n_gpus num_gpus device devices num_devices accelerator strategy distributed ddp

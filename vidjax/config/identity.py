@@ -1,4 +1,4 @@
-"""Whether two commands mean the same run: by their configs, and by the data that these name."""
+"""Run identity: the hash of a config, and how two configs differ."""
 
 import hashlib
 import json

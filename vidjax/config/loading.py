@@ -100,7 +100,7 @@ def _check_sections(config: ConfigDict) -> None:
             raise UnknownKeyError(message, [key], hints.suggestion(key, known))
     for key in known:
         if key not in values:
-            raise ConfigError(f"the config file leaves out {key!r}: start from vidjax.config.presets.get_config()")
+            raise ConfigError(f"the config file lacks {key!r}: start from vidjax.config.presets.get_config()")
         section, _, name = key.rpartition(".")
         declared, value = sections.KEYS[section][name], values[key]
         if value is None and declared.default is not None:
@@ -128,7 +128,7 @@ def _declare(config: ConfigDict, section: str, typed: Mapping[str, str], *, is_s
     is_other, is_own = before != (part.name, part.get("factory")), bool(part.get("factory"))
     inside = [key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")]
     given = [name for name in inside if name not in sections.KEYS[section]]
-    # A whole number may stand for a float, which counts in the hash. House sources cost nothing to look at.
+    # A whole number may stand for a float, which counts in the hash. Built-in sources are cheap to inspect.
     is_vague = any(type(value) is int for value in sections.of_choice(section, part).values())
     drops: Collection[str] = ()
     if is_other:
@@ -224,7 +224,7 @@ def _load_file(argument: str) -> ConfigDict:
         inspect.signature(module.get_config).bind(rest)
     except TypeError as error:
         raise ConfigError(
-            f"{path}: get_config(argument) is called with what stands behind the colon: {error}"
+            f"{path}: get_config(argument) must take the text after the colon of --config: {error}"
         ) from error
     try:
         config = module.get_config(rest)

@@ -68,7 +68,7 @@ def unexpected_argument(word: str, *, is_evaluation: bool = False) -> str:
     """Says what to write for a word of the command line that `parse_flags` has left."""
     if word.startswith(OVERRIDE):
         missing = "--workdir=DIR of a run, or its --config" if is_evaluation else "--config=FILE"
-        return f"{word} changes a config, and none is given: add {missing}, e.g. --config=configs/early_fusion.py"
+        return f"{word} has no config to override: add {missing}, e.g. --config=configs/early_fusion.py"
     if ".py" in word:
         return f"unexpected {word!r}: write --{'experiment' if 'experiment' in word else 'config'}={word}"
     if "=" in word:

@@ -1,4 +1,4 @@
-"""From a config to a run that may begin: built from its data, and refused where something does not fit."""
+"""Builds and checks a run from its config and its data."""
 
 import dataclasses
 from collections.abc import Sequence

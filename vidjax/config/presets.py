@@ -124,9 +124,9 @@ LARGE = ("ucf101", "kinetics")  # data sets at the size of the papers
 
 
 def fusion_recipe(config: ConfigDict, preset: str) -> None:
-    """The fusion networks: batch normalisation, AdamW and a quarter of the width on small machines.
+    """The fusion networks: batch normalization, AdamW and a quarter of the width on small machines.
 
-    On `ucf101` the paper's: response normalisation and SGD with momentum (Karpathy et al. 2014, section 4.1). On
+    On `ucf101` the paper's: response normalization and SGD with momentum (Karpathy et al. 2014, section 4.1). On
     `kinetics` the network's own defaults and SlowFast's recipe.
     """
     length_and_views(config, preset)

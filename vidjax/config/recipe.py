@@ -20,7 +20,7 @@ def peak_rate(section: ConfigDict, batch_size: int) -> float:
     """The learning rate of `config.optimizer`, scaled with the batch size where it says so."""
     if section.scale_with_batch is None:
         if section.base_batch_size is not None:
-            raise ConfigError("optimizer.base_batch_size is of no use without optimizer.scale_with_batch")
+            raise ConfigError("optimizer.base_batch_size has no effect without optimizer.scale_with_batch")
         return section.learning_rate
     ratio = batch_size / (section.base_batch_size or 256)
     return section.learning_rate * BATCH_SCALINGS[section.scale_with_batch](ratio)
@@ -76,4 +76,4 @@ def check_groups(section: ConfigDict, params: Any) -> None:
     parameter_groups.check(tuple(multipliers), params, "optimizer.multipliers", first_only=True)
     parameter_groups.check(frozen(section), params, "optimizer.freeze")
     if parameter_groups.all_frozen(frozen(section), params):
-        raise ConfigError(f"optimizer.freeze={section.freeze!r} leaves nothing to train")
+        raise ConfigError(f"optimizer.freeze={section.freeze!r} freezes every parameter")

@@ -49,7 +49,7 @@ def check_run(run: Run) -> None:
 
 
 def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: float | None) -> None:
-    """Refuses training data of which too much cannot be read; what is left stands in its place.
+    """Refuses training data with too many unreadable videos; the readable ones replace the others.
 
     One video is never too much, so that small sets bear a broken file, unless `data.max_bad_fraction` is 0 or no
     other video is left.
@@ -78,12 +78,12 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
     enough = decimal.Context(prec=2, rounding=decimal.ROUND_CEILING).divide(decimal.Decimal(len(bad)), videos)
     raise DataError(
         f"{len(bad)} of {videos} training videos cannot be read, more than data.max_bad_fraction={limit:g} allows;"
-        f" e.g. {which}; --config.data.max_bad_fraction={enough:f} goes on without them"
+        f" e.g. {which}; to skip them, set --config.data.max_bad_fraction={enough:f}"
     )
 
 
 def _check_input(run: Run) -> None:
-    """Refuses inputs that the network shrinks to nothing, or a result of another shape."""
+    """Refuses inputs that the network shrinks to nothing, and outputs of an unexpected shape."""
     name = run.config.model.factory or run.config.model.name
     with _shape_errors(name, run.shapes(run.input_side)):
         counts = run.summary
@@ -137,21 +137,21 @@ def _too_small(name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 @contextlib.contextmanager
 def _shape_errors(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
-    """Says of what a layer stumbles over which model and which input it is."""
+    """Raises a layer's shape error anew, with the model and the input on which it occurred."""
     try:
         with options_of("model"):
             yield
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        # A layer without filters, or one that nothing is left for, divides by zero when it is initialised.
+        # A layer without filters, or one that nothing is left for, divides by zero when it is initialized.
         by_zero = isinstance(error, ZeroDivisionError)
-        reason = "nothing is left of it, or its width leaves no filters" if by_zero else error
+        reason = "a layer shrinks it to nothing, or its width leaves no filters" if by_zero else error
         raise ConfigError(
             f"model {name!r} cannot be applied to {_describe_shapes(shapes)}: {str(reason).splitlines()[0]}"
         ) from error
 
 
 def _check_output(run: Run, name: str) -> None:
-    """Refuses a model whose result a loss would misread in silence, and a loss that cannot take it."""
+    """Refuses a model whose output has not the shape that the loss expects."""
     batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
     output = _output(run, run.input_side, batch)
     if not isinstance(output, Output):
@@ -216,6 +216,6 @@ def _check_crops(run: Run) -> None:
         height = width = max(height, width)
     if height == width == views.side_of(run.clip):
         raise ConfigError(
-            f"evaluate.crops={views.crops}: all crops would be the same, since the model sees all {height}x{width}"
+            f"evaluate.crops={views.crops}: all crops would be identical, because the model sees all {height}x{width}"
             f" pixels of a frame ({video.path}); take evaluate.crops=center or a smaller preprocessing.crop"
         )

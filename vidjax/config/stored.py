@@ -24,7 +24,7 @@ def read_stored(workdir: Path) -> dict[str, Any] | None:
     """
     stored = files.read_json(workdir / "config.json")
     if stored is not None and not isinstance(stored, dict):
-        raise ConfigError(f"{workdir / 'config.json'} holds no config of a run: {type(stored).__name__} in JSON")
+        raise ConfigError(f"{workdir / 'config.json'} is no config of a run: {type(stored).__name__} in JSON")
     return None if stored is None else nested(to_current_names(flatten(stored)))
 
 
@@ -33,7 +33,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
 
     Args:
       stored: the content.
-      overrides: dotted config key -> value (or its text). A factory that the run has is code which would be run, so
+      overrides: dotted config key -> value (or its text). A factory in the stored config is code, so
         that it must be typed again.
 
     Raises:
@@ -56,7 +56,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
         elif name in declarations.NAMED_SECTIONS:
             part[last] = tuple(value) if isinstance(value, list) else value
         else:
-            raise UnknownKeyError(f"the stored config has {key}={value!r}, and there is no such key here", [key])
+            raise UnknownKeyError(f"the stored config has {key}={value!r}, which is an unknown key", [key])
     for section in declarations.NAMED_SECTIONS:
         declarations.declare(config, section)
     return apply_overrides(config, overrides, is_stored=True)
@@ -71,6 +71,6 @@ def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> Non
     flags_again = {word.partition("=")[0] for word in again}
     words = [word for word in join_flag_values(arguments()) if word.partition("=")[0] not in flags_again]
     raise ConfigError(
-        f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which is code that would be run: type it"
-        f" again if you trust it: {shlex.join([*program(), *words, *again])}"
+        f"the run has {' and '.join(f'{key}={stored[key]}' for key in keys)}, which runs custom code:"
+        f" if you trust it, type it again: {shlex.join([*program(), *words, *again])}"
     )

@@ -21,7 +21,7 @@ _LENGTHS = {"schedule": ("warmup_steps", "warmup_epochs", "warmup_fraction"), "t
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses what can be known of a config alone: before its data, a device or an earlier run are looked at.
+    """Refuses what is wrong with a config by itself, before its data, devices or an earlier run are touched.
 
     Gives it the options of what it chooses (None where they are not given). Starts no back end of JAX.
 
@@ -99,7 +99,7 @@ def _check_values(config: ConfigDict) -> None:
     if config.loss.factory is None and (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
             f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"
-            f" {' and '.join(_CAPSULE_LOSSES)} and the average lengths are for capsules, and go together"
+            f" {' and '.join(_CAPSULE_LOSSES)} go with evaluate.average=lengths, and only they do"
         )
 
 
@@ -156,7 +156,7 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
 
 
 def _check_pairs(config: ConfigDict, strategy: parallel.ParallelStrategy) -> None:
-    """Refuses mixup, cutmix and normalisation in groups where the examples that belong together are not on one device.
+    """Refuses mixup, cutmix and normalization in groups where examples that belong together are on several devices.
 
     A group may also be shared by whole devices.
     """
@@ -174,11 +174,11 @@ def _check_pairs(config: ConfigDict, strategy: parallel.ParallelStrategy) -> Non
         multiple = 2 * len(strategy.devices) * (config.train.grad_accum_steps or 1)
         if config.train.batch_size % multiple:
             raise ConfigError(
-                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbours,"
+                f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbors,"
                 f" so give a multiple of {multiple}, an even number for each device and accumulated part"
             )
         if jax.process_count() > 1:
-            raise ConfigError(f"preprocessing.{key} is for one process: neighbours are on different hosts here")
+            raise ConfigError(f"preprocessing.{key} is not supported with several processes")
 
 
 def check_flip(config: ConfigDict, source: Source, inputs: tuple[Input, ...]) -> None:

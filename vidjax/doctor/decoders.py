@@ -27,7 +27,7 @@ def check_decoders(seconds: float) -> Iterator[Finding]:
         yield Finding("decoders", "PyAV", PROBLEM, "no video can be read without av")
         return
     with tempfile.TemporaryDirectory(prefix="vidjax-doctor-", ignore_cleanup_errors=True) as folder:
-        video = os.path.join(folder, "greys.avi")
+        video = os.path.join(folder, "grays.avi")
         found, failure = run_in_child(try_pyav, [video], seconds)
         if not found or failure:
             yield Finding(
@@ -73,8 +73,8 @@ def try_pyav(path: str) -> Iterator[dict[str, Any]]:
     with av.open(path, "w") as container:
         stream: Any = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for grey in _GRAY_LEVELS:
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
+        for gray in _GRAY_LEVELS:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), gray, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with av.open(path) as container:
@@ -111,6 +111,6 @@ def try_decord(path: str) -> Iterator[bool]:
 
 
 def _check_gray_levels(means: Sequence[float]) -> None:
-    if len(means) != len(_GRAY_LEVELS) or any(abs(mean - grey) > 3 for mean, grey in zip(means, _GRAY_LEVELS)):
+    if len(means) != len(_GRAY_LEVELS) or any(abs(mean - gray) > 3 for mean, gray in zip(means, _GRAY_LEVELS)):
         shown = ", ".join(f"{mean:.0f}" for mean in means)
-        raise DataError(f"frames of grey {', '.join(map(str, _GRAY_LEVELS))} were read as {shown or 'none'}")
+        raise DataError(f"frames of gray {', '.join(map(str, _GRAY_LEVELS))} were read as {shown or 'none'}")

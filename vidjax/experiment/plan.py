@@ -100,7 +100,8 @@ class Experiment:
             if len(labels) > 1 and set(labels) <= settings.keys() and ensemble not in settings:
                 return axis
         raise ConfigError(
-            f"experiment {self.name!r}: ensemble {ensemble!r} must name two or more labels of one axis, and be none"
+            f"experiment {self.name!r}: ensemble {ensemble!r} must list two or more labels of one axis, and must not"
+            " be a label itself"
         )
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Experiments: a set of runs declared in one file (`vidjax.experiment.plan`), run by one command, ending in one table.
+"""Runs the experiments that `vidjax.experiment.plan` declares, and writes their result tables.
 
 Each run is a process of its own, `launch.py --config=... --workdir=DIR/runs/NAME` (in an installation
 `-m vidjax train ...`), so that a crash, a leak or a flag of one cannot affect another. The same command again runs only
@@ -216,7 +216,7 @@ def run(
     states = {each.name: status(each, workdir) for each in runs}
     chosen = [each for each in runs if fnmatch.fnmatchcase(each.name, only)]
     if not chosen:
-        raise ConfigError(f"--only={only}: no run has such a name; --list shows them all, e.g. {runs[0].name}")
+        raise ConfigError(f"--only={only}: no run matches; --list shows all runs, e.g. {runs[0].name}")
     if list_only:
         for each in chosen:
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
@@ -228,7 +228,7 @@ def run(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise ConfigError(f"--workdir={workdir} is no folder that can be written: {problem.strerror}") from problem
+        raise ConfigError(f"--workdir={workdir} is not a writable folder: {problem.strerror}") from problem
     description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
     files.write_json(workdir / "experiment.json", description)
     selected = f" that fit {only!r}" if len(chosen) < len(runs) else ""

@@ -18,7 +18,7 @@ from vidjax.options.suggestions import did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What is declared of an option beside its type and default, as metadata of `typing.Annotated`.
+    """Help and constraints of an option, as metadata of `typing.Annotated`.
 
     Attributes:
       help: what it is, in one line.
@@ -128,7 +128,7 @@ class OptionSpec:
             if text.lower() in truth:
                 return truth[text.lower()]
             if self.types == (bool,):
-                raise ValueError(f"{text!r} is neither True nor False")
+                raise ValueError(f"{text!r} is no boolean: give True or False")
         if object in self.types:
             return self.cast(_literal(text, text))
         if tuple in self.types:

@@ -1,4 +1,4 @@
-"""What XLA has compiled stays on disk, so that the same program is loaded in the next run.
+"""The persistent compilation cache of XLA: later runs load the same programs.
 
 JAX's persistent compilation cache, in `compiled/` of the user's cache folder (`vidjax.system.paths`), one folder for
 each kind of machine: XLA's programs for CPUs are compiled for the features of one CPU and for a number of cores, and

@@ -27,8 +27,8 @@ def available() -> list[jax.Device]:
         names = {"cuda" if name == "gpu" else name for name in asked.split(",")}
         plugins = [f", or install requirements-{name}.txt for {_PLUGINS[name]}" for name in _PLUGINS if name in names]
         raise ConfigError(
-            f"JAX_PLATFORMS={asked} asks for a device that is not there or cannot be used ({reason}); there:"
-            f" {', '.join(_others())}; leave JAX_PLATFORMS out to take what is there{''.join(plugins)}"
+            f"JAX_PLATFORMS={asked} asks for a device that is not available ({reason}); there:"
+            f" {', '.join(_others())}; unset JAX_PLATFORMS to use what is there{''.join(plugins)}"
         ) from error
 
 

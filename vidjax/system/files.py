@@ -1,4 +1,4 @@
-"""Files that a kill never leaves half written."""
+"""Atomic writes of files, which a kill never leaves half written."""
 
 import contextlib
 import fcntl

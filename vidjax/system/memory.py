@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, where steps run on a CPU.
+"""Keeps freed memory in the process for training on CPUs (glibc's malloc settings).
 
 XLA asks for the buffer of a step's intermediate results anew at each step (SlowFast small: 150 MB), and glibc gives
 such a large one back to the kernel at once: a page fault for each 4 KiB of it, at every step.
