@@ -103,7 +103,7 @@ def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarra
     info = video.streams["rgb"].info
     if info is None or info.table is None:
         return _pyav(video, indices, size)
-    places, found, at = info.table.places(), {}, 0
+    places, found, at = info.table.frame_index(), {}, 0
     frames: Iterator[Any] = iter(())
     convert = VideoReformatter()
     with av.open(video.path) as container:

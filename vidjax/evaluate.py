@@ -249,7 +249,7 @@ def _result(
     inputs = run.describe_inputs(run.view_side)
     return Result(
         model=config.model.factory or config.model.name,
-        inputs=f"{inputs}, {run.clip.describe_pace()}",
+        inputs=f"{inputs}, {run.clip.describe_sampling()}",
         dataset=run.source.name,
         split=run.source.split,
         seed=config.seed,
@@ -262,7 +262,7 @@ def _result(
         seconds=seconds,
         classes=list(run.source.classes),
         average=config.evaluate.average,
-        absent_clips=run.source.absent,
+        absent_clips=run.source.num_missing_clips,
         data_notes=list(run.source.notes),
         train_videos=len(run.source.train),
         validation_videos=len(run.source.validation),

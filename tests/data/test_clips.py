@@ -62,7 +62,7 @@ def test_a_jittered_short_side_is_read_at_its_largest_in_training_and_its_smalle
     ],
 )
 def test_the_pace_of_a_result_row(clip, text):
-    assert clip.describe_pace() == text
+    assert clip.describe_sampling() == text
 
 
 def corners(views, height, width, clip):
@@ -88,7 +88,7 @@ def test_views_of_ten_crops_come_in_mirrored_pairs():
     ten = ViewSpec(clips=2, crops="ten")
     assert ten.count == 20 and ten.describe() == "2 clips x 10 crops"
     assert [ten.is_flipped(view) for view in range(4)] == [False, True, False, True]
-    assert [ten.clip_and_place(view) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
-    assert [ten.clip_and_place(view + 1) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
+    assert [ten.clip_and_crop(view) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
+    assert [ten.clip_and_crop(view + 1) for view in range(0, 20, 2)] == [(c, p) for c in range(2) for p in range(5)]
     with refused(ConfigError, "crops=ten", "flip"):
         ViewSpec(crops="ten", flip=True)

@@ -386,7 +386,7 @@ def test_the_index_knows_arrays_by_their_header(walks, tmp_path):
     found = indexing.with_file_info(dataclasses.replace(walks, train=train_part)).train
     infos = [stream.info for stream in found[0].streams.values()]
     assert [(info.frames, info.height, info.width) for info in infos] == [(14, 32, 48), (13, 16, 24), (14, 0, 0)]
-    assert found[0].refused is None and all(info.identity[0] > 500 for info in infos)
+    assert found[0].refused is None and all(info.signature[0] > 500 for info in infos)
     wanted = "holds float32 [5, 16, 24, 2]; the input 'flow' is uint8 [N, H, W, 2]"
     assert (
         found[1].refused == f"flow {tmp_path / 'floats.npy'}: {wanted}" and found[1].streams["flow"].refused == wanted

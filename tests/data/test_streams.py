@@ -59,7 +59,7 @@ def flow_file(tmp_path):
 def test_arrays_are_read_from_files(flow_file):
     stream = Stream(str(flow_file))
     info = probe(stream, FLOW)
-    assert info == decoding.VideoInfo(5, None, 4, 6) and info.identity == as_file(flow_file).load().signature()
+    assert info == decoding.VideoInfo(5, None, 4, 6) and info.signature == as_file(flow_file).load().signature()
     frames = read_frames(stream, FLOW, [4, 0, 0])
     np.testing.assert_array_equal(frames, VALUES[[4, 0, 0]])
     assert frames.flags.writeable, "a copy: the file may change or go"

@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         data.source(config),
         Path(arguments.out),
         shard_bytes=arguments.shard_megabytes * 1_000_000,
-        inspecting=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
-        packing=lambda videos, total: terminal.track(videos, total, "packing", "videos"),
+        inspect_progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        pack_progress=lambda videos, total: terminal.track(videos, total, "packing", "videos"),
     )
     rows = [
         (name, str(part.videos), str(part.shards), f"{part.bytes / 1e6:,.1f}", str(len(part.refused)))

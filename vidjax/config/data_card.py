@@ -101,8 +101,8 @@ def _content_of_stream(stream: Stream) -> int | None:
     """
     if stream.frames is not None:
         return zlib.crc32(stream.frames.tobytes())
-    if stream.info is not None and stream.info.identity is not None:
-        return stream.info.identity[0]
+    if stream.info is not None and stream.info.signature is not None:
+        return stream.info.signature[0]
     try:
         return stream.file.content_size()
     except VideoError:

@@ -138,9 +138,9 @@ def _check_values(frames: np.ndarray, name: object, spec: Input) -> None:
             raise VideoError(name, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
 
 
-def _info(shape: Sequence[int], spec: Input, identity: tuple[int, int] | None) -> VideoInfo:
+def _info(shape: Sequence[int], spec: Input, signature: tuple[int, int] | None) -> VideoInfo:
     height, width = shape[1:3] if spec.space == "image" else (0, 0)
-    return VideoInfo(shape[0], None, height, width, identity=identity)
+    return VideoInfo(shape[0], None, height, width, signature=signature)
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ class ClipSpec:
             return Resize(self.size, self.resize)
         return Resize(self.short_side_max if training and self.short_side_max is not None else self.short_side)
 
-    def describe_pace(self) -> str:
+    def describe_sampling(self) -> str:
         """Returns e.g. "stride 2", "12.5 fps, middle" or "segments"."""
         if self.sampling == "segments":
             return "segments"

@@ -15,7 +15,7 @@ from vidjax.data.streams import from_cache, probe, read_frames
 from vidjax.data.video.conversion import short_side_size
 from vidjax.errors import OptionError, VideoError
 
-Place = tuple[int, int]  # down, across
+Corner = tuple[int, int]  # down, across
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Frames:
             arrays[spec.name] = resized(arrays[spec.name], short_side_size(height, width, side), spec)
         return dataclasses.replace(self, arrays=arrays, whole=_whole(self.inputs, arrays))
 
-    def drawn_corners(self, side: int, rng: np.random.Generator | None) -> dict[str, Place]:
+    def random_corners(self, side: int, rng: np.random.Generator | None) -> dict[str, Corner]:
         """Where the square of a training clip is cut: name of the input -> top and left.
 
         It is drawn for the first image input; in others it is at the same share of the way that it may move.
@@ -57,7 +57,7 @@ class Frames:
           side: of the square, in pixels.
           rng: draws the place; None: the center.
         """
-        spaces = {spec.name: self._space(spec, side) for spec in _images(self.inputs)}
+        spaces = {spec.name: self._free_space(spec, side) for spec in _images(self.inputs)}
         if rng is None or not spaces:
             return {name: (down // 2, across // 2) for name, (down, across) in spaces.items()}
         first = next(iter(spaces.values()))
@@ -67,16 +67,16 @@ class Frames:
             for name, (down, across) in spaces.items()
         }
 
-    def corners(self, side: int, choose: Callable[[int, int], Place]) -> dict[str, Place]:
+    def corners(self, side: int, choose: Callable[[int, int], Corner]) -> dict[str, Corner]:
         """Where the square is cut, by `choose(height, width)` of each image input: its name -> top and left."""
         found = {}
         for spec in _images(self.inputs):
-            self._space(spec, side)
+            self._free_space(spec, side)
             _, height, width, _ = self.arrays[spec.name].shape
             found[spec.name] = choose(height, width)
         return found
 
-    def cut(self, corners: Mapping[str, Place], side: int) -> dict[str, np.ndarray]:
+    def cut(self, corners: Mapping[str, Corner], side: int) -> dict[str, np.ndarray]:
         """What the batch holds: squares, points within them, and masks of what may have gaps.
 
         Args:
@@ -98,7 +98,7 @@ class Frames:
             result |= _masked(spec, values) if spec.is_masked else {spec.name: values}
         return result
 
-    def _space(self, spec: Input, side: int) -> Place:
+    def _free_space(self, spec: Input, side: int) -> Corner:
         """How far the corner of the square may move, down and across."""
         _, height, width, _ = self.arrays[spec.name].shape
         if min(height, width) < side:
@@ -201,7 +201,7 @@ def _at_share(place: int, space: int, other: int) -> int:
     return (2 * place * other + space) // (2 * space) if space else other // 2
 
 
-def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner: Place, side: int) -> np.ndarray:
+def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner: Corner, side: int) -> np.ndarray:
     """Points [T, K, C] as shares of the square, which were shares of the frame."""
     top, left, height, width = whole
     moved = points.copy()

@@ -114,8 +114,8 @@ def _with_info(stream: Stream, spec: Input, records: Mapping[str, FileRecord]) -
         return stream
     if record.verdict == "refused":
         return dataclasses.replace(stream, refused=record.reason)
-    identity_then = (record.size, record.mtime_ns)
-    info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, identity_then)
+    signature = (record.size, record.mtime_ns)
+    info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table, signature)
     return dataclasses.replace(stream, info=info)
 
 

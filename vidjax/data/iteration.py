@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
-from vidjax.data import cache
+from vidjax.data.cache import memory
 from vidjax.data.records import Batch
 
 # Batches that may wait for the step, in each process, beyond those that its threads are making.
@@ -100,7 +100,7 @@ def _start_worker(index: int, count: int) -> None:
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     if index:
-        logging.getLogger(cache.__name__).setLevel(logging.ERROR)
+        logging.getLogger(memory.__name__).setLevel(logging.ERROR)
 
 
 def _mark_flags_as_parsed() -> None:

@@ -178,7 +178,7 @@ class _TrainingExample:
         )
         if clip.short_side is not None and clip.short_side_max is not None:
             frames = frames.with_short_side(int(rng.integers(clip.short_side, clip.short_side_max + 1)))
-        corners = frames.drawn_corners(clip.crop, rng if clip.crop_position == "random" else None)
+        corners = frames.random_corners(clip.crop, rng if clip.crop_position == "random" else None)
         return _Example(frames.cut(corners, clip.crop), video.label, index, True, failure=failure)
 
 
@@ -213,7 +213,7 @@ class _EvaluationExample:
             frames = self.recent.get(number, lambda: self._frames(video))
         except VideoError as error:
             return _Example(self._blank(), video.label, index, False, mirrored, (number, video.reason(error)))
-        clip_number, place = self.views.clip_and_place(view)
+        clip_number, place = self.views.clip_and_crop(view)
         frames = frames.clip(clip_number, self.views.clips)
         corners = frames.corners(side, lambda height, width: self.views.corner(place, height, width, clip))
         return _Example(frames.cut(corners, side), video.label, index, True, mirrored)

@@ -126,7 +126,7 @@ class Source:
       classes: class names, in label order.
       train, validation, test: the videos of each part, in a fixed order.
       mirror: the rule for horizontal flips.
-      absent: how many clips the lists name that are not on this disk (`allow_missing`).
+      num_missing_clips: listed clips that are not on this disk (`allow_missing`).
       notes: what the user should know of these data, one line each.
       inputs: which streams its videos have, and what is in them.
     """
@@ -138,7 +138,7 @@ class Source:
     validation: tuple[Video, ...]
     test: tuple[Video, ...]
     mirror: FlipRule = None
-    absent: int = 0
+    num_missing_clips: int = 0
     notes: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = (RGB,)
 

@@ -59,7 +59,7 @@ class ViewSpec:
         """Whether this view shows the mirror image: `Batch.mirrored`."""
         return self.mirrored and view % 2 == 1
 
-    def clip_and_place(self, view: int) -> tuple[int, int]:
+    def clip_and_crop(self, view: int) -> tuple[int, int]:
         """Returns which clip this view shows, and which of the places in its frames."""
         places = self.count // self.clips // (2 if self.mirrored else 1)
         clip, place = divmod(view // (2 if self.mirrored else 1), places)

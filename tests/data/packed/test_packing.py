@@ -79,7 +79,7 @@ def assert_equal(ours, theirs):
 
 def test_it_is_the_same_data_set(source, packed_folder):
     ours = packed.load(root=str(packed_folder))
-    for field in ("name", "split", "classes", "mirror", "absent", "notes"):
+    for field in ("name", "split", "classes", "mirror", "num_missing_clips", "notes"):
         assert getattr(ours, field) == getattr(source, field)
     assert ours.fingerprint() == source.fingerprint()
     assert [v.group for v in ours.train] == [v.group for v in source.train]
@@ -296,7 +296,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(toy_folder, tmp_path):
             yield video
 
     with refused(DataError, "bright0.avi"):
-        pack(source, tmp_path / "packed", packing=touching)
+        pack(source, tmp_path / "packed", pack_progress=touching)
     assert [path.name for path in tmp_path.iterdir()] == ["videos"]
 
 
@@ -339,7 +339,7 @@ def test_a_kill_leaves_no_half_packed_data_set(toy_folder, tmp_path):
         "def slowly(videos, total):\n"
         "    for video in videos:\n"
         "        yield video; print('one', flush=True); time.sleep(0.2)\n"
-        "pack(folder.load(root=sys.argv[1]), Path(sys.argv[2]), packing=slowly)\n"
+        "pack(folder.load(root=sys.argv[1]), Path(sys.argv[2]), pack_progress=slowly)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(toy_folder), str(tmp_path / "toy")], stdout=subprocess.PIPE

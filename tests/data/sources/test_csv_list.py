@@ -46,7 +46,7 @@ def test_parts_labels_and_paths(tmp_path):
     assert [video.label for video in source.train + source.validation + source.test] == [1, 0, 1, 0, 1]
     first = source.train[0]
     assert (first.path, first.group, first.streams["rgb"].frames) == (str(tmp_path / "b" / "1.mp4"), "b/1.mp4", None)
-    assert source.absent == 0 and source.notes == ()
+    assert source.num_missing_clips == 0 and source.notes == ()
     assert load(tmp_path / "list.csv", mirror="forbidden").mirror == "forbidden"
 
 
@@ -119,7 +119,7 @@ def test_folders_of_images_are_clips(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.mp4")
     path.write_text(path.read_text() + "frames,walk,train\npipe.mp4,run,train\n")
     source = load(path)
-    assert ids(source.train)[2:] == ["frames", "pipe.mp4"] and source.absent == 0
+    assert ids(source.train)[2:] == ["frames", "pipe.mp4"] and source.num_missing_clips == 0
     found = {video.id: video for video in indexing.with_file_info(source).train}
     assert found["frames"].streams["rgb"].info.frames == 3 and found["pipe.mp4"].refused
     (tmp_path / "frames").rename(tmp_path / "gone")
@@ -135,7 +135,7 @@ def test_missing_clips_are_named_or_counted(tmp_path):
     with refused(DataError, "e.mp4", "2", "7", "allow_missing"):
         load(path)
     source = load(path, allow_missing=True)
-    assert source.absent == 2 and source.classes == ("run", "walk")
+    assert source.num_missing_clips == 2 and source.classes == ("run", "walk")
     assert not unnamed(source.notes[0], 2, 7, tmp_path) and not unnamed(source.notes[1], 1, 3)
     (tmp_path / "a.mp4").unlink()
     with refused(EmptyPartError, "validation", "1"):

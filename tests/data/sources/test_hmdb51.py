@@ -38,7 +38,7 @@ def append(path, line):
 def test_parts_labels_and_groups(hmdb):
     source = load(hmdb, validation=0.25)
     assert SOURCES["hmdb51"] is hmdb51.load
-    assert (source.name, source.split, source.mirror, source.absent) == ("hmdb51", "1", "invariant", 0)
+    assert (source.name, source.split, source.mirror, source.num_missing_clips) == ("hmdb51", "1", "invariant", 0)
     assert source.classes == CLASSES
     assert (len(source.train), len(source.validation), len(source.test)) == (36, 12, 18)
     first = source.test[0]
@@ -87,7 +87,7 @@ def test_missing_clips_are_named_or_counted(hmdb):
     with refused(DataError, "climb/(HQ)_climb_0_climb_f_cm_np1_ba_med_0.avi", "23", "66", "allow_missing"):
         load(hmdb)
     source = load(hmdb, allow_missing=True)
-    assert source.absent == 23 and source.classes == ("climb", "climb_stairs")
+    assert source.num_missing_clips == 23 and source.classes == ("climb", "climb_stairs")
     assert any(not unnamed(note, 23, 66) for note in source.notes)
     assert any(not unnamed(note, 1, 3) for note in source.notes)
 

@@ -51,7 +51,7 @@ def test_the_layouts_of_the_clips(tmp_path, lists, place):
     source = load(root, lists)
     assert SOURCES["kinetics"] is kinetics.load
     assert (source.name, source.split, source.mirror) == ("kinetics", "official validation list", "invariant")
-    assert source.classes == LABELS and source.absent == 0 and source.notes == ()
+    assert source.classes == LABELS and source.num_missing_clips == 0 and source.notes == ()
     assert (len(source.train), len(source.validation), len(source.test)) == (36, 4, 6)
     video = source.test[1]
     assert (video.id, video.group) == ("air drumming/val-0_0000001_000010_000020", "val-0_0000001")
@@ -93,12 +93,12 @@ def test_missing_clips_are_always_counted(tmp_path, lists):
     with refused(DataError, "air drumming/train-0_0000003_000030_000040.mp4", "2", "46", "allow_missing"):
         load(root, lists)
     source = load(root, lists, allow_missing=True)
-    assert source.absent == 2 and len(source.train) + len(source.validation) == 38
+    assert source.num_missing_clips == 2 and len(source.train) + len(source.validation) == 38
     (note,) = source.notes
     assert not unnamed(note, 2, 46, root)
     shutil.rmtree(root / LABELS[1])
     source = load(root, lists, allow_missing=True)
-    assert source.absent == 25 and source.classes == LABELS[:1] and "1 of 2 classes" in source.notes[1]
+    assert source.num_missing_clips == 25 and source.classes == LABELS[:1] and "1 of 2 classes" in source.notes[1]
 
 
 def test_a_clip_of_another_part_is_not_taken(tmp_path, lists):

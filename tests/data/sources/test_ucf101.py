@@ -42,7 +42,7 @@ def append(path, line):
 def test_parts_and_labels(ucf):
     source = load(ucf)
     assert SOURCES["ucf101"] is ucf101.load
-    assert (source.name, source.split, source.mirror, source.absent) == ("ucf101", "1", "invariant", 0)
+    assert (source.name, source.split, source.mirror, source.num_missing_clips) == ("ucf101", "1", "invariant", 0)
     assert source.classes == tuple(CLASSES)
     assert (len(source.train), len(source.validation), len(source.test)) == (18, 6, 6)
     first = source.test[0]
@@ -68,7 +68,7 @@ def test_a_missing_clip_is_named_or_allowed(ucf):
     with refused(DataError, "v_Lunges_g03_c02.avi", "2", "30", "allow_missing"):
         load(ucf)
     source = load(ucf, allow_missing=True)
-    assert source.absent == 2 and "2 of 30 listed clips" in source.notes[0]
+    assert source.num_missing_clips == 2 and "2 of 30 listed clips" in source.notes[0]
     assert len(source.train) + len(source.validation) + len(source.test) == 28
 
 
@@ -76,7 +76,7 @@ def test_classes_without_clips_are_dropped_and_labels_renumbered(ucf):
     for path in (ucf[0] / "Archery").iterdir():
         path.unlink()
     source = load(ucf, allow_missing=True)
-    assert source.classes == ("Lunges", "HandstandPushups") and source.absent == 10
+    assert source.classes == ("Lunges", "HandstandPushups") and source.num_missing_clips == 10
     assert {v.label for v in source.test} == {0, 1} and "1 of 3 classes" in source.notes[1]
 
 
@@ -156,7 +156,7 @@ def test_the_real_clips(test_data, split, test_groups):
     assert len(source.classes) == 8 and len(source.test) == 56
     assert {int(video.group[-2:]) for video in source.test} == set(test_groups)
     assert len(source.train) + len(source.validation) == 120
-    assert source.absent == 13320 - 176
+    assert source.num_missing_clips == 13320 - 176
     assert {video.label for video in source.validation} == set(range(8))
 
 

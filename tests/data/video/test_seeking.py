@@ -34,7 +34,7 @@ def record(video, tmp_path_factory):
 
 @pytest.mark.parametrize("pts, keys", [((0,), (0,)), ((-512, 0, 512), (0, 2)), (tuple(range(5, 999, 7)), (0, 50, 100))])
 def test_places_survive_packing(pts, keys):
-    assert SeekTable(pack(FrameIndex(pts, keys)), (1, 2)).places() == FrameIndex(pts, keys)
+    assert SeekTable(pack(FrameIndex(pts, keys)), (1, 2)).frame_index() == FrameIndex(pts, keys)
 
 
 def test_the_last_key_that_is_not_behind():
@@ -52,9 +52,9 @@ def test_seeking_shows_what_decoding_in_order_shows(video, record, wanted, size)
     )
 
 
-@pytest.mark.parametrize("wrong", ["time", "key", "identity", "count"])
+@pytest.mark.parametrize("wrong", ["time", "key", "signature", "count"])
 def test_a_table_that_does_not_fit_changes_nothing(video, record, wrong):
-    places, identity = record.table.places(), record.table.identity
+    places, signature = record.table.frame_index(), record.table.signature
     pts, keys = list(places.pts), list(places.keys)
     if wrong == "time":
         pts[30] += 1
@@ -62,7 +62,7 @@ def test_a_table_that_does_not_fit_changes_nothing(video, record, wrong):
         keys[1] += 1
     if wrong == "count":
         del pts[40:]
-    table = SeekTable(pack(FrameIndex(tuple(pts), tuple(keys))), (1, 1) if wrong == "identity" else identity)
+    table = SeekTable(pack(FrameIndex(tuple(pts), tuple(keys))), (1, 1) if wrong == "signature" else signature)
     for wanted in ([30, 33], [keys[1]], [50], [14]):
         np.testing.assert_array_equal(read_frames(video, wanted, table=table), read_frames(video, wanted))
 

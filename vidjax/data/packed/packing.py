@@ -47,8 +47,8 @@ def pack(
     folder: Path,
     *,
     shard_bytes: int = 512_000_000,
-    inspecting: index.Progress = lambda records, total: records,
-    packing: Callable[[Iterable[Video], int], Iterable[Video]] = lambda videos, total: videos,
+    inspect_progress: index.Progress = lambda records, total: records,
+    pack_progress: Callable[[Iterable[Video], int], Iterable[Video]] = lambda videos, total: videos,
 ) -> dict[str, PackedPart]:
     """Packs all videos of a source, in its order; the folder appears when it is complete.
 
@@ -60,7 +60,7 @@ def pack(
       source: of files.
       folder: is made; must not exist, or be empty.
       shard_bytes: a shard is closed when it has reached this size.
-      inspecting, packing: wrap what is gone through, given how much it is.
+      inspect_progress, pack_progress: wrap the records and the videos, given how many there are, to show progress.
 
     Returns:
       Part -> what was packed of it.
@@ -83,7 +83,7 @@ def pack(
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
         asked[part] = tuple(map(_without_info, videos))
-    source = indexing.with_file_info(dataclasses.replace(source, **asked), progress=inspecting, certain=True)
+    source = indexing.with_file_info(dataclasses.replace(source, **asked), progress=inspect_progress, certain=True)
     is_rgb = source.inputs == (RGB,)
     todo = [(part, video) for part in _PARTS for video in getattr(source, part)]
     done = {part: PackedPart() for part in _PARTS}
@@ -93,7 +93,7 @@ def pack(
             shards = {part: _Shards(unfinished, part, shard_bytes) for part in _PARTS}
             for each in shards.values():
                 closing.callback(each.close)
-            for (part, _), video in zip(todo, packing((video for _, video in todo), len(todo)), strict=True):
+            for (part, _), video in zip(todo, pack_progress((video for _, video in todo), len(todo)), strict=True):
                 packed = _pack_video(video, part, source, shards[part])
                 done[part].bytes += sum(row.get("size", 0) for row in packed.values())
                 refused = {name: row["refused"] for name, row in packed.items() if row.get("refused")}
@@ -106,7 +106,8 @@ def pack(
             for part in _PARTS:
                 shards[part].close()
                 done[part].shards = shards[part].count
-            about = {key: getattr(source, key) for key in ("name", "split", "classes", "mirror", "absent", "notes")}
+            about = {key: getattr(source, key) for key in ("name", "split", "classes", "mirror")}
+            about |= {"absent": source.num_missing_clips, "notes": source.notes}
             if is_rgb:
                 listed = {"format": FORMAT_OF_RGB, **about, "columns": [*_VIDEO, *_STREAM], **rows}
             else:
@@ -157,7 +158,7 @@ def _pack_stream(
     assert stream.info is not None
     file, table, info = stream.file.load(), stream.info.table, stream.info
     content = content_of(file)
-    if file.signature() != info.identity:
+    if file.signature() != info.signature:
         raise DataError(f"pack: {stream.path} has changed since it was inspected; give the command again")
     full = {**row, "size": sum(len(each) for _, each in content)}
     full |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}

@@ -14,7 +14,7 @@ from vidjax.data.video.checks import one_line
 from vidjax.data.video.file import MemoryFile, VideoFile
 from vidjax.errors import DataError, VideoError
 
-# Of the files that a process may have open: 1024 as a rule, 256 on macOS.
+# A share of the files that a process may have open, usually 1024, on macOS 256.
 _OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
@@ -26,13 +26,13 @@ class ShardFile(VideoFile):
       shard: path of the ArrayRecord file.
       number: of the record in it.
       name: of the file that was packed.
-      identity: size and digest of its content.
+      content_id: size and digest of its content.
     """
 
     shard: str
     number: int
     name: str
-    identity: tuple[int, int]
+    content_id: tuple[int, int]
 
     def __str__(self) -> str:
         return f"{self.shard}[{self.number}] ({self.name})"
@@ -42,22 +42,22 @@ class ShardFile(VideoFile):
 
         Raises:
           VideoError: if the record is damaged, or another video.
-          DataError: if the shard cannot be opened, or the object store fails: that says nothing of the video.
+          DataError: if the shard cannot be opened, or the object store fails; that says nothing about the video.
         """
         try:
             video = encoded(read_record(self.shard, self.number), str(self))
         except ValueError as error:
             raise VideoError(self, f"is damaged: {one_line(error)}") from error
-        if video.identity != self.identity:
-            raise VideoError(self, f"the shard holds another video here: it does not belong to its {DATASET}")
+        if video.content_id != self.content_id:
+            raise VideoError(self, f"the shard holds another video here: it does not match its {DATASET}")
         return video
 
     def cache_key(self) -> tuple[Any, ...]:
         """Its content, wherever the shard is."""
-        return self.identity
+        return self.content_id
 
     def content_size(self) -> int:
-        return self.identity[0]
+        return self.content_id[0]
 
 
 def is_remote(path: str) -> bool:
@@ -89,15 +89,15 @@ def read_record(path: str, number: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _opened(path: str, identity: tuple[int, int, int] | None) -> Any:
-    """The reader of a file; `identity` makes it another one when the file is another one."""
+def _opened(path: str, signature: tuple[int, int, int] | None) -> Any:
+    """The reader of a file; `signature` is part of the cache's key, so that a file that has changed is opened anew."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     return ArrayRecordDataSource(path)
 
 
 def check_answer(path: str, seconds: float = 60.0) -> None:
-    """Opens a file of an object store in a process of its own: the library tries for 15 minutes, deaf to Ctrl-C.
+    """Opens a file of an object store in a subprocess: the library retries for 15 minutes and ignores Ctrl-C.
 
     Raises:
       DataError: if it cannot be opened, or not within this time.

@@ -83,7 +83,7 @@ def load(
         validation=validation,
         allow_missing=allow_missing,
         mirror="invariant",
-        drop_leaks=True,
+        drop_overlap=True,
         notes=notes,
     )
 

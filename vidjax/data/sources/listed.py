@@ -40,7 +40,7 @@ def build_listed_source(
     validation: float,
     allow_missing: bool,
     mirror: FlipRule,
-    drop_leaks: bool = False,
+    drop_overlap: bool = False,
     notes: Sequence[str] = (),
 ) -> Source:
     """Returns the source that lists describe, after the checks that every source passes.
@@ -55,14 +55,14 @@ def build_listed_source(
       validation: share of each class's training groups that becomes the validation part where none is listed.
       allow_missing: go on without clips that are listed but not there; they are counted.
       mirror: the rule for horizontal flips.
-      drop_leaks: leave out training clips whose group has a test clip, and say how many; without it, such a
+      drop_overlap: leave out training clips whose group has a test clip, and say how many; without it, such a
         group is an error.
       notes: what the user should know besides.
 
     Raises:
       DataError: if a clip is missing, or a part or class cannot be used, see `check_parts`.
     """
-    absent = _count_missing(name, listed, allow_missing)
+    missing = _count_missing(name, listed, allow_missing)
     total = sum(map(len, listed.values()))
     present = {part: [clip for clip in clips if clip.present] for part, clips in listed.items()}
     for part, clips in present.items():
@@ -72,9 +72,9 @@ def build_listed_source(
                 f" none of its {len(listed[part])} listed clips is in {root}"
             )
     said = list(notes)
-    if absent:
-        said.append(f"{absent} of {total} listed clips are not in {root}")
-    if drop_leaks:
+    if missing:
+        said.append(f"{missing} of {total} listed clips are not in {root}")
+    if drop_overlap:
         before, present["train"] = len(present["train"]), _untested_groups(present)
         if len(present["train"]) < before:
             said.append(
@@ -95,7 +95,7 @@ def build_listed_source(
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
         mirror=mirror,
-        absent=absent,
+        num_missing_clips=missing,
         notes=(*said, *untested_classes_note(left, parts["test"])),
     )
 

@@ -66,7 +66,7 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: FlipRuleOp
         classes=tuple(content["classes"]),
         **parts,
         mirror=tuple(rule) if isinstance(rule, list) else rule,
-        absent=content["absent"],
+        num_missing_clips=content["absent"],
         notes=tuple(content["notes"]),
         inputs=tuple(map(Input.from_json, content["inputs"])) if "inputs" in content else (RGB,),
     )

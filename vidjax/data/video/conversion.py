@@ -1,4 +1,4 @@
-"""Decoded frames to RGB, upright, at the size asked for."""
+"""Converts decoded frames to RGB, upright, at a given size."""
 
 import struct
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 
 Size = tuple[int, int]  # (height, width)
 
-# swscale's bilinear, widened when it reduces (so it does not alias); decord's scaler is the same one.
+# swscale's bilinear, whose support grows when it downscales, so that it does not alias; decord uses it, too.
 _INTERPOLATION = "BILINEAR"
 
 
@@ -34,22 +34,22 @@ def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
 
 
 class Converter:
-    """Turns decoded frames into RGB arrays, shown as the first of them asks for.
+    """Turns decoded frames into RGB arrays, oriented as the first frame asks.
 
-    Their size is chosen by `choose(height, width)` at the first.
+    Their size is `choose(height, width)` of the first frame.
     """
 
     def __init__(self, choose: Callable[[int, int], Size]):
         self._choose = choose
         self._size: Size | None = None
         self._shown = Orientation()
-        # PyAV frees a frame whose side data were asked for at some later time only, and what a damaged picture shows is
-        # left over in buffers that come free: this one does not while the video is read.
+        # PyAV frees a frame whose side data were read at some later time only, and a damaged picture shows what is left
+        # in freed buffers: this one stays allocated while the video is read.
         self._first: Any = None
-        self._reformatter = VideoReformatter()  # one scaler for all frames; making it costs as much as using it
+        self._reformatter = VideoReformatter()  # one for all frames; creating it costs as much as using it
 
     def choose_size(self, frame: Any) -> Size:
-        """The (height, width) of all results, decided by the first frame that is seen."""
+        """The (height, width) of all results, by the first frame."""
         if self._size is None:
             self._first, self._shown = frame, orientation(frame)
             self._size = self._choose(*displayed_size(frame))
@@ -65,30 +65,30 @@ class Converter:
         pixels: np.ndarray = rgb.to_ndarray()
         if self._shown.transposed:
             pixels = pixels.swapaxes(0, 1)
-        return pixels[:: -1 if self._shown.upended else 1, :: -1 if self._shown.mirrored else 1]
+        return pixels[:: -1 if self._shown.flipped_vertically else 1, :: -1 if self._shown.mirrored else 1]
 
 
 class Orientation(NamedTuple):
-    """How a frame is to be shown; done in this order.
+    """How a frame is to be shown; applied in this order.
 
     Attributes:
       transposed: rows become columns.
       mirrored: left and right are exchanged.
-      upended: top and bottom are.
+      flipped_vertically: top and bottom are.
     """
 
     transposed: bool = False
     mirrored: bool = False
-    upended: bool = False
+    flipped_vertically: bool = False
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise; 0 where the picture is not only turned."""
+        """Degrees counter-clockwise; 0 if the picture is not only rotated."""
         return {(False, True, True): 180, (True, False, True): 90, (True, True, False): 270}.get(self, 0)
 
 
 def orientation(frame: Any) -> Orientation:
-    """What the display matrix asks for (ISO 14496-12, 8.3.2): turns by 90 degrees and mirror images, nothing else."""
+    """By the display matrix (ISO 14496-12, 8.3.2): rotations by 90 degrees and mirror images, nothing else."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()

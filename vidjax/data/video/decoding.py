@@ -79,10 +79,10 @@ def read_frames(file: VideoFile, indices: Sequence[int], size: Size | None = Non
         info = probe(source)
         if decord_reader.gives_size((info.height, info.width), size):
             return decord_reader.read_frames(source, wanted)
-    places = _frame_index(source)
-    if places is not None and max(wanted) < len(places.pts):
+    index = _frame_index(source)
+    if index is not None and max(wanted) < len(index.pts):
         with contextlib.suppress(SeekMismatchError):
-            return _read_by_seeking(source, wanted, size, places)
+            return _read_by_seeking(source, wanted, size, index)
     return _read_in_order(source, wanted, size)
 
 
@@ -162,10 +162,10 @@ def _warn_truncated(file: VideoFile, video: SequentialReader) -> None:
 
 def _frame_index(file: ReadableFile) -> FrameIndex | None:
     """By which frames are found faster; None if nothing is gained, or the file has changed since it was inspected."""
-    if file.table is None or file.table.identity != file.signature():
+    if file.table is None or file.table.signature != file.signature():
         return None
-    places = file.table.places()
-    return places if len(places.keys) > 1 else None
+    index = file.table.frame_index()
+    return index if len(index.keys) > 1 else None
 
 
 def _read_in_order(file: ReadableFile, wanted: list[int], size: Size | None) -> np.ndarray:
@@ -179,10 +179,10 @@ def _read_in_order(file: ReadableFile, wanted: list[int], size: Size | None) -> 
         raise VideoError(file, f"frame {last} was asked for; only frames 0 to {video.count - 1} decode{why}")
 
 
-def _read_by_seeking(file: ReadableFile, wanted: list[int], size: Size | None, places: FrameIndex) -> np.ndarray:
+def _read_by_seeking(file: ReadableFile, wanted: list[int], size: Size | None, index: FrameIndex) -> np.ndarray:
     output = _FrameCollector(wanted, size)
     with open_video(file, seekable=True) as video:
-        frames, upcoming = seek(video, 0, places), 0
+        frames, upcoming = seek(video, 0, index), 0
         if size is None:
             first = next(frames, None)
             if first is None:
@@ -190,9 +190,9 @@ def _read_by_seeking(file: ReadableFile, wanted: list[int], size: Size | None, p
             output.add(0, first)  # whose size is that of all
             upcoming = 1
         for number in sorted(set(wanted) - ({0} if upcoming else set())):
-            key = places.keyframe_before(number)
+            key = index.keyframe_before(number)
             if key >= upcoming:  # each key frame was tried up to the next one, and no further
-                frames, upcoming = seek(video, key, places), key
+                frames, upcoming = seek(video, key, index), key
             for frame in frames:
                 output.add(upcoming, frame)
                 upcoming += 1
@@ -207,9 +207,9 @@ class _FrameCollector:
     """Gathers the wanted frames, converted, in the order in which they were asked for."""
 
     def __init__(self, wanted: list[int], size: Size | None):
-        self._places: dict[int, list[int]] = {}
-        for place, index in enumerate(wanted):
-            self._places.setdefault(index, []).append(place)
+        self._positions: dict[int, list[int]] = {}
+        for position, number in enumerate(wanted):
+            self._positions.setdefault(number, []).append(position)
         self._count = len(wanted)
         self._convert = Converter(lambda height, width: size or (height, width))
         self._frames: np.ndarray | None = None
@@ -217,11 +217,11 @@ class _FrameCollector:
     def add(self, number: int, frame: av.VideoFrame) -> None:
         """Keeps a frame if it is wanted; the first one decides the size if none is given."""
         self._convert.choose_size(frame)
-        if number in self._places:
+        if number in self._positions:
             picture = self._convert(frame)
             if self._frames is None:
                 self._frames = np.empty((self._count, *picture.shape), np.uint8)
-            self._frames[self._places[number]] = picture
+            self._frames[self._positions[number]] = picture
 
     def frames(self) -> np.ndarray:
         """uint8 [T, H, W, 3], once all were added."""

@@ -1,4 +1,4 @@
-"""Which entries below a folder are videos: by their names, and folders of images by what they hold."""
+"""Finds the videos below a folder: files by their names, folders of images by their content."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def image_files(folder: str) -> list[Path]:
 
 
 def is_image_sequence(path: Path) -> bool:
-    """Whether this is a folder of images and nothing, unless it is hidden, that is a video or a folder itself."""
+    """Whether this is a folder of images that holds, hidden entries aside, no video and no folder."""
     if not path.is_dir() or not image_files(str(path)):
         return False
     shown = (entry for entry in path.iterdir() if not entry.name.startswith("."))
@@ -47,14 +47,14 @@ def is_image_sequence(path: Path) -> bool:
 def videos_below(path: Path) -> tuple[list[str], int]:
     """Everything below a folder that is named like a video, or has no suffix, or is a folder of images.
 
-    Whatever it is: a pipe, or a dangling link, that is named like a video is found, too, and so is a folder that cannot
-    be listed. Hidden entries are left out, and no folder is visited twice.
+    A pipe or a dangling link that is named like a video is found, too, and so is a folder that cannot be listed. Hidden
+    entries are left out, and no folder is visited twice.
 
     Args:
       path: a folder; any other entry is returned as it is.
 
     Returns:
-      The paths in order, and how many other files were passed over.
+      The paths in order, and how many other files were skipped.
 
     Raises:
       DataError: if there is no such path, or it cannot be listed itself.
@@ -81,7 +81,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     try:
         entries = _entries(folder)
     except DataError:
-        yield folder  # whoever reads it says why not
+        yield folder  # reading it gives the reason
         return
     for entry in entries:
         if entry.name.startswith("."):

@@ -182,13 +182,13 @@ class MemoryFile(ReadableFile):
       name: for messages.
       files: name and content of the file; of a folder, of each image in order.
       holds_images: it was a folder.
-      identity: its signature: two numbers that change with the content.
+      content_id: its signature: two numbers that change with the content.
     """
 
     name: str
     files: tuple[tuple[str, bytes], ...] = dataclasses.field(repr=False)
     holds_images: bool
-    identity: tuple[int, int]
+    content_id: tuple[int, int]
     table: SeekTable | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -198,10 +198,10 @@ class MemoryFile(ReadableFile):
         pass
 
     def signature(self) -> tuple[int, int]:
-        return self.identity
+        return self.content_id
 
     def cache_key(self) -> tuple[Any, ...]:
-        return self.identity
+        return self.content_id
 
     def is_folder(self) -> bool:
         return self.holds_images

@@ -1,10 +1,10 @@
-"""What a file is that is no video, and what is left of one that was cut: by its own bytes, where FFmpeg says little."""
+"""Detects by their bytes what files that are not videos are, and how much of a truncated one is left."""
 
 import io
 import struct
 from typing import BinaryIO
 
-_START = 4096  # bytes that are looked at
+_START = 4096  # bytes that are examined
 _MARKS = (
     (b"#EXTM3U", "it is a playlist (HLS), which names other files"),
     (b"ffconcat version", "it is a playlist (ffconcat), which names other files"),
@@ -20,10 +20,10 @@ _MARKS = (
     (b"\x89PNG", "it is a picture (PNG)"),
     (b"ID3", "it has no video, only sound (MPEG audio)"),
     (b"fLaC", "it has no video, only sound (FLAC)"),
-    (b"\x00\x05\x16\x07", "it is what macOS keeps beside a file of that name (AppleDouble)"),
+    (b"\x00\x05\x16\x07", "it is metadata that macOS keeps beside a file of that name (AppleDouble)"),
 )
 _RIFF = {b"WAVE": "it has no video, only sound (WAVE)", b"WEBP": "it is a picture (WebP)"}
-# Of containers that FFmpeg knows: what it says of them is left as it is.
+# Containers that FFmpeg knows: its own message is better.
 _CONTAINERS = (
     *(b"RIFF", b"\x1aE\xdf\xa3", b"OggS", b"FLV", b"GIF8", b"DKIF", b"nut/"),
     *(b"\x30\x26\xb2\x75", b"\x06\x0e\x2b\x34", b"\x00\x00\x01", b"G"),  # ASF, MXF, MPEG and its transport stream
@@ -33,7 +33,7 @@ _TEXT = frozenset({*b"\t\n\f\r", *range(32, 127), *range(128, 256)})
 
 
 def unsupported_reason(stream: BinaryIO) -> str | None:
-    """Why FFmpeg cannot open a file, in one line; None where its own reason is the better one.
+    """Why FFmpeg cannot open a file, in one line; None if FFmpeg's own message is better.
 
     Args:
       stream: the file, at its beginning.
@@ -50,7 +50,7 @@ def unsupported_reason(stream: BinaryIO) -> str | None:
         return _missing_moov_reason(stream)
     if set(start) <= _TEXT:
         return _text(start)
-    return None if start.startswith(_CONTAINERS) else "it is of no known container"
+    return None if start.startswith(_CONTAINERS) else "it is of no known container format"
 
 
 def _text(start: bytes) -> str:
@@ -63,7 +63,7 @@ def _text(start: bytes) -> str:
 
 
 def _missing_moov_reason(stream: BinaryIO) -> str | None:
-    """Walks along the boxes of the file (ISO 14496-12, 4.2); None if its index is whole."""
+    """Walks through the boxes of the file (ISO 14496-12, 4.2); None if its index is complete."""
     end = stream.seek(0, io.SEEK_END)
     place = 0
     while place + 8 <= end:
@@ -82,18 +82,18 @@ def _missing_moov_reason(stream: BinaryIO) -> str | None:
 
 
 def gif_truncation(content: bytes) -> tuple[int, str] | None:
-    """What a GIF file has lost at its end: decoders show a half drawn picture without a word.
+    """What a GIF file has lost at its end: decoders silently show a half-drawn picture.
 
     Args:
       content: of the file.
 
     Returns:
-      How many of its pictures are whole, and what is wrong behind them; None if it ends as it should.
+      How many of its pictures are complete, and what is wrong after them; None if it ends as it should.
     """
     pictures, place = 0, 13
     kind = 0
     try:
-        if content[10] & 0x80:  # a table of colors
+        if content[10] & 0x80:  # a color table
             place += 3 << (content[10] & 7) + 1
         while place < len(content):
             kind = content[place]
@@ -104,7 +104,7 @@ def gif_truncation(content: bytes) -> tuple[int, str] | None:
             elif kind == 0x2C:
                 flags = content[place + 9]
                 place += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-            elif any(content[place:]):  # the last picture ended where it should not have
+            elif any(content[place:]):  # the last picture ended too early
                 return pictures - 1, f"frame {pictures - 1} is damaged"
             else:
                 break
@@ -115,4 +115,4 @@ def gif_truncation(content: bytes) -> tuple[int, str] | None:
     except IndexError:
         if kind == 0x2C:
             return pictures, f"the file ends within frame {pictures}"
-    return pictures, "the file ends without a trailer, as one that was cut does"
+    return pictures, "the file has no trailer: it was cut short"

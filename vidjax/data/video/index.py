@@ -1,6 +1,6 @@
-"""What is known of video files, so that each is inspected once: a table for each folder in the user's cache.
+"""The index of inspected video files: a table per folder in the user's cache, so that each file is inspected once.
 
-A file is known by its path, its size and the time of its last change.
+Its key is the path of a file, with its size and the time of its last change.
 """
 
 import csv
@@ -25,23 +25,23 @@ from vidjax.system.paths import cache_dir
 logger = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 30.0
-csv.field_size_limit(2**31 - 1)  # the times of the frames of a long video are a long text
+csv.field_size_limit(2**31 - 1)  # the seek table of a long video is a long text
 _COLUMNS = tuple(field.name for field in dataclasses.fields(FileRecord))
 _TYPES = {field.name: field.type for field in dataclasses.fields(FileRecord)}
 
-# Wraps the records that come, given how many there will be; shows how far the inspection is.
+# Wraps the records, given how many there will be, to show progress.
 Progress = Callable[[Iterable[FileRecord], int], Iterable[FileRecord]]
 
 
 def inspect_files(
     paths: Sequence[str], *, jobs: int | None = None, progress: Progress = lambda records, total: records
 ) -> dict[str, FileRecord]:
-    """The record of each file; files that are not known, or have changed, are inspected.
+    """The record of each file; files that are new or have changed are inspected.
 
     Args:
       paths: of the files.
-      jobs: child processes that inspect; None: one for each core.
-      progress: wraps the inspection, where anything is to be inspected.
+      jobs: number of child processes; None: one per core.
+      progress: wraps the inspection, if there is anything to inspect.
 
     Returns:
       Path -> record.
@@ -68,7 +68,7 @@ def inspect_files(
 
 
 def write_csv(path: Path, records: Iterable[FileRecord]) -> None:
-    """Writes records as a table with a header, whole or not at all."""
+    """Writes records as a table with a header, atomically."""
     files.write_bytes(path, _to_csv(records))
 
 
@@ -88,7 +88,7 @@ class _Tables:
         self._saved = time.monotonic()
 
     def look_up(self, path: str) -> FileRecord | None:
-        """The record of a file as it is now; None where there is none."""
+        """The record of a file as it is now; None if there is none."""
         folder, name = _place(path)
         if folder not in self._known:
             self._known[folder] = {record.path: record for record in self._read(folder)}
@@ -102,7 +102,7 @@ class _Tables:
         return dataclasses.replace(record, path=path) if (record.size, record.mtime_ns) == now else None
 
     def add(self, record: FileRecord) -> None:
-        """Remembers a record; what is no file is found out anew each time."""
+        """Adds a record, unless it is of no file or may be the machine's fault."""
         if not record.size or not record.lasting:
             return
         folder, name = _place(record.path)
@@ -111,14 +111,14 @@ class _Tables:
             self.save()
 
     def save(self) -> None:
-        """Writes what is new beside what others have written meanwhile."""
+        """Writes the new records; those that other processes have written meanwhile are kept."""
         try:
             for folder, records in self._new.items():
                 with files.locked(self._root / ".lock"):
                     table = {**{record.path: record for record in self._read(folder)}, **records}
                     files.write_bytes(self._file(folder), _to_csv(table[name] for name in sorted(table)))
-        except OSError as error:  # what is not kept is found out again the next time
-            logger.warning("what is known of the videos cannot be kept in %s: %s", self._root, error.strerror)
+        except OSError as error:  # what is not saved is inspected again the next time
+            logger.warning("cannot write the index of videos to %s: %s", self._root, error.strerror)
         self._new.clear()
         self._saved = time.monotonic()
 
@@ -133,7 +133,7 @@ class _Tables:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """The folder of a file, whatever link leads there, and its name."""
+    """The folder of a file, with links resolved, and its name."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.realpath(folder), name
 

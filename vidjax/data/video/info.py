@@ -1,4 +1,4 @@
-"""What is known of a video file without decoding it."""
+"""Length, rate and size of a video."""
 
 import dataclasses
 from typing import Any
@@ -9,11 +9,11 @@ class VideoInfo:
     """What a whole pass over a video file found, or the header of an array.
 
     Attributes:
-      frames: number of sound frames (headers lie); of a file that is damaged or cut short, those before that.
-      fps: frames per second as the container states it; None where it does not.
-      height, width: of a frame as displayed, after rotation; 0 of what is no image.
-      table: `seeking.SeekTable`, by which frames are found faster; None where there is none.
-      identity: size and time of change (ns) of the file at that time; None where it was not noted.
+      frames: number of frames that decode, which the header may misstate; those before any damage.
+      fps: frames per second as the container states it; None if it does not.
+      height, width: of a frame as displayed, after rotation; 0 if it holds no images.
+      table: `SeekTable`, by which frames are found faster; None if there is none.
+      signature: size and time of change (ns) of the file at that time; None if not recorded.
     """
 
     frames: int
@@ -21,4 +21,4 @@ class VideoInfo:
     height: int
     width: int
     table: Any = dataclasses.field(default=None, compare=False, repr=False)
-    identity: tuple[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)
+    signature: tuple[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)

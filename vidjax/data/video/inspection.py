@@ -1,11 +1,10 @@
-"""Finding out what a video file really holds, and where one may begin to decode it.
+"""Inspects video files: frame count, damage, and the keyframes to which seeking is exact.
 
-One pass in order tells the truth about a file (`vidjax.data.video.opening`). A second one begins at each of its key
-frames by seeking; those from which it sees, bit for bit, what the first saw make the table by which frames are found
-faster (`vidjax.data.video.seeking`). Anything that speaks against it costs speed only: such a file is decoded from its
-beginning.
+A first pass decodes the file in order (`vidjax.data.video.sequential`). A second one seeks to each keyframe; those from
+which decoding gives, bit for bit, the frames of the first pass make the seek table (`vidjax.data.video.seeking`). A
+file without a table is only slower to read: it is decoded from its beginning.
 
-Files come from strangers: run this in a process that may be killed (`vidjax.data.video.inspection_workers`).
+Files are untrusted: run this in a process that may be killed (`vidjax.data.video.inspection_workers`).
 """
 
 import dataclasses
@@ -24,12 +23,12 @@ from vidjax.data.video.seek_table import FrameIndex, SeekTable, pack
 from vidjax.data.video.seeking import SeekMismatchError, seek
 from vidjax.errors import VideoError
 
-# Not an input/output error: FFmpeg calls many a damaged file so.
+# EIO is left out: FFmpeg reports it for many damaged files.
 _TRANSIENT_ERRNOS = {errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 
 Verdict = Literal["ok", "slow", "refused"]
 
-# Of what an inspection finds; raise the number with every change of its rules, and files are inspected again.
+# Raise the number with every change of the rules of an inspection; files are then inspected again.
 VERSION = f"5-av{av.__version__}"
 
 
@@ -39,19 +38,19 @@ class FileRecord:
 
     Attributes:
       path: of the file.
-      size, mtime_ns: as when it was inspected.
-      verdict: "ok": seeking is exact; "slow": it is decoded from its beginning; "refused": it cannot be read.
-      reason: why it is slow or refused; "" where it is ok.
-      warning: what is lost of it, "" if nothing is: it ends early, or is damaged from some frame on.
-      ends_early: it ends well before its header says that it does, or shows few of the frames that that counts.
-      frames: how many can be read.
-      stated_frames: how many its header promises; None where it does not say.
-      fps: frames per second, None where it states none.
+      size, mtime_ns: at the time of the inspection.
+      verdict: "ok": seeking is exact; "slow": decoded from the beginning; "refused": it cannot be read.
+      reason: why it is slow or refused; "" if it is ok.
+      warning: what is lost, "" if nothing is: it ends early, or is damaged from some frame on.
+      ends_early: it ends well before the duration in its header, or has far fewer frames than that states.
+      frames: number of frames that can be read.
+      stated_frames: number of frames by its header; None if that does not say.
+      fps: frames per second; None if it states none.
       height, width: of a frame as displayed.
-      rotation: counter-clockwise, in degrees, that the display matrix asks for; 0 where it also mirrors.
+      rotation: by the display matrix, counter-clockwise, in degrees; 0 if it also mirrors.
       codec, container: FFmpeg's names.
-      seek: text of its `SeekTable`; "" where there is none.
-      lasting: False where a busy machine, or a crash, may have decided: it is found out anew the next time.
+      seek: text of its `SeekTable`; "" if it has none.
+      lasting: False if a busy machine or a crash may be the cause: the file is then inspected again the next time.
       version: `VERSION` of the inspection.
     """
 
@@ -76,15 +75,15 @@ class FileRecord:
 
     @property
     def table(self) -> SeekTable | None:
-        """By which frames are found faster; None where the file must be decoded from its beginning."""
+        """Its seek table; None if it must be decoded from its beginning."""
         return SeekTable(self.seek, (self.size, self.mtime_ns)) if self.seek else None
 
 
 def inspect(path: str) -> Iterator[FileRecord | None]:
-    """Inspects a file; yields what is known after the pass in order, and the final record after seeking was tried.
+    """Inspects a file; yields a record after the first pass, and the final one after the second.
 
-    The first record holds if the process is lost in the second pass. None in between says that it goes on: a new frame
-    was decoded.
+    The first record is valid if the process is lost during the second pass. None, in between, reports progress: one
+    more frame was decoded.
     """
     file = as_file(path).load()
     try:
@@ -102,9 +101,9 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         yield dataclasses.replace(record, reason=against)
         return
     yield dataclasses.replace(record, reason="seeking in it could not be tried")
-    places = FrameIndex(tuple(walk.pts), tuple(walk.keys))
+    index = FrameIndex(tuple(walk.pts), tuple(walk.keys))
     wrong = len(walk.keys)
-    for found in _verified_keyframes(file, places, walk.checksums):
+    for found in _verified_keyframes(file, index, walk.checksums):
         if found is None:
             yield None
         else:
@@ -113,11 +112,11 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         reason = f"seeking goes wrong at {wrong} of {len(walk.keys)} key frames"
         yield dataclasses.replace(record, reason=reason)
     else:
-        yield dataclasses.replace(record, verdict="ok", reason="", seek=pack(places))
+        yield dataclasses.replace(record, verdict="ok", reason="", seek=pack(index))
 
 
 def _is_permanent(error: BaseException | None) -> bool:
-    """Whether a file will fail again: what the system would not give us now, it may give the next time."""
+    """Whether reading will fail again; a resource that the system lacks now may be there next time."""
     return not (isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS)
 
 
@@ -129,7 +128,7 @@ def _signature_or_zero(file: ReadableFile) -> tuple[int, int]:
 
 
 class _SequentialPass:
-    """The pass in order: what each frame shows, when, and at which frames one might begin.
+    """The first pass: what each frame shows, when, and which are keyframes.
 
     Attributes:
       checksums: of the pixels of each frame.
@@ -180,7 +179,7 @@ class _SequentialPass:
         return FileRecord(str(self.file), size, mtime_ns, "slow", **self._about)
 
     def reason_not_seekable(self) -> str | None:
-        """Why one cannot seek in a file of this kind; None if it may be tried."""
+        """Why seeking in this file is not tried; None if it is."""
         if self._about["container"] in ("folder", "gif"):
             return f"no seeking in a {self._about['container']}"
         if self._about["warning"]:
@@ -194,15 +193,15 @@ class _SequentialPass:
         return None
 
 
-def _verified_keyframes(file: ReadableFile, places: FrameIndex, checksums: list[int]) -> Iterator[int | None]:
-    """Yields each key frame from which decoding shows, up to the next one, what it showed in order; None at frames."""
+def _verified_keyframes(file: ReadableFile, index: FrameIndex, checksums: list[int]) -> Iterator[int | None]:
+    """Yields each keyframe from which decoding, up to the next one, repeats the first pass; None after each frame."""
     try:
         with open_video(file, seekable=True) as video:
-            # From the last to the first: what a damaged picture shows may be left over from one that was seen before.
-            for key, following in reversed(list(itertools.pairwise((*places.keys, len(places.pts))))):
+            # From the last to the first: a damaged picture may show what is left in a buffer from one decoded before.
+            for key, following in reversed(list(itertools.pairwise((*index.keys, len(index.pts))))):
                 number = key
                 try:
-                    for frame in seek(video, key, places):
+                    for frame in seek(video, key, index):
                         if _checksum(frame) != checksums[number]:
                             raise SeekMismatchError
                         number += 1
@@ -219,11 +218,11 @@ def _verified_keyframes(file: ReadableFile, places: FrameIndex, checksums: list[
 
 
 def _checksum(frame: Any) -> int:
-    """Of the visible pixels alone: what stands beside them in memory is anything."""
+    """Of the visible pixels alone: the padding beside them in memory is undefined."""
     try:
         pixels = frame.to_ndarray()
     except (ValueError, AssertionError):  # a format, or an odd size, for which PyAV has no array
         pixels = frame.to_ndarray(format="rgb24")
-    if isinstance(pixels, tuple):  # numbers of colors, and the colors
+    if isinstance(pixels, tuple):  # indices into a palette, and the palette
         return zlib.crc32(b"".join(part.tobytes() for part in pixels))
     return zlib.crc32(pixels.tobytes())

@@ -1,9 +1,9 @@
-"""Inspecting files in processes that may be killed: a decoder that hangs, crashes or eats memory takes no run with it.
+"""Inspects files in killable subprocesses, so that a decoder that hangs or crashes cannot end the run.
 
-Each child process (this file, run as a program) inspects one file after the other: a path a line in; out come a line
-for each record, as JSON, and one now and then to say how many frames it has decoded. It is given up when it says
-nothing for too long, is slow, needs too much memory or crashes, and the file is tried once more in a fresh one: what
-depends on how busy the machine is must not decide on a file. It ends by itself when the parent is gone.
+Each child process (this file, run as a program) inspects one file after the other. It reads a path per line, and writes
+each record as a line of JSON and, about once a second, a heartbeat with the number of frames decoded. It is killed if
+it is silent for too long, is slow, needs too much memory or crashes; the file is then tried once more in a new process,
+since a busy machine must not decide about a file. A child ends by itself when its parent is gone.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from vidjax.data.video.file import as_file
 from vidjax.data.video.inspection import FileRecord, inspect
 from vidjax.errors import VideoError, VidjaxError
 
-MEMORY_LIMIT_BYTES = 2 * 10**9  # bytes of data that a child may hold
+MEMORY_LIMIT_BYTES = 2 * 10**9  # bytes of data that a child may allocate
 _HEARTBEAT_TIMEOUT = 8.0  # seconds without a new frame
-_BASE_TIMEOUT = 15.0  # seconds for each of the two passes, for a file of so many bytes
-_SMALL_FILE_BYTES = 500_000
-_BYTES_PER_SECOND = 5_000  # and one more for each so many bytes above that: a still picture for an hour takes no more
-_MIN_DECODE_FPS = 100.0  # frames per second: a file that decodes faster is long, not stuck, and gets more time,
-_MAX_TIMEOUT = 300.0  # up to so many seconds for each pass
-_START = 60.0  # seconds for a child to begin
-_HEARTBEAT_SECONDS = 1.0  # a child says as often, in seconds, that it goes on
+_BASE_TIMEOUT = 15.0  # seconds for each of the two passes, for a file of up to
+_SMALL_FILE_BYTES = 500_000  # bytes,
+_BYTES_PER_SECOND = 5_000  # and one second more for each of these above that: enough for an hour of a still picture
+_MIN_DECODE_FPS = 100.0  # a file that decodes faster is long, not stuck, and gets more time,
+_MAX_TIMEOUT = 300.0  # up to this for each pass
+_START = 60.0  # seconds for a child to start
+_HEARTBEAT_SECONDS = 1.0  # between two heartbeats
 _CRASH_SIGNALS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _READY, _HEARTBEAT, _DONE = "ready", "goes on", "done"
 
 
 def inspect_in_subprocesses(paths: Sequence[str], jobs: int) -> Iterator[FileRecord]:
-    """Inspects files in child processes, several at once; yields their records as they come.
+    """Inspects files in child processes, several at once; yields their records in the order of completion.
 
     Args:
       paths: of the files.
@@ -82,7 +82,7 @@ def inspect_in_subprocesses(paths: Sequence[str], jobs: int) -> Iterator[FileRec
 
 
 class _WorkerDiedError(Exception):
-    """A child that is no longer there, or was given up; says why, and whether the file must have been the cause."""
+    """A child has died or was killed; says why, and whether the file must be the cause."""
 
     def __init__(self, why: str, *, own_fault: bool = False):
         super().__init__(why)
@@ -90,7 +90,7 @@ class _WorkerDiedError(Exception):
 
 
 class _Worker:
-    """A child process that inspects, started when it is first needed and again after it was lost."""
+    """A child process that inspects, started when it is first needed and again after it has died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +106,7 @@ class _Worker:
         record, lost = self._try(path)
         if lost is not None:
             record, again = self._try(path)
-            # A decoder that crashes by its own fault twice does so always; what else stops it may be the machine.
+            # A decoder that crashes by its own fault twice always does; for anything else the machine may be the cause.
             lasting = again is not None and lost.own_fault and again.own_fault
             if again is not None and record is None:
                 return FileRecord(path, *_signature_or_zero(path), "refused", str(again), lasting=lasting)
@@ -116,7 +116,7 @@ class _Worker:
         return record
 
     def close(self) -> None:
-        """Ends the child for good, from another thread: the one that waits for it finds it gone."""
+        """Ends the child for good; may be called while another thread waits for it."""
         self._closed = True
         process = self._process
         if process is not None:
@@ -128,15 +128,15 @@ class _Worker:
         if process is not None:
             process.kill()
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # it may still hold what could not be written
+                with contextlib.suppress(OSError):  # flushing what could not be written
                     if pipe is not None:
                         pipe.close()
-            # In the middle of a read that does not come back, the system ends it after that.
+            # Blocked in a system call, it ends only after that.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=5)
 
     def _try(self, path: str) -> tuple[FileRecord | None, "_WorkerDiedError | None"]:
-        """The last record that a child gives of a file, and why it gave no more; None where it was done."""
+        """The last record of a file, and why the child was lost; None if it finished."""
         patience = _BASE_TIMEOUT + max(_signature_or_zero(path)[0] - _SMALL_FILE_BYTES, 0) / _BYTES_PER_SECOND
         record: FileRecord | None = None
         process = self._started()
@@ -176,13 +176,13 @@ class _Worker:
             process.stdin.write(json.dumps(path).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # reading its answer says how it ended
+            pass  # reading its answer tells how it ended
 
     def _line(self, process: subprocess.Popen[bytes], patience: float) -> str:
         """The next line that the child writes.
 
         Raises:
-          _WorkerDiedError: if it takes too long or has ended.
+          _WorkerDiedError: if it takes too long or has died.
         """
         assert process.stdout is not None
         deadline = time.monotonic() + patience
@@ -226,7 +226,7 @@ def _serve() -> None:
 
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which the terminal interrupts too, ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts the parent, too, which ends this process
     # What libraries print must not get between the records.
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
@@ -238,7 +238,7 @@ def _serve() -> None:
     say(_READY)
     for line in sys.stdin:
         path, beat = json.loads(line), time.monotonic()
-        # Should the decoder never come back and the parent be gone, the system ends this process.
+        # Should the decoder hang after the parent is gone, the system ends this process.
         signal.alarm(int(_MAX_TIMEOUT + _signature_or_zero(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
         answered, frames = False, 0
         try:
@@ -254,7 +254,7 @@ def _serve() -> None:
                         return
                     say(f"{_HEARTBEAT} {frames}")
         except MemoryError:
-            if not answered:  # else what is known holds
+            if not answered:  # otherwise the first record is valid
                 why = f"needs more than {MEMORY_LIMIT_BYTES / 1e9:.0f} GB of memory"
                 say(json.dumps(dataclasses.asdict(FileRecord(path, *_signature_or_zero(path), "refused", why))))
         say(_DONE)

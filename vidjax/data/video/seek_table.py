@@ -10,41 +10,41 @@ import numpy as np
 
 
 class FrameIndex(NamedTuple):
-    """Where the frames of a file are.
+    """When the frames of a file are shown, and which of them are keyframes.
 
     Attributes:
-      pts: when each frame is shown, in units of the stream's time base, rising.
-      keys: numbers of the frames at which decoding may begin, rising, the first of them 0.
+      pts: when each frame is shown, in units of the stream's time base, ascending.
+      keys: numbers of the frames at which decoding may begin, ascending from 0.
     """
 
     pts: tuple[int, ...]
     keys: tuple[int, ...]
 
     def keyframe_before(self, number: int) -> int:
-        """The last frame not behind `number` at which decoding may begin."""
+        """The last frame at or before `number` at which decoding may begin."""
         return self.keys[bisect.bisect_right(self.keys, number) - 1]
 
 
 @dataclasses.dataclass(frozen=True)
 class SeekTable:
-    """The `FrameIndex` of a file, packed: of a data set there are as many as videos.
+    """The `FrameIndex` of a file as a short text: a data set has one for each video.
 
     Attributes:
       text: of `pack`.
-      identity: size and time of change (ns) of the file that this is about.
+      signature: size and time of change (ns) of the file that this is about.
     """
 
     text: str
-    identity: tuple[int, int]
+    signature: tuple[int, int]
 
-    def places(self) -> FrameIndex:
-        """What was packed."""
+    def frame_index(self) -> FrameIndex:
+        """The unpacked index."""
         return FrameIndex(*(_unpacked(part) for part in self.text.split(" ")))
 
 
-def pack(places: FrameIndex) -> str:
-    """The times and the keys as a short text."""
-    return " ".join(map(_packed, places))
+def pack(index: FrameIndex) -> str:
+    """The times and the keyframes as a short text."""
+    return " ".join(map(_packed, index))
 
 
 def _packed(numbers: tuple[int, ...]) -> str:

@@ -1,9 +1,9 @@
-"""Random access that shows what decoding in order shows, to the pixel.
+"""Seeking that returns the same pixels as decoding in order.
 
-A table says when each frame of a file is shown, and at which frames one may begin to decode; an inspection has tried
-each of these (`vidjax.data.video.inspection`). A reader goes to the last of them before the frame it wants and
-decodes on from there, holding every frame to its time in the table. Where anything differs it begins again at the
-start of the file.
+The index of a file says when each frame is shown, and at which frames decoding may begin; an inspection has tried each
+of these (`vidjax.data.video.inspection`). A reader seeks to the last of them before the frame it wants and decodes on
+from there, checking the time of every frame against the index. If anything differs, it starts again at the beginning of
+the file.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ from vidjax.data.video.sequential import SequentialReader, decode_frames
 
 
 class SeekMismatchError(Exception):
-    """A file does not show what the table says; decoding in order always works."""
+    """Seeking returned frames that do not match the index; decoding in order still works."""
 
 
-def seek(video: SequentialReader, number: int, places: FrameIndex) -> Iterator[av.VideoFrame]:
+def seek(video: SequentialReader, number: int, index: FrameIndex) -> Iterator[av.VideoFrame]:
     """Yields the frames of a video from one at which decoding may begin.
 
     Args:
       video: opened for seeking.
-      number: in `places.keys`.
-      places: of this file.
+      number: of that frame, in `index.keys`.
+      index: of this file.
 
     Raises:
-      SeekMismatchError: if anything is not as `places` says.
+      SeekMismatchError: if any frame is not as the index says.
     """
     try:
-        video.container.seek(places.pts[number], stream=video.stream, backward=True, any_frame=False)
+        video.container.seek(index.pts[number], stream=video.stream, backward=True, any_frame=False)
         for frame in decode_frames(video.container, video.stream):
-            if number >= len(places.pts) or frame.pts != places.pts[number] or frame.is_corrupt:
+            if number >= len(index.pts) or frame.pts != index.pts[number] or frame.is_corrupt:
                 raise SeekMismatchError
             yield frame
             number += 1

@@ -25,10 +25,10 @@ class SequentialReader:
 
     Attributes:
       container, stream: PyAV's; None for a folder of images.
-      count: frames that were yielded so far.
-      damage: why the walk ended before the end of the data, in one line; None as long as it has not.
-      error: what the damage was told by; None where it was no exception.
-      loss: known before the walk: how many frames are whole, and what is wrong behind them; None where nothing is.
+      count: frames yielded so far.
+      damage: why the walk ended before the end of the data, in one line; None unless it did.
+      error: the exception by which the damage was found; None if there was none.
+      loss: known before the walk: how many frames are complete, and what is wrong after them; None if nothing is.
     """
 
     def __init__(
@@ -45,22 +45,25 @@ class SequentialReader:
         self._frames = frames
         self._last_pts: int | None = None
         self._last_duration = 0
-        self._latest = (0, 0)  # time and duration of another one, where files were joined and the clock went back
+        self._latest = (
+            0,
+            0,
+        )  # greatest time, and its duration: not the last one if files were joined
 
     @property
     def fps(self) -> float | None:
-        """Frames per second as the container states them; None where it does not."""
+        """Frames per second as the container states them; None if it does not."""
         rate = (self.stream.average_rate or self.stream.guessed_rate) if self.stream is not None else None
         return float(rate) if rate else None
 
     @property
     def stated_frames(self) -> int | None:
-        """How many frames the header promises, by its duration; None where it states none that is about the video."""
+        """How many frames the header promises, by its duration; None if it states no duration of the video."""
         seconds = self._stated_seconds()
         return round(seconds * self.fps) if seconds is not None and self.fps else None
 
     def truncation_warning(self) -> str | None:
-        """After the walk: says that many frames which the header promises did not come; None where they did."""
+        """After the walk: says that many frames that the header promises are missing; None if they are not."""
         stated, fps = self._stated_seconds(), self.fps
         if stated is None or fps is None or self._last_pts is None:
             return None
@@ -73,7 +76,7 @@ class SequentialReader:
             return f"its header's clock is wrong: {self.count} of {self.stream.frames} frames have a time of their own"
         covered = reached
         if self._log and not self.stream.duration:
-            # Only the whole file states a duration, from time 0 on; it may be that of the sound.
+            # The duration is that of the whole file, from time 0 on, and may be that of the sound.
             began = (self.stream.start_time or 0) * tick
             covered = max(reached + began, self._log.others_end)
         if (stated - covered) * fps < max(_MIN_LOST_FRAMES, min(_MIN_LOST_FRACTION * stated, _LOST_SECONDS) * fps):
@@ -84,7 +87,7 @@ class SequentialReader:
         """Yields `av.VideoFrame`s up to the first damaged one.
 
         Raises:
-          VideoError: if no frame is sound, or frames are too large.
+          VideoError: if no frame decodes, or frames are too large.
         """
         while self.damage is None:
             if self.loss is not None and self.count >= self.loss[0]:
@@ -123,7 +126,7 @@ class SequentialReader:
         return start is not None and frame.pts is not None and frame.pts >= start
 
     def _missing_before(self, frame: Any) -> int:
-        """How many frames the file has lost before this one, as far as that is seen (`packets`)."""
+        """How many frames the file has lost before this one, as far as that is visible (`PacketLog`)."""
         if self._log is None or self._last_pts is None or frame.pts is None or not self.fps:
             return 0
         period = max(self._last_duration, 1 / (self.fps * float(self.stream.time_base)))
@@ -133,7 +136,7 @@ class SequentialReader:
         if self.stream is None:
             return None
         if self.container.format.name == "avi" and self.stream.frames:
-            # FFmpeg cuts the duration down to the size of the file.
+            # FFmpeg clips the duration to the size of the file.
             return float(self.stream.frames * self.stream.time_base)
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
@@ -141,7 +144,7 @@ class SequentialReader:
 
 
 def decode_frames(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
-    """Yields the frames of a stream from where the container stands; with a log, tells it of all packets."""
+    """Yields the frames of a stream from the container's position on; a log is shown all packets."""
     for packet in container.demux() if log else container.demux(stream):
         if packet.stream is not stream and packet.stream.index != stream.index:
             assert log is not None
@@ -149,7 +152,7 @@ def decode_frames(container: Any, stream: Any, log: PacketLog | None = None) -> 
             continue
         if log is not None:
             log.note_video(packet)
-            if log.is_cut:  # what is left of its picture may look sound to the decoder
+            if log.is_cut:  # the decoder may take the rest of its picture for a whole one
                 whole = stream.codec_context.decode(None)
                 yield from itertools.takewhile(lambda frame: _is_before(frame, packet), whole)  # noqa: B023
                 return
