@@ -243,12 +243,12 @@ def test_target_frame_rate(videos, numbers):
     assert numbers(batch.inputs["rgb"])[0].tolist() == [[0, 3, 5, 8, 10]]  # 25 fps: every 2.5 frames
 
 
-def test_random_crops_vary_and_centre_crops_do_not(videos):
+def test_random_crops_vary_and_center_crops_do_not(videos):
     still = ClipSpec(frames=1, position="first", crop=16, crop_position="center")
-    centre = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=still)}
+    center = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=still)}
     moved = ClipSpec(frames=1, position="first", crop=16, crop_position="random")
     random = {batch.inputs["rgb"].tobytes() for batch in train(videos[:1], 8, batch_size=1, clip=moved)}
-    assert len(centre) == 1 and len(random) > 4
+    assert len(center) == 1 and len(random) > 4
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_random_crops_vary_and_centre_crops_do_not(videos):
     [
         ({"crop": 30, "short_side": 24}, ("crop=30", "short_side=24")),
         ({"position": "frist"}, ("position='frist'", "random, first, middle, last")),
-        ({"crop_position": "corner"}, ("crop_position='corner'", "centre, random")),
+        ({"crop_position": "corner"}, ("crop_position='corner'", "center, random")),
         ({"frames": 0}, ("frames=0", "1")),
         ({"fps": 10.0, "stride": 2}, ("stride=2", "fps=10.0")),
     ],
@@ -360,7 +360,7 @@ def test_squash_and_letterbox_show_the_whole_frame(videos):
     assert (shown[:, :7] == 117).all() and (shown[:, 35:] == 117).all()
 
 
-def test_ten_crops_are_cut_from_the_centred_square(videos):
+def test_ten_crops_are_cut_from_the_centerd_square(videos):
     views = ViewSpec(clips=2, crops="ten", side=16)
     clip = ClipSpec(frames=4, stride=2, short_side=24, crop=20)
     batches, failed = evaluate(videos[:2], views, clip=clip)
@@ -376,12 +376,12 @@ def test_ten_crops_are_cut_from_the_centred_square(videos):
             np.testing.assert_array_equal(found[20 * number + view], expected)
 
 
-def test_the_papers_region_is_the_centre_square_of_the_resized_frame(videos):
-    """Karpathy et al. 2014 crop the centre, then resize; short_side and a centred square of it is the same."""
+def test_the_papers_region_is_the_center_square_of_the_resized_frame(videos):
+    """Karpathy et al. 2014 crop the center, then resize; short_side and a centerd square of it is the same."""
     clip = ClipSpec(frames=4, stride=2, short_side=20, crop=20)
     (batch,) = train(videos[6:], 1, batch_size=1, clip=clip)
     whole = ClipSpec(frames=4, stride=2, crop=32)
-    (same_frames,) = train(videos[6:], 1, batch_size=1, clip=whole)  # its centre square: columns 8 .. 39 of 48
+    (same_frames,) = train(videos[6:], 1, batch_size=1, clip=whole)  # its center square: columns 8 .. 39 of 48
     ours, theirs = batch.inputs["rgb"][0].astype(int), resize_frames(same_frames.inputs["rgb"][0], (20, 20)).astype(int)
     assert np.abs(ours - theirs)[:, :, 1:-1].max() <= 2  # the border columns see beyond the region
     assert np.abs(ours - theirs).max() <= 6

@@ -12,10 +12,9 @@ from typing import Annotated
 
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, build_listed_source
-from vidjax.data.sources.partition import check_fractions
-from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
-from vidjax.data.sources.user_paths import existing_folder, numbered_lines
-from vidjax.errors import DataError, DuplicateError, MissingFileError, OptionError
+from vidjax.data.sources.shared_options import AllowMissing, Split, Validation, folders_of_official_split
+from vidjax.data.sources.user_paths import numbered_lines
+from vidjax.errors import DataError, DuplicateError, MissingFileError
 from vidjax.options.declaring import Option
 
 _CLASSES = 51
@@ -53,10 +52,7 @@ def load(
       ConfigError: if `split` or `validation` is out of range.
       DataError: if a folder or a clip is missing, a list does not fit, or a part is empty.
     """
-    if split not in (1, 2, 3):
-        raise OptionError(f"hmdb51: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
-    check_fractions("hmdb51", validation)
-    folder, lists = existing_folder("hmdb51", "root", root), existing_folder("hmdb51", "splits", splits)
+    folder, lists = folders_of_official_split("hmdb51", root, splits, split, validation)
     ending = f"_test_split{split}.txt"
     files = {path.name.removesuffix(ending): path for path in lists.glob(f"*{ending}") if path.name != ending}
     if not files:

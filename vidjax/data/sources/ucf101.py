@@ -11,10 +11,9 @@ from typing import Annotated
 
 from vidjax.data.records import Source
 from vidjax.data.sources.listed import ListedClip, build_listed_source
-from vidjax.data.sources.partition import check_fractions
-from vidjax.data.sources.shared_options import AllowMissing, Split, Validation
-from vidjax.data.sources.user_paths import existing_folder, numbered_lines
-from vidjax.errors import DataError, DuplicateError, OptionError
+from vidjax.data.sources.shared_options import AllowMissing, Split, Validation, folders_of_official_split
+from vidjax.data.sources.user_paths import numbered_lines
+from vidjax.errors import DataError, DuplicateError
 from vidjax.options.declaring import Option
 
 # The folder is the class; the name may spell it differently (HandstandPushups/v_HandStandPushups_g01_c01.avi).
@@ -47,10 +46,7 @@ def load(
       ConfigError: if `split` or `validation` is out of range.
       DataError: if a folder or a clip is missing, a list does not fit, a part is empty, or parts share a group.
     """
-    if split not in (1, 2, 3):
-        raise OptionError(f"ucf101: {{split}} is {split}; it must be 1, 2 or 3", ["split"])
-    check_fractions("ucf101", validation)
-    folder, lists = existing_folder("ucf101", "root", root), existing_folder("ucf101", "splits", splits)
+    folder, lists = folders_of_official_split("ucf101", root, splits, split, validation)
     labels = _read_classes(lists / "classInd.txt")
     listed = {part: _read_list(lists / f"{part}list{split:02d}.txt", labels, folder) for part in ("train", "test")}
     return build_listed_source(
