@@ -259,7 +259,7 @@ def pooling(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, An
         space = [min(side, 8) for side in shape[:3]] if tiny else shape[:3]
         x = jax.nn.relu(jax.random.normal(jax.random.key(0), (size, *space, shape[3]), jnp.bfloat16))
         pads = jax.lax.padtype_to_pads(x.shape[1:4], window, strides, padding) if isinstance(padding, str) else padding
-        by_axis, native = layer.forms(window, strides, tuple((int(a), int(b)) for a, b in pads))
+        by_axis, native = layer.implementations(window, strides, tuple((int(a), int(b)) for a, b in pads))
         g = jax.random.normal(jax.random.key(1), jax.eval_shape(native, x).shape, jnp.bfloat16)
         case: dict[str, Any] = {"pool": title, "shape": list(x.shape), "window": list(window), "strides": list(strides)}
         outcomes = {}

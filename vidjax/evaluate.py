@@ -1,4 +1,4 @@
-"""Evaluation: from a state to predictions, one result row and a report."""
+"""Evaluation: from a training state to predictions, a result and a report."""
 
 import collections
 import contextlib
@@ -36,34 +36,34 @@ from vidjax.training import losses, metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.state import TrainState
 
-# Beginnings of the keys in which an evaluation may differ from the training: they touch no weight.
+# Prefixes of the keys that may differ between training and evaluation, since they do not affect the weights.
 _EVALUATION_KEYS = ("evaluate.", "parallel:", "train.validate_every:", "train.validate_every_fraction:")
-_DRAWING_SCALE = 2  # pixels of the page for each of a drawing
+_DRAWING_SCALE = 2  # pixels on the page per pixel of a reconstruction
 
 
 def stored_config(workdir: Path, overrides: Mapping[str, str]) -> ConfigDict:
-    """The config that a run was trained with, with what is to differ in its evaluation.
+    """The config that a run was trained with, with overrides for its evaluation.
 
     Args:
-      workdir: of the run.
-      overrides: dotted config key -> text of its value.
+      workdir: the run directory.
+      overrides: dotted config key -> value as text.
 
     Raises:
       VidjaxError: if there is no run.
-      ConfigError: for an unknown key or a value that does not fit.
+      ConfigError: for an unknown key or an invalid value.
     """
     stored = read_stored(workdir)
     if stored is None:
-        raise VidjaxError(f"{workdir}: no config.json, so no run to evaluate; give the --workdir of one")
+        raise VidjaxError(f"{workdir}: no config.json, so there is no run to evaluate; pass the --workdir of a run")
     return load_stored(stored, overrides)
 
 
 @contextlib.contextmanager
 def divergence_hint() -> Iterator[None]:
-    """Says of numbers that are not finite which keys may help.
+    """Adds the keys that may help to a `DivergedError`.
 
     Raises:
-      DivergedError: in the place of one without the advice.
+      DivergedError: with the advice.
     """
     try:
         yield
@@ -73,34 +73,34 @@ def divergence_hint() -> Iterator[None]:
 
 @divergence_hint()
 def evaluate(config: ConfigDict, workdir: Path) -> Result:
-    """Evaluates the newest checkpoint of a run on the test part, by the views of `config.evaluate`.
+    """Evaluates the latest checkpoint of a run on the test set, with the views of `config.evaluate`.
 
-    The result goes to `evaluations/stepN-HASH/` in the run directory; the run's own result stays as it is.
+    The result is written to `evaluations/stepN-HASH/` in the run directory; the run's own result is not changed.
 
     Args:
-      config: as the run was trained with; `config.evaluate` and what does not touch the weights may differ.
-      workdir: of the run.
+      config: the config of the run; `config.evaluate` and other keys that do not affect the weights may differ.
+      workdir: the run directory.
 
     Returns:
       The result.
 
     Raises:
-      VidjaxError: if there is no checkpoint, or it does not fit.
-      ConfigError: if the run was trained with another config.
+      VidjaxError: if there is no checkpoint, or it does not fit the model.
+      ConfigError: if the run was trained with a different config.
     """
     validation.check_config(config)
     stored = read_stored(workdir)
     if stored is None or not (workdir / "checkpoints").is_dir():
-        raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or give the run's --workdir")
+        raise VidjaxError(f"{workdir}: no checkpoints to evaluate; train first, or pass the --workdir of a run")
     changes = identity.differences_except_paths(stored, config.to_dict())
     others = [change for change in changes if not change.startswith(_EVALUATION_KEYS)]
     if others:
         raise DifferentRunError(
-            f"{workdir} was trained with another config ({'; '.join(others)}); an evaluation may differ in"
-            " config.evaluate alone, and takes the rest from the run where --config is left out",
+            f"{workdir} was trained with a different config ({'; '.join(others)}); only config.evaluate may differ."
+            " Omit --config to use the config of the run",
             [change.partition(":")[0] for change in others],
         )
-    # Statistics of batch normalisation are those of training clips.
+    # Precise batch normalization statistics are computed from training clips.
     run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
     data_card.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
@@ -128,13 +128,13 @@ def predict(
     *,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches,
 ) -> tuple[PredictionsFile, float]:
-    """Scores every view of every video of a part, each once.
+    """Scores every view of every video of one part of the data.
 
     Args:
-      run, state, eval_step: what to evaluate.
+      run, state, eval_step: the model to evaluate.
       part: "test" or "validation".
       views: the views per video.
-      progress: wraps the batches, given their number.
+      progress: wraps the iterable of batches, given their number.
 
     Returns:
       The predictions, and the mean loss over views.
@@ -158,19 +158,19 @@ def predict(
             workers=config.data.workers,
         ) as batches,
     ):
-        under_way: collections.deque[Any] = collections.deque()
+        in_flight: collections.deque[Any] = collections.deque()
         for batch in progress(batches, total):
-            under_way.append(eval_step(state, run.strategy.put_batch(batch)))
-            if len(under_way) > min(1, run.strategy.max_inflight_steps):  # more would hold more batches in memory
-                collected.add(*_fetched(under_way.popleft()))
-        while under_way:
-            collected.add(*_fetched(under_way.popleft()))
+            in_flight.append(eval_step(state, run.strategy.put_batch(batch)))
+            if len(in_flight) > min(1, run.strategy.max_inflight_steps):  # more would keep more batches in memory
+                collected.add(*_fetched(in_flight.popleft()))
+        while in_flight:
+            collected.add(*_fetched(in_flight.popleft()))
         failed = dict(batches.failed)
     return collected.records(run.source, part, config.evaluate.average, failed), collected.mean_loss()
 
 
 def _fetched(scored: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `ViewScores.add` takes; waits for it."""
+    """The arguments of `ViewScores.add`; blocks until they are computed."""
     scored = jax.device_get(scored)
     return scored.index, scored.mask, scored.scores, scored.loss
 
@@ -185,23 +185,23 @@ def evaluate_test_part(
     train_seconds: float,
     replaced: int | None = None,
 ) -> Result:
-    """Evaluates the test part and writes predictions, samples, the result row and the report.
+    """Evaluates the test set and writes predictions, samples, result and report.
 
     Args:
-      run, state, eval_step: what to evaluate.
-      workdir: of the run.
-      chosen: which weights these are.
-      train_seconds: wall time of the training.
-      replaced: training videos that could not be read, where that is known.
+      run, state, eval_step: the model to evaluate.
+      workdir: where the files are written.
+      chosen: which weights `state` has.
+      train_seconds: wall time of training.
+      replaced: number of unreadable training videos, if known.
 
     Returns:
       The result.
     """
-    from vidjax.reporting import report  # its libraries take a second to import
+    from vidjax.reporting import report  # takes a second to import
 
     started = time.monotonic()
     views = data.test_views(run.config)
-    show = functools.partial(terminal.track, description="evaluating the test part", unit="batches")
+    show = functools.partial(terminal.track, description="evaluating the test set", unit="batches")
     scored, _ = predict(run, state, eval_step, "test", views, progress=show)
     if not scored.videos:
         raise DataError(unreadable("test", scored))
@@ -215,22 +215,22 @@ def evaluate_test_part(
     page = report.write(workdir)
     show_result(result, workdir)
     for failure in scored.failed:
-        terminal.say(f"not read: {printable(failure.id)}: {failure.reason}")
+        terminal.say(f"could not read {printable(failure.id)}: {failure.reason}")
     terminal.say(f"report: {page}")
     return result
 
 
 def show_result(result: Result, workdir: Path) -> None:
-    """Prints the result row of a run, and what should be read with it."""
+    """Prints the result row of a run, with notes."""
     terminal.table(tables.result_row(result))
     lines = metrics_line.read(workdir / "metrics.jsonl")
-    for remark in (tables.top5_note(result), learning_curves.overfitting_note(result, lines)):
-        if remark:
-            terminal.say(remark)
+    for note in (tables.top5_note(result), learning_curves.overfitting_note(result, lines)):
+        if note:
+            terminal.say(note)
 
 
 def unreadable(part: str, scored: PredictionsFile) -> str:
-    """Says that no video of a part could be read, and why not the first."""
+    """The message that no video of a part could be read, with the reason for the first one."""
     first = scored.failed[0]
     return f"none of the {len(scored.failed)} {part} videos could be read; {first.id}: {first.reason}"
 
@@ -244,7 +244,7 @@ def _result(
     seconds: float,
     replaced: int | None,
 ) -> Result:
-    """The result row and what one needs to trust it."""
+    """The result with its provenance."""
     config, counts = run.config, run.summary
     inputs = run.describe_inputs(run.view_side)
     return Result(
@@ -284,7 +284,7 @@ def _result(
 
 
 def write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: Path) -> None:
-    """Writes pictures for the report: frames of every class, some test clips that play, and what the model draws."""
+    """Writes the images of the report: frames of every class, animated test clips, and reconstructions of the model."""
     source, image = run.source, run.source.image
     middle = image.mean if image is not None else None
     contact = [
@@ -301,7 +301,7 @@ def write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: 
 
 
 def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[models.Drawing]:
-    """What the model draws of test examples, where it offers that and its loss has trained it to."""
+    """Reconstructions of test examples, if the model offers them and its loss has trained them."""
     if not models.offers_drawings(run.model, losses.aux_read(run.loss)):
         return []
     videos = samples.choose_examples(run.source.test, scored)
@@ -309,7 +309,7 @@ def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[mode
         videos, run.clip, ViewSpec(), inputs=run.inputs, batch_size=len(videos), cache=run.cache
     ) as batches:
         batch = next(iter(batches))
-    # On this process alone, which has a whole copy of the weights.
+    # Runs only on this process, which has a full copy of the weights.
     params, model_state = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), (state.params, state.model_state))
     arguments = {**run.preprocessing.evaluation(batch), "train": False}
     output = models.apply(run.model, {"params": params, **model_state}, arguments)

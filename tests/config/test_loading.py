@@ -58,8 +58,8 @@ def test_a_folder_is_trained_as_long_as_it_is_large_and_validated_meanwhile(syst
     train = load(f"configs/{system}.py:folder").train
     steps = to_steps(train, "", path="train", steps_per_epoch=videos / 32)
     assert least < steps < most
-    calendar = LoopSchedule.of(train, steps, save_every=100, has_validation=True)
-    validations = sum(calendar.should_validate(step) for step in range(1, steps + 1))
+    schedule = LoopSchedule.of(train, steps, save_every=100, has_validation=True)
+    validations = sum(schedule.should_validate(step) for step in range(1, steps + 1))
     assert 9 <= validations <= 11 and steps / train.log_every > 4, "enough to see whether it overfits"
     assert load(f"configs/{system}.py:folder", {"train.steps": 100}).train.epochs is None, "steps may be given instead"
 

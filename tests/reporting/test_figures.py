@@ -62,7 +62,7 @@ def test_confusion_matrix_shows_counts_only_where_they_fit():
 def test_class_accuracy_tells_no_video_from_no_success():
     shown = texts(figures.class_accuracy([0, 0, 3], [4, 0, 4], ["a", "b", "c"]))
     assert "0/4" in shown
-    assert "no video" in shown
+    assert "no videos" in shown
     assert "3/4" in shown
 
 

@@ -152,7 +152,7 @@ def test_a_class_without_videos_and_a_missing_picture(tmp_path):
     folder = run_directory.write(tmp_path / "run", videos=7)  # the eighth class has none
     (folder / "samples" / "clips" / "0.webp").unlink()
     text = report.write(folder).read_text()
-    assert "no video" in text
+    assert "no videos" in text
     assert text.count("data:image/webp") == 6
 
 

@@ -1,7 +1,7 @@
-"""Trivial baselines: what a network must beat before its accuracy means anything.
+"""Trivial baselines that a network must beat before its accuracy means anything.
 
-Each learns from the train part and predicts the test part, from things that have nothing to do with
-motion: the most frequent class, the length and frame rate of the file, the mean of its frames.
+Each learns from the training set and predicts the test set from cues that do not involve motion: the most frequent
+class, the length and frame rate of the file, the mean frame.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ _MEAN_FRAME_SIDE = 16  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the baselines know of a video.
+    """The features of a video that the baselines use.
 
     Attributes:
-      label: its class.
-      group: of its near-duplicates.
-      length_and_fps: float64 [2], number of frames and frames per second (0 where not stated).
-      mean_frame: float64 [16 * 16 * C], the mean over time of its images resized to 16 x 16; without images, that of
-        what there is, flat.
+      label: class of the video.
+      group: of near-duplicate videos.
+      length_and_fps: float64 [2], number of frames and frames per second (0 if unknown).
+      mean_frame: float64 [16 * 16 * C], the mean over time of its images, resized to 16 x 16; for inputs other than
+        images, the flattened mean over time.
     """
 
     label: int
@@ -39,11 +39,11 @@ class Description:
 
 
 def describe(video: Video, input: Input = RGB) -> Description:
-    """Reads a video, in order, and describes it.
+    """Reads a video sequentially and computes its features.
 
     Args:
-      video: which.
-      input: what is read of it.
+      video: the video.
+      input: the input to read.
 
     Raises:
       VideoError: if it cannot be read.
@@ -58,10 +58,10 @@ def describe(video: Video, input: Input = RGB) -> Description:
 
 
 def nearest_neighbor(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """1-nearest neighbour by Euclidean distance between standardised features; ties go to the first.
+    """1-nearest neighbor by Euclidean distance between standardized features; ties go to the first.
 
     Args:
-      train: float [N, D], standardised by their own mean and standard deviation; constant features count nothing.
+      train: float [N, D]; features are standardized by the training mean and standard deviation, constant ones ignored.
       train_labels: int [N].
       test: float [M, D].
 
@@ -70,12 +70,12 @@ def nearest_neighbor(train: np.ndarray, train_labels: np.ndarray, test: np.ndarr
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
-    known, asked = (train - mean) * scale, (test - mean) * scale
-    return np.array([train_labels[np.argmin(np.square(known - row).sum(axis=1))] for row in asked], np.int64)
+    known, queries = (train - mean) * scale, (test - mean) * scale
+    return np.array([train_labels[np.argmin(np.square(known - row).sum(axis=1))] for row in queries], np.int64)
 
 
 def majority_class(train_labels: np.ndarray, tests: int) -> np.ndarray:
-    """Returns int [tests]: the most frequent training label, the lowest where several are."""
+    """Predicts the most frequent training label, the lowest in case of ties: int [tests]."""
     return np.full(tests, np.bincount(train_labels).argmax())
 
 
@@ -83,28 +83,28 @@ def baseline_rows(source: Source, progress: Callable[[int, int], Any] | None = N
     """Evaluates the three baselines on a source.
 
     Args:
-      source: of its train and test parts the first image input is read, or the first input where there is no image;
-        its validation part is not used.
-      progress: called as progress(videos done, videos in all).
+      source: its training and test sets are used, and of its inputs the first image, or the first input if there is no
+        image.
+      progress: called as progress(videos done, total videos).
 
     Returns:
       One row per baseline.
 
     Raises:
-      DataError: if no video of a part can be decoded.
+      DataError: if no training video or no test video can be decoded.
     """
     input = source.image or source.inputs[0]
     described = list(_describe_all([*source.train, *source.test], input, progress))
     train = [d for d in described[: len(source.train)] if d is not None]
     test = [d for d in described[len(source.train) :] if d is not None]
     if not train or not test:
-        raise DataError(f"{source.name}: no video of the {'test' if train else 'train'} part can be decoded")
+        raise DataError(f"{source.name}: no {'test' if train else 'training'} video can be decoded")
     train_labels = np.array([d.label for d in train], np.int64)
     predictions = {"majority class": majority_class(train_labels, len(test))}
     mean = "mean colour frame" if input.color else f"mean of {input.stream_name}"
     for name, feature in (("length and fps, 1-NN", "length_and_fps"), (f"{mean}, 1-NN", "mean_frame")):
-        known, asked = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
-        predictions[name] = nearest_neighbor(known, train_labels, asked)
+        known, queries = (np.stack([getattr(d, feature) for d in part]) for part in (train, test))
+        predictions[name] = nearest_neighbor(known, train_labels, queries)
     failed = described.count(None)
     return [_row(name, source, test, predicted, failed) for name, predicted in predictions.items()]
 
@@ -128,7 +128,7 @@ def _row(name: str, source: Source, tested: Sequence[Description], predicted: np
 def _describe_all(
     videos: Sequence[Video], input: Input, progress: Callable[[int, int], Any] | None
 ) -> Iterator[Description | None]:
-    """Describes the videos in order, None for those that cannot be decoded."""
+    """Describes the videos in order; None for videos that cannot be decoded."""
 
     def describe_or_none(video: Video) -> Description | None:
         try:

@@ -1,6 +1,6 @@
-"""Ensembles: the scores of several finished runs, averaged video by video (Karpathy et al. 2014, table 1, last row).
+"""Ensembles: averages the scores of several finished runs for each video (Karpathy et al. 2014, table 1, last row).
 
-Works on the files of the runs alone: nothing is decoded or computed again.
+Only reads the files of the runs: nothing is decoded or evaluated again.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -22,22 +22,22 @@ def ensemble_runs(folders: Sequence[Path], weights: Sequence[float] | None = Non
     """Averages the stored test predictions of finished runs.
 
     Args:
-      folders: run directories, or folders of `evaluations/` in them; two or more.
-      weights: of the runs, 0 or more, not all 0; None: equal.
+      folders: two or more run directories, or folders in their `evaluations/`.
+      weights: of the runs; non-negative and not all 0; None: equal.
 
     Returns:
-      Their predictions and their result.
+      The predictions and the result of the ensemble.
 
     Raises:
       ConfigError: for fewer than two runs, a run given twice, or weights that do not fit.
-      DataError: if a run is not finished or was not tested on the same videos as the first, or if no video is left.
+      DataError: if a run is unfinished or was tested on other videos than the first one, or if no video is left.
     """
     if len(folders) < 2:
-        raise ConfigError("an ensemble has two or more runs")
+        raise ConfigError("an ensemble needs at least two runs")
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
         twice = next(folder for folder, path in zip(folders, resolved) if resolved.count(path) > 1)
-        raise ConfigError(f"{twice} is given twice; --weights counts a run more than once")
+        raise ConfigError(f"{twice} is given twice; use --weights to weight a run")
     shares = normalize_weights(weights, len(folders))
     results = [_finished_result(folder) for folder in folders]
     scored = average(
@@ -51,36 +51,37 @@ def ensemble_runs(folders: Sequence[Path], weights: Sequence[float] | None = Non
 
 
 def normalize_weights(weights: Sequence[float] | None, runs: int) -> np.ndarray:
-    """The weights as float64 [runs] that sum to 1; equal ones where none are given.
+    """Normalizes weights to float64 [runs] that sum to 1; None: equal weights.
 
     Raises:
-      ConfigError: for another number of weights, a negative one, or only zeros.
+      ConfigError: for a wrong number of weights, a negative weight, or only zeros.
     """
     values = np.ones(runs) if weights is None else np.asarray(weights, np.float64)
     if len(values) != runs:
-        raise ConfigError(f"--weights: {len(values)} weights for {runs} runs; give one for each, in their order")
+        raise ConfigError(f"--weights: {len(values)} weights for {runs} runs; give one per run, in the same order")
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise ConfigError(f"--weights={','.join(f'{v:g}' for v in values)}: give numbers of 0 or more, not all 0")
+        raise ConfigError(f"--weights={','.join(f'{v:g}' for v in values)}: expected non-negative numbers, not all 0")
     return values / values.sum()
 
 
 def average(members: Sequence[PredictionsFile], names: Sequence[str], weights: np.ndarray) -> PredictionsFile:
     """Averages predictions files.
 
-    The scores of a video in a predictions file are probabilities, whatever was averaged over its views; the ensemble's
-    are their weighted mean. The scores of single views are not in the files, so an ensemble has no clip accuracy.
+    The scores of a video in a predictions file are probabilities, regardless of what was averaged over its views; the
+    ensemble's scores are their weighted mean. Scores of single views are not stored, so an ensemble has no clip
+    accuracy.
 
     Args:
-      members: their predictions.
-      names: of the members, for messages.
+      members: predictions of the members.
+      names: of the members, for error messages.
       weights: float [members], summing to 1.
 
     Returns:
-      The predictions, videos in the order of the first; `view_ranks` are empty. A video that failed
-      in any member is failed.
+      The predictions, with videos in the order of the first member and empty `view_ranks`. A video that failed in any
+      member counts as failed.
 
     Raises:
-      DataError: naming the first thing in which a member differs from the first.
+      DataError: naming the first difference between a member and the first one.
     """
     first = members[0]
     for member, name in zip(members[1:], names[1:]):
@@ -123,16 +124,16 @@ def ensemble_result(
 ) -> Result:
     """The result row of an ensemble.
 
-    Parameters, GMACs, views and seconds are sums over the members; seeds, inputs and the like are joined.
+    Parameters, GMACs, views and seconds are summed over the members; seeds, inputs and the like are joined.
 
     Args:
       results: of the members.
-      scored: what `average` made of their predictions.
+      scored: their averaged predictions.
       names: of the members.
       weights: float [members].
 
     Returns:
-      A result without clip accuracies, whose `members` say what was averaged.
+      A result without clip accuracies, whose `members` list what was averaged.
     """
     first = results[0]
     accuracies = {**vars(metrics.compute_accuracies(scored)), "clip_top1": None, "clip_top5": None}
@@ -179,19 +180,19 @@ def ensemble_result(
 def _finished_result(folder: Path) -> Result:
     result = _read(Result, folder / "result.json")
     if not result.finished:
-        raise DataError(f"{folder}: the run is not finished; the same command again resumes it")
+        raise DataError(f"{folder}: the run is not finished; rerun the same command to resume it")
     return result
 
 
 def _read(kind: type[_Kind], path: Path) -> _Kind:
     found = kind.read(path)
     if found is None:
-        raise DataError(f"{path}: missing or no JSON; give the directories of finished runs")
+        raise DataError(f"{path}: missing or not JSON; pass the directories of finished runs")
     return found
 
 
 def _check_same(first: PredictionsFile, other: PredictionsFile, first_name: str, name: str) -> None:
-    """Refuses what was not tested on the same videos."""
+    """Checks that both were tested on the same videos."""
     both = f"{first_name} and {name} cannot be averaged"
     for what, one, another in (
         ("dataset", first.dataset, other.dataset),
@@ -199,11 +200,11 @@ def _check_same(first: PredictionsFile, other: PredictionsFile, first_name: str,
         ("part", first.part, other.part),
     ):
         if one != another:
-            raise DataError(f"{both}: {what} {one!r} against {another!r}")
+            raise DataError(f"{both}: {what} {one!r} and {another!r}")
     if list(first.classes) != list(other.classes):
         pairs = zip(first.classes, other.classes)
         numbers = f", {len(first.classes)} and {len(other.classes)}"
-        where = next((f": {a!r} against {b!r}" for a, b in pairs if a != b), numbers)
+        where = next((f": {a!r} and {b!r}" for a, b in pairs if a != b), numbers)
         raise DataError(f"{both}: they have different classes{where}")
     labels, others = ({video.id: video.label for video in part.videos} for part in (first, other))
     ids, other_ids = (
@@ -211,10 +212,10 @@ def _check_same(first: PredictionsFile, other: PredictionsFile, first_name: str,
     )
     if ids != other_ids:
         odd = min(ids ^ other_ids)
-        raise DataError(f"{both}: video {odd} is in {first_name if odd in ids else name} alone")
+        raise DataError(f"{both}: video {odd} is only in {first_name if odd in ids else name}")
     for video_id in labels.keys() & others.keys():
         if labels[video_id] != others[video_id]:
-            raise DataError(f"{both}: video {video_id} has label {labels[video_id]} against {others[video_id]}")
+            raise DataError(f"{both}: video {video_id} has labels {labels[video_id]} and {others[video_id]}")
 
 
 def _same(values: Iterable[Any]) -> bool:
@@ -223,6 +224,6 @@ def _same(values: Iterable[Any]) -> bool:
 
 
 def _joined(values: Iterable[Hashable], separator: str = ", ") -> Any:
-    """The value where all are equal; else the distinct ones, as text."""
+    """The common value if all are equal, else the distinct values as text."""
     distinct = list(dict.fromkeys(values))
     return distinct[0] if len(distinct) == 1 else separator.join(map(str, distinct))

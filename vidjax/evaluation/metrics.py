@@ -1,4 +1,4 @@
-"""Metrics of a predictions file; every accuracy that vidjax shows is computed here."""
+"""Metrics of a predictions file. Every accuracy that vidjax reports is computed here."""
 
 import dataclasses
 import hashlib
@@ -12,10 +12,10 @@ from vidjax.evaluation.result import Groups
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassAccuracies:
-    """What follows from the counts of each class; accuracies are fractions, nan where there is no video.
+    """Accuracies that follow from the counts of each class: fractions, nan if there are no videos.
 
     Attributes:
-      video_top1: share of all videos.
+      video_top1: accuracy over all videos.
       mean_class_accuracy: mean over the classes that have videos.
       per_class_videos, per_class_correct: ints [K].
     """
@@ -28,12 +28,12 @@ class ClassAccuracies:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Accuracies(ClassAccuracies):
-    """Accuracies at both levels, over the videos that could be read; fractions, nan where there is no video.
+    """Accuracies over clips and over the videos that could be read: fractions, nan if there are no videos.
 
     Attributes:
       videos, failed_videos: counts.
-      clip_top1, clip_top5: share of all views.
-      video_top5: share of videos, by their averaged scores (top 5 of at most K classes).
+      clip_top1, clip_top5: accuracy over all views.
+      video_top5: accuracy over videos, by their averaged scores (top 5 of at most K classes).
       groups: as in `group_counts`.
     """
 
@@ -46,7 +46,7 @@ class Accuracies(ClassAccuracies):
 
 
 def rank(scores: np.ndarray, label: int) -> int:
-    """Place of the true label among the scores [K], 0 = first; of equal scores the lower class is first."""
+    """Rank of the true label among the scores [K], 0 = highest; ties are ordered by class index."""
     higher = int((scores > scores[label]).sum())
     return higher + int((scores[:label] == scores[label]).sum())
 
@@ -71,13 +71,13 @@ def confusion_matrix(predictions: PredictionsFile) -> np.ndarray:
 
 
 def class_accuracy(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Accuracy of each class, nan where it has no video: counts [K], [K] -> float64 [K]."""
+    """Accuracy of each class, nan if it has no videos: counts [K], [K] -> float64 [K]."""
     right, total = np.asarray(correct, np.float64), np.asarray(videos, np.float64)
     return np.divide(right, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def from_counts(correct: Sequence[int] | np.ndarray, videos: Sequence[int] | np.ndarray) -> ClassAccuracies:
-    """What follows from the counts of each class.
+    """Computes accuracies from the counts of each class.
 
     Args:
       correct: int [K], correctly classified videos of each class.
@@ -100,7 +100,7 @@ def group_counts(
 
     Args:
       labels: int [N].
-      groups: N names; videos of one group are near-duplicates.
+      groups: N names; videos of the same group are near-duplicates.
       correct: bool [N].
     """
     counts: dict[tuple[int, str], list[int]] = {}
@@ -118,7 +118,7 @@ def group_counts(
 
 
 def compute_accuracies(predictions: PredictionsFile) -> Accuracies:
-    """Accuracies at both levels, over the videos that could be read."""
+    """Accuracies over clips and over the videos that could be read."""
     videos = predictions.videos
     view_ranks = np.array([r for video in videos for r in video.view_ranks])
     video_ranks = np.array([rank(np.asarray(video.scores), video.label) for video in videos])

@@ -1,4 +1,4 @@
-"""The predictions file of a run, from which every accuracy is computed: `predictions/test.json`. Imports no JAX."""
+"""`predictions/test.json`, the predictions that every accuracy of a run is computed from. Does not import JAX."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from vidjax.evaluation.record import Record, nested
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoPrediction(Record):
-    """What was predicted for a video.
+    """The prediction for a video.
 
     Attributes:
       id: of the video.
-      group: of its near-duplicates.
-      label: its class.
+      group: of near-duplicate videos.
+      label: true class.
       scores: floats [K], probabilities, averaged over the views.
-      views: how many.
-      view_ranks: place of the true class among the scores of each view, 0 = first; empty for an ensemble.
+      views: number of views.
+      view_ranks: rank of the true class among the scores of each view, 0 = highest; empty for an ensemble.
     """
 
     id: str
@@ -30,12 +30,12 @@ class VideoPrediction(Record):
 
     @property
     def predicted(self) -> int:
-        """The class of the highest score; of equal scores the lower class."""
+        """The class with the highest score; in case of ties the lowest class index."""
         return int(np.argmax(self.scores))
 
     @property
     def is_correct(self) -> bool:
-        """Whether that is its class."""
+        """Whether the prediction is the true class."""
         return self.predicted == self.label
 
 
@@ -49,16 +49,16 @@ class Failure(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionsFile(Record):
-    """What was predicted for a part of a data set.
+    """The predictions for one part of a data set.
 
     Attributes:
       dataset, split: of the data.
       part: "test" or "validation".
       classes: K names.
-      average: what was averaged over views, a key of `scores.AVERAGES`; joined for an ensemble of several.
-      views_per_video: how many.
-      videos: that could be read.
-      failed: that could not; or not every view of them.
+      average: what was averaged over views, a key of `scores.AVERAGES`; joined for an ensemble with several.
+      views_per_video: number of views.
+      videos: predictions for the videos that could be read.
+      failed: videos of which at least one view could not be read.
     """
 
     dataset: str

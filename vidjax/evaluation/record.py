@@ -1,4 +1,4 @@
-"""Records that are JSON objects in a file. Reports read them: nothing here imports JAX."""
+"""Records stored as JSON objects. Reports read them, so nothing here imports JAX."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from vidjax.system import files
 
 
 def optional(kind: "type[Record] | None" = None) -> Any:
-    """A field that a file may lack, since the record has no such thing or is older: None then, and left out again.
+    """A field that a file may lack because it does not apply or the file is older; None is not written back.
 
     Args:
-      kind: as in `nested`, where the field holds records.
+      kind: as in `nested`, if the field holds records.
     """
     return dataclasses.field(default=None, metadata={"record": kind, "left_out": True})
 
@@ -28,13 +28,13 @@ class Record:
     """A JSON object: its keys are the fields of the subclass, in their order.
 
     Attributes:
-      extra: keys that only newer versions know; written back behind the rest.
+      extra: keys that only newer versions know; written back after the others.
     """
 
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def keys(self) -> Sequence[str]:
-        """Of the JSON object, in order."""
+        """Keys of the JSON object, in order."""
         own = [field for field in dataclasses.fields(self) if field.name != "extra"]
         return [f.name for f in own if getattr(self, f.name) is not None or not f.metadata.get("left_out")]
 
@@ -47,14 +47,14 @@ class Record:
         """Reads a JSON object.
 
         Args:
-          content: what JSON gave.
-          where: the file, as the message names it.
+          content: parsed JSON.
+          where: the file, for error messages.
 
         Raises:
-          DataError: if it is no object, or lacks what every record has.
+          DataError: if it is not an object, or lacks a required key.
         """
         if not isinstance(content, Mapping):
-            raise DataError(f"{where}: holds no JSON object where a record is expected")
+            raise DataError(f"{where}: expected a JSON object")
         arguments: dict[str, Any] = {}
         own = [field for field in dataclasses.fields(cls) if field.name != "extra"]
         for field in own:
@@ -68,16 +68,16 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Reads a file; None where it is missing or is no JSON.
+        """Reads a file; None if it is missing or not JSON.
 
         Raises:
-          DataError: if it holds something else, or lacks what every record has.
+          DataError: if it is not an object, or lacks a required key.
         """
         content = files.read_json(path)
         return None if content is None else cls.from_json(content, path)
 
     def write(self, path: Path) -> None:
-        """Writes a file whole or not at all."""
+        """Writes a file atomically."""
         files.write_json(path, self.to_json())
 
 

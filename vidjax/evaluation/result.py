@@ -1,4 +1,4 @@
-"""`result.json`: the result row of a run or an ensemble, and of the trivial baselines. Imports no JAX."""
+"""`result.json`: results of runs and ensembles, and `baselines.json`. Does not import JAX."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ class Groups(Record):
 
     Attributes:
       label, videos, correct: ints [G], one entry for each (class, group), in the order of both.
-      digest: one hash of their names for each split, by which results of the same videos know each other; older
-        results have none.
+      digest: one hash of the group names per split, which tells whether two results are on the same videos; None in
+        older results.
     """
 
     label: Sequence[int]
@@ -24,12 +24,12 @@ class Groups(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Member(Record):
-    """A run whose scores an ensemble averages.
+    """A member of an ensemble.
 
     Attributes:
-      run: name of its directory.
+      run: name of the run directory.
       model, seed, video_top1, config_hash: as in its result.
-      weight: its share of the scores.
+      weight: normalized weight of its scores.
     """
 
     run: str
@@ -42,45 +42,45 @@ class Member(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result(Record):
-    """The result row of a run or an ensemble, and what one needs to trust it.
+    """The result of a run or an ensemble, with its provenance.
 
-    Accuracies are fractions over the videos that could be read; nan where there is none. Of an ensemble, numbers of
-    cost are sums over its members, and what differs between them is joined as text.
+    Accuracies are fractions over the videos that could be read; nan if there are none. For an ensemble, costs are
+    summed over the members, and values that differ between members are joined as text.
 
     Attributes:
-      model: its name, or its factory.
-      inputs: what the model sees of a clip, in words.
+      model: name or factory.
+      inputs: description of the clip that the model sees.
       dataset, split: of the data.
       seed: of the run.
-      parameters: how many.
+      parameters: number of parameters.
       gmacs_per_view: multiply-accumulates / 1e9.
       resolution: of a view, "TxHxW".
-      views: of each video.
-      views_detail: the views in words.
-      videos, failed_videos: test videos that were read, and those that could not be.
-      clip_top1, clip_top5: shares of views; None for an ensemble.
-      video_top5, video_top1: shares of videos, by their averaged scores.
+      views: number of views per video.
+      views_detail: description of the views.
+      videos, failed_videos: number of test videos that could and that could not be read.
+      clip_top1, clip_top5: accuracy over views; None for an ensemble.
+      video_top5, video_top1: accuracy over videos, by their averaged scores.
       mean_class_accuracy: mean over the classes that have videos.
       per_class_videos, per_class_correct: ints [K].
-      groups: the same by (class, group).
+      groups: the same per (class, group).
       seconds: wall time of training and evaluation.
       classes: K names.
       average: what was averaged over views, a key of `scores.AVERAGES`.
-      absent_clips: of the data set's lists, that are not there.
-      data_notes: what else is to be known of the data; taken out where results are collected.
-      train_videos, validation_videos: how many.
-      steps: trained.
-      weights: which are tested, of `training.weights.WEIGHTS`.
-      best_step: of the best validation; None without any.
-      stopped_early: training ended before its last step.
-      replaced_train_videos: how many could not be read, in whose place others stood.
-      batch_size: clips of a step.
-      parallel: form of the step.
-      hardware, versions, commit, date: with what, by which code and when it was made.
-      command: that made it; taken out where results are collected.
-      config_hash: of its config.
+      absent_clips: number of clips in the data set's lists that are missing.
+      data_notes: other remarks on the data; removed when results are collected.
+      train_videos, validation_videos: number of videos.
+      steps: number of training steps.
+      weights: which weights were evaluated, of `training.weights.WEIGHTS`.
+      best_step: of the best validation; None without validations.
+      stopped_early: whether training ended before its last step.
+      replaced_train_videos: number of unreadable training videos that were replaced by others.
+      batch_size: clips per step.
+      parallel: parallel strategy.
+      hardware, versions, commit, date: environment, code and date of the evaluation.
+      command: command line; removed when results are collected.
+      config_hash: hash of the config.
       members: of an ensemble; None for a run.
-      finished: the run has come to its end.
+      finished: whether the run has finished.
     """
 
     model: str
@@ -134,7 +134,7 @@ class Result(Record):
         return sorted(names, key=lambda name: _ENSEMBLE.get(name, len(_ENSEMBLE)))
 
 
-# The order of an ensemble's first and later keys differs from a run's.
+# Ensembles store their keys in another order than runs.
 _ENSEMBLE_KEYS = (
     "model dataset split parameters gmacs_per_view views inputs seed resolution views_detail videos failed_videos"
     " clip_top1 clip_top5 video_top5 video_top1 mean_class_accuracy per_class_videos per_class_correct groups seconds"
@@ -146,12 +146,12 @@ _ENSEMBLE = {name: place for place, name in enumerate(_ENSEMBLE_KEYS.split())}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """What a trivial baseline reaches: an entry of the list in `baselines.json`.
+    """The result of a trivial baseline: an entry of the list in `baselines.json`.
 
     Attributes:
-      baseline: its name.
-      failed_videos: of the train and test part, that could not be decoded and are left out.
-      correct: test videos.
+      baseline: name.
+      failed_videos: number of training and test videos that could not be decoded and are left out.
+      correct: number of correctly classified test videos.
       dataset, split, classes, videos, video_top1, mean_class_accuracy, per_class_videos, per_class_correct, groups: as
         in `Result`; older files have neither classes nor groups.
     """

@@ -1,4 +1,4 @@
-"""Which videos the report of a run shows, and their frames."""
+"""Selects the videos that the report of a run shows, and reads their frames."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,12 +11,12 @@ from vidjax.data.video.conversion import short_side_size
 from vidjax.errors import VideoError
 from vidjax.evaluation.predictions import PredictionsFile
 
-_NUM_CORRECT, _NUM_MISCLASSIFIED = 10, 6  # examples that a model may draw something of
+_NUM_CORRECT, _NUM_MISCLASSIFIED = 10, 6  # examples that a model may draw reconstructions of
 _SHORT_SIDE = 96  # of a sample, in pixels
 
 
 def first_of_classes(videos: Iterable[Video]) -> list[Video]:
-    """The first video of each class, by class."""
+    """The first video of each class, in order of class."""
     first: dict[int, Video] = {}
     for video in videos:
         first.setdefault(video.label, video)
@@ -24,12 +24,12 @@ def first_of_classes(videos: Iterable[Video]) -> list[Video]:
 
 
 def choose_clips(videos: Sequence[Video], scored: PredictionsFile, count: int) -> list[Video]:
-    """Videos evenly spaced over the test part: half of them misclassified where there are that many, and these first.
+    """Evenly spaced test videos: up to half of them misclassified, those first.
 
     Args:
-      videos: of the test part.
-      scored: its predictions.
-      count: at most so many.
+      videos: the test videos.
+      scored: their predictions.
+      count: maximum number of videos.
     """
     by_id = {video.id: video for video in videos}
     wrong, right = _split_by_correctness(scored)
@@ -39,11 +39,11 @@ def choose_clips(videos: Sequence[Video], scored: PredictionsFile, count: int) -
 
 
 def choose_examples(videos: Sequence[Video], scored: PredictionsFile) -> list[Video]:
-    """Videos that a model may draw something of: a correct one of each of some classes, then misclassified ones.
+    """Videos to draw reconstructions of: a correct one of each of the first classes, then misclassified ones.
 
     Args:
-      videos: of the test part.
-      scored: its predictions.
+      videos: the test videos.
+      scored: their predictions.
     """
     wrong, _ = _split_by_correctness(scored)
     first = {video.label: video.id for video in reversed(scored.videos) if video.is_correct}
@@ -55,15 +55,15 @@ def choose_examples(videos: Sequence[Video], scored: PredictionsFile) -> list[Vi
 
 
 def read_samples(videos: Iterable[Video], image: Input | None, frames: int) -> list[tuple[Video, np.ndarray]]:
-    """Evenly spaced frames of those videos that can be read, small enough for a page.
+    """Evenly spaced frames of the readable videos, small enough for a web page.
 
     Args:
       videos: to read.
-      image: the input that is shown; None where the data have no images: then nothing is read.
-      frames: of a video, at most.
+      image: the input to show; None if the data has no images: the result is empty.
+      frames: maximum number per video.
 
     Returns:
-      (video, images [T, H, W, C] as they are stored), with a short side of 96 pixels at most.
+      (video, images [T, H, W, C] as they are stored), with a short side of at most 96 pixels.
     """
     found: list[tuple[Video, np.ndarray]] = []
     if image is None:
@@ -81,7 +81,7 @@ def read_samples(videos: Iterable[Video], image: Input | None, frames: int) -> l
 
 
 def _split_by_correctness(scored: PredictionsFile) -> tuple[list[str], list[str]]:
-    """The ids of misclassified videos, and those of the others."""
+    """The ids of misclassified and of correctly classified videos."""
     wrong = [video.id for video in scored.videos if not video.is_correct]
     right = [video.id for video in scored.videos if video.is_correct]
     return wrong, right

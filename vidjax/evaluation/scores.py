@@ -18,16 +18,16 @@ def mean_probabilities(logits: jax.Array) -> jax.Array:
 
 
 def mean_logits(logits: jax.Array) -> jax.Array:
-    """Mean over N: logits [B, N, K] -> logits [B, K]; the softmax follows the mean over views."""
+    """Mean over N: logits [B, N, K] -> logits [B, K]; the softmax is applied after the mean over views."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)).mean(axis=1)
 
 
 def mean_lengths(lengths: jax.Array) -> jax.Array:
-    """Mean over N of capsule lengths or activations [B, N, K], which are not negative, to [B, K]."""
+    """Mean over N: non-negative capsule lengths or activations [B, N, K] -> [B, K]."""
     return lengths.astype(jnp.promote_types(lengths.dtype, jnp.float32)).mean(axis=1)
 
 
-# Over the N positions, on the device, by the name that `config.evaluate.average` takes.
+# Name of the averaging rule -> average over the N positions, computed on the device.
 AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "probabilities": mean_probabilities,
     "logits": mean_logits,
@@ -39,11 +39,11 @@ def average_views(scores: np.ndarray, average: str) -> np.ndarray:
     """Averages the scores of a video's views into probabilities.
 
     Args:
-      scores: float [V, K], as the rule `average` has them: probabilities, logits or lengths.
+      scores: float [V, K]: probabilities, logits or lengths, by the averaging rule.
       average: a key of `AVERAGES`.
 
     Returns:
-      float64 [K], summing to 1 (lengths are divided by their sum, so that their order stays).
+      float64 [K], summing to 1 (lengths are divided by their sum, which keeps their order).
     """
     mean = scores.astype(np.float64).mean(axis=0)
     if average == "logits":

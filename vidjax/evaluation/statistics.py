@@ -1,11 +1,11 @@
-"""How far an accuracy can be trusted: intervals."""
+"""Confidence intervals of accuracies."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-LEVEL = 0.95  # of every interval that vidjax shows
+LEVEL = 0.95  # of every interval that vidjax reports
 _CHUNK = 2_000_000  # resampled clusters held in memory at a time
 
 
@@ -17,30 +17,29 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the accuracy over videos, with whole clusters of videos resampled.
+    """Percentile bootstrap interval of the accuracy over videos, resampling whole clusters of videos.
 
-    Videos of one cluster, e.g. the clips cut from one video of UCF101, are right or wrong together: to treat them as
-    independent makes an interval too narrow. So G clusters are drawn out of G, with replacement, again and again; the
-    accuracy of a draw is the share of correct videos in all of its clusters (a ratio of sums).
+    Predictions for videos of one cluster, e.g. the clips cut from one video of UCF101, are correlated: treating them as
+    independent would make the interval too narrow. So each resample draws G of the G clusters with replacement; its
+    accuracy is the fraction of correct videos in all drawn clusters (a ratio of sums).
 
-    Where a system was trained with several seeds, give the mean over seeds of each cluster's correct videos. The
-    interval is then about which videos were tested, not about which seeds were used; mean ± standard deviation over
-    seeds says the latter.
+    If a system was trained with several seeds, pass the mean over seeds of each cluster's correct videos. The interval
+    then reflects the choice of test videos, not of seeds; for the latter see the standard deviation over seeds.
 
-    With few clusters (below about 30) percentile intervals are somewhat too narrow.
+    With few clusters (fewer than about 30) percentile intervals are somewhat too narrow.
 
     Args:
       correct: float [G], correctly classified videos of each cluster.
       videos: int [G], videos of each cluster, at least 1.
-      resamples: draws.
-      seed: of the draws.
-      level: share of the draws that lies inside.
+      resamples: number of resamples.
+      seed: of the resampling.
+      level: coverage of the interval.
 
     Returns:
       Lower and upper bound, fractions.
 
     Raises:
-      ValueError: if there is no cluster, or the lengths differ.
+      ValueError: if there are no clusters, or the lengths differ.
 
     References:
       Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
@@ -48,7 +47,7 @@ def bootstrap_interval(
     """
     right, total = np.asarray(correct, np.float64), np.asarray(videos, np.float64)
     if not len(total) or right.shape != total.shape:
-        raise ValueError(f"correct {right.shape} and videos {total.shape} must be of one length, at least 1")
+        raise ValueError(f"correct {right.shape} and videos {total.shape} must have the same length, at least 1")
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK // len(total))
     shares = []
@@ -71,6 +70,6 @@ def wilson_interval(correct: int, videos: int) -> tuple[float, float]:
     """
     z = 1.959964
     share = correct / videos
-    centre = (share + z * z / (2 * videos)) / (1 + z * z / videos)
+    center = (share + z * z / (2 * videos)) / (1 + z * z / videos)
     half = z / (1 + z * z / videos) * math.sqrt(share * (1 - share) / videos + z * z / (4 * videos**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)

@@ -1,4 +1,4 @@
-"""From the scores of views to one record per video."""
+"""Combines the scores of views into one prediction per video."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,14 +14,13 @@ from vidjax.evaluation.scores import average_views
 
 
 class ViewScores:
-    """Collects the scores of views, in any order, until every video has all of its own.
+    """Collects the scores of views, in any order.
 
     Args:
-      videos: the videos that are evaluated.
+      videos: the videos to evaluate.
       views: the views per video; view v of video i has number i * views.count + v.
       classes: K.
-      mirror: the source's rule; the scores of a mirrored view are given back to the classes that they
-        are scores of.
+      mirror: flip rule of the source; scores of flipped views are mapped back to the classes of the original video.
     """
 
     def __init__(self, videos: Sequence[Video], views: ViewSpec, classes: int, mirror: FlipRule = None):
@@ -33,7 +32,7 @@ class ViewScores:
         self._mirror = list(mirror) if isinstance(mirror, tuple) else None
 
     def add(self, index: np.ndarray, mask: np.ndarray, scores: np.ndarray, loss: np.ndarray) -> None:
-        """Adds the views of one batch; masked ones are passed over.
+        """Adds the views of one batch; masked views are skipped.
 
         Args:
           index: int [B], view numbers.
@@ -42,15 +41,15 @@ class ViewScores:
           loss: float [B].
 
         Raises:
-          DataError: if a view comes twice.
-          DivergedError: if a score is no number.
+          DataError: if a view is added twice.
+          DivergedError: if a score is not finite.
         """
         for number, view_scores, view_loss in zip(index[mask], scores[mask], loss[mask]):
             video, view = divmod(int(number), self._views.count)
             if self._seen[video, view]:
                 raise DataError(f"view {view} of video {self._videos[video].id} was evaluated twice")
             if not np.isfinite(view_scores).all():
-                raise DivergedError(f"the scores of {self._videos[video].id} are not finite: the training has diverged")
+                raise DivergedError(f"scores of video {self._videos[video].id} are not finite: training diverged")
             if self._mirror is not None and self._views.is_flipped(view):
                 view_scores = view_scores[self._mirror]
             self._scores[video, view] = view_scores
@@ -58,25 +57,25 @@ class ViewScores:
             self._seen[video, view] = True
 
     def mean_loss(self) -> float:
-        """Mean loss over all views that were read; nan where there is none."""
+        """Mean loss over all views that were read; nan if there are none."""
         return float(self._loss[self._seen].mean()) if self._seen.any() else float("nan")
 
     def records(self, source: Source, part: str, average: str, failed: Mapping[str, str]) -> PredictionsFile:
         """Averages the views of each video.
 
         Args:
-          source: where the videos come from.
+          source: the source of the videos.
           part: "test" or "validation".
           average: what was averaged, a key of `AVERAGES`.
           failed: video id -> why it could not be read.
 
         Returns:
-          The content of a predictions file. A video of which any view is missing counts as failed.
+          The predictions. A video with any missing view counts as failed.
         """
         videos, failures = [], []
         for number, video in enumerate(self._videos):
             if not self._seen[number].all():
-                failures.append(Failure(id=video.id, reason=failed.get(video.id, "not every view could be read")))
+                failures.append(Failure(id=video.id, reason=failed.get(video.id, "some views could not be read")))
                 continue
             scores = self._scores[number]
             videos.append(

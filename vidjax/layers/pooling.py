@@ -1,4 +1,4 @@
-"""Pooling by slices: XLA's windowed reductions are slow on a CPU, and their gradients above all."""
+"""Average and max pooling, with fast implementations for CPUs, where XLA's windowed reductions are slow."""
 
 import functools
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from jax import lax
 from jaxtyping import Float
 
 from vidjax.layers.convolution import is_native_only
+from vidjax.layers.cpu import pooling as cpu_pooling
+from vidjax.layers.cpu.pooling import Pairs
 from vidjax.layers.shapes import Array
-
-Pairs = tuple[tuple[int, int], ...]
 
 
 def avg_pool(
     x: Float[Array, "n *spatial channels"], window: Sequence[int], strides: Sequence[int] | None = None
 ) -> Float[Array, "n *out_spatial channels"]:
-    """The mean of each window, without padding; summed in at least float32, along one axis after the other.
+    """Average pooling without padding, one axis at a time; sums are accumulated in at least float32.
 
     Args:
       x: float [N, *spatial, C].
       window: extent along each spatial axis.
-      strides: between windows; None for 1.
+      strides: between windows; None: 1.
 
     Returns:
       float [N, *spatial', C].
@@ -46,14 +46,14 @@ def max_pool(
     strides: Sequence[int] | None = None,
     padding: str | Sequence[tuple[int, int]] = "VALID",
 ) -> Float[Array, "n *out_spatial channels"]:
-    """The largest value of each window, as `flax.linen.max_pool`: of equal ones, the first has the gradient.
+    """Max pooling with the values of `flax.linen.max_pool`; among equal values, the first one gets the gradient.
 
-    Where it is not native, it has gradients in reverse mode only, and none for a window that holds NaN.
+    The implementation for CPUs is differentiable in reverse mode only; windows that contain NaN have no gradient.
 
     Args:
       x: float [N, *spatial, C].
       window: extent along each spatial axis.
-      strides: between windows; None for 1.
+      strides: between windows; None: 1.
       padding: "SAME", "VALID" or (before, after) for each spatial axis.
 
     Returns:
@@ -71,9 +71,12 @@ def max_pool(
     return _max_pool(window, strides, pads, x)
 
 
+# On accelerators XLA's own max pooling is compiled, which is not the faster one everywhere: on an H200, for overlapping
+# windows at stride 1 (I3D's 3x3x3/1 in bfloat16) value and gradient take 7.64 ms, those of the implementation for CPUs
+# 1.27 ms, a sixth. For the other pools measured the ratio is between 0.8 and 1.7 (results/benchmarks/accelerator.json).
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _max_pool(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array) -> jax.Array:
-    cpu, native = forms(window, strides, padding)
+    cpu, native = implementations(window, strides, padding)
     return lax.platform_dependent(x, cpu=cpu, default=native)
 
 
@@ -82,54 +85,16 @@ def _forward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, 
 
 
 def _backward(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs, x: jax.Array, g: jax.Array) -> tuple:
-    cpu, native = (lambda x, g, form=form: jax.vjp(form, x)[1](g)[0] for form in forms(window, strides, padding))
+    cpu, native = (
+        lambda x, g, pool=pool: jax.vjp(pool, x)[1](g)[0] for pool in implementations(window, strides, padding)
+    )
     return (lax.platform_dependent(x, g, cpu=cpu, default=native),)
 
 
 _max_pool.defvjp(_forward, _backward)
 
 
-def forms(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> tuple:
-    """The form for CPUs and the native one, as functions of x, whatever the platform; arguments as of `max_pool`."""
-
-    def by_axis(x: jax.Array) -> jax.Array:
-        # From the last axis on, so that of equal values the first in the order of the array wins, as it does natively.
-        for axis in reversed(range(len(window))):
-            if window[axis] > 1 or strides[axis] > 1 or any(padding[axis]):
-                x = _max_along(axis + 1, window[axis], strides[axis], padding[axis], x)
-        return x
-
-    return by_axis, functools.partial(nn.max_pool, window_shape=window, strides=strides, padding=padding)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _max_along(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> jax.Array:
-    return functools.reduce(jnp.maximum, _slices(axis, extent, stride, padding, x))
-
-
-def _max_along_forward(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> tuple:
-    largest = _max_along(axis, extent, stride, padding, x)
-    return largest, (x, largest)
-
-
-def _max_along_backward(axis: int, extent: int, stride: int, padding: tuple[int, int], residuals: tuple, g: jax.Array):
-    x, largest = residuals
-    slices, transposed = jax.vjp(functools.partial(_slices, axis, extent, stride, padding), x)
-    shares, is_open = [], jnp.ones(g.shape, bool)
-    for values in slices:
-        is_first = is_open & (values == largest)
-        shares.append(jnp.where(is_first, g, 0))
-        is_open &= ~is_first
-    return transposed(shares)
-
-
-_max_along.defvjp(_max_along_forward, _max_along_backward)
-
-
-def _slices(axis: int, extent: int, stride: int, padding: tuple[int, int], x: jax.Array) -> list[jax.Array]:
-    """The first value of each window, the second, and so on."""
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = padding
-    x = jnp.pad(x, widths, constant_values=-jnp.inf)
-    count = (x.shape[axis] - extent) // stride + 1
-    return [lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis) for i in range(extent)]
+def implementations(window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> tuple:
+    """Max pooling for CPUs and XLA's own, as functions of x on any platform; arguments as in `max_pool`."""
+    cpu = functools.partial(cpu_pooling.max_pool, window=window, strides=strides, padding=padding)
+    return cpu, functools.partial(nn.max_pool, window_shape=window, strides=strides, padding=padding)

@@ -1,1 +1,1 @@
-"""Tables, figures, pictures and the HTML report. Everything here reads files only: no JAX, no data pipeline."""
+"""Tables, figures, images and the HTML report. Everything here only reads files: no JAX, no data pipeline."""

@@ -1,4 +1,4 @@
-"""Tables over several runs: splits pooled, mean and standard deviation over seeds, missing cells shown."""
+"""Tables over several runs: pooled splits, mean and standard deviation over seeds, missing runs marked."""
 
 import dataclasses
 import statistics
@@ -15,8 +15,8 @@ from vidjax.evaluation.statistics import LEVEL, bootstrap_interval
 from vidjax.reporting import tables
 from vidjax.system import terminal
 
-MISSING = "missing"  # a cell whose runs are not there
-NOT_APPLICABLE = "-"  # a cell that the row does not have, e.g. the parameters of a trivial baseline
+MISSING = "missing"  # a cell whose runs do not exist
+NOT_APPLICABLE = "-"  # a cell that does not apply to the row, e.g. the parameters of a trivial baseline
 
 _Kind = TypeVar("_Kind", Result, Baseline)
 
@@ -26,9 +26,9 @@ class Column:
     """One column of a comparison.
 
     Attributes:
-      title: head of the column.
-      value: pooled result of one seed -> value; None where it has none.
-      kind: how values are shown and summarised over seeds. "percent": a fraction, as mean ± sd in percent;
+      title: column heading.
+      value: pooled result of one seed -> value, or None.
+      kind: how values are shown and summarized over seeds. "percent": a fraction, as mean ± sd in percent;
         "seconds": mean duration; "flag": for how many seeds it is true; "text": the distinct values.
     """
 
@@ -37,11 +37,11 @@ class Column:
     kind: Literal["percent", "seconds", "flag", "text"] = "text"
 
     def values(self, results: Sequence[AnyResult]) -> list[Any]:
-        """The values of those seeds that have one."""
+        """The values of the seeds that have one."""
         return [value for value in map(self.value, results) if value is not None]
 
     def cell(self, results: Sequence[AnyResult]) -> str:
-        """The cell as it is read, from the pooled results of all seeds, of which there is one at least."""
+        """The formatted cell, from the pooled results of all seeds (at least one)."""
         values = self.values(results)
         if not values:
             return NOT_APPLICABLE
@@ -57,7 +57,7 @@ class Column:
                 return ", ".join(dict.fromkeys(map(str, values)))
 
     def numbers(self, results: Sequence[AnyResult]) -> dict[str, Any]:
-        """Title -> value in full precision, from the pooled results of all seeds."""
+        """Column title -> value in full precision, from the pooled results of all seeds."""
         title = self.title.removesuffix(" %")
         if self.kind not in ("percent", "seconds"):
             return {title: self.cell(results) if results else MISSING}
@@ -68,23 +68,23 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class IntervalColumn:
-    """A column that is computed from all seeds of a row together.
+    """A column that is computed jointly from all seeds of a row.
 
     Attributes:
-      title: head of the column.
-      bounds: pooled results of all seeds -> lower and upper bound, fractions; None where there is no interval.
+      title: column heading.
+      bounds: pooled results of all seeds -> lower and upper bound as fractions; None if there is no interval.
     """
 
     title: str
     bounds: Callable[[Sequence[AnyResult]], tuple[float, float] | None]
 
     def cell(self, results: Sequence[AnyResult]) -> str:
-        """The cell as it is read, in percent."""
+        """The formatted cell, in percent."""
         bounds = self.bounds(results)
         return " to ".join(map(tables.percent, bounds)) if bounds else NOT_APPLICABLE
 
     def numbers(self, results: Sequence[AnyResult]) -> dict[str, Any]:
-        """Title -> bound in full precision."""
+        """Column title -> bound in full precision."""
         low, high = (self.bounds(results) if results else None) or (None, None)
         title = self.title.removesuffix(" %")
         return {f"{title} (low)": low, f"{title} (high)": high}
@@ -95,12 +95,12 @@ AnyColumn = Column | IntervalColumn
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonRow:
-    """One row: its label on each axis, and the pooled result of each seed that is complete.
+    """One row: its label on each axis, and the pooled result of each complete seed.
 
     Attributes:
       labels: axis name -> label.
-      results: one pooled result for each complete seed.
-      seeds: how many seeds there should be; None for rows without seeds (baselines).
+      results: one pooled result per complete seed.
+      seeds: planned number of seeds; None for rows without seeds (baselines).
     """
 
     labels: Mapping[str, str]
@@ -109,18 +109,18 @@ class ComparisonRow:
 
 
 def _of_runs(value: Callable[[Result], Any]) -> Callable[[AnyResult], Any]:
-    """What only runs and ensembles have; None of a trivial baseline."""
+    """A value that only runs and ensembles have; None for trivial baselines."""
     return lambda result: value(result) if isinstance(result, Result) else None
 
 
 def top1_interval(results: Sequence[AnyResult]) -> tuple[float, float] | None:
-    """Bootstrap interval of video top-1 over (class, group), of the mean over seeds.
+    """Bootstrap interval of video top-1, averaged over seeds and resampled over (class, group).
 
     Args:
-      results: pooled results of one system, one for each seed.
+      results: pooled results of one system, one per seed.
 
     Returns:
-      Lower and upper bound; None where a result does not say how many videos of each group were correct.
+      Lower and upper bound; None if a result lacks the counts per group.
 
     Raises:
       DataError: if the seeds were not tested on the same groups.
@@ -132,8 +132,8 @@ def top1_interval(results: Sequence[AnyResult]) -> tuple[float, float] | None:
     digests = {tuple(g.digest) for g in groups if g.digest is not None}
     if len(digests) > 1 or any(g.label != first.label or g.videos != first.videos for g in groups):
         raise DataError(
-            f"seeds of {_system(results[0])} were tested on different videos, so that they have no common interval:"
-            " evaluate them again, or delete the results that are out of date"
+            f"the seeds of {_system(results[0])} were tested on different videos and have no common interval: evaluate"
+            " them again, or delete outdated results"
         )
     return bootstrap_interval(np.mean([g.correct for g in groups], axis=0), first.videos)
 
@@ -157,14 +157,14 @@ COLUMNS: dict[str, AnyColumn] = {
 
 
 def pool(results: Sequence[_Kind]) -> _Kind:
-    """Pools the splits of one system and seed: the test videos of all splits together.
+    """Pools the splits of one system and seed into one result over the test videos of all splits.
 
-    Video top-1 and mean class accuracy come from the summed counts of each class; clip top-1 and top-5
-    are weighted by the number of test videos, which is exact as every video has equally many views. The groups of
-    all splits stand side by side.
+    Video top-1 and mean class accuracy follow from the summed counts of each class; clip top-1 and top-5 are weighted
+    by the number of test videos, which is exact because all videos have the same number of views. The groups of all
+    splits are concatenated.
 
     Args:
-      results: one for each split.
+      results: one per split.
 
     Returns:
       One result of the same kind; `split` is e.g. "2+3".
@@ -176,7 +176,7 @@ def pool(results: Sequence[_Kind]) -> _Kind:
     if len(results) == 1:
         return first
     if any(r.classes != first.classes for r in results):
-        raise DataError(f"splits of {_system(first)} have different classes: cannot be pooled")
+        raise DataError(f"the splits of {_system(first)} have different classes and cannot be pooled")
     correct = [sum(column) for column in zip(*(r.per_class_correct for r in results), strict=True)]
     videos = [sum(column) for column in zip(*(r.per_class_videos for r in results), strict=True)]
     runs = [r for r in results if isinstance(r, Result)]
@@ -185,14 +185,14 @@ def pool(results: Sequence[_Kind]) -> _Kind:
         split="+".join(str(r.split) for r in results),
         videos=sum(r.videos for r in results),
         failed_videos=sum(r.failed_videos for r in results),
-        groups=_side_by_side([r.groups for r in results]),
+        groups=_concatenated([r.groups for r in results]),
         **vars(metrics.from_counts(correct, videos)),
         **(_pooled_of_runs(runs) if runs else {}),
     )
 
 
 def _pooled_of_runs(results: Sequence[Result]) -> dict[str, Any]:
-    """What baselines do not have."""
+    """The pooled values that baselines do not have."""
     weights = [sum(r.per_class_videos) for r in results]
 
     def mean(values: Sequence[float | None]) -> float | None:
@@ -207,8 +207,8 @@ def _pooled_of_runs(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _side_by_side(groups: Sequence[Groups | None]) -> Groups | None:
-    """The groups of all splits; None where one does not tell them."""
+def _concatenated(groups: Sequence[Groups | None]) -> Groups | None:
+    """The groups of all splits; None if a split lacks them."""
     known = [g for g in groups if g is not None]
     if len(known) < len(groups):
         return None
@@ -225,7 +225,7 @@ def _system(result: AnyResult) -> str:
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (n - 1); None for the latter where there is one value."""
+    """Mean and sample standard deviation (n - 1); the latter is None for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -236,7 +236,7 @@ def _seeds(row: ComparisonRow) -> str:
 
 
 def table(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.DataFrame:
-    """The table as it is read: text cells, "mean ± sd" in percent, how many seeds each row has."""
+    """The table for readers: formatted cells, "mean ± sd" in percent, the number of seeds of each row."""
     lines = []
     for row in rows:
         cells = {column.title: column.cell(row.results) if row.results else MISSING for column in columns}
@@ -245,7 +245,7 @@ def table(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.Dat
 
 
 def numbers(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.DataFrame:
-    """The table as one computes with it: fractions and seconds in full precision, mean, sd and bounds in columns."""
+    """The table for computing: fractions and seconds in full precision; mean, sd and bounds in separate columns."""
     lines = []
     for row in rows:
         line: dict[str, Any] = dict(row.labels)

@@ -1,8 +1,8 @@
 """Figures of a run as SVG: learning curves, confusion matrix, per-class accuracy.
 
-Every figure is transparent and draws its text and axes in `currentColor`, so that one file is legible on
-light and on dark pages when it is put into the page itself; alone it is black on transparent. Text is never
-read as TeX or markup. matplotlib is used through its object interface: no window system, no global figure.
+Figures have a transparent background and draw text and axes in `currentColor`, so that the same file is legible on
+light and on dark pages when it is inlined; as a standalone file it is black on transparent. Text is never interpreted
+as TeX or markup. matplotlib is used through its object-oriented interface: no window system, no global figure.
 """
 
 import io
@@ -22,14 +22,14 @@ from vidjax.training.metrics_line import MetricsLine, TrainLine, ValidationLine
 
 _Kind = TypeVar("_Kind", TrainLine, ValidationLine)
 
-# matplotlib knows no currentColor: everything drawn in this colour is rewritten on saving.
+# matplotlib does not know currentColor: this color is replaced by it on saving.
 _FOREGROUND = "#010203"
 TRAIN_COLOR = "#2f7fd6"
-VALIDATION_COLOUR = "#d9822b"
-PARAMETER_COLOUR = "#3d9a50"
+VALIDATION_COLOR = "#d9822b"
+PARAMETER_COLOR = "#3d9a50"
 _MATRIX_RGB = (0.18, 0.50, 0.84)
-_MATRIX_ALPHA = 0.75  # of a full cell; less than 1 keeps the numbers in it legible on either background
-_COUNTS_UP_TO = 20  # classes; above, a number no longer fits into a cell
+_MATRIX_ALPHA = 0.75  # of a full cell; below 1, so that the numbers in it are legible on either background
+_COUNTS_UP_TO = 20  # classes; with more, numbers no longer fit into the cells
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -47,7 +47,7 @@ _STYLE: Any = {
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches with one pair of axes."""
+    """A figure of `width` x `height` inches with one set of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     FigureCanvasSVG(figure)
@@ -58,7 +58,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # No metadata: equal data give equal bytes, and the file names no one.
+    # Without metadata, equal data give equal bytes, and the file names nobody.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue().decode("utf-8").replace(_FOREGROUND, "currentColor")
     return text[text.index("<svg") :].encode("utf-8")
@@ -67,7 +67,7 @@ def _svg(figure: Figure) -> bytes:
 def _series(
     metrics: Sequence[MetricsLine], kind: type[_Kind], value: Callable[[_Kind], float | None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [N] and values [N] of one number of one kind of line; values that are not finite become gaps."""
+    """Steps [N] and values [N] of one metric of one kind of line; non-finite values become gaps."""
     chosen = [(line.step, number) for line in metrics if isinstance(line, kind) and (number := value(line)) is not None]
     steps = np.array([step for step, _ in chosen], np.float64)
     values = np.array([number for _, number in chosen], np.float64)
@@ -75,7 +75,7 @@ def _series(
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred mean over up to `width` finite neighbours; [N] -> [N]."""
+    """Centered mean over up to `width` finite neighbors: [N] -> [N]."""
     kernel = np.ones(width)
     finite = np.isfinite(values)
     count = np.convolve(finite, kernel, "same")
@@ -83,20 +83,20 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
     if not len(steps):
         return
     if len(steps) <= 60:
-        axes.plot(steps, values, color=colour, label=label, marker="o", markersize=3, linewidth=1.5)
+        axes.plot(steps, values, color=color, label=label, marker="o", markersize=3, linewidth=1.5)
         return
     width = max(3, len(steps) // 40)
-    axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(steps, values, color=color, alpha=0.3, linewidth=0.8)
     axes.plot(
         steps,
         _running_mean(values, width),
-        color=colour,
+        color=color,
         linewidth=1.8,
-        label=f"{label} (mean of {width} log lines)",
+        label=f"{label} (moving average over {width} log lines)",
     )
 
 
@@ -104,24 +104,24 @@ def _curves(
     series: Sequence[tuple[tuple[np.ndarray, np.ndarray], str, str]],
     title: str,
     *,
-    is_share: bool = False,
+    is_fraction: bool = False,
     is_logarithmic: bool = False,
 ) -> bytes:
-    """A figure of ((steps, values), colour, label)."""
+    """A figure of ((steps, values), color, label) series."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(5.6, 3.4)
-        for (steps, values), colour, label in series:
-            _curve(axes, steps, values, colour, label)
+        for (steps, values), color, label in series:
+            _curve(axes, steps, values, color, label)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=11)
         axes.grid(color=_FOREGROUND, alpha=0.12)
         if is_logarithmic:
             axes.set_yscale("log")
-            # Matplotlib's own labels are formulas, which stay as they are written here (text.parse_math).
+            # Matplotlib's own labels are TeX formulas, which would be shown as source here (text.parse_math).
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
-        if is_share:
+        if is_fraction:
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
         if axes.get_legend_handles_labels()[0]:
@@ -130,7 +130,7 @@ def _curves(
 
 
 def curves(metrics: Sequence[MetricsLine]) -> list[bytes]:
-    """The SVG files that a report shows of a log; none of an empty one, and norms only where they were logged."""
+    """The learning curves of a report as SVG files; none for an empty log, norms only if they were logged."""
     if not metrics:
         return []
     has_norms = any(isinstance(line, TrainLine) and line.gradient_norm is not None for line in metrics)
@@ -138,7 +138,7 @@ def curves(metrics: Sequence[MetricsLine]) -> list[bytes]:
 
 
 def loss_curves(metrics: Sequence[MetricsLine]) -> bytes:
-    """Training and validation loss against steps.
+    """Training and validation loss by step.
 
     Args:
       metrics: the lines of `metrics.jsonl`.
@@ -148,45 +148,45 @@ def loss_curves(metrics: Sequence[MetricsLine]) -> bytes:
     """
     series = [
         (_series(metrics, TrainLine, lambda line: line.loss), TRAIN_COLOR, "training"),
-        (_series(metrics, ValidationLine, lambda line: line.loss), VALIDATION_COLOUR, "validation"),
+        (_series(metrics, ValidationLine, lambda line: line.loss), VALIDATION_COLOR, "validation"),
     ]
     return _curves(series, "loss")
 
 
 def accuracy_curves(metrics: Sequence[MetricsLine]) -> bytes:
-    """Training clip accuracy and validation video accuracy against steps; an SVG file."""
+    """Training clip accuracy and validation video accuracy by step, as an SVG file."""
     series = [
         (_series(metrics, TrainLine, lambda line: line.top1), TRAIN_COLOR, "training clips"),
-        (_series(metrics, ValidationLine, lambda line: line.video_top1), VALIDATION_COLOUR, "validation videos"),
+        (_series(metrics, ValidationLine, lambda line: line.video_top1), VALIDATION_COLOR, "validation videos"),
     ]
-    return _curves(series, "accuracy (top-1)", is_share=True)
+    return _curves(series, "accuracy (top-1)", is_fraction=True)
 
 
 def norm_curves(metrics: Sequence[MetricsLine]) -> bytes:
-    """Norms of gradient, update and parameters against steps, on a logarithmic axis; an SVG file."""
+    """Norms of gradient, update and parameters by step, on a logarithmic axis, as an SVG file."""
     series = [
         (_series(metrics, TrainLine, lambda line: line.gradient_norm), TRAIN_COLOR, "gradient"),
-        (_series(metrics, TrainLine, lambda line: line.update_norm), VALIDATION_COLOUR, "update"),
-        (_series(metrics, TrainLine, lambda line: line.parameter_norm), PARAMETER_COLOUR, "parameters"),
+        (_series(metrics, TrainLine, lambda line: line.update_norm), VALIDATION_COLOR, "update"),
+        (_series(metrics, TrainLine, lambda line: line.parameter_norm), PARAMETER_COLOR, "parameters"),
     ]
-    return _curves(series, "norms of gradient, update and parameters", is_logarithmic=True)
+    return _curves(series, "gradient, update and parameter norms", is_logarithmic=True)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
-    """Confusion matrix, shaded by the share of each true class.
+    """Confusion matrix, shaded by the fraction of each true class.
 
     Args:
       counts: int [K, K]; row: true class, column: predicted class.
       classes: the K names.
 
     Returns:
-      An SVG file. Up to 20 classes the counts stand in the cells.
+      An SVG file, with the counts in the cells for up to 20 classes.
     """
     k = len(classes)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = np.empty((k, k, 4))
     image[..., :3] = _MATRIX_RGB
-    image[..., 3] = _MATRIX_ALPHA * np.sqrt(share)  # the root lets single confusions be seen
+    image[..., 3] = _MATRIX_ALPHA * np.sqrt(share)  # the square root makes single confusions visible
     few = k <= _COUNTS_UP_TO
     side = 2.2 + 0.5 * k if few else 1.6 + 0.135 * k
     size = 9 if few else 6
@@ -208,11 +208,11 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
 
 
 def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Sequence[str]) -> bytes:
-    """Per-class accuracy as horizontal bars, in the order of the classes, with their mean.
+    """Per-class accuracy as horizontal bars, in class order, with the mean.
 
     Args:
       correct: correctly classified test videos of each class.
-      videos: test videos of each class; a class with none is shown as "no video", not as 0.
+      videos: test videos of each class; a class without any is labeled "no videos".
       classes: names.
 
     Returns:
@@ -226,10 +226,10 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
         axes.barh(range(k), np.nan_to_num(accuracy), color=TRAIN_COLOR, height=0.7)
         size = 9 if k <= _COUNTS_UP_TO else 7
         for i, (c, n) in enumerate(zip(correct, videos, strict=True)):
-            text = f"{c}/{n}" if n else "no video"
+            text = f"{c}/{n}" if n else "no videos"
             axes.text(1.02, i, text, va="center", fontsize=size)
         if not math.isnan(mean):
-            axes.axvline(mean, color=VALIDATION_COLOUR, linewidth=1.2, linestyle="--", label="mean")
+            axes.axvline(mean, color=VALIDATION_COLOR, linewidth=1.2, linestyle="--", label="mean")
             axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         axes.set_yticks(range(k), classes, fontsize=size, parse_math=False)
         axes.set_ylim(k - 0.4, -0.6)

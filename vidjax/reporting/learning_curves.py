@@ -1,4 +1,4 @@
-"""What the metrics log of a run tells: whether the run overfits."""
+"""Detects overfitting in the metrics log of a run."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from vidjax.evaluation.result import Result
 from vidjax.training.metrics_line import MetricsLine
 
 _MIN_VALIDATIONS = 3
-_RISE = 0.2  # of the lowest validation loss: less is not worth a word
+_RISE = 0.2  # of the lowest validation loss; smaller rises are not reported
 _FALL = 0.1  # of the training loss
 _ADVICE = (
-    "Train for less (config.train.epochs or config.train.steps); or stop in time and test the best weights"
-    " (config.train.early_stopping_patience=5, config.train.monitor=loss, config.evaluate.weights=best); or augment"
-    " more (config.preprocessing)."
+    "Train for fewer steps (config.train.epochs or config.train.steps), use early stopping with the best checkpoint"
+    " (config.train.early_stopping_patience=5, config.train.monitor=loss, config.evaluate.weights=best), or add
+    augmentation" " (config.preprocessing)."
 )
 
 
 class Overfitting(NamedTuple):
-    """Where the validation loss of a run was lowest, and how far it has risen since.
+    """The minimum of the validation loss of a run, and its rise since then.
 
     Attributes:
       best_step, best_loss: of the lowest validation loss.
       last_step, last_loss: of the last validation.
-      train_losses: training loss after `best_step`, and at the end.
+      train_losses: training loss at `best_step` and at the end.
     """
 
     best_step: int
@@ -36,18 +36,18 @@ class Overfitting(NamedTuple):
 
 
 def overfitting(metrics: Sequence[MetricsLine]) -> Overfitting | None:
-    """Finds out whether the validation loss has risen while the training loss went on falling.
+    """Checks whether the validation loss has risen while the training loss kept falling.
 
-    Single validations are noisy where few videos validate. So a quarter of the validations, in a row, count as one: the
-    last quarter (two at least) is held against the lowest mean of a quarter before. All of it must be higher, and its
-    mean by a fifth, and by more than the deepest single fall since then, which is what noise can do. Meanwhile the
-    training loss must have fallen by a tenth.
+    Single validations are noisy if there are few validation videos, so windows of a quarter of the validations are
+    compared: the last quarter (at least two validations) with the earlier quarter of the lowest mean. All of its losses
+    must be higher than that mean, and their mean higher by a fifth and by more than the largest drop between two
+    validations since then, a measure of the noise. Meanwhile the training loss must have fallen by a tenth.
 
     Args:
       metrics: the lines of `metrics.jsonl`.
 
     Returns:
-      What has risen from where; None where nothing has, or there are fewer than three validations.
+      The rise; None if there is none, or fewer than three validations.
     """
     steps, losses = _losses(metrics, "validation")
     train_steps, train_losses = _losses(metrics, "train")
@@ -75,7 +75,7 @@ def _losses(metrics: Sequence[MetricsLine], split: str) -> tuple[np.ndarray, np.
 
 
 def overfitting_note(result: Result, metrics: Sequence[MetricsLine]) -> str:
-    """Says that a run overfits, and what to do about it; "" where it does not.
+    """A note that a run overfits and what to do about it; "" if it does not overfit.
 
     Args:
       result: of the run.
@@ -93,7 +93,8 @@ def overfitting_note(result: Result, metrics: Sequence[MetricsLine]) -> str:
     if result.weights != "best":
         return f"{sentence} {_ADVICE}"
     steps, losses = _losses(metrics, "validation")
-    tested = f"What was tested are the best weights, of step {result.best_step}"
+    tested = f"The best weights (step {result.best_step}) were evaluated"
     if losses[steps == result.best_step].mean() > (risen.best_loss + risen.last_loss) / 2:
-        return f"{sentence} {tested}, after most of that rise; config.train.monitor=loss would choose by the loss."
+        advice = "config.train.monitor=loss selects them by the loss"
+        return f"{sentence} {tested}, which are from after most of that rise; {advice}."
     return f"{sentence} {tested}."

@@ -1,4 +1,4 @@
-"""Frames as pictures: strips, animations, and the `samples/` folder of a run."""
+"""Frames as image files: strips, grids, animations, and the `samples/` folder of a run."""
 
 import io
 import json
@@ -20,20 +20,21 @@ def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
 
 
 def to_displayable(images: np.ndarray, middle: Sequence[float] | None = None) -> np.ndarray:
-    """Images of any channels as pictures: the first three are red, green and blue, and grey stands for missing ones.
+    """Converts images with any number of channels to RGB: the first three channels; missing ones become gray.
 
     Args:
       images: uint8 [T, H, W, C] in 0..255, or float in any range.
-      middle: of floats: what becomes grey, one value for all channels or one for each; None: the middle of their range.
+      middle: for floats, the value that becomes gray, one for all channels or one per channel; None: the middle of
+        their range.
 
     Returns:
       uint8 [T, H, W, 3].
     """
     if images.dtype != np.uint8:
         images = np.nan_to_num(images)
-        centre = (images.min() + images.max()) / 2 if middle is None else np.asarray(middle, np.float32)
-        away = images - centre
-        images = np.rint(127.5 + away * (127.5 / max(float(np.abs(away).max()), 1e-12))).astype(np.uint8)
+        center = (images.min() + images.max()) / 2 if middle is None else np.asarray(middle, np.float32)
+        offset = images - center
+        images = np.rint(127.5 + offset * (127.5 / max(float(np.abs(offset).max()), 1e-12))).astype(np.uint8)
     channels = images.shape[-1]
     if channels == 1:
         return np.repeat(images, 3, axis=-1)
@@ -46,7 +47,7 @@ def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
 
     Args:
       frames: uint8 [T, H, W, 3].
-      scale: size of a frame in the picture relative to its own.
+      scale: size of a frame in the image relative to its original size.
 
     Returns:
       A PNG file.
@@ -64,19 +65,21 @@ def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
     return buffer.getvalue()
 
 
-def grid(pictures: np.ndarray, scale: int = 1) -> bytes:
-    """Pictures in rows and columns.
+def grid(images: np.ndarray, scale: int = 1) -> bytes:
+    """A grid of images.
 
     Args:
-      pictures: float [rows, columns, H, W, C] in 0..1, of one channel or three.
-      scale: size of a picture relative to its own.
+      images: float [rows, columns, H, W, C] in 0..1, with one channel or three.
+      scale: size of an image in the grid relative to its original size.
 
     Returns:
       A PNG file.
     """
-    rows, columns, h, w, channels = pictures.shape
-    page = np.ones((rows, h + 1, columns, w + 1, channels), np.float32)  # a white line below and beside each
-    page[:, :h, :, :w] = pictures.transpose(0, 2, 1, 3, 4)
+    rows, columns, h, w, channels = images.shape
+    page = np.ones(
+        (rows, h + 1, columns, w + 1, channels), np.float32
+    )  # with a white line below and to the right of each
+    page[:, :h, :, :w] = images.transpose(0, 2, 1, 3, 4)
     page = page.reshape(rows * (h + 1), columns * (w + 1), channels)[:-1, :-1]
     pixels = np.clip(255 * page, 0, 255).round().astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
@@ -88,12 +91,12 @@ def grid(pictures: np.ndarray, scale: int = 1) -> bytes:
 
 
 def animation(frames: np.ndarray, fps: float, scale: float = 1.0) -> bytes:
-    """Frames one after the other, for ever.
+    """A looping animation of frames.
 
     Args:
       frames: uint8 [T, H, W, 3].
       fps: frames per second.
-      scale: size of the picture relative to the frames.
+      scale: size of the image relative to the frames.
 
     Returns:
       An animated WebP file.
@@ -105,7 +108,7 @@ def animation(frames: np.ndarray, fps: float, scale: float = 1.0) -> bytes:
         raise ValueError(f"fps must be positive, not {fps}")
     first, *others = _images(frames, scale)
     buffer = io.BytesIO()
-    # WebP drops a frame that equals the one before it and lengthens that one instead: same appearance.
+    # WebP merges equal consecutive frames into a longer one, which looks the same.
     first.save(
         buffer, "WEBP", save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=80, method=4
     )
@@ -119,14 +122,14 @@ def write_samples(
     drawings: Sequence[tuple[str, bytes]] = (),
     scale: float = 1.0,
 ) -> None:
-    """Writes the pictures that a report shows, with `index.json`.
+    """Writes the images of a report, with `index.json`.
 
     Args:
-      folder: the `samples/` folder; made where it is missing.
-      contact: (class name, frames uint8 [T, H, W, 3]), drawn as a strip for the contact sheet.
-      clips: (video id, frames uint8 [T, H, W, 3], frames per second), drawn as an animation.
-      drawings: (caption, PNG file), shown as they are.
-      scale: size of the pictures relative to the frames.
+      folder: the `samples/` folder, created if it is missing.
+      contact: (class name, frames uint8 [T, H, W, 3]), shown as a strip on the contact sheet.
+      clips: (video id, frames uint8 [T, H, W, 3], frames per second), shown as an animation.
+      drawings: (caption, PNG file), shown unchanged.
+      scale: size of the images relative to the frames.
     """
     folder = Path(folder)
     (folder / "contact").mkdir(parents=True, exist_ok=True)

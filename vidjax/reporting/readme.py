@@ -1,6 +1,6 @@
-"""Blocks of a Markdown file that are generated, so that no result in it is ever typed in.
+"""Generates the result blocks of Markdown files, so that no result is ever typed by hand.
 
-A block is what stands between `<!-- results: NAME -->` and `<!-- end -->`.
+A block is the text between `<!-- results: NAME -->` and `<!-- end -->`.
 """
 
 import difflib
@@ -25,13 +25,13 @@ def regenerate(text: str, block: Callable[[str], str]) -> str:
 
     Args:
       text: a Markdown file.
-      block: name -> the Markdown that belongs into the block of that name.
+      block: block name -> the Markdown of that block.
 
     Returns:
-      The file with all blocks new; what stands outside of them is untouched.
+      The file with regenerated blocks and otherwise unchanged.
 
     Raises:
-      DataError: if a block has no end.
+      DataError: if a block is not closed.
     """
     pieces, position = [], 0
     while begin := _BEGIN.search(text, position):
@@ -46,7 +46,7 @@ def regenerate(text: str, block: Callable[[str], str]) -> str:
 
 
 def difference(before: str, after: str, name: str) -> str:
-    """Unified diff from the file as it is to the file as it should be; "" where they agree."""
+    """Unified diff between the current and the regenerated file; "" if they are equal."""
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), name, f"{name} (from the results)", n=1
     )
@@ -63,7 +63,7 @@ def read_results(folder: Path) -> tuple[dict[str, Result], list[Baseline]]:
       Run name -> result, and the baselines of all files.
 
     Raises:
-      DataError: if a file is not what it should be.
+      DataError: if a file is malformed.
     """
     runs: dict[str, Result] = {}
     baselines: list[Baseline] = []
@@ -74,7 +74,7 @@ def read_results(folder: Path) -> tuple[dict[str, Result], list[Baseline]]:
             raise DataError(f"{path}: is not JSON ({error})") from error
         if path.name.startswith("baselines"):
             if not isinstance(content, list):
-                raise DataError(f"{path}: should be a list of baselines")
+                raise DataError(f"{path}: expected a list of baselines")
             baselines += [Baseline.from_json(each, path) for each in content]
         else:
             runs[path.stem] = Result.from_json(content, path)
@@ -82,7 +82,7 @@ def read_results(folder: Path) -> tuple[dict[str, Result], list[Baseline]]:
 
 
 def baseline_rows(baselines: Sequence[Baseline], axes: Sequence[str]) -> list[comparison.ComparisonRow]:
-    """One row for each trivial baseline, its splits pooled; its name stands on the first axis."""
+    """One row per trivial baseline, with pooled splits; the first axis has its name."""
     by_name: dict[str, list[Baseline]] = {}
     for baseline in baselines:
         by_name.setdefault(baseline.baseline, []).append(baseline)
@@ -98,10 +98,10 @@ def _distinct(values: Iterable[str | None]) -> str:
 
 
 def _caption(runs: Mapping[str, Result]) -> str:
-    """Where the numbers come from, in one line."""
+    """One line on where the numbers come from."""
     if not runs:
         return "No results yet."
-    trained = [result for result in runs.values() if result.members is None]  # ensembles say nothing new
+    trained = [result for result in runs.values() if result.members is None]  # ensembles add nothing new
     said = {
         "data": _distinct(result.dataset for result in trained),
         "split": _distinct(str(result.split) for result in trained),
@@ -118,16 +118,16 @@ def experiment_block(
     columns: Sequence[comparison.AnyColumn],
     runs: Mapping[str, Result],
 ) -> str:
-    """The Markdown of one experiment: its title, the table, and where it comes from."""
+    """The Markdown of one experiment: title, table, and where the numbers come from."""
     table = tables.to_markdown(comparison.table(rows, columns))
     return f"**{title}**\n\n{table}\n<sub>{_caption(runs)}</sub>\n"
 
 
 def best_block(experiments: Mapping[str, Sequence[comparison.ComparisonRow]]) -> str:
-    """The Markdown of one table with the best row of each data set, beside the best trivial baseline.
+    """The Markdown of one table with the best row of each data set, next to the best trivial baseline.
 
     Args:
-      experiments: name of the experiment -> rows of its table, those of baselines among them.
+      experiments: name of the experiment -> rows of its table, including baselines.
     """
     trained: dict[str, list[tuple[str, comparison.ComparisonRow]]] = {}
     baselines: dict[str, list[comparison.ComparisonRow]] = {}
@@ -152,9 +152,9 @@ def best_block(experiments: Mapping[str, Sequence[comparison.ComparisonRow]]) ->
     heads = [
         *("data", "best row"),
         *(comparison.COLUMNS[key].title for key in _BEST_COLUMNS),
-        *("guessing %", "best trivial baseline, video top-1 %", "seeds", "chosen from"),
+        *("chance %", "best trivial baseline, video top-1 %", "seeds", "chosen from"),
     ]
-    caption = "The row with the highest mean of each data set, chosen on the test videos; mean ± standard deviation."
+    caption = "The row with the highest mean per data set, selected on the test videos; mean ± sd over seeds."
     return f"{tables.to_markdown(pd.DataFrame(lines, columns=heads))}\n<sub>{caption}</sub>\n"
 
 
@@ -166,23 +166,23 @@ def _mean_top1(row: comparison.ComparisonRow) -> float:
 
 
 def _label(row: comparison.ComparisonRow) -> str:
-    """The labels of a row on all axes, but those that it does not have."""
+    """The labels of a row on all axes that apply to it."""
     labels = (label for label in row.labels.values() if label != comparison.NOT_APPLICABLE)
     return ", ".join(labels).removeprefix("baseline: ")
 
 
 def benchmark_block(path: Path) -> str:
-    """The Markdown of a benchmark: its tables, and where they come from.
+    """The Markdown of a benchmark: its tables, and where the numbers come from.
 
     Args:
       path: the JSON file that the benchmark wrote.
 
     Raises:
-      DataError: if there is none.
+      DataError: if the file is missing or not JSON.
     """
     content = files.read_json(path)
     if content is None:
-        raise DataError(f"{path}: no such file, or no JSON; run the benchmark with --out={path}")
+        raise DataError(f"{path}: missing or not JSON; run the benchmark with --out={path}")
     parts = [
         f"**{table['title']}**\n\n{tables.to_markdown(pd.DataFrame(table['rows'], columns=table['columns']))}"
         for table in content["tables"]
@@ -194,17 +194,17 @@ def benchmark_block(path: Path) -> str:
 
 
 def pretrained_block(path: Path) -> str:
-    """The Markdown of published weights on clips that they were not trained on.
+    """The Markdown of a zero-shot evaluation: pretrained weights on clips that they were not trained on.
 
     Args:
       path: the JSON file that `python -m vidjax zero-shot` wrote.
 
     Raises:
-      DataError: if there is none, or it is not finished.
+      DataError: if the file is missing or unfinished.
     """
     content = files.read_json(path)
     if not content or not content["summary"]:
-        raise DataError(f"{path}: no such file, or no finished one; run python -m vidjax zero-shot --out {path}")
+        raise DataError(f"{path}: missing or unfinished; run python -m vidjax zero-shot --out {path}")
     summary, protocol = content["summary"], content["protocol"]
     rows = []
     for name, of_class in summary["per_class"].items():
@@ -217,10 +217,10 @@ def pretrained_block(path: Path) -> str:
     }
     totals = (f"{tables.percent(summary[key])} ({interval[key]})" for key in ("all_top1", "mapped_top1"))
     rows.append(("all", tables.video_count(summary["clips"], summary["failed"]), *totals, "-"))
-    heads = ["class", "clips", "top-1 % of all classes", f"top-1 % of these {len(summary['classes'])}", "taken for"]
+    heads = ["class", "clips", "top-1 % of all classes", f"top-1 % of these {len(summary['classes'])}", "confused with"]
     caption = (
-        f"{protocol['weights']}, not trained further; the {protocol['frames']} frames in the {protocol['position']} of"
-        f" each clip at {protocol['fps']:g} fps, centre crop; in brackets 95% of a bootstrap over (class, group);"
+        f"{protocol['weights']}, without fine-tuning; the {protocol['frames']} frames in the {protocol['position']} of"
+        f" each clip at {protocol['fps']:g} fps, center crop; in brackets 95% bootstrap intervals over (class, group);"
         f" top-5 of all classes {tables.percent(summary['all_top5'])}%."
     )
     return f"{tables.to_markdown(pd.DataFrame(rows, columns=heads))}\n<sub>{caption}</sub>\n"

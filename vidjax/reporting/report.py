@@ -1,4 +1,4 @@
-"""The HTML report of a run: one self-contained page, made from the files of the run directory alone."""
+"""The HTML report of a run: one self-contained page, made only from the files of the run directory."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from vidjax.system import files
 from vidjax.training import metrics_line
 
 _MIME = {".png": "image/png", ".webp": "image/webp"}
-_SMALL_BYTES = 40_000  # animations of low resolution are magnified without smoothing
+_SMALL_BYTES = 40_000  # smaller animations are magnified without smoothing
 _TOP = 3
 _CONFUSIONS = 15
 
@@ -34,7 +34,7 @@ def _read_optional(path: Path) -> Any:
 
 
 def _data_uri(samples: Path, file: str) -> str:
-    """The file as a `data:` URI, or "" where it is missing, not a known picture, or outside of `samples`."""
+    """The file as a `data:` URI, or "" if it is missing, not a known image type, or outside of `samples`."""
     path = samples / file
     mime = _MIME.get(path.suffix)
     if mime is None or not path.is_file() or not path.resolve().is_relative_to(samples.resolve()):
@@ -51,7 +51,7 @@ def _prediction(video: VideoPrediction, classes: Sequence[str]) -> dict[str, Any
 
 
 def _clips(samples: Path, index: dict[str, Any], predictions: PredictionsFile | None) -> list[dict[str, Any]]:
-    """Sample clips with what was predicted for them: surest mistakes first, unsure right ones before sure ones."""
+    """Sample clips with their predictions: most confident mistakes first, then correct ones, least confident first."""
     videos = {video.id: video for video in predictions.videos} if predictions else {}
     clips = []
     for entry in index.get("clips", []):
@@ -65,7 +65,7 @@ def _clips(samples: Path, index: dict[str, Any], predictions: PredictionsFile | 
     return sorted(clips, key=lambda clip: (clip["right"], clip["score"] if clip["right"] else -clip["score"]))
 
 
-def _labelled(samples: Path, entries: list[dict[str, str]]) -> list[dict[str, str]]:
+def _labeled(samples: Path, entries: list[dict[str, str]]) -> list[dict[str, str]]:
     strips = [{"label": entry["label"], "image": _data_uri(samples, entry["file"])} for entry in entries]
     return [strip for strip in strips if strip["image"]]
 
@@ -79,7 +79,7 @@ def _confusion(predictions: PredictionsFile) -> tuple[Markup, list[tuple[str, st
 
 
 def _inline(svg: bytes) -> Markup:
-    # matplotlib escapes every text that it writes into an SVG.
+    # matplotlib escapes all text that it writes into an SVG.
     return Markup(svg.decode("utf-8"))
 
 
@@ -91,9 +91,9 @@ def _provenance(result: Result, predictions: PredictionsFile | None) -> list[tup
         ("config hash", result.config_hash),
         ("versions", ", ".join(f"{name} {version}" for name, version in (result.versions or {}).items())),
         ("date", result.date),
-        ("parallel form", result.parallel),
+        ("parallelism", result.parallel),
         ("data", "; ".join(result.data_notes or [])),
-        ("replaced", _replaced(result)),
+        ("replaced videos", _replaced(result)),
         ("scores", f"average of {predictions.average} over the views of a video" if predictions else ""),
     ]
     return [(name, str(value)) for name, value in rows if value]
@@ -101,11 +101,11 @@ def _provenance(result: Result, predictions: PredictionsFile | None) -> list[tup
 
 def _replaced(result: Result) -> str:
     count = result.replaced_train_videos
-    return f"{count} training videos could not be read; others stood in their place" if count else ""
+    return f"{count} training videos could not be read and were replaced by others" if count else ""
 
 
 def _headline(result: Result) -> list[tuple[str, str]]:
-    """Accuracies in percent, where they say anything. Chance is that of guessing evenly."""
+    """Accuracies in percent, if they are informative; chance is that of uniform guessing."""
     shown = {
         "video top-1": result.video_top1,
         "video top-5": tables.top5(result),
@@ -117,26 +117,26 @@ def _headline(result: Result) -> list[tuple[str, str]]:
 
 
 def _interval(result: Result) -> str:
-    """How far video top-1 can be trusted, in one sentence; "" where no video was tested."""
+    """A sentence with the confidence interval of video top-1; "" if no video was tested."""
     correct, videos = sum(result.per_class_correct), sum(result.per_class_videos)
     if not videos:
         return ""
     groups = result.groups
     if groups is not None and len(groups.videos) < videos:
         low, high = bootstrap_interval(groups.correct, groups.videos)
-        what, method = f"with the {len(groups.videos)} groups of near-duplicates as units", "bootstrap"
+        what, method = f"over {len(groups.videos)} groups of near-duplicate videos", "bootstrap"
     else:
         low, high = wilson_interval(correct, videos)
-        what, method = f"if the {videos} videos were independent", "Wilson"
+        what, method = f"assuming {videos} independent videos", "Wilson"
     bounds = f"{tables.percent(low)}% to {tables.percent(high)}%"
-    return f"{LEVEL:.0%} interval of video top-1 {what}: {bounds} ({method})."
+    return f"{LEVEL:.0%} confidence interval of video top-1 {what}: {bounds} ({method})."
 
 
 def _context(workdir: Path) -> dict[str, Any]:
-    """Everything that the template shows."""
+    """The variables of the template."""
     content = _read_optional(workdir / "result.json")
     if content is None:
-        raise DataError(f"{workdir}: no result.json; the run is not finished (same command again resumes it)")
+        raise DataError(f"{workdir}: no result.json: the run is not finished; rerun the same command to resume it")
     result = Result.from_json(content, workdir / "result.json")
     metrics = metrics_line.read(workdir / "metrics.jsonl")
     place = workdir / "predictions" / "test.json"
@@ -151,8 +151,8 @@ def _context(workdir: Path) -> dict[str, Any]:
         "result": result,
         "split": tables.split_name(result.split),
         "row": tables.result_row(result),
-        "top5_remark": tables.top5_note(result),
-        "overfitting": overfitting_note(result, metrics),
+        "top5_note": tables.top5_note(result),
+        "overfitting_note": overfitting_note(result, metrics),
         "headline": _headline(result),
         "interval": _interval(result),
         "curves": [_inline(figure) for figure in figures.curves(metrics)],
@@ -167,8 +167,8 @@ def _context(workdir: Path) -> dict[str, Any]:
             )
         ],
         "clips": _clips(samples, index, predictions),
-        "contact": _labelled(samples, index["contact"]),
-        "drawings": _labelled(samples, index.get("drawings", [])),  # older runs have none
+        "contact": _labeled(samples, index["contact"]),
+        "drawings": _labeled(samples, index.get("drawings", [])),  # missing in older runs
         "failed": predictions.failed if predictions else [],
         "provenance": _provenance(result, predictions),
         "config": json.dumps(config, indent=2, ensure_ascii=False) if config is not None else "",
@@ -178,9 +178,9 @@ def _context(workdir: Path) -> dict[str, Any]:
 def write(workdir: Path | str) -> Path:
     """Writes `report.html` into a finished run directory.
 
-    The page needs nothing but itself: styles, figures and pictures are in it, it has no scripts, and its
-    content security policy forbids loading anything. Missing metrics, predictions, samples or config
-    are said or left out; `result.json` must be there.
+    The page is self-contained: it embeds styles, figures and images, has no scripts, and its content security policy
+    forbids loading anything. `result.json` is required; sections without metrics, predictions, samples or config are
+    left out or say so.
 
     Args:
       workdir: the run directory.
@@ -189,7 +189,7 @@ def write(workdir: Path | str) -> Path:
       The path of the page.
 
     Raises:
-      DataError: if `result.json` is missing or a file is not what it should be.
+      DataError: if `result.json` is missing or a file is malformed.
     """
     workdir = Path(workdir)
     environment = Environment(

@@ -1,4 +1,4 @@
-"""Result tables: one row for one run, and how a table becomes Markdown or CSV."""
+"""Result tables: the row of a run, and tables as Markdown or CSV."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from vidjax.evaluation.result import Result
 
 if TYPE_CHECKING:
-    import pandas as pd  # slow to import: only where a table is made
+    import pandas as pd  # slow to import, so only when a table is made
 from vidjax.system.terminal import duration
 
-_TRIVIAL_TOP5 = 5  # classes, up to which everything is in the top 5
+_TRIVIAL_TOP5 = 5  # up to this many classes, top-5 is always 100%
 
 
 def percent(fraction: float) -> str:
@@ -19,7 +19,7 @@ def percent(fraction: float) -> str:
 
 
 def percent_or_dash(fraction: float | None) -> str:
-    """As `percent`; "-" where there is no value, e.g. the clip accuracy of an ensemble."""
+    """As `percent`; "-" for None, e.g. the clip accuracy of an ensemble."""
     return "-" if fraction is None else percent(fraction)
 
 
@@ -30,22 +30,24 @@ def gmacs(value: float) -> str:
 
 
 def video_count(videos: int, failed: int) -> str:
-    """Number of test videos; videos that could not be read are named, never hidden."""
+    """Number of test videos, with the number of videos that could not be read if there are any."""
     return f"{videos} ({failed} failed)" if failed else str(videos)
 
 
 def top5(result: Result) -> float | None:
-    """Video top-5; None where there are five classes or fewer, so that it is always 1."""
+    """Video top-5; None with five classes or fewer, where it is always 1."""
     return None if len(result.classes) <= _TRIVIAL_TOP5 else result.video_top5
 
 
 def top5_note(result: Result) -> str:
-    """Says why `top5` is None; "" where it is not."""
-    return "" if top5(result) is not None else f"No top-5: of {len(result.classes)} classes it is always 100%."
+    """A note on why `top5` is None; "" if it is not."""
+    return (
+        "" if top5(result) is not None else f"Top-5 is not shown: with {len(result.classes)} classes it is always 100%."
+    )
 
 
 def split_name(split: Any) -> str:
-    """A split as it is read beside the seed of a run, e.g. "hash, seed 0" -> "by hash, data seed 0"."""
+    """A split name that is clear next to the seed of a run, e.g. "hash, seed 0" -> "by hash, data seed 0"."""
     return re.sub(r"^hash\b", "by hash", re.sub(r"\bseed\b", "data seed", str(split)))
 
 
@@ -83,7 +85,7 @@ def _markdown_cell(cell: Any) -> str:
 def markdown(heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     """A GitHub Markdown table of these cells, ending in a newline.
 
-    Columns whose cells all begin with a digit, a dash or nothing are aligned to the right.
+    Columns whose cells all start with a digit or a dash, or are empty, are right-aligned.
     """
     heads = [_markdown_cell(name) for name in heads]
     lines = [[_markdown_cell(cell) for cell in row] for row in rows]
@@ -95,7 +97,7 @@ def markdown(heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 
 def to_markdown(table: "pd.DataFrame") -> str:
     """The table as GitHub Markdown (`markdown`), without the index."""
-    # By column, since a row of a table has one type for all of its cells.
+    # By column: a row of a DataFrame would convert its cells to one type.
     return markdown(list(table.columns), list(zip(*(table.iloc[:, i] for i in range(table.shape[1])), strict=True)))
 
 

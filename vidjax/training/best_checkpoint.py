@@ -1,4 +1,4 @@
-"""The best checkpoint: kept beside the newest ones, by the validation metric."""
+"""The checkpoint with the best validation metric, kept in addition to the latest ones."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from vidjax.training.state import TrainState, Variables, validated
 
 
 class BestCheckpoint:
-    """Keeps the weights of the best validation in `checkpoints_best/`, beside the checkpoints of the run.
+    """Keeps the weights of the best validation in `checkpoints_best/` of the run directory.
 
-    A run may be killed between a best validation and the next checkpoint, from before which it is resumed. So
-    the best weights that the newest checkpoint knows of stay until a newer checkpoint knows better ones.
+    A run may be killed between its best validation and the next checkpoint, and then resumes from an earlier one. So
+    the best weights that the latest checkpoint refers to are kept until a newer checkpoint refers to better ones.
 
     Args:
-      workdir: of the run.
-      checkpoints: of the run.
+      workdir: the run directory.
+      checkpoints: the regular checkpoints of the run.
     """
 
     def __init__(self, workdir: Path, checkpoints: Checkpoints):
         self._best = Checkpoints(best_folder(workdir))
         self._checkpoints = checkpoints
-        self._known: int | None = None
+        self._referenced: int | None = None
 
     def __enter__(self) -> "BestCheckpoint":
         return self
@@ -29,12 +29,16 @@ class BestCheckpoint:
         self._best.__exit__(*exception)
 
     def resume(self, state: TrainState, best_step: int | None) -> None:
-        """Forgets what came after the checkpoint that was restored to `state` and knows the best of `best_step`.
+        """Deletes best weights that are newer than the checkpoint restored to `state`.
 
-        Its own weights are saved again where they are that best and a kill came before they were on disk.
+        If the restored weights are the best ones but were not on disk before the run was killed, they are saved again.
+
+        Args:
+          state: as restored, or the initial state.
+          best_step: step of the best validation that the checkpoint refers to.
         """
         step, saved = int(state.step), self._best.steps()
-        self._known = best_step
+        self._referenced = best_step
         for later in [each for each in saved if each > step]:
             self._best.delete(later)
         if best_step == step and step not in saved:
@@ -46,17 +50,17 @@ class BestCheckpoint:
         self._best.save(weights, step)
 
     def before_checkpoint(self, step: int, best_step: int | None) -> None:
-        """Makes sure that what the checkpoint of a step is about to note as the best is on disk, or is its own."""
+        """Call before saving a checkpoint of `step`: waits until the best weights that it will refer to are on disk."""
         if best_step != step:
             self._best.wait()
-        self._known = best_step
+        self._referenced = best_step
 
     def prune(self) -> None:
-        """Removes all but the best weights that the newest checkpoint knows of."""
+        """Deletes all weights except the best ones that the latest checkpoint refers to."""
         self._checkpoints.wait()
         self._best.wait()
         for other in self._best.steps():
-            if other != self._known:
+            if other != self._referenced:
                 self._best.delete(other)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the one module that knows Orbax."""
+"""Checkpoints: the only module that uses Orbax."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,15 +13,15 @@ State = TypeVar("State", TrainState, Variables)
 
 
 class Checkpoints:
-    """Saves and restores the state of a run; a context manager that waits for pending saves.
+    """Saves and restores training states; a context manager that waits for pending saves.
 
-    A checkpoint is written beside its final name and renamed when whole, so that one that a kill cut
-    short is never restored.
+    A checkpoint is written under a temporary name and renamed when it is complete, so that an interrupted save is
+    never restored.
 
     Args:
-      folder: where they lie, one folder a step.
-      keep: how many of the newest stay; None: all.
-      read_only: disturbs no run that is writing there.
+      folder: one subfolder per step.
+      keep: how many of the latest checkpoints to keep; None: all.
+      read_only: does not interfere with a run that is writing there.
     """
 
     def __init__(self, folder: Path, keep: int | None = None, *, read_only: bool = False):
@@ -37,46 +37,48 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, state: TrainState | Variables, step: int, **metadata: Any) -> None:
-        """Saves in the background.
+        """Saves a checkpoint in the background.
 
         Args:
-          state: of the run, or its weights alone.
-          step: steps done.
-          **metadata: small JSON values beside it, e.g. the seconds spent so far.
+          state: the training state, or only its weights.
+          step: steps done so far.
+          **metadata: small JSON values stored with it, e.g. the training time so far.
         """
         items = ocp.args.Composite(state=ocp.args.StandardSave(_fields(state)), notes=ocp.args.JsonSave(metadata))
         if not self._manager.save(step, args=items):
-            raise VidjaxError(f"{self._folder}: step {step} was not saved; a checkpoint of that step or later is there")
+            raise VidjaxError(
+                f"{self._folder}: step {step} was not saved because a checkpoint of the same or a later step exists"
+            )
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
+        """Blocks until all saves are on disk."""
         self._manager.wait_until_finished()
 
     def latest_step(self) -> int | None:
-        """Steps done in the newest whole checkpoint; None where there is none."""
+        """Step of the latest complete checkpoint; None without one."""
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
-        """Steps done in each whole checkpoint."""
+        """Steps of all complete checkpoints."""
         return sorted(self._manager.all_steps())
 
     def delete(self, step: int) -> None:
-        """Removes the checkpoint of that step."""
+        """Deletes the checkpoint of that step."""
         self._manager.delete(step)
 
     def restore(self, like: State, step: int | None = None) -> tuple[State, dict[str, Any]]:
         """Restores a checkpoint.
 
         Args:
-          like: a state of the same structure, shapes, dtypes and placement; it may have no values
-          (`ParallelStrategy.abstract_state`).
-          step: steps done in it; None: the newest.
+          like: a state of the same structure, shapes, dtypes and placement, possibly abstract
+            (`ParallelStrategy.abstract_state`).
+          step: of the checkpoint; None: the latest.
 
         Returns:
-          The state, and the notes saved beside it.
+          The state, and the metadata saved with it.
 
         Raises:
-          VidjaxError: if there is none, or it does not fit.
+          VidjaxError: if there is no checkpoint, or it does not fit the model.
         """
         step = step if step is not None else self.latest_step()
         if step is None:
@@ -92,5 +94,5 @@ class Checkpoints:
 
 
 def _fields(state: TrainState | Variables) -> dict[str, Any]:
-    """The fields that are in use, so that one that is added later leaves old checkpoints readable."""
+    """The fields that are not None, so that checkpoints stay readable when optional fields are added."""
     return {name: value for name, value in vars(state).items() if value is not None}

@@ -1,19 +1,19 @@
-"""Options of XLA's compiler for CPUs. XLA drops them without notice, and refuses what it does not know."""
+"""XLA compiler options for CPUs. XLA removes options without notice and rejects unknown ones."""
 
 import functools
 from collections.abc import Mapping
 
 import jax
 
-# XLA's newer way to write loops for CPUs, and all of LLVM's optimisation, double the time to compile a step of a 3D
-# network and do not make it faster. From jax 0.11 on there is only the newer way.
+# XLA's fusion emitters for CPUs and LLVM's full optimization double the compile time of a step of a 3D network without
+# making it faster. From jax 0.11 on the fusion emitters cannot be turned off.
 CPU_OPTIONS: dict[str, bool | int] = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 
 
 def accepted_options(options: Mapping[str, bool | int]) -> dict[str, bool | int]:
-    """Those of the options that the installed XLA takes for CPUs.
+    """The options that the installed XLA accepts for CPUs.
 
-    Each is tried once in a process, on an empty program; that takes about 10 ms.
+    Each option is tried on an empty program once per process, which takes about 10 ms.
 
     Args:
       options: values by name, as `jax.jit(compiler_options=...)` takes them.

@@ -1,11 +1,11 @@
-"""Durations: steps, epochs or a fraction of the run, through one converter."""
+"""Durations in steps, epochs or fractions of the run, converted to steps."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from vidjax.errors import ConfigError
 
-UNITS: dict[str, type] = {"steps": int, "epochs": float, "fraction": float}  # unit -> type of its numbers
+UNITS: dict[str, type] = {"steps": int, "epochs": float, "fraction": float}  # unit -> type of its values
 
 
 def to_steps(
@@ -16,21 +16,21 @@ def to_steps(
     steps_per_epoch: float,
     total_steps: int | None = None,
 ) -> int:
-    """Reads a duration from a config section, in whichever unit it is given.
+    """Reads a duration from a config section, in any unit.
 
     Args:
-      section: holds at most one of `{name}_steps`, `{name}_epochs` and `{name}_fraction` that is not
-        None; where `name` is "" the keys are `steps` and `epochs`.
-      name: what the duration is of, e.g. "warmup".
-      path: of the section, as messages name it, e.g. "schedule".
-      steps_per_epoch: training examples / global batch size; need not be whole.
-      total_steps: length of the run, which a fraction is of.
+      section: at most one of `{name}_steps`, `{name}_epochs` and `{name}_fraction` is not None; if `name` is "", the
+        keys are `steps` and `epochs`.
+      name: of the duration, e.g. "warmup".
+      path: of the section in error messages, e.g. "schedule".
+      steps_per_epoch: training examples / global batch size; may be fractional.
+      total_steps: length of the run, needed for fractions.
 
     Returns:
-      The duration in steps, rounded to the nearest.
+      The duration in steps, rounded to the nearest integer.
 
     Raises:
-      ConfigError: if two units are given, none, or the number is negative.
+      ConfigError: if no unit or more than one is given, or the value is negative.
 
     Example:
       >>> to_steps({"warmup_epochs": 2.5}, "warmup", steps_per_epoch=10.0)
@@ -40,7 +40,7 @@ def to_steps(
     shown = {unit: f"{path}.{key}" if path else key for unit, key in keys.items()}
     given = {unit: section[key] for unit, key in keys.items() if key in section and section[key] is not None}
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(shown[unit] for unit in given)} are both set: give one of them")
+        raise ConfigError(f"{' and '.join(shown[unit] for unit in given)} are both set; set only one")
     if not given:
         raise ConfigError(f"set one of {', '.join(shown[unit] for unit, key in keys.items() if key in section)}")
     ((unit, value),) = given.items()
@@ -51,18 +51,18 @@ def to_steps(
     if unit == "epochs":
         return round(value * steps_per_epoch)
     if total_steps is None:
-        raise ConfigError(f"{shown[unit]}: a fraction has no meaning here; give steps or epochs")
+        raise ConfigError(f"{shown[unit]}: fractions are not supported here; use steps or epochs")
     return round(value * total_steps)
 
 
 def options_in_steps(
     given: Mapping[str, Any], accepted: Collection[str], *, path: str, steps_per_epoch: float, total_steps: int
 ) -> dict[str, Any]:
-    """Options of something that counts in steps, whatever units its durations are given in.
+    """Converts the durations among the options of a loss or schedule to steps.
 
     Args:
-      given: option -> value; those that are None are left out.
-      accepted: names of the options that it takes; those called NAME_steps are durations.
+      given: option -> value; options that are None are dropped.
+      accepted: names of the options that the function takes; options called NAME_steps are durations.
       path, steps_per_epoch, total_steps: as in `to_steps`.
 
     Raises:

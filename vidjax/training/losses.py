@@ -1,4 +1,4 @@
-"""Losses: functions of a model's `Output` and the labels, one number per example."""
+"""Losses: functions of a model's `Output` and the labels, one value per example."""
 
 import functools
 import inspect
@@ -26,9 +26,9 @@ def cross_entropy(
     label: Int[Array, " batch"],
     *,
     label_smoothing: Annotated[
-        float, Option("share of the target that is spread over all classes", at_least=0, below=1)
+        float, Option("label smoothing: fraction of the target spread over all classes", at_least=0, below=1)
     ] = 0.0,
-    average: Annotated[str, Option("what is averaged over positions in time and space", words=AVERAGED)] = "loss",
+    average: Annotated[str, Option("what to average over positions in time and space", words=AVERAGED)] = "loss",
 ) -> Float[Array, " batch"]:
     """Softmax cross-entropy.
 
@@ -37,13 +37,14 @@ def cross_entropy(
       label: int [B].
       label_smoothing: e; the target is 1 - e + e / K for the label and e / K elsewhere
         (Szegedy et al. 2016, section 7).
-      average: what is averaged over the N positions: "loss", so that each is held to the label, or "logits".
+      average: what to average over the N positions: "loss", so that every position is trained on the label, or
+        "logits".
 
     Returns:
       float [B].
 
     Raises:
-      ValueError: for another `average`.
+      ValueError: for an unknown `average`.
     """
     if average not in AVERAGED:
         raise ValueError(f"average={average!r} is not one of {', '.join(AVERAGED)}")
@@ -63,28 +64,28 @@ def margin(
     absent: float = 0.1,
     down_weight: float = 0.5,
     reconstruction: Annotated[
-        float, Option("weight of the squared error of the label's reconstruction", at_least=0)
+        float, Option("weight of the reconstruction error of the label's capsule", at_least=0)
     ] = 0.0,
 ) -> Float[Array, " batch"]:
-    """The margin loss of capsule lengths, with the squared error of a reconstruction (Sabour et al. 2017, 3 and 4.1).
+    """The margin loss of capsule lengths, with an optional reconstruction error (Sabour et al. 2017, 3 and 4.1).
 
-    max(0, present - |v|)^2 for the label, down_weight * max(0, |v| - absent)^2 for every other class, added up over
+    max(0, present - |v|)^2 for the label and down_weight * max(0, |v| - absent)^2 for every other class, summed over
     classes and averaged over the N positions.
 
     Args:
-      output: lengths float [B, N, K] as logits; for a reconstruction in `aux` "reconstruction" float [B, N, K, P], the
-        picture that each class would draw, and "target" float [B, N, P].
+      output: lengths float [B, N, K] as logits; for a reconstruction also `aux`: "reconstruction" float [B, N, K, P],
+        the image that each class reconstructs, and "target" float [B, N, P].
       label: int [B].
       present, absent: m+ and m-.
       down_weight: lambda.
-      reconstruction: weight of the squared error, added up over the P numbers of the label's picture; the paper's is
-        0.0005.
+      reconstruction: weight of the squared error, summed over the P pixels of the label's reconstruction; 0.0005 in the
+        paper.
 
     Returns:
       float [B].
 
     Raises:
-      OptionError: for a reconstruction by a model that makes none.
+      OptionError: for a reconstruction weight with a model that has no decoder.
     """
     lengths = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
     is_label = jax.nn.one_hot(label, lengths.shape[-1], dtype=lengths.dtype)[:, None]
@@ -94,12 +95,12 @@ def margin(
     if reconstruction:
         if "reconstruction" not in output.aux:
             raise OptionError(
-                f"{{reconstruction}}={reconstruction:g}: this model reconstructs nothing: set it to 0,"
-                " or take a capsnet with its decoder",
+                f"{{reconstruction}}={reconstruction:g}: the model has no decoder; set it to 0, or use capsnet with"
+                " decoder=True",
                 ["reconstruction"],
             )
-        drawn = jnp.take_along_axis(output.aux["reconstruction"], label[:, None, None, None], axis=2)[:, :, 0]
-        errors = jnp.square(drawn.astype(lengths.dtype) - output.aux["target"].astype(lengths.dtype))
+        reconstructed = jnp.take_along_axis(output.aux["reconstruction"], label[:, None, None, None], axis=2)[:, :, 0]
+        errors = jnp.square(reconstructed.astype(lengths.dtype) - output.aux["target"].astype(lengths.dtype))
         result += reconstruction * errors.sum(-1).mean(axis=1)
     return result
 
@@ -110,12 +111,14 @@ def spread(
     *,
     step: Int[Array, ""],
     margin_start: Annotated[
-        float, Option("by how much the label's activation is to exceed others, at first", at_least=0)
+        float, Option("initial margin between the label's activation and every other", at_least=0)
     ] = 0.2,
-    margin_end: Annotated[float, Option("in the end", at_least=0)] = 0.9,
-    margin_steps: Annotated[int | None, Option("until the margin has grown: give one of the three", at_least=0)] = None,
+    margin_end: Annotated[float, Option("final margin", at_least=0)] = 0.9,
+    margin_steps: Annotated[
+        int | None, Option("steps over which the margin grows: set one of the three units", at_least=0)
+    ] = None,
 ) -> Float[Array, " batch"]:
-    """The spread loss of activations: max(0, m - (a_label - a_other))^2, added up over the other classes.
+    """The spread loss of activations: max(0, m - (a_label - a_other))^2, summed over the other classes.
 
     Hinton et al. 2018, equation 3. Averaged over the N positions.
 
@@ -123,24 +126,24 @@ def spread(
       output: activations float [B, N, K] as logits.
       label: int [B].
       step: training steps before this one.
-      margin_start, margin_end: m, which grows linearly.
-      margin_steps: until it has grown.
+      margin_start, margin_end: m, which grows linearly from one to the other.
+      margin_steps: duration of that growth.
 
     Returns:
       float [B].
 
     Raises:
-      OptionError: for two margins without `margin_steps`, or the larger one first.
+      OptionError: for different margins without `margin_steps`, or margin_start above margin_end.
     """
     if margin_start > margin_end:
         raise OptionError(
-            f"{{margin_start}}={margin_start:g} is above {{margin_end}}={margin_end:g}: it grows",
+            f"{{margin_start}}={margin_start:g} must not exceed {{margin_end}}={margin_end:g}",
             ["margin_start", "margin_end"],
         )
     if margin_steps is None and margin_start != margin_end:
         raise OptionError(
-            f"spread: its margin grows from {margin_start:g} to {margin_end:g}; set {{margin_steps}},"
-            " margin_epochs or margin_fraction, or both margins to the same",
+            f"spread: margin_start={margin_start:g} and margin_end={margin_end:g} differ, so set {{margin_steps}},"
+            " margin_epochs or margin_fraction",
             ["margin_steps"],
         )
     activations = output.logits.astype(jnp.promote_types(output.logits.dtype, jnp.float32))
@@ -151,30 +154,30 @@ def spread(
 
 
 def check(loss: Callable[..., jax.Array]) -> None:
-    """Refuses options of a loss that contradict each other; computes nothing.
+    """Checks that the options of a loss do not contradict each other, without running the loss.
 
     Raises:
-      OptionError: naming them.
+      OptionError: naming the options.
     """
 
-    def of_nothing(step: jax.Array) -> jax.Array:
-        drawn = {"reconstruction": jnp.zeros((1, 1, 2, 1)), "target": jnp.zeros((1, 1, 1))}
-        return bind_step(loss, step)(Output(jnp.zeros((1, 1, 2)), drawn), jnp.zeros(1, jnp.int32))
+    def trace(step: jax.Array) -> jax.Array:
+        aux = {"reconstruction": jnp.zeros((1, 1, 2, 1)), "target": jnp.zeros((1, 1, 1))}
+        return bind_step(loss, step)(Output(jnp.zeros((1, 1, 2)), aux), jnp.zeros(1, jnp.int32))
 
-    jax.eval_shape(of_nothing, jax.ShapeDtypeStruct((), jnp.int32))
+    jax.eval_shape(trace, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def bind_step(loss: Callable[..., jax.Array], step: Int[Array, ""]) -> Callable[[Output, jax.Array], jax.Array]:
-    """The loss as it is after so many steps, for one that changes with them; any other as it is."""
+    """Binds the argument `step` of a loss that changes during training; returns any other loss unchanged."""
     return functools.partial(loss, step=step) if "step" in inspect.signature(loss).parameters else loss
 
 
 def per_example(
     loss: Callable[[Output, jax.Array], jax.Array], output: Output, label: Labels
 ) -> Float[Array, " batch"]:
-    """A loss against labels that may be mixed: then the mean of the losses of both labels, weighted by their shares.
+    """A loss against labels that may be mixed: then the weighted mean of the losses of both labels.
 
-    Of the cross-entropy this is the cross-entropy against the mixed targets, since it is linear in them.
+    For the cross-entropy, which is linear in the targets, this is the cross-entropy against the mixed targets.
 
     Args:
       loss: takes labels int [B].
@@ -190,20 +193,20 @@ def per_example(
 
 
 def dominant_label(label: Labels) -> Int[Array, " batch"]:
-    """The label that an accuracy is counted by, int [B]: of a mixed example, the one with the larger share."""
+    """The label that accuracies are computed with, int [B]: for a mixed example, the one with the larger weight."""
     return label.dominant if isinstance(label, MixedLabels) else label
 
 
 LOSSES: dict[str, Callable[..., jax.Array]] = {"cross_entropy": cross_entropy, "margin": margin, "spread": spread}
 
-# What those losses that use `Output.aux` read of it, by their options.
+# Losses that use `Output.aux` -> the entries they read, as a function of their options.
 _AUX_READ: dict[Callable[..., jax.Array], Callable[..., frozenset[str]]] = {
     margin: lambda reconstruction=0.0, **_: frozenset(("reconstruction", "target") if reconstruction else ())
 }
 
 
 def aux_read(loss: Callable[..., jax.Array]) -> frozenset[str]:
-    """The entries of `Output.aux` that a loss reads, which a model is therefore trained to give.
+    """The entries of `Output.aux` that a loss reads, i.e. that a model is trained to produce.
 
     Args:
       loss: one of `LOSSES`, or a `functools.partial` of it with its options.

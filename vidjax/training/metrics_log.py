@@ -1,4 +1,4 @@
-"""The metrics of a run: `metrics.jsonl`, and the same as TensorBoard events."""
+"""Writes the metrics of a run to `metrics.jsonl` and as TensorBoard events."""
 
 import json
 import math
@@ -14,14 +14,14 @@ from vidjax.training.metrics_line import MetricsLine
 
 
 class MetricsLog:
-    """Writes one JSON object a line (`metrics_line`).
+    """Writes one JSON object per line (`metrics_line`).
 
-    No wall-clock stands in it, so two equal runs write equal files. A resumed run takes off what was
-    logged after the checkpoint that it starts from.
+    Lines hold no wall-clock times, so equal runs write equal files. A resumed run removes the lines that were logged
+    after the checkpoint that it starts from.
 
     Args:
-      workdir: of the run.
-      first_step: steps done in the checkpoint; later lines are removed.
+      workdir: the run directory.
+      first_step: step of that checkpoint; later lines are removed.
     """
 
     def __init__(self, workdir: Path, first_step: int = 0):
@@ -41,25 +41,25 @@ class MetricsLog:
         """Writes a line.
 
         Raises:
-          DivergedError: if a number is not finite; the run has diverged.
+          DivergedError: if a value is not finite.
         """
         values = metrics_line.values(line)
         for name, value in values.items():
             if not math.isfinite(value):
-                told = name.replace("_", " ")
-                raise DivergedError(f"the {line.split} {told} is {value} at step {line.step}: training has diverged")
+                metric = name.replace("_", " ")
+                raise DivergedError(f"{line.split} {metric} is {value} at step {line.step}: training diverged")
         self._file.write(metrics_line.to_json(line) + "\n")
         for name, value in values.items():
             self._events.add_scalar(f"{line.split}/{name}", value, line.step)
 
     def flush(self) -> None:
-        """Puts every line on disk: to be called before a checkpoint that follows them."""
+        """Syncs all lines to disk; call it before saving a checkpoint."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 def _summary_writer() -> Any:
-    """The writer of tensorboardX, without PyTorch: it would import that where it is installed, for seconds."""
+    """The writer of tensorboardX, which would spend seconds importing PyTorch if it is installed."""
     is_hidden = "torch" not in sys.modules
     if is_hidden:
         sys.modules["torch"] = None  # type: ignore[assignment]
@@ -72,7 +72,7 @@ def _summary_writer() -> Any:
 
 
 def _truncate_after(path: Path, step: int) -> None:
-    """Removes the lines after `step`, and a line that a kill cut short."""
+    """Removes the lines after `step`, and a last line that was cut short by a kill."""
     if not path.exists():
         return
     kept = []

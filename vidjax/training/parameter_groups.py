@@ -1,7 +1,7 @@
-"""Groups of parameters, chosen by patterns of their paths: frozen ones, and learning rates of their own.
+"""Parameter groups, selected by patterns of parameter paths: frozen parameters and learning rate multipliers.
 
-A pattern is a regular expression that stands for every parameter or module whose whole path it matches
-("features", "features/conv1", "classifier/fc7/kernel", ".*/bias"), and for all that lies below such a module.
+A pattern is a regular expression that selects every parameter or module whose whole path it matches
+("features", "features/conv1", "classifier/fc7/kernel", ".*/bias"), and everything below such a module.
 """
 
 import re
@@ -17,12 +17,12 @@ from vidjax.options import suggestions
 
 
 def path_of(keys: Sequence[Any]) -> str:
-    """Returns the path of a leaf, as `jax.tree_util` gives it, e.g. "conv1/kernel"."""
+    """The path of a leaf from its `jax.tree_util` keys, e.g. "conv1/kernel"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in keys)
 
 
 def matches(pattern: str, path: str) -> bool:
-    """True where `pattern` stands for `path` or for a module that it lies in."""
+    """Whether `pattern` selects `path` or a module that contains it."""
     parts = path.split("/")
     return any(re.fullmatch(pattern, "/".join(parts[:depth])) for depth in range(1, len(parts) + 1))
 
@@ -31,11 +31,11 @@ def read_patterns(text: str | None, key: str) -> tuple[str, ...]:
     """Reads patterns separated by commas.
 
     Args:
-      text: e.g. "features/conv1,features/conv2"; None: no pattern. A comma cannot be part of a pattern.
-      key: of the config, as messages name it.
+      text: e.g. "features/conv1,features/conv2"; None: no patterns. A pattern cannot contain a comma.
+      key: config key, for error messages.
 
     Raises:
-      ConfigError: for an empty pattern, or one that is no regular expression.
+      ConfigError: for an empty pattern or an invalid regular expression.
     """
     patterns = tuple(part.strip() for part in text.split(",")) if text is not None else ()
     for pattern in patterns:
@@ -43,10 +43,10 @@ def read_patterns(text: str | None, key: str) -> tuple[str, ...]:
             re.compile(pattern)
         except re.error as error:
             raise ConfigError(
-                f"{key}: {pattern!r} is no regular expression: {error} (commas separate patterns)"
+                f"{key}: invalid regular expression {pattern!r}: {error} (commas separate patterns)"
             ) from error
         if not pattern:
-            raise ConfigError(f"{key}={text!r} holds an empty pattern; write e.g. 'features/conv1,features/conv2'")
+            raise ConfigError(f"{key}={text!r} contains an empty pattern; write e.g. 'features/conv1,features/conv2'")
     return patterns
 
 
@@ -54,14 +54,14 @@ def read_multipliers(text: str | None, key: str) -> dict[str, float]:
     """Reads "PATTERN=FACTOR,PATTERN=FACTOR".
 
     Args:
-      text: e.g. "features/.*=0.1,classifier=10"; None: nothing.
-      key: of the config, as messages name it.
+      text: e.g. "features/.*=0.1,classifier=10"; None: no rules.
+      key: config key, for error messages.
 
     Returns:
       Pattern -> factor, in that order.
 
     Raises:
-      ConfigError: for another form, a factor that is not above 0, or a pattern that comes twice.
+      ConfigError: for a malformed rule, a factor that is not above 0, or a duplicate pattern.
     """
     rules: dict[str, float] = {}
     for part in text.split(",") if text is not None else ():
@@ -72,25 +72,26 @@ def read_multipliers(text: str | None, key: str) -> dict[str, float]:
             factor = float("nan")
         if not 0 < factor < float("inf"):
             raise ConfigError(
-                f"{key}: {part!r} is not PATTERN=FACTOR with a factor above 0 (what must not move is frozen)"
+                f"{key}: {part!r} is not PATTERN=FACTOR with a factor above 0 (to freeze parameters, use freeze)"
             )
         if pattern in rules:
-            raise ConfigError(f"{key}: {pattern!r} is there twice")
+            raise ConfigError(f"{key}: duplicate pattern {pattern!r}")
         rules[read_patterns(pattern, key)[0]] = factor
     return rules
 
 
 def check(patterns: Sequence[str], params: Any, key: str, *, first_only: bool = False) -> None:
-    """Refuses a pattern that stands for no parameter.
+    """Checks that every pattern selects a parameter.
 
     Args:
       patterns: to check.
       params: parameters, or their shapes.
-      key: of the config, as the message names it.
-      first_only: of several patterns that stand for a parameter the first counts, so that one may be left without any.
+      key: config key, for error messages.
+      first_only: whether only the first of several patterns that select a parameter counts for it, so that a later
+        pattern may have none left.
 
     Raises:
-      ConfigError: naming the pattern, the nearest module and the parameters that there are.
+      ConfigError: naming the pattern, the most similar module and the existing parameters.
     """
     paths = [path for path, _ in _leaves(params)]
     modules = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 2)}
@@ -99,20 +100,22 @@ def check(patterns: Sequence[str], params: Any, key: str, *, first_only: bool = 
         if not fitting:
             named = [module for module in sorted(modules) if module.rpartition("/")[2] == pattern]
             hint = f"; did you mean {named[0]!r}?" if named else suggestions.did_you_mean(pattern, modules)
-            raise ConfigError(f"{key}: {pattern!r} matches no parameter{hint} (there are: {', '.join(paths)})")
+            raise ConfigError(f"{key}: {pattern!r} matches no parameter{hint} (parameters: {', '.join(paths)})")
         if first_only and all(any(matches(other, path) for other in patterns[:number]) for path in fitting):
-            raise ConfigError(f"{key}: all that {pattern!r} stands for has a factor already; put it first")
+            raise ConfigError(
+                f"{key}: earlier patterns match every parameter that {pattern!r} matches; move it to the front"
+            )
 
 
 def all_frozen(patterns: Sequence[str], params: Any) -> bool:
-    """Whether the patterns stand for every parameter."""
+    """Whether the patterns select every parameter."""
     return all(_is_frozen(patterns, path) for path, _ in _leaves(params))
 
 
 def scale_by_multipliers(rules: Mapping[str, float]) -> optax.GradientTransformation:
-    """Scales the update of each parameter by the factor of the first pattern that stands for it, otherwise by 1.
+    """Scales the update of each parameter by the factor of the first pattern that selects it, 1 by default.
 
-    Placed last it scales the learning rate, and with it the decoupled weight decay.
+    As the last transformation it scales the learning rate, and with it the decoupled weight decay.
     """
 
     def factor(keys: Sequence[Any]) -> float:
@@ -127,7 +130,7 @@ def scale_by_multipliers(rules: Mapping[str, float]) -> optax.GradientTransforma
 
 
 def freeze(optimizer: optax.GradientTransformation, patterns: Sequence[str]) -> optax.GradientTransformation:
-    """Keeps the frozen parameters out of `optimizer`: no update, no decay, no state, no part in the clipped norm."""
+    """Excludes frozen parameters from `optimizer`: no update, no decay, no state, no part in gradient clipping."""
 
     def labels(params: Any) -> Any:
         return jax.tree_util.tree_map_with_path(lambda keys, _: _is_frozen(patterns, path_of(keys)), params)
@@ -136,11 +139,12 @@ def freeze(optimizer: optax.GradientTransformation, patterns: Sequence[str]) -> 
 
 
 def global_norm(tree: Any, frozen: Sequence[str] = ()) -> jax.Array:
-    """The L2 norm of all numbers of a tree together, float [], in at least float32.
+    """The global L2 norm of a tree, float [], in at least float32.
 
     Args:
-      tree: parameters, or what is as they are.
-      frozen: patterns of what is left out: to compute a gradient for this number alone would cost a backward pass.
+      tree: parameters, gradients or updates.
+      frozen: patterns of parameters to leave out: computing their gradients only for the norm would cost a backward
+        pass.
     """
     squares = [_sum_of_squares(leaf) for path, leaf in _leaves(tree) if not _is_frozen(frozen, path)]
     return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
@@ -152,15 +156,15 @@ def _sum_of_squares(x: jax.Array) -> jax.Array:
 
 
 def restore_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any:
-    """Puts frozen statistics back; frozen parameters do not move in the first place (`freeze`).
+    """Restores frozen statistics after a step; frozen parameters are not updated in the first place (`freeze`).
 
-    Statistics, such as the averages of BatchNorm, are frozen where a pattern stands for them or where all
-    parameters of their module are frozen. A frozen BatchNorm still normalises a training batch by that
-    batch's own statistics; only what it keeps for evaluation stands still.
+    Statistics such as the running averages of BatchNorm are frozen if a pattern selects them or if all parameters of
+    their module are frozen. A frozen BatchNorm still normalizes training batches by their own statistics; only the
+    running averages for evaluation do not change.
 
     Args:
-      patterns: of what is frozen.
-      params: the parameters, whose paths say which modules are frozen.
+      patterns: of frozen parameters and modules.
+      params: the parameters, whose paths tell which modules are frozen.
       old, new: one collection of `model_state`, before and after a step.
 
     Returns:

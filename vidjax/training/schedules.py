@@ -1,7 +1,7 @@
-"""Learning-rate schedules, by name: functions of the step number, 0 at the first step.
+"""Learning rate schedules by name: functions of the step number, which is 0 at the first step.
 
-In the equations S is the total number of steps and w the warm-up, a line from `warmup_from` at step 0 to what
-the schedule gives at step w. What decays by a formula begins to at step w.
+In the equations S is the total number of steps and w the length of the linear warmup, from `warmup_from` at step 0 to
+the value of the schedule at step w, where the decay starts.
 """
 
 import dataclasses
@@ -15,17 +15,17 @@ from vidjax.errors import ConfigError, OptionError
 from vidjax.options import choosing as _options
 from vidjax.options.declaring import Option
 
-WarmupSteps = Annotated[int, Option("linear warm-up: give one of the three", at_least=0)]
-WarmupFrom = Annotated[float, Option("rate at step 0", at_least=0)]
-FinalFraction = Annotated[float, Option("of the peak, at the end; plateau: the least", at_least=0, at_most=1)]
-DecayEvery = Annotated[int, Option("length of one decay: give one of the three", at_least=1)]
+WarmupSteps = Annotated[int, Option("linear warmup: set one of the three units", at_least=0)]
+WarmupFrom = Annotated[float, Option("learning rate at step 0", at_least=0)]
+FinalFraction = Annotated[float, Option("final learning rate / peak; plateau: the minimum", at_least=0, at_most=1)]
+DecayEvery = Annotated[int, Option("length of one decay: set one of the three units", at_least=1)]
 DecayRate = Annotated[float, Option("factor of one decay", above=0)]
 
 
 def constant(
     learning_rate: float, total_steps: int, *, warmup_steps: WarmupSteps = 0, warmup_from: WarmupFrom = 0.0
 ) -> optax.Schedule:
-    """The rate itself."""
+    """A constant rate."""
     del total_steps
     return _with_warmup(optax.constant_schedule(learning_rate), learning_rate, warmup_steps, warmup_from)
 
@@ -35,27 +35,27 @@ def step(
     total_steps: int,
     *,
     boundaries: Annotated[
-        Sequence[float] | None, Option("fractions of the run at which the rate falls, e.g. '(0.5,0.75)'")
+        Sequence[float] | None, Option("fractions of the run at which the rate drops, e.g. '(0.5,0.75)'")
     ] = None,
     decay_every_steps: DecayEvery | None = None,
     decay_rate: DecayRate = 0.1,
     warmup_steps: WarmupSteps = 0,
     warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
-    """The rate times `decay_rate` at each boundary; the new rate holds from that step on.
+    """Multiplies the rate by `decay_rate` at each boundary, from that step on.
 
     Args:
-      learning_rate: at the start.
+      learning_rate: initial rate.
       total_steps: S.
       boundaries: fractions of the run, e.g. (0.625, 0.875): Simonyan & Zisserman 2014 divide the rate by 10
-        after 50 and 70 of 80 thousand iterations. The first step always has the whole rate.
-      decay_every_steps: instead: a boundary every so many steps (Tran et al. 2015: every 4 epochs).
+        after 50k and 70k of 80k iterations. The first step always has the initial rate.
+      decay_every_steps: alternatively, the distance between boundaries (Tran et al. 2015: 4 epochs).
       decay_rate: factor at each boundary.
-      warmup_steps: w; boundaries are counted from step 0, and all lie behind it.
+      warmup_steps: w; boundaries are counted from step 0 and must come after the warmup.
       warmup_from: rate at step 0.
 
     Raises:
-      ConfigError: if not exactly one of boundaries and decay_every_steps is given, or a boundary does not fit.
+      OptionError: unless exactly one of boundaries and decay_every_steps is given and the boundaries are valid.
     """
     _check_boundaries(boundaries, decay_every_steps)
     if boundaries is not None:
@@ -65,11 +65,11 @@ def step(
         steps = list(range(_positive_steps(decay_every_steps), total_steps, decay_every_steps))
     if warmup_steps and steps and min(steps) <= warmup_steps:
         raise OptionError(
-            f"{{warmup_*}}: the warm-up ({warmup_steps} steps) must end before the first boundary ({min(steps)})",
+            f"{{warmup_*}}: the warmup ({warmup_steps} steps) must end before the first boundary (step {min(steps)})",
             ["warmup_*"],
         )
     factors: dict[int, float] = {}
-    for boundary in steps:  # two that fall on one step both count
+    for boundary in steps:  # two boundaries at one step both count
         factors[boundary] = factors.get(boundary, 1.0) * decay_rate
     pieces = optax.piecewise_constant_schedule(learning_rate, factors)
     return _warmup_within(pieces, warmup_steps, warmup_from)
@@ -84,7 +84,7 @@ def exponential(
     warmup_steps: WarmupSteps = 0,
     warmup_from: WarmupFrom = 0.0,
 ) -> optax.Schedule:
-    """rate(s) = peak * decay_rate^((s - w) / n), n = decay_every_steps; by default S - w, so that it ends there."""
+    """rate(s) = peak * decay_rate^((s - w) / n), n = decay_every_steps, by default S - w."""
     n = _positive_steps(decay_every_steps) if decay_every_steps is not None else max(1, total_steps - warmup_steps)
     decay = optax.exponential_decay(learning_rate, n, decay_rate)
     return _with_warmup(decay, learning_rate, warmup_steps, warmup_from)
@@ -113,7 +113,7 @@ def cosine(
     warmup_from: WarmupFrom = 0.0,
     final_fraction: FinalFraction = 0.0,
 ) -> optax.Schedule:
-    """Half a cosine from the rate to `final_fraction` of it, after a linear warm-up.
+    """Half a cosine from the rate to `final_fraction` of it, after a linear warmup.
 
     rate(s) = peak * (f + (1 - f) * (1 + cos(pi * (s - w) / (S - w))) / 2), f = final_fraction.
 
@@ -132,13 +132,13 @@ def half_cosine(
     warmup_from: WarmupFrom = 0.0,
     final_fraction: FinalFraction = 0.0,
 ) -> optax.Schedule:
-    """The cosine of SlowFast: it runs over the whole run, and the warm-up covers its beginning.
+    """The cosine of SlowFast: it spans the whole run, and the warmup replaces its beginning.
 
-    rate(s) = peak * (f + (1 - f) * (1 + cos(pi * s / S)) / 2) from step w on; the peak itself is not reached.
+    rate(s) = peak * (f + (1 - f) * (1 + cos(pi * s / S)) / 2) from step w on; the peak is never reached.
 
     References:
       Feichtenhofer et al. 2019, "SlowFast Networks", section 4: 0.5 * (cos(pi * n / n_max) + 1), with a linear
-      warm-up over the first 8k iterations.
+      warmup over the first 8k iterations.
     """
     whole = optax.cosine_decay_schedule(learning_rate, total_steps, alpha=final_fraction)
     return _warmup_within(whole, warmup_steps, warmup_from)
@@ -148,14 +148,14 @@ def one_cycle(
     learning_rate: float,
     total_steps: int,
     *,
-    pct_start: Annotated[float, Option("share of the run until the peak", above=0, below=1)] = 0.3,
-    div_factor: Annotated[float, Option("peak over the rate at step 0", above=0)] = 25.0,
-    final_div_factor: Annotated[float, Option("rate at step 0 over that at the end", above=0)] = 1e4,
+    pct_start: Annotated[float, Option("fraction of the run before the peak", above=0, below=1)] = 0.3,
+    div_factor: Annotated[float, Option("peak / rate at step 0", above=0)] = 25.0,
+    final_div_factor: Annotated[float, Option("rate at step 0 / final rate", above=0)] = 1e4,
 ) -> optax.Schedule:
-    """Up and down once: peak / div_factor -> peak -> peak / (div_factor * final_div_factor), along cosines.
+    """One cycle: peak / div_factor -> peak -> peak / (div_factor * final_div_factor), along cosines.
 
     The peak is at step floor(pct_start * S), the end at step S. Names and defaults are those of PyTorch's
-    OneCycleLR, which has both one step earlier and also moves the momentum; here it stays.
+    OneCycleLR, where both are one step earlier and the momentum changes, too; here it is constant.
 
     References:
       Smith & Topin 2018, "Super-Convergence".
@@ -165,11 +165,11 @@ def one_cycle(
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """A schedule whose rate is also multiplied by a factor that validations lower.
+    """A schedule whose rate is multiplied by a factor that validations may lower.
 
     Attributes:
-      rate: step -> rate before that factor.
-      controller: keeps the factor; `update({}, state, value=loss)` after each validation.
+      rate: step -> rate without that factor.
+      controller: tracks the factor; call `update({}, state, value=loss)` after each validation.
     """
 
     rate: optax.Schedule
@@ -183,24 +183,26 @@ def plateau(
     learning_rate: float,
     total_steps: int,
     *,
-    factor: Annotated[float, Option("of the rate, when the validation loss no longer falls", above=0, below=1)] = 0.1,
-    patience: Annotated[int, Option("validations in a row without improvement before that", at_least=1)] = 10,
-    cooldown: Annotated[int, Option("validations after it that do not count", at_least=0)] = 0,
-    threshold: Annotated[float, Option("relative fall that is an improvement", above=0, below=1)] = 1e-4,
+    factor: Annotated[
+        float, Option("learning rate factor when the validation loss stops improving", above=0, below=1)
+    ] = 0.1,
+    patience: Annotated[int, Option("validations without improvement before a reduction", at_least=1)] = 10,
+    cooldown: Annotated[int, Option("validations to ignore after a reduction", at_least=0)] = 0,
+    threshold: Annotated[float, Option("minimum relative improvement", above=0, below=1)] = 1e-4,
     final_fraction: FinalFraction = 0.0,
     warmup_steps: WarmupSteps = 0,
     warmup_from: WarmupFrom = 0.0,
 ) -> Plateau:
-    """The rate, lowered when the validation loss no longer falls.
+    """Reduces the rate when the validation loss stops improving.
 
     Args:
-      learning_rate: at the start.
+      learning_rate: initial rate.
       total_steps: not used.
-      factor: the rate is multiplied by it.
-      patience: after so many validations in a row without improvement (PyTorch: one more).
-      cooldown: validations after that in which nothing is counted.
+      factor: of each reduction.
+      patience: consecutive validations without improvement before a reduction (PyTorch: one more).
+      cooldown: validations to ignore after a reduction.
       threshold: an improvement is a loss below (1 - threshold) * the best so far.
-      final_fraction: of the rate, below which it does not fall.
+      final_fraction: minimum rate / initial rate.
       warmup_steps: w.
       warmup_from: rate at step 0.
     """
@@ -212,14 +214,14 @@ def plateau(
 
 
 def _with_warmup(after: optax.Schedule, peak: float, warmup_steps: int, start: float) -> optax.Schedule:
-    """A line from `start` to the peak, where `after` begins with its step 0."""
+    """A linear warmup from `start` to `peak`, followed by `after` from its step 0 on."""
     if warmup_steps == 0:
         return after
     return optax.join_schedules([optax.linear_schedule(start, peak, warmup_steps), after], [warmup_steps])
 
 
 def _warmup_within(whole: optax.Schedule, warmup_steps: int, start: float) -> optax.Schedule:
-    """A line in the place of the beginning of `whole`, which is a function of the step of the run."""
+    """Replaces the beginning of `whole`, a function of the step of the run, by a linear warmup."""
 
     def after(count: Any) -> Any:
         return whole(count + warmup_steps)
@@ -232,18 +234,18 @@ def _warmup_within(whole: optax.Schedule, warmup_steps: int, start: float) -> op
 def _check_boundaries(boundaries: Sequence[float] | None, decay_every_steps: int | None) -> None:
     if (boundaries is None) == (decay_every_steps is None):
         raise OptionError(
-            "schedule 'step': give one of {boundaries} and {decay_every_steps} (or _epochs, _fraction)",
+            "schedule 'step': set either {boundaries} or {decay_every_steps} (or _epochs, _fraction)",
             ["boundaries", "decay_every_steps"],
         )
     if boundaries is not None and not all(0 < fraction < 1 for fraction in boundaries):
         raise OptionError(
-            f"{{boundaries}}={tuple(boundaries)}: give fractions of the run, between 0 and 1", ["boundaries"]
+            f"{{boundaries}}={tuple(boundaries)} must be fractions of the run between 0 and 1", ["boundaries"]
         )
 
 
 def _positive_steps(steps: int) -> int:
     if steps < 1:
-        raise OptionError(f"{{decay_every_*}}: {steps} steps; give at least 1", ["decay_every_*"])
+        raise OptionError(f"{{decay_every_*}}: {steps} steps, but at least 1 is required", ["decay_every_*"])
     return steps
 
 
@@ -260,27 +262,27 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 
 
 def check(name: str, learning_rate: float, total_steps: int, **options: Any) -> None:
-    """Refuses what `create` refuses, as far as it can be known without building the schedule on a device.
+    """Makes the checks of `create` that do not require building the schedule on a device.
 
     Raises:
       ConfigError: as `create`.
     """
     if not (math.isfinite(learning_rate) and learning_rate >= 0):
-        raise ConfigError(f"the learning rate is {learning_rate}: give a finite number >= 0")
+        raise ConfigError(f"the learning rate is {learning_rate}, but must be a finite number >= 0")
     warmup = options.get("warmup_steps") or 0
     if warmup > total_steps:
         raise OptionError(
-            f"{{warmup_*}}: the warm-up ({warmup} steps) is longer than the run ({total_steps} steps)", ["warmup_*"]
+            f"{{warmup_*}}: the warmup ({warmup} steps) is longer than the run ({total_steps} steps)", ["warmup_*"]
         )
     if options.get("warmup_from") is not None and not warmup:
         raise OptionError(
-            f"{{warmup_from}}={options['warmup_from']} is of no use without a warm-up: give {{warmup_steps}},"
+            f"{{warmup_from}}={options['warmup_from']} has no effect without a warmup: set {{warmup_steps}},"
             " warmup_epochs or warmup_fraction",
             ["warmup_from", "warmup_steps"],
         )
     given = {key: value for key, value in options.items() if value is not None}
     function = _options.resolve("schedule", SCHEDULES, name)
-    if function in (step, exponential) and "decay_every_steps" in given:  # it may have been given in another unit
+    if function in (step, exponential) and "decay_every_steps" in given:  # it may have been set in another unit
         _positive_steps(given["decay_every_steps"])
     _options.check("schedule", SCHEDULES, name, function, given)
     if function is step:
@@ -291,8 +293,8 @@ def create(name: str, learning_rate: float, total_steps: int, **options: Any) ->
     """Builds the schedule `name`: step -> learning rate.
 
     Raises:
-      ConfigError: for an unknown name, an option that it does not take, a rate that is
-        negative or no number, or a warm-up longer than the run.
+      ConfigError: for an unknown name, an option that the schedule does not take, a rate that is negative or not
+        finite, or a warmup longer than the run.
     """
     check(name, learning_rate, total_steps, **options)
     return _options.build("schedule", SCHEDULES, name, learning_rate, total_steps, options=options)

@@ -1,4 +1,4 @@
-"""The state of a training run: all that a step changes."""
+"""The training state: everything that a step changes."""
 
 import math
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from flax.errors import LazyInitError
 from vidjax.layers.convolution import native_operations
 from vidjax.training.compiler_options import accepted_options
 
-# Name, of `metrics_line.STEP_METRICS` -> (sum, count), divided once, at the end.
+# Name (a key of `metrics_line.STEP_METRICS`) -> (sum, count), divided only when a log window ends.
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
 
 @flax.struct.dataclass
 class Variables:
-    """What an evaluation needs.
+    """The variables of a model, as an evaluation needs them.
 
     Attributes:
       params: trainable parameters.
@@ -33,17 +33,18 @@ class Variables:
 
 @flax.struct.dataclass
 class TrainState:
-    """What a checkpoint holds.
+    """The state that checkpoints store.
 
-    Random numbers are functions of (seed, example number), so no generator state is kept.
+    Random numbers are functions of (seed, example number), so there is no generator state.
 
     Attributes:
-      step: int32 [], steps done.
+      step: int32 [], steps done so far.
       params: trainable parameters.
       model_state: other variables of the model, by collection ("batch_stats").
       opt_state: of the optimizer.
-      ema: averaged `Variables`; None where they are not kept.
-      plateau: state of `schedules.Plateau.controller`, whose `scale` multiplies the rate; None for other schedules.
+      ema: averaged `Variables`; None without EMA.
+      plateau: state of `schedules.Plateau.controller`, whose `scale` multiplies the learning rate; None for other
+        schedules.
     """
 
     step: jax.Array
@@ -55,11 +56,11 @@ class TrainState:
 
     @property
     def weights(self) -> Variables:
-        """Those of the last step."""
+        """The weights after the last step."""
         return Variables(self.params, self.model_state)
 
     def with_weights(self, weights: Variables) -> "TrainState":
-        """The same state, evaluated with other weights."""
+        """The same state with other weights."""
         return self.replace(params=weights.params, model_state=weights.model_state)  # type: ignore[attr-defined]
 
 
@@ -72,27 +73,27 @@ def make_init(
     ema: bool = False,
     plateau: optax.GradientTransformation | None = None,
 ) -> Callable[[], TrainState]:
-    """Builds the function that initialises parameters and optimizer from the seed, compiled.
+    """Builds the compiled function that initializes parameters and optimizer state from the seed.
 
     Args:
       model: the model.
       optimizer: the optimizer.
-      inputs: shape and dtype of each modality as the model sees it, batch dimension included.
+      inputs: shape and dtype of each input as the model sees it, including the batch dimension.
       seed: of the parameters.
-      ema: keep averaged weights, too.
-      plateau: what lowers the rate after validations.
+      ema: whether the state has averaged weights.
+      plateau: controller that lowers the learning rate after validations.
     """
 
     def initial_state() -> TrainState:
         variables = dict(_initial_variables(model, inputs, seed))
         params = variables.pop("params", {})
-        # A copy, since a step may reuse the memory of its arguments once.
+        # A copy: a step donates the buffers of its state, each only once.
         average = jax.tree.map(jnp.copy, Variables(params, variables)) if ema else None
         controller = plateau.init(params) if plateau is not None else None
         return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params), average, controller)
 
-    # For a CPU, XLA optimises the draws of the parameters for up to a second each, though they are made only once: at
-    # its first level they compile seven times faster, to the same numbers.
+    # On CPUs, XLA spends up to a second on optimizing each parameter's random draw, which runs only once: at
+    # optimization level 1 they compile seven times faster, to the same numbers.
     options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
     return jax.jit(initial_state, compiler_options=options)
 
@@ -100,25 +101,24 @@ def make_init(
 def _initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct], seed: int) -> Any:
     arguments: Any = inputs
     try:
-        with native_operations():  # which are traced fastest; none of them is computed
+        with native_operations():  # the fastest to trace; none of them is executed
             return model.lazy_init(jax.random.key(seed), **arguments)
-    except LazyInitError:  # a model whose variables depend on the values of its input
+    except LazyInitError:  # the variables depend on the values of the input
         zeros: Any = {name: jnp.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
         return model.init(jax.random.key(seed), **zeros)
 
 
 def update_ema(average: Variables, weights: Variables, step: jax.Array, decay: float) -> Variables:
-    """The exponential moving average of the weights after each step so far.
+    """Updates the exponential moving average of the weights.
 
-    After step t it is sum_i decay^(t - i) * w_i / sum_i decay^(t - i), i = 1..t: the weights of the sum are
-    normalised as Adam does, so that a short run is not held at its random start. Batch statistics are averaged
-    like parameters.
+    After step t it is sum_i decay^(t - i) * w_i / sum_i decay^(t - i), i = 1..t: bias-corrected as in Adam, so that
+    short runs are not pulled towards their random initialization. Batch statistics are averaged like parameters.
 
     Args:
       average: after step t - 1.
       weights: w_t.
       step: t, int32 [], from 1 on.
-      decay: above 0 and below 1.
+      decay: in (0, 1).
     """
     share = (1 - decay) / -jnp.expm1(step.astype(float) * math.log(decay))
 
@@ -131,5 +131,5 @@ def update_ema(average: Variables, weights: Variables, step: jax.Array, decay: f
 
 
 def validated(state: TrainState) -> TrainState:
-    """The state with the weights that validation scores: the averaged ones where they are kept."""
+    """The state with the weights that validation uses: the averaged ones if there are any."""
     return state.with_weights(state.ema) if state.ema is not None else state

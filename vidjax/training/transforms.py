@@ -1,4 +1,4 @@
-"""What the optimizers share: how a direction becomes a step, and what Optax does not have."""
+"""Building blocks of the optimizers: weight decay, and transformations that Optax lacks."""
 
 from typing import Any, NamedTuple
 
@@ -10,14 +10,14 @@ from optax import ScalarOrSchedule as Rate
 
 
 def chain_update(direction: Optimizer, rate: Rate, l2: float, weight_decay: float, decay_all: bool) -> Optimizer:
-    """The step -rate * d(g + l2 * w) - rate * weight_decay * w of a direction d.
+    """The update -rate * d(g + l2 * w) - rate * weight_decay * w of a direction d.
 
     Args:
       direction: d.
       rate: a number or a schedule.
-      l2: coupled decay.
-      weight_decay: decoupled decay.
-      decay_all: decays biases and the scales of normalisations, too.
+      l2: coupled weight decay.
+      weight_decay: decoupled weight decay.
+      decay_all: also decay biases and normalization scales.
     """
     parts = []
     if l2:
@@ -30,12 +30,12 @@ def chain_update(direction: Optimizer, rate: Rate, l2: float, weight_decay: floa
 
 
 def add_decay(strength: float, decay_all: bool) -> Optimizer:
-    """Adds strength * w to the update of each kernel; of every parameter where `decay_all` is set."""
+    """Adds strength * w to the update of each kernel, or of every parameter if `decay_all` is set."""
     return optax.add_decayed_weights(strength, None if decay_all else _is_kernel)
 
 
 def _is_kernel(params: Any) -> Any:
-    """True for kernels and matrices; biases and the scales of normalisations are vectors."""
+    """True for kernels and matrices; biases and normalization scales are vectors."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
@@ -45,7 +45,7 @@ def label_kernels(params: Any) -> Any:
 
 
 def as_matrices(params: Any) -> Any:
-    """How Muon reads each parameter as a matrix [inputs, outputs]; None for what has one axis."""
+    """How Muon reads each parameter as a matrix [inputs, outputs]; None for parameters with one axis."""
 
     def dimensions(p: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
         return optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 1 else None
@@ -60,11 +60,11 @@ class _AdagradState(NamedTuple):
 
 
 def scale_by_adagrad(eps: float, initial: float) -> Optimizer:
-    """Adagrad's direction g / (sqrt(s) + eps): Optax has eps inside the root.
+    """Adagrad's direction g / (sqrt(s) + eps), whereas Optax has eps inside the root.
 
     Args:
-      eps: against division by zero.
-      initial: s at the start.
+      eps: avoids division by zero.
+      initial: initial s.
     """
 
     def init(params: Any) -> _AdagradState:
@@ -88,11 +88,11 @@ class _CenteredRMSState(NamedTuple):
 def scale_by_centered_rms(decay: float, eps: float) -> Optimizer:
     """The direction g / (sqrt(n - m^2) + eps) of centered RMSprop; n and m are running means of g^2 and g.
 
-    Under a steady gradient n - m^2 rounds to less than 0, whose root Optax takes.
+    With constant gradients n - m^2 may round to a negative number, whose root Optax takes.
 
     Args:
       decay: of both means.
-      eps: against division by zero.
+      eps: avoids division by zero.
     """
 
     def init(params: Any) -> _CenteredRMSState:

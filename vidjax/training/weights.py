@@ -1,4 +1,4 @@
-"""Which weights are evaluated: the last, the averaged or the best by validation."""
+"""Which weights are evaluated: the last, the averaged (EMA) or the best by validation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ WEIGHTS = ("last", "ema", "best")
 
 
 class TrainingOutcome(NamedTuple):
-    """What training leaves.
+    """The outcome of training.
 
     Attributes:
       state: after the last step.
       early_stopping: the tracker of its validations.
-      seconds: wall time spent on training, over all sittings.
-      replaced: id -> reason of the training videos that could not be read, in whose place others stood.
+      seconds: total training time, across resumes.
+      replaced: id -> reason, for unreadable training videos that were replaced by others.
     """
 
     state: TrainState
@@ -30,12 +30,12 @@ class TrainingOutcome(NamedTuple):
 
 
 class SelectedWeights(NamedTuple):
-    """What a result says of the weights that were tested.
+    """Which weights were evaluated, as a result records it.
 
     Attributes:
       name: of `WEIGHTS`.
-      best_step: of the best validation; None without any.
-      stopped_early: the validations ended the training.
+      best_step: of the best validation; None without validations.
+      stopped_early: whether early stopping ended the training.
     """
 
     name: str
@@ -44,15 +44,15 @@ class SelectedWeights(NamedTuple):
 
 
 def choose(name: str | None, trained: TrainingOutcome, workdir: Path) -> tuple[TrainState, SelectedWeights]:
-    """Puts the chosen weights into a state.
+    """Selects the weights to evaluate.
 
     Args:
-      name: of `WEIGHTS`; None: what validation scored, so averaged ones where they are kept, otherwise the last.
-      trained: the run.
-      workdir: of the run.
+      name: of `WEIGHTS`; None: the weights that validation used, i.e. averaged ones if the run has them, else the last.
+      trained: the outcome of training.
+      workdir: the run directory.
 
     Returns:
-      The state to evaluate, and what a result says of it.
+      The state to evaluate, and which weights it has.
 
     Raises:
       OptionError: if the run has no such weights.
@@ -62,13 +62,13 @@ def choose(name: str | None, trained: TrainingOutcome, workdir: Path) -> tuple[T
     chosen = SelectedWeights(name, early_stopping.best_step, early_stopping.should_stop)
     if name == "ema":
         if state.ema is None:
-            raise OptionError("{weights}=ema: the run was trained without averaged weights", ["weights"])
+            raise OptionError("{weights}=ema: the run was trained without EMA weights", ["weights"])
         return validated(state), chosen
     if name == "best":
         if early_stopping.best_step is not None and early_stopping.best_step == int(state.step):
             return validated(state), chosen
         if early_stopping.best_step is None or not best_folder(workdir).is_dir():
-            raise OptionError(f"{workdir}: {{weights}}=best, but there was no validation so far", ["weights"])
+            raise OptionError(f"{workdir}: {{weights}}=best needs at least one completed validation", ["weights"])
         with Checkpoints(best_folder(workdir), read_only=True) as checkpoints:
             weights, _ = checkpoints.restore(state.weights, early_stopping.best_step)
         return state.with_weights(weights), chosen

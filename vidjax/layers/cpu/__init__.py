@@ -1,1 +1,1 @@
-"""Forms of convolutions and pooling that are fast on CPUs."""
+"""Implementations of convolutions and pooling that are fast on CPUs."""

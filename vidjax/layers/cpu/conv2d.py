@@ -1,11 +1,11 @@
-"""Convolutions in a plane, [N, H, W, C] by [kh, kw, C, features], and their gradients, as a CPU computes them fast.
+"""2D convolutions [N, H, W, C] by [kh, kw, C, features] and their gradients, implemented for CPUs.
 
-- a kernel of extent 1: a matrix product of channels;
-- to few features: neighbouring columns count as channels, so that a vector register is filled;
-- the gradient of the input of a strided one: a matrix product for all taps, whose parts are added up and interleaved,
-  never a convolution of a dilated array;
-- the gradient of the kernel, of large images: one image after the other, a matrix product of the gradient and what all
-  taps see, so that what is gathered stays in the processor's cache.
+- 1x1 kernels: a matrix product over channels;
+- few features: adjacent columns are folded into channels, to fill the vector registers;
+- input gradients of strided convolutions: one matrix product for all taps, whose parts are summed and interleaved,
+  instead of a convolution of a dilated array;
+- kernel gradients on large images: image by image, a matrix product of the gradient and the inputs of all taps, so that
+  the gathered inputs stay in the processor's cache.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
 from vidjax.layers.shapes import Array
 
-# Bytes of an image and its gradient, and of all of them, from which kernel gradients are computed image after image:
-# below these XLA's own is as fast and compiles faster; above, what it gathers does not stay in the processor's caches.
+# Bytes of an image with its gradient, and of all images, from which kernel gradients are computed image by image.
+# Below, XLA's operation is as fast and compiles faster; above, the inputs that it gathers exceed the CPU's caches.
 _LARGE_IMAGE, _LARGE_BATCH = 1 << 16, 3 << 20
-_MAX_GATHER_BYTES = 1 << 22  # bytes that are gathered of one image at once
+_MAX_GATHER_BYTES = 1 << 22  # bytes to gather from one image at a time
 _LANES = 16  # float32 numbers in the widest vector register
-_FEW_CHANNELS = 4  # channels, with which XLA's own convolution is slow whatever the features
-_MAX_BLOCK_COLUMNS = 4  # more cost more additional arithmetic than they save
-_MIN_BLOCKED_PIXELS = 1 << 15  # of a batch, from which filling the registers pays for the longer compilation
+_FEW_CHANNELS = 4  # up to this many channels, XLA's convolution is slow for any number of features
+_MAX_BLOCK_COLUMNS = 4  # with more, the additional arithmetic costs more than is saved
+_MIN_BLOCKED_PIXELS = 1 << 15  # of a batch, from which filling the registers is worth the longer compilation
 
 
 def _blocked(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution; neighbouring columns count as channels where there are few features (or hardly any channels)."""
+    """Convolution that folds adjacent columns into channels when there are few features or channels."""
     rows, columns, channels, features = kernel.shape
     length, (before, after), stride = x.shape[2], geometry.padding[1], geometry.strides[1]
     width = (length + before + after - columns) // stride + 1
@@ -41,9 +41,9 @@ def _blocked(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> 
     pixels = x.shape[0] * x.shape[1] * length // math.prod(geometry.strides)
     if together == 1 or pixels < _MIN_BLOCKED_PIXELS or geometry.dilation[1] != 1 or width < together:
         return _native(geometry, x, kernel)
-    block = stride * together  # columns of the input that are one column of blocks
+    block = stride * together  # input columns per block
     blocks = -(-width // together)
-    seen = -(-(block - stride + columns) // block)  # blocks that one of the output sees
+    seen = -(-(block - stride + columns) // block)  # input blocks per output block
     total = block * (blocks + seen - 1)
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (0, 0, 0), (before, total - length - before, 0), (0, 0, 0)))
     shifts = (stride * number for number in range(together))
@@ -55,10 +55,10 @@ def _blocked(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> 
 
 
 def _native(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """XLA's own, spared what it is bad at.
+    """XLA's convolution, avoiding its slow paths.
 
-    With padding of less than nothing before and of more than nothing behind it reads memory that nobody wrote. Where
-    nothing is padded it takes up to three times as long; then a window more is computed than is needed.
+    With negative padding before and positive padding after an axis it reads uninitialized memory. Without any padding
+    it is up to three times slower; in that case one extra window is computed.
     """
     around = ((0, 0), *geometry.padding, (0, 0))
     x = x[tuple(slice(max(0, -before), length - max(0, -after)) for (before, after), length in zip(around, x.shape))]
@@ -97,10 +97,10 @@ def _input_gradient(
 def _interleaved(
     geometry: ConvolutionGeometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
 ) -> jax.Array:
-    """The gradient in the input [N, H, W, C] of a strided convolution.
+    """The input gradient [N, H, W, C] of a strided convolution.
 
-    Of each stride's phases (the rows, or columns, 0, s, 2s..., those 1, s + 1, 2s + 1... and so on) the shares of all
-    taps that lie on it are added up.
+    For each phase of the strides (rows or columns 0, s, 2s, ...; 1, s + 1, 2s + 1, ...; and so on) the contributions of
+    the taps at that phase are summed; then the phases are interleaved.
     """
     n, *sizes, channels = shape
     outputs = gradient.shape[1:3]
@@ -120,7 +120,7 @@ def _interleaved(
     apart = jnp.stack(every, axis=3).reshape(n, *lengths, down, across, channels)
     whole = apart.transpose(0, 1, 3, 2, 4, 5).reshape(n, lengths[0] * down, lengths[1] * across, channels)
     starts = [before for before, _ in geometry.padding]
-    # What lies behind the last window has no gradient.
+    # Pixels after the last window have zero gradient.
     missing = [max(0, start + size - full) for start, size, full in zip(starts, sizes, whole.shape[1:3])]
     whole = jnp.pad(whole, ((0, 0), *((0, count) for count in missing), (0, 0)))
     (top, left), (height, width) = starts, sizes
@@ -133,7 +133,7 @@ def kernel_gradient(
     x: Float[Array, "n height width channels"],
     gradient: Float[Array, "n out_height out_width features"],
 ) -> Float[Array, "kernel_height kernel_width channels features"]:
-    """The gradient of `plane` in its kernel, which has this shape."""
+    """The gradient of `conv2d` with respect to its kernel, which has this shape."""
     if shape[:2] == (1, 1):
         channels, features = shape[2:]
         return product(x.reshape(-1, channels).T, gradient.reshape(-1, features), geometry)[None, None]
@@ -152,7 +152,7 @@ def kernel_gradient(
 
 
 def is_large(images: int, size: int, dtype: jnp.dtype) -> bool:
-    """Whether gradients of a kernel are better computed image after image, of so many numbers with their gradients."""
+    """Whether to compute kernel gradients image by image; `size` is that of an image with its gradient, in numbers."""
     size *= dtype.itemsize
     return size >= _LARGE_IMAGE and images * size >= _LARGE_BATCH
 
@@ -163,7 +163,7 @@ def kernel_gradient_by_images(
     x: Float[Array, "n time height width channels"],
     gradient: Float[Array, "n out_time out_height out_width features"],
 ) -> Float[Array, "kernel_time kernel_height kernel_width channels features"]:
-    """The gradient in the kernel of a convolution in time and space, which goes through time in steps of one.
+    """The kernel gradient of a convolution in time and space with stride 1 in time.
 
     Args:
       geometry: with stride 1 in time.
@@ -172,7 +172,7 @@ def kernel_gradient_by_images(
       gradient: [N, T', H', W', features].
 
     Returns:
-      Of that shape.
+      The gradient, of that shape.
     """
     n, frames, height, width, channels = x.shape
     extent, rows, columns, _, features = shape
@@ -180,12 +180,12 @@ def kernel_gradient_by_images(
     out_height, out_width = gradient.shape[2:4]
     together = _MAX_BLOCK_COLUMNS if 2 * features <= _LANES and geometry.dilation[2] == 1 else 1
     blocks = -(-out_width // together)
-    wide = across * (together - 1) + columns if together > 1 else columns  # columns that a block sees
+    wide = across * (together - 1) + columns if together > 1 else columns  # input columns per block
     if blocks * together > out_width:
         gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, blocks * together - out_width), (0, 0)))
 
     def gathered(image: jax.Array) -> Iterator[jax.Array]:
-        """What the taps see of an image: all of it at once, or row after row of the kernel, [H' * blocks, taps * C]."""
+        """The inputs of the taps, for all taps at once or per kernel row: [H' * blocks, taps * C]."""
         image = jnp.pad(image, (*geometry.padding[1:], (0, 0)))
         if together > 1:
             block = across * together
@@ -215,13 +215,13 @@ def kernel_gradient_by_images(
         of_taps, counts = [], []
         for tap in range(extent):
             output = frame + geometry.padding[0][0] - geometry.dilation[0] * tap
-            # Columns become channels here, not before the loop: XLA would compute the gradient in that form, slowly.
+            # Columns are folded here, not before the loop: XLA would compute the gradient in that layout, slowly.
             of_tap = lax.dynamic_slice(gradient, (clip, output, 0, 0, 0), (1, 1, *gradient.shape[2:]))
             of_taps.append(of_tap.reshape(out_height * blocks, together * features))
             counts.append((output >= 0) & (output < gradient.shape[1]))
         parts = [jnp.stack([product(of_tap.T, seen, geometry) for of_tap in of_taps]) for seen in gathered(image)]
         part = jnp.concatenate(parts, -1)
-        if extent > 1:  # a slice out of bounds is moved into them
+        if extent > 1:  # slices out of bounds are clamped
             part = jnp.where(jnp.stack(counts)[:, None, None], part, 0)
         return total + part, None
 
@@ -238,7 +238,7 @@ def conv2d(
     x: Float[Array, "n height width channels"],
     kernel: Float[Array, "kernel_height kernel_width channels features"],
 ) -> Float[Array, "n out_height out_width features"]:
-    """A convolution [N, H, W, C] by [kh, kw, C, features] in one group; both of one type, float32 or wider."""
+    """Convolution [N, H, W, C] by [kh, kw, C, features] without groups; both of the same type, float32 or wider."""
     if kernel.shape[:2] == (1, 1):
         return product(x, kernel[0, 0], geometry)
     return _blocked(geometry, x, kernel)
@@ -247,5 +247,5 @@ def conv2d(
 def product(
     left: Float[Array, "*batch rows inner"], right: Float[Array, "inner columns"], geometry: ConvolutionGeometry
 ) -> Float[Array, "*batch rows columns"]:
-    """The matrix product, in the geometry's precision."""
+    """The matrix product, with the geometry's precision."""
     return jnp.matmul(left, right, precision=geometry.precision)

@@ -1,16 +1,17 @@
-"""Convolutions and their gradients in forms that XLA's CPU back end computes fast.
+"""Convolutions and their gradients, decomposed into operations that are fast on XLA's CPU back end.
 
-Every convolution has three spatial axes here, [N, T, H, W, C]; missing ones have length 1. It is taken apart until only
-matrix products and 2D convolutions are left (`vidjax.layers.cpu.conv2d`), which XLA hands to libraries:
+Convolutions have three spatial axes here, [N, T, H, W, C]; missing ones have length 1. They are decomposed into matrix
+products and 2D convolutions (`vidjax.layers.cpu.conv2d`), which XLA delegates to libraries:
 
-- a kernel of extent 1: a matrix product of channels;
-- along time alone: a 2D convolution of [N, T, H * W, C];
-- in space alone: a 2D convolution, with time folded into the batch;
-- in both: for each temporal tap one in space, added up; where there are few channels, one in space of the taps' frames
-  stacked on channels; where there are hardly any, one in space to the taps' results, which are then added up;
-- depthwise: for each tap a shift, a multiplication and an addition (`vidjax.layers.cpu.depthwise`).
+- kernels of extent 1: a matrix product over channels;
+- kernels along time only: a 2D convolution of [N, T, H * W, C];
+- kernels in space only: a 2D convolution, with time folded into the batch;
+- kernels in both: one spatial convolution per temporal tap, summed; with few channels, one spatial convolution of the
+  frames of all taps, stacked on channels; with hardly any channels, one spatial convolution to the results of all taps,
+  which are then summed;
+- depthwise: a shift, a multiplication and an addition per tap (`vidjax.layers.cpu.depthwise`).
 
-The rules, and what each gains, were measured on x86-64 (AVX-512) against XLA's native operations and oneDNN.
+The thresholds were measured on x86-64 (AVX-512) against XLA's native operations and oneDNN.
 """
 
 import dataclasses
@@ -29,12 +30,12 @@ from vidjax.layers.cpu.depthwise import depthwise
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
 from vidjax.layers.shapes import Array
 
-# Channels, of all temporal taps together, up to which these are stacked rather than added up.
+# Up to this many channels of all temporal taps together, taps are stacked rather than summed.
 _MAX_STACKED_CHANNELS = 64
-# Channels, and features of all temporal taps together, up to which each frame gives the results of all taps.
+# Up to this many channels, and features of all temporal taps, each frame is convolved to the results of all taps.
 _FEW_CHANNELS, _MAX_TAP_FEATURES = 4, 20
-_MAX_SPLIT_GROUPS = 8  # groups up to which each is convolved by itself
-_MAX_UNROLLED_TAPS = 64  # of a depthwise kernel: each is written out, and more take seconds to compile
+_MAX_SPLIT_GROUPS = 8  # up to this many groups, each is convolved separately
+_MAX_UNROLLED_TAPS = 64  # of a depthwise kernel: taps are unrolled, and more take seconds to compile
 
 
 def supports(
@@ -42,11 +43,11 @@ def supports(
     kernel: Shaped[Array, "*kernel group_channels features"],
     geometry: ConvolutionGeometry,
 ) -> bool:
-    """Whether `forward` takes these; what it does not is rare enough to be left to XLA."""
+    """Whether `forward` supports these arguments; other cases are rare and left to XLA."""
     rank, groups = x.ndim - 2, geometry.groups
     return (
         1 <= rank <= 3
-        and all(isinstance(length, int) for length in x.shape)  # one of an export may be a symbol
+        and all(isinstance(length, int) for length in x.shape)  # exported shapes may be symbolic
         and jnp.issubdtype(x.dtype, jnp.floating)
         and all(min(pair) >= 0 for pair in geometry.padding)
         and (
@@ -69,12 +70,12 @@ def forward(
     """The convolution.
 
     Args:
-      geometry: as `covers` takes it.
+      geometry: as accepted by `supports`.
       x: float [N, *spatial, C], with one to three spatial axes.
       kernel: float [*extent, C / groups, features].
 
     Returns:
-      float [N, *spatial', features], of the type of x; narrow types are added up in float32.
+      float [N, *spatial', features], of the type of x; sums of narrow types are accumulated in float32.
     """
     missing = 5 - x.ndim
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -96,8 +97,8 @@ def gradient_of_input(
     kernel: Float[Array, "*kernel group_channels features"],
     gradient: Float[Array, "n *out_spatial features"],
 ) -> Float[Array, "n *spatial channels"]:
-    """The gradient of `forward` in its input, which has this shape."""
-    # What is computed forward of the zeros is not used, and falls away.
+    """The gradient of `forward` with respect to its input, which has this shape."""
+    # The forward result for the zeros is unused and eliminated by XLA.
     _, transposed = jax.vjp(lambda x: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)
     return result
@@ -109,7 +110,7 @@ def gradient_of_kernel(
     x: Float[Array, "n *spatial channels"],
     gradient: Float[Array, "n *out_spatial features"],
 ) -> Float[Array, "*kernel group_channels features"]:
-    """The gradient of `forward` in its kernel, which has this shape."""
+    """The gradient of `forward` with respect to its kernel, which has this shape."""
     _, transposed = jax.vjp(lambda kernel: forward(geometry, x, kernel), jnp.zeros(shape, gradient.dtype))
     (result,) = transposed(gradient)
     return result
@@ -128,7 +129,7 @@ def _grouped(x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry) -> 
 def _slice_strided_axes(
     x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry
 ) -> tuple[jax.Array, ConvolutionGeometry]:
-    """Where the kernel has extent 1, what it skips is left out beforehand."""
+    """Along axes where the kernel has extent 1, slices the input by the stride, so that no stride is left."""
     idle = [extent == 1 for extent in kernel.shape[:3]]
     padding = [pair if is_idle else (0, 0) for pair, is_idle in zip(geometry.padding, idle)]
     strides = [stride if is_idle else 1 for stride, is_idle in zip(geometry.strides, idle)]
@@ -158,7 +159,7 @@ def _dense(x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry) -> ja
         return conv2d(along, x.reshape(n, -1, h * w, c), kernel[:, 0]).reshape(n, -1, h, w, features)
     if extent == 1:
         return _in_space(geometry, x, kernel[0])
-    if not list(_temporal_taps(x, extent, geometry)):  # all lie on padding
+    if not list(_temporal_taps(x, extent, geometry)):  # all taps are on padding
         x, geometry = _padded_in_time(x, geometry)
     if extent * c <= _MAX_STACKED_CHANNELS:
         return _stacked(geometry, x, kernel)
@@ -169,7 +170,7 @@ def _dense(x: jax.Array, kernel: jax.Array, geometry: ConvolutionGeometry) -> ja
 
 
 def _in_space(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[N, t, H, W, c] by [kh, kw, c, features]."""
+    """Spatial convolution [N, t, H, W, c] by [kh, kw, c, features]."""
     y = conv2d(_of_space(geometry), x.reshape(-1, *x.shape[2:]), kernel)
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
@@ -190,7 +191,7 @@ def _stacked_forward(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Ar
 
 
 def _stacked_frames(geometry: ConvolutionGeometry, x: jax.Array, extent: int) -> jax.Array:
-    """Of each output frame those that its taps see, [N, t, H, W, extent * C]."""
+    """The input frames of the taps of each output frame, [N, t, H, W, extent * C]."""
     x, geometry = _padded_in_time(x, geometry)
     return jnp.concatenate([_frames(x, tap) for tap in _temporal_taps(x, extent, geometry)], -1)
 
@@ -203,7 +204,7 @@ def _stacked_taps(kernel: jax.Array) -> jax.Array:
 def _stacked_input_gradient(
     geometry: ConvolutionGeometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
 ) -> jax.Array:
-    zeros = jnp.zeros(shape, gradient.dtype)  # what is computed of them is not used, and falls away
+    zeros = jnp.zeros(shape, gradient.dtype)  # the forward result for them is unused and eliminated by XLA
     _, transposed = jax.vjp(lambda x: _stacked_forward(geometry, x, kernel), zeros)
     (of_input,) = transposed(gradient)
     return of_input
@@ -224,7 +225,7 @@ def _stacked_kernel_gradient(
 
 @custom_bilinear(_stacked_input_gradient, _stacked_kernel_gradient)
 def _stacked(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution [N, T, H, W, C] by [kt, kh, kw, C, features] with few channels, as a single one in space."""
+    """Convolution [N, T, H, W, C] by [kt, kh, kw, C, features] with few channels, as a single spatial convolution."""
     return _stacked_forward(geometry, x, kernel)
 
 
@@ -235,13 +236,13 @@ def _padded_in_time(x: jax.Array, geometry: ConvolutionGeometry) -> tuple[jax.Ar
 
 @dataclasses.dataclass(frozen=True)
 class _Tap:
-    """What a temporal tap of the kernel sees.
+    """The input frames of a temporal tap of the kernel.
 
     Attributes:
-      number: of the tap.
-      first, end: output frames for which it lies on an input frame, not on padding.
-      count: of all output frames.
-      start, step: the input frame of output frame `first`, and from one to the next.
+      number: index of the tap.
+      first, end: range of output frames for which the tap is on an input frame, not on padding.
+      count: total number of output frames.
+      start, step: input frame for output frame `first`, and distance between input frames.
     """
 
     number: int
@@ -270,7 +271,7 @@ def _frames(x: jax.Array, tap: _Tap) -> jax.Array:
 
 
 def _sum(parts: Sequence[tuple["_Tap", jax.Array]]) -> jax.Array:
-    """Adds up what the temporal taps give, [N, frames of the tap, H, W, features], where they belong."""
+    """Sums the results of the temporal taps, [N, frames of the tap, H, W, features], at their output frames."""
     around = ((tap.first, tap.count - tap.end) for tap, _ in parts)
     padded = [jnp.pad(part, ((0, 0), pair, (0, 0), (0, 0), (0, 0))) for (_, part), pair in zip(parts, around)]
     return functools.reduce(jnp.add, padded)

@@ -1,7 +1,7 @@
-"""Depthwise convolutions and their gradients, [N, T, H, W, C] by [kt, kh, kw, 1, C], as a CPU computes them fast.
+"""Depthwise convolutions [N, T, H, W, C] by [kt, kh, kw, 1, C] and their gradients, implemented for CPUs.
 
-For each tap of the kernel the input is shifted, multiplied and added up, all of which XLA fuses. The gradient of the
-input is such a sum too, of the gradient with the strides' zeros between its pixels.
+The input is shifted and multiplied for each tap of the kernel, and the products are summed, all of which XLA fuses. The
+input gradient is the same kind of sum, over the gradient dilated by the strides.
 """
 
 import functools
@@ -17,7 +17,7 @@ from vidjax.layers.cpu.bilinear import custom_bilinear
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
 from vidjax.layers.shapes import Array
 
-_ROWS = 14  # of a gradient at once: more compile longer and leave the processor's second-level cache
+_ROWS = 14  # of a gradient per block: with more, compilation is slower and the block exceeds the L2 cache
 
 
 def depthwise(
@@ -25,7 +25,7 @@ def depthwise(
     x: Float[Array, "n time height width channels"],
     kernel: Float[Array, "kernel_time kernel_height kernel_width 1 features"],
 ) -> Float[Array, "n out_time out_height out_width features"]:
-    """Each channel by itself, [N, T, H, W, C] by [kt, kh, kw, 1, C * multiplier]; both of one type."""
+    """Depthwise convolution [N, T, H, W, C] by [kt, kh, kw, 1, C * multiplier]; both of the same type."""
     multiplier = kernel.shape[-1] // x.shape[-1]
     return _per_multiplier(geometry, jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, kernel)
 
@@ -56,9 +56,9 @@ def _input_gradient(
 def _kernel_gradient(
     geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
 ) -> jax.Array:
-    """For some rows of a frame at once, so that they stay in the cache, the sum over these rows; then over the rest."""
+    """Sums over blocks of rows that fit the cache, then over blocks and columns."""
     n, frames, height, width, channels = gradient.shape
-    # As even as they can be: what fills up the last block is computed for nothing.
+    # Blocks as even as possible, since padding the last one wastes work.
     blocks = -(-height // _ROWS)
     rows = -(-height // blocks)
     gradient = jnp.pad(gradient, ((0, 0), (0, 0), (0, blocks * rows - height), (0, 0), (0, 0)))
@@ -77,7 +77,7 @@ def _kernel_gradient(
         seen = lax.dynamic_slice(x, start, (1, seen_frames, seen_rows, *x.shape[3:]))[0]
         outputs = [of_output[row] for row in range(rows)]
 
-        # The operations of `lax`, since there are hundreds, which jnp's take three times as long to trace.
+        # `lax` operations, because there are hundreds of them and those of `jnp` take three times as long to trace.
         @functools.cache
         def window(tap_in_time: int, row: int, tap_across: int) -> jax.Array:
             frame_seen, first = dilation_in_time * tap_in_time, dilation_across * tap_across

@@ -8,14 +8,14 @@ from jax import lax
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionGeometry:
-    """How a kernel moves over its input; one number for each spatial axis.
+    """How a kernel is applied to an input; one number for each spatial axis.
 
     Attributes:
-      strides: steps between two windows.
+      strides: distance between windows.
       padding: zeros before and after.
-      dilation: steps between two taps of the kernel.
+      dilation: distance between taps of the kernel.
       groups: of channels.
-      precision: of the products, as `jax.lax` takes it.
+      precision: of the products, as in `jax.lax`.
     """
 
     strides: tuple[int, ...]
