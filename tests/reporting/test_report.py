@@ -91,7 +91,7 @@ def test_report_says_that_a_run_overfits(tmp_path):
         for i, loss in ((1, 1.2), (2, 1.7), (3, 1.77))
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert not unnamed(report.write(folder).read_text(), "1.2", "1.77", "config.train.stop_after=")
+    assert not unnamed(report.write(folder).read_text(), "1.2", "1.77", "config.train.early_stopping_patience=")
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

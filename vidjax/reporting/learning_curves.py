@@ -14,8 +14,8 @@ _RISE = 0.2  # of the lowest validation loss; smaller rises are not reported
 _FALL = 0.1  # of the training loss
 _ADVICE = (
     "Train for fewer steps (config.train.epochs or config.train.steps), use early stopping with the best checkpoint"
-    " (config.train.early_stopping_patience=5, config.train.monitor=loss, config.evaluate.weights=best), or add
-    augmentation" " (config.preprocessing)."
+    " (config.train.early_stopping_patience=5, config.train.monitor=loss, config.evaluate.weights=best), or add"
+    " augmentation (config.preprocessing)."
 )
 
 
