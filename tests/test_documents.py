@@ -152,7 +152,7 @@ def test_the_configuration_page_has_every_key(generated_pages):
     page = generated_pages.configuration_page()
     missing = [key for key in declarations.known_keys() if f"| `{key}` |" not in page]
     assert not missing
-    assert "is_own" not in page and sections.KEYS["train"]["batch_size"].option.help in page
+    assert "is_custom" not in page and sections.KEYS["train"]["batch_size"].option.help in page
 
 
 def test_the_model_zoo_has_every_model(generated_pages):

@@ -19,7 +19,7 @@ SHARE = Option("a share", at_least=0, below=1)
 class Net(nn.Module):
     num_classes: int
     dropout: Annotated[float, SHARE] = 0.5
-    kind: Annotated[str, Option("which", words=("one", "two"))] = "one"
+    kind: Annotated[str, Option("which", choices=("one", "two"))] = "one"
     blocks: Sequence[int] = (1, 2)
     dtype: Any = None
 
@@ -34,7 +34,7 @@ def test_only_what_carries_an_option_is_a_key():
 
 
 def test_a_factory_of_ones_own_also_has_its_plain_parameters():
-    found = declared_options(own, is_own=True)
+    found = declared_options(own, is_custom=True)
     types = {name: key.types for name, key in found.items()}
     assert types == {"hidden": (int,), "rate": (float,), "root": (object,), "sides": (tuple,)}
     assert found["root"].required and not found["hidden"].required
@@ -72,7 +72,7 @@ def lost(classes, *, hidden: NotThere = 3, other: NotThere = None):
     monkeypatch.syspath_prepend(tmp_path)
     module = __import__("postponed_annotations")
     assert declared_options(module.build)["hidden"].option == Option("units")
-    assert declared_options(module.lost, is_own=True)["hidden"].types == (int,)
+    assert declared_options(module.lost, is_custom=True)["hidden"].types == (int,)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_values_of_files_are_cast_where_nothing_is_lost(types, value, cast):
 
 
 def test_none_is_not_given_where_no_word_is_called_so():
-    assert declaring.OptionSpec("key", (str,), option=Option("", words=("last", "best"))).read("none") is None
-    assert declaring.OptionSpec("key", (str,), option=Option("", words=("none", "best"))).read("none") == "none"
+    assert declaring.OptionSpec("key", (str,), option=Option("", choices=("last", "best"))).read("none") is None
+    assert declaring.OptionSpec("key", (str,), option=Option("", choices=("none", "best"))).read("none") == "none"
 
 
 def test_an_option_of_another_names_who_takes_it():
@@ -215,8 +215,8 @@ def test_literals_are_words():
     ):
         return None
 
-    found = declared_options(build, is_own=True)
-    assert {name: (key.types, key.option.words) for name, key in found.items()} == {
+    found = declared_options(build, is_custom=True)
+    assert {name: (key.types, key.option.choices) for name, key in found.items()} == {
         "a": ((str,), ("x", "y")),
         "b": ((str,), ("x",)),
         "c": ((int,), ()),
@@ -228,7 +228,7 @@ def test_what_is_given_by_position_is_no_option():
         return None
 
     assert signatures.accepted(build) == ("hidden", "rate")
-    assert signatures.accepted(build, 3) == ("rate",) == tuple(declared_options(build, is_own=True, positional=3))
+    assert signatures.accepted(build, 3) == ("rate",) == tuple(declared_options(build, is_custom=True, positional=3))
     assert signatures.accepted(Net, 1) == ("dropout", "kind", "blocks", "dtype")
 
 

@@ -65,7 +65,7 @@ def _options(section: str) -> str:
 
 def _key(key: OptionSpec) -> list[str]:
     """Its type with what is allowed, and its default."""
-    words = ", ".join(f"`{word}`" for word in key.option.words)
+    words = ", ".join(f"`{word}`" for word in key.option.choices)
     allowed = words or key.option.range
     default = "required" if key.required else f"`{key.default}`"
     return [f"{key.type_name}{f': {allowed}' if allowed else ''}", default]

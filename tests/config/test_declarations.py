@@ -38,7 +38,7 @@ def test_words_of_sections_are_those_that_there_are():
         "train.monitor": tuple(early_stopping.METRICS),
     }
     keys = declarations.keys_of(loading.load(EARLY))
-    assert {key: keys[key].option.words for key in known} == known
+    assert {key: keys[key].option.choices for key in known} == known
 
 
 @pytest.mark.parametrize("section", declarations.NAMED_SECTIONS)

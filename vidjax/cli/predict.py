@@ -1,4 +1,4 @@
-"""Says what is to be seen in videos, with a network whose weights were published.
+"""Classifies videos with a network whose weights were published.
 
 A video is shown whole, at the network's frame rate: its frames are resized to the network's short side (256 pixels for
 I3D) and cut to the center square (224); frames that are 224x224 already are taken as they are. A video shorter than a

@@ -1,4 +1,4 @@
-"""The argument of a config: what stands behind the colon in --config=FILE:ARGUMENT."""
+"""The argument of a config: the text after the colon in --config=FILE:ARGUMENT."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -6,8 +6,6 @@ from typing import Any
 
 from vidjax.errors import ConfigError
 from vidjax.options import suggestions
-
-# ---------------------------------------------------------------------------------- the argument grammar
 
 
 def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any) -> SimpleNamespace:

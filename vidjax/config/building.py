@@ -1,4 +1,4 @@
-"""Building the parts of a run from the config; `vidjax.config.validation` says what is refused before and after."""
+"""Builds the parts of a run from its config; `vidjax.config.validation` checks before and after."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ from vidjax.training.step import LossFunction
 
 
 def source(config: ConfigDict) -> Source:
-    """The data source, with those of its inputs alone that the model takes.
+    """Builds the data source, reduced to the inputs that the model takes.
 
     Raises:
       ConfigError: for options that it does not take, or a model that takes what it does not have.
@@ -45,7 +45,7 @@ def source(config: ConfigDict) -> Source:
 
 
 def run(config: ConfigDict, source: Source, strategy: parallel.ParallelStrategy) -> Run:
-    """All that a config describes.
+    """Builds everything that a config describes.
 
     Args:
       config: resolved.
@@ -93,7 +93,7 @@ def _inputs(config: ConfigDict, source: Source, network: nn.Module) -> tuple[Inp
 def bind_inputs(
     names: Sequence[str], inputs: Sequence[Input], binding: str | None, *, model: str, source: str
 ) -> tuple[Input, ...]:
-    """The records of what a model takes, each from the stream of its own name or the one that is given for it.
+    """Binds each input of a model to the stream of its own name, or to the stream that is given for it.
 
     Args:
       names: of the model's inputs.
@@ -160,7 +160,7 @@ def model(config: ConfigDict, classes: int, axis_name: str | None = None) -> nn.
 def preprocessing(
     section: ConfigDict, mirror: FlipRule, inputs: tuple[Input, ...], evaluation_crop: int | None
 ) -> Preprocessing:
-    """What happens on the device.
+    """Builds the augmentation and normalization on the device.
 
     Args:
       section: `config.preprocessing`.
@@ -199,7 +199,7 @@ def _erasing(section: ConfigDict) -> Erasing:
 
 
 def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
-    """The loss of each example, by `config.loss` and the length of the run.
+    """Builds the per-example loss from `config.loss` and the length of the run.
 
     Raises:
       ConfigError: for options that it does not take.
@@ -220,7 +220,7 @@ def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
     return functools.partial(function, **given)
 
 
-# Name -> what keeps decoded videos, from its size in bytes.
+# Name -> constructor of a cache of decoded videos, from its size in bytes.
 CACHES: dict[str, Callable[[int], Cache | None]] = {
     "none": lambda size: None,
     "memory": MemoryCache,
@@ -229,5 +229,5 @@ CACHES: dict[str, Callable[[int], Cache | None]] = {
 
 
 def cache(kind: str, gigabytes: float) -> Cache | None:
-    """Where decoded videos are kept: one of `CACHES`."""
+    """Builds the cache of decoded videos: one of `CACHES`."""
     return CACHES[kind](int(gigabytes * 1e9))

@@ -1,4 +1,4 @@
-"""The data card of a run: on which videos it was trained, so that it continues on no others."""
+"""The data card of a run: which videos it was trained on, so that it resumes on the same ones only."""
 
 import json
 import zlib
@@ -20,7 +20,7 @@ _PARTS = ("train", "validation", "test")
 
 
 def write_data_card(source: Source, workdir: Path) -> None:
-    """Notes in a run directory which data the run is trained on."""
+    """Writes `data.json` into a run directory: which data the run is trained on."""
     parts = {part: len(getattr(source, part)) for part in _PARTS}
     card = {"name": source.name, "fingerprint": source.fingerprint(), **parts, "contents": _contents(source)}
     inputs = {"inputs": _as_json(source.inputs)} if source.inputs != (RGB,) else {}
@@ -76,7 +76,7 @@ def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:
 
 
 def _as_json(inputs: Sequence[Input]) -> list[dict[str, Any]]:
-    """The records of what is read, as JSON gives them back."""
+    """Returns the records of the inputs as they are after a round trip through JSON."""
     found: list[dict[str, Any]] = json.loads(json.dumps([each.to_json() for each in inputs]))
     return found
 
@@ -87,7 +87,7 @@ def _contents(source: Source) -> dict[str, list[int | None]]:
 
 
 def _content(video: Video, streams: Sequence[str]) -> int | None:
-    """A number that another video hardly has; None where there is nothing to be measured of one of these streams."""
+    """Returns a number that tells videos apart; None if one of these streams has nothing to measure."""
     numbers = [_content_of_stream(video.streams[name]) for name in streams]
     if len(numbers) == 1:
         return numbers[0]
@@ -95,7 +95,7 @@ def _content(video: Video, streams: Sequence[str]) -> int | None:
 
 
 def _content_of_stream(stream: Stream) -> int | None:
-    """The size of the file, or a checksum of frames in memory. Arrays of one shape have one size.
+    """Returns the size of the file, or a checksum of frames in memory, since arrays of one shape have one size.
 
     None where there is nothing to be measured, as of a video that was not packed.
     """
@@ -110,7 +110,7 @@ def _content_of_stream(stream: Stream) -> int | None:
 
 
 def _changed_videos(before: Mapping[str, list[int | None]], source: Source) -> list[str]:
-    """Ids of the videos whose content is known both times, and differs."""
+    """Returns the ids of videos whose content is known both times and differs."""
     now = _contents(source)
     return [
         video.id

@@ -1,4 +1,4 @@
-"""Which keys a config has: those of its sections, and the options of what it chooses.
+"""The keys of a config: those of its sections, and the options of the components it chooses.
 
 The model, the data source, the loss, the optimizer and the schedule declare their options themselves. These are looked
 up only where a config is about to be used, or one of them is typed: the networks take a second to import.
@@ -16,7 +16,7 @@ from vidjax.options import choosing, declaring, signatures
 from vidjax.options.declaring import Option, OptionSpec
 from vidjax.training.durations import UNITS
 
-# Section in which something is chosen by name -> what it is called.
+# Section that chooses a component by name -> what the component is called in messages.
 NAMED_SECTIONS = {
     "model": "model",
     "data": "data source",
@@ -24,7 +24,7 @@ NAMED_SECTIONS = {
     "optimizer": "optimizer",
     "schedule": "schedule",
 }
-_WITH_DURATIONS = ("loss", "schedule")  # what is NAME_steps there is given in any unit
+_WITH_DURATIONS = ("loss", "schedule")  # whose options NAME_steps may be given in any unit
 # Section -> parameters of what is chosen that come from other sections, the data, the machine or the loop.
 _RUN_PROVIDED = {"model": ("num_classes", "dtype", "param_dtype", "axis_name", "group_size"), "loss": ("step",)}
 # How many arguments what is chosen is given by position, which are no options.
@@ -32,7 +32,7 @@ _POSITIONAL = {"model": 1, "data": 0, "loss": 2, "optimizer": 1, "schedule": 2}
 
 
 def table(section: str) -> Mapping[str, Callable[..., Any]]:
-    """Name -> what can be chosen in a section; all but those of `data` import JAX."""
+    """Returns name -> component for a section; all tables but that of `data` import JAX."""
     if section == "data":
         return SOURCES
     if section == "model":
@@ -45,12 +45,12 @@ def table(section: str) -> Mapping[str, Callable[..., Any]]:
 
 
 def label(part: ConfigDict) -> str:
-    """The name of what is chosen, as messages have it."""
+    """Returns the name of the chosen component, for messages."""
     return str(part.get("factory") or part.name)
 
 
 def chosen(section: str, part: ConfigDict) -> Callable[..., Any]:
-    """What is chosen in a section.
+    """Returns the component that a section chooses.
 
     Raises:
       ConfigError: if there is no such thing.
@@ -58,19 +58,21 @@ def chosen(section: str, part: ConfigDict) -> Callable[..., Any]:
     return choosing.resolve(NAMED_SECTIONS[section], table(section), part.name, part.get("factory"))
 
 
-def options_of_callable(section: str, function: Callable[..., Any], *, is_own: bool = False) -> dict[str, OptionSpec]:
-    """The options of something that can be chosen, as keys of the config.
+def options_of_callable(
+    section: str, function: Callable[..., Any], *, is_custom: bool = False
+) -> dict[str, OptionSpec]:
+    """Returns the options of a component, as keys of the config.
 
     Args:
       section: in which it is chosen.
       function: it.
-      is_own: a factory of the user's.
+      is_custom: a factory of the user's.
 
     Raises:
       ConfigError: if it needs an option that is a key of the section already.
     """
     found = {}
-    for name, key in declaring.declared_options(function, is_own=is_own, positional=_POSITIONAL[section]).items():
+    for name, key in declaring.declared_options(function, is_custom=is_custom, positional=_POSITIONAL[section]).items():
         if is_run_provided(section, name):
             continue
         if name in sections.KEYS[section]:
@@ -87,12 +89,12 @@ def options_of_callable(section: str, function: Callable[..., Any], *, is_own: b
 
 
 def is_run_provided(section: str, name: str) -> bool:
-    """Whether a parameter of what is chosen is set by the run, so that it is no key of the section."""
+    """Whether a parameter of a component is set by the run, so that it is no key of the section."""
     return name in _RUN_PROVIDED.get(section, ())
 
 
 def duration_keys(key: str) -> tuple[str, ...]:
-    """The keys of the same duration in all units, for a key with dots that may be one; () for any other.
+    """Returns the keys of the same duration in all units; () for a dotted key that is no duration.
 
     Example:
       >>> duration_keys("schedule.warmup_epochs")
@@ -105,23 +107,23 @@ def duration_keys(key: str) -> tuple[str, ...]:
 
 
 def _in_other_units(option: Option) -> Option:
-    """The range of a duration in epochs or as a fraction, from that in steps: only whether it may be 0."""
+    """Converts the range of a duration in steps to other units: only whether it may be 0 carries over."""
     if option.above is not None or (option.at_least or 0) > 0:
         return Option(option.help, above=0)
     return Option(option.help, at_least=0)
 
 
 def options_of_choice(section: str, part: ConfigDict) -> dict[str, OptionSpec]:
-    """The options of what is chosen in a section.
+    """Returns the options of the component that a section chooses.
 
     Raises:
       ConfigError: if there is no such thing.
     """
-    return options_of_callable(section, chosen(section, part), is_own=bool(part.get("factory")))
+    return options_of_callable(section, chosen(section, part), is_custom=bool(part.get("factory")))
 
 
 def all_options(section: str) -> dict[str, dict[str, OptionSpec]]:
-    """Option -> name of everything that takes it -> what it declares."""
+    """Returns option -> name of each component that takes it -> its declaration."""
     found: dict[str, dict[str, OptionSpec]] = {}
     for name, function in table(section).items():
         for key, option in options_of_callable(section, function).items():
@@ -130,7 +132,7 @@ def all_options(section: str) -> dict[str, dict[str, OptionSpec]]:
 
 
 def known_keys() -> list[str]:
-    """All keys, with dots, that a config of what comes with vidjax may have."""
+    """Returns all dotted keys of configs that use built-in components."""
     return sorted(
         f"{section}.{name}" if section else name
         for section, keys in sections.KEYS.items()
@@ -139,7 +141,7 @@ def known_keys() -> list[str]:
 
 
 def keys_of(config: ConfigDict) -> dict[str, OptionSpec]:
-    """Key, with dots -> what is declared of it, for every key that a config may have with what it chooses.
+    """Returns dotted key -> declaration, for every key of a config with the components it chooses.
 
     Raises:
       ConfigError: if something that it chooses is not there.
@@ -153,21 +155,21 @@ def keys_of(config: ConfigDict) -> dict[str, OptionSpec]:
 
 
 def unsupported_option_message(section: str, part: ConfigDict, key: str) -> UnknownKeyError:
-    """The error of an option that the chosen thing does not take: names which others do, or what it takes."""
+    """The error for an option that the chosen component does not take: names others that do, or what it takes."""
     others = [] if part.get("factory") else list(all_options(section).get(key, ()))
     kind, name, taken = NAMED_SECTIONS[section], label(part), options_of_choice(section, part)
     return choosing.not_taken(kind, name, key, taken, others, section)
 
 
-def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), typed: Collection[str] = ()) -> None:
-    """Gives a section the options of what it chooses; those that are not set yet are None.
+def declare(config: ConfigDict, section: str, *, dropped: Collection[str] = (), typed: Collection[str] = ()) -> None:
+    """Adds the options of the chosen component to its section; those that are not set yet are None.
 
     Args:
-      config: is changed.
+      config: modified in place.
       section: one of `NAMED_SECTIONS`.
-      drops: options that are dropped where the chosen thing does not declare them; others are then an error, unless
+      dropped: options to drop if the chosen component does not declare them; any others are an error, unless
         it is a factory that takes any.
-      typed: keys, with dots, that come from the command line, and will be set to what was typed.
+      typed: dotted keys that the command line sets later.
 
     Raises:
       ConfigError: for what is chosen and is not there, an option that it does not take, or a value of a wrong type.
@@ -186,9 +188,9 @@ def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), ty
         }
     for name, value in sections.of_choice(section, part).items():
         is_any = takes_any and value is not None and not is_run_provided(section, name)
-        if name in keys or (is_any and name not in drops):
+        if name in keys or (is_any and name not in dropped):
             continue
-        if value is not None and name not in drops:
+        if value is not None and name not in dropped:
             raise unsupported_option_message(section, part, name)
         del part[name]
     for name, key in keys.items():
@@ -200,7 +202,7 @@ def declare(config: ConfigDict, section: str, *, drops: Collection[str] = (), ty
 
 
 def declare_all(config: ConfigDict) -> None:
-    """Gives a config all keys that it has with what it chooses, so that what was not given is None.
+    """Adds the options of all chosen components to a config; those that were not given are None.
 
     Raises:
       ConfigError: as `declare`.
@@ -211,7 +213,7 @@ def declare_all(config: ConfigDict) -> None:
 
 
 def check_required(section: str, part: ConfigDict) -> None:
-    """Refuses a section without an option that what it chooses cannot do without.
+    """Refuses a section that lacks a required option of its component.
 
     Raises:
       ConfigError: naming those that are missing.

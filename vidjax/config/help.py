@@ -1,4 +1,4 @@
-"""What `--help` says of a config: its keys, by what is declared of them, and what its file says about itself."""
+"""The `--help` of a config: its keys with their declarations, and the docstring of its file."""
 
 import ast
 import os
@@ -13,7 +13,7 @@ _NAMED = 4  # of those that take an option; the others are counted
 
 
 def _values_of(argv: Sequence[str], *names: str) -> list[str]:
-    """What is given for these flags, as --name=value; for the config also as --config value."""
+    """Returns the values of these flags, given as --name=value, or as --config value."""
     given = [
         arg.lstrip("-").split("=", 1) for arg in overrides.join_flag_values(argv) if arg.startswith("-") and "=" in arg
     ]
@@ -21,7 +21,7 @@ def _values_of(argv: Sequence[str], *names: str) -> list[str]:
 
 
 def describe_keys(argv: Sequence[str]) -> str:
-    """The keys of the config on the command line with its values; without one, all that there are."""
+    """Lists the keys of the config on the command line with their values; without a config, all keys."""
     chosen = _values_of(argv, "config")
     if not chosen:
         return "\n".join(["Config keys, with their defaults (a preset sets some of them):", *_all_keys()])
@@ -33,13 +33,13 @@ def describe_keys(argv: Sequence[str]) -> str:
     for name, key in declarations.keys_of(config).items():
         default = f" ({key.default})" if values[name] is None and key.default is not None else ""
         lines.append(_key_line(f"{name}={values[name]}{default}", key))
-        if key.option.help:  # a factory of one's own need not say any
+        if key.option.help:  # options of a custom factory may have none
             lines.append(f"      {key.option.help}")
     return "\n".join(lines)
 
 
 def _all_keys() -> Iterator[str]:
-    """Lines on the keys of all sections and the options of everything that can be chosen."""
+    """Yields lines on the keys of all sections and the options of all components."""
     for section, keys in sections.KEYS.items():
         prefix = f"{section}." if section else ""
         for name, key in keys.items():
@@ -57,12 +57,12 @@ def _all_keys() -> Iterator[str]:
 
 def _key_line(shown: str, key: OptionSpec) -> str:
     allowed = key.option.range.removeprefix("a ").removeprefix("finite ").removeprefix("number").strip(", ")
-    allowed = allowed or " | ".join(key.option.words)
+    allowed = allowed or " | ".join(key.option.choices)
     return f"  --config.{shown}  [{key.type_name}{f': {allowed}' if allowed else ''}]"
 
 
 def describe_files(argv: Sequence[str]) -> str:
-    """What the config or the experiment on the command line says about itself; "" where there is none."""
+    """Returns the docstring of the config or experiment on the command line; "" if there is none."""
     paths = [Path(value.partition(":")[0]) for value in _values_of(argv, "config", "experiment")]
     try:
         texts = [ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in paths if path.is_file()]

@@ -11,8 +11,8 @@ from vidjax.config import sections
 from vidjax.config.flat import flatten
 from vidjax.config.renamed import to_first_names
 
-# Keys that change how fast a run goes, or what is shown of it, but not what is trained, up to rounding: they may differ
-# on resume.
+# Keys that change the speed of a run, or what is shown of it, but not its results up to rounding: they may differ on
+# resume.
 _UNHASHED_KEYS = {
     "checkpoint.every",
     "checkpoint.keep",
@@ -30,7 +30,7 @@ _UNHASHED_KEYS = {
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Returns a short hash of the keys that were given: a key that is declared later changes no hash.
+    """Returns a short hash of the keys that were given, so that keys added later change no hash.
 
     Keys and values that were renamed count under their first names.
     """
@@ -47,7 +47,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def differences_except_paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns `differences` without those that only say where the data lie: these `check_data_card` judges."""
+    """Returns `differences` without those in paths of the data, which `check_data_card` judges."""
     places = path_keys(flatten(old), flatten(new))
     return [change for key, change in changes(old, new).items() if key not in places]
 
@@ -56,7 +56,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     old, new = flatten(old), flatten(new)
     lines = {}
     for key in sorted((old.keys() | new.keys()) - _UNHASHED_KEYS):
-        # Through JSON, where tuples are lists and floats are written alike.
+        # As JSON, where tuples are lists and equal floats look the same.
         before, after = (json.dumps(side.get(key)) for side in (old, new))
         if before != after:
             lines[key] = f"{key}: {before} -> {after}"
@@ -64,7 +64,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
 
 
 def path_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
-    """Keys of two flat configs that say where the data lie; with one packed, all that chose what was packed, too."""
+    """Returns the keys that locate the data; if one config has packed data, also those that chose what was packed."""
     keys = {"data.root", "data.splits", "data.annotations"}
     if (old.get("data.name") == "packed") != (new.get("data.name") == "packed"):
         given = {key for key in old.keys() | new.keys() if key.startswith("data.")}

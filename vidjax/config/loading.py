@@ -1,4 +1,4 @@
-"""Configs: reading files, overrides and stored ones, and refusing wrong keys.
+"""Loading configs: files, and the overrides that apply to them; unknown keys are refused.
 
 A config is an `ml_collections.ConfigDict` of the keys of `vidjax.config.sections` and of the options of what it
 chooses.
@@ -22,13 +22,11 @@ from vidjax.config.renamed import to_current_names
 from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.options import declaring, signatures, suggestions
 
-# -------------------------------------------------------------------------------------- flags and files
-
 
 def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
-    """Loads a config file and applies what is typed to it.
+    """Loads a config file and applies overrides to it.
 
-    What a preset sets gives way to what is typed: another unit of the same duration (train.steps for
+    An override takes the place of what a preset sets: another unit of the same duration (train.steps for
     train.epochs), or the name of another model, source, loss, optimizer or schedule, which drops those options of
     the preset that the new one does not take.
 
@@ -42,7 +40,7 @@ def load(argument: str, overrides: Mapping[str, Any] | None = None) -> ConfigDic
     return apply_overrides(_load_file(os.path.expanduser(argument)), overrides or {})
 
 
-# Keys of which a config may set one; of other durations these are all their units (`declarations.units_of`).
+# Keys of which a config may set one; of other durations these are all their units (`declarations.duration_keys`).
 _ALTERNATIVES = (
     ("train.steps", "train.epochs"),
     ("data.stride", "data.fps"),
@@ -52,9 +50,9 @@ _ALTERNATIVES = (
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any], *, is_stored: bool = False) -> ConfigDict:
-    """The config of a file, or that of a run, with what was typed.
+    """Applies overrides to the config of a file or of a run.
 
-    Options of what is chosen are declared where one of them is typed; the others where a run begins.
+    The options of a chosen component are declared if one of them is overridden; otherwise when a run begins.
     """
     _rename_keys(config)
     _check_sections(config)
@@ -70,7 +68,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any], *, is_stor
 
 
 def _rename_keys(config: ConfigDict) -> None:
-    """Gives the keys and values that a config file sets under earlier names those that they have now."""
+    """Renames keys and values that a config file sets under earlier names."""
     before = flatten(config)
     current = to_current_names(before, announce=True)
     with config.unlocked():
@@ -88,7 +86,7 @@ def _rename_keys(config: ConfigDict) -> None:
 
 
 def _check_sections(config: ConfigDict) -> None:
-    """Refuses keys of a config file that no section has or that it leaves out, and casts values.
+    """Refuses unknown and missing keys of a config file, and casts values.
 
     Which options of what is chosen are right is seen where these are declared.
     """
@@ -117,30 +115,30 @@ def _check_sections(config: ConfigDict) -> None:
 
 
 def _declare(config: ConfigDict, section: str, typed: Mapping[str, str], *, is_stored: bool) -> None:
-    """Sets what is chosen in a section as it was typed, and declares its options where they are needed."""
+    """Applies overrides of a section's name or factory, and declares the options of the chosen component if needed."""
     part = config[section]
     before = part.name, part.get("factory")
-    if f"{section}.name" in typed and part.get("factory"):  # else the name would be of no effect
+    if f"{section}.name" in typed and part.get("factory"):  # which would take precedence over the name
         part.factory = None
     for key in ("name", "factory"):
         if f"{section}.{key}" in typed:
             _set(config, f"{section}.{key}", typed[f"{section}.{key}"])
-    is_other, is_own = before != (part.name, part.get("factory")), bool(part.get("factory"))
+    is_other, is_custom = before != (part.name, part.get("factory")), bool(part.get("factory"))
     inside = [key.removeprefix(f"{section}.") for key in typed if key.startswith(f"{section}.")]
     given = [name for name in inside if name not in sections.KEYS[section]]
     # A whole number may stand for a float, which counts in the hash. Built-in sources are cheap to inspect.
     is_vague = any(type(value) is int for value in sections.of_choice(section, part).values())
-    drops: Collection[str] = ()
+    dropped: Collection[str] = ()
     if is_other:
-        drops = sections.of_choice(section, part).keys()
-    elif is_own and not is_stored:  # a preset may have set what the factory of the file does not take
-        drops = declarations.all_options(section).keys()
-    if is_other or is_own or given or is_vague or section == "data":
-        declarations.declare(config, section, drops=drops, typed=typed)
+        dropped = sections.of_choice(section, part).keys()
+    elif is_custom and not is_stored:  # a preset may have set what the factory of the file does not take
+        dropped = declarations.all_options(section).keys()
+    if is_other or is_custom or given or is_vague or section == "data":
+        declarations.declare(config, section, dropped=dropped, typed=typed)
 
 
 def _set(config: ConfigDict, key: str, text: str) -> None:
-    """Sets a key to what was typed."""
+    """Sets a key from its text on the command line."""
     section, _, name = key.rpartition(".")
     declared = sections.KEYS.get(section, {}).get(name)
     if declared is None and section in declarations.NAMED_SECTIONS:
@@ -181,7 +179,7 @@ def _unknown_key(config: ConfigDict, key: str) -> UnknownKeyError:
 
 
 def _drop_superseded(config: ConfigDict, typed: Collection[str]) -> None:
-    """Lets what was typed displace what the preset set, as `load` says."""
+    """Unsets keys of the preset that overrides take the place of, as `load` describes."""
     groups = [*_ALTERNATIVES, *map(declarations.duration_keys, typed)]
     displaced = {key for keys in groups if set(keys) & set(typed) for key in keys}
     if "train.validate_every" in typed:
@@ -206,7 +204,7 @@ def _locate(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
 
 
 def _load_file(argument: str) -> ConfigDict:
-    """Calls `get_config` of the file before the colon with what stands behind it."""
+    """Calls `get_config` of the file before the colon with the text after it."""
     path, _, rest = argument.partition(":")
     if not Path(path).is_file():
         here = {p.stem: str(p) for p in sorted(Path("configs").glob("*.py")) if p.stem not in ("__init__", "default")}
@@ -236,9 +234,9 @@ def _load_file(argument: str) -> ConfigDict:
 
 
 def _describe_type_error(path: str, error: TypeError) -> str:
-    """What to say of a `TypeError` in a config file: where it is, and the key, if one was set to a wrong type."""
+    """Describes a `TypeError` in a config file: its line, and the key, if one was set to a wrong type."""
     line, said = 0, " ".join(str(error).split())
-    dicts: list[ConfigDict] = []  # that functions on the way held: one of them is the config
+    dicts: list[ConfigDict] = []  # local variables along the traceback: one of them is the config
     for frame, number in traceback.walk_tb(error.__traceback__):
         held = frame.f_locals
         line = number if frame.f_code.co_filename == os.path.abspath(path) else line

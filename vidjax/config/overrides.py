@@ -14,14 +14,14 @@ from vidjax.options import suggestions
 
 
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line but for what it says of keys of a config.
+    """Parses all flags except overrides of config keys.
 
     Args:
       argv: program name and arguments.
       values: the flags.
 
     Returns:
-      What is left of `argv`: the program name, what is no flag, and then all --config.KEY=VALUE.
+      The rest of `argv`: the program name, positional arguments, then all --config.KEY=VALUE.
 
     Raises:
       ConfigError: for an unknown flag or a value that does not fit.
@@ -53,7 +53,7 @@ OVERRIDE = "--config."
 
 
 def _unknown_flag(name: str, values: flags.FlagValues) -> str:
-    """Says of a flag that there is not which other it may be a slip of, or which key of the config."""
+    """The message for an unknown flag: a similar flag, or the config key that it may mean."""
     own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith("absl"))]
     own = [f"--{flag}" for flag in dict.fromkeys(own)]
     if found := suggestions.closest_match(f"--{name}", own):
@@ -65,7 +65,7 @@ def _unknown_flag(name: str, values: flags.FlagValues) -> str:
 
 
 def unexpected_argument(word: str, *, is_evaluation: bool = False) -> str:
-    """Says what to write for a word of the command line that `parse_flags` has left."""
+    """The message for an argument that `parse_flags` left over: what to write instead."""
     if word.startswith(OVERRIDE):
         missing = "--workdir=DIR of a run, or its --config" if is_evaluation else "--config=FILE"
         return f"{word} has no config to override: add {missing}, e.g. --config=configs/early_fusion.py"

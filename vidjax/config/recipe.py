@@ -12,12 +12,12 @@ from vidjax.options import choosing, signatures
 from vidjax.training import optimizers, parameter_groups, schedules
 from vidjax.training.durations import options_in_steps
 
-# How the rate follows the batch size -> the factor for a batch that is r times the base one.
+# Rule of learning rate scaling -> factor for a batch that is r times the base batch size.
 BATCH_SCALINGS = {"linear": lambda r: r, "sqrt": math.sqrt}  # Goyal et al. 2017; Krizhevsky 2014
 
 
 def peak_rate(section: ConfigDict, batch_size: int) -> float:
-    """The learning rate of `config.optimizer`, scaled with the batch size where it says so."""
+    """Returns the peak learning rate of `config.optimizer`, scaled with the batch size if configured."""
     if section.scale_with_batch is None:
         if section.base_batch_size is not None:
             raise ConfigError("optimizer.base_batch_size has no effect without optimizer.scale_with_batch")
@@ -34,7 +34,7 @@ def schedule(section: ConfigDict, rate: float, total_steps: int, steps_per_epoch
 
 
 def schedule_options(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> dict[str, Any]:
-    """The options of the schedule, with durations in steps."""
+    """Returns the options of the schedule, with durations in steps."""
     function = choosing.resolve("schedule", schedules.SCHEDULES, section.name)
     return options_in_steps(
         sections.of_choice("schedule", section),
@@ -46,7 +46,7 @@ def schedule_options(section: ConfigDict, total_steps: int, steps_per_epoch: flo
 
 
 def optimizer(section: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """Builds the optimizer of `config.optimizer`, with its multipliers and what is frozen."""
+    """Builds the optimizer of `config.optimizer`, with learning rate multipliers and frozen parameters."""
     return optimizers.create(
         section.name,
         learning_rate,
@@ -58,12 +58,12 @@ def optimizer(section: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> opt
 
 
 def frozen(section: ConfigDict) -> tuple[str, ...]:
-    """The patterns of what does not move, by `config.optimizer`."""
+    """Returns the patterns of frozen parameters of `config.optimizer`."""
     return parameter_groups.read_patterns(section.freeze, "optimizer.freeze")
 
 
 def check_groups(section: ConfigDict, params: Any) -> None:
-    """Refuses patterns that stand for no parameter, and a config that freezes them all.
+    """Refuses patterns that match no parameter, and a config that freezes all parameters.
 
     Args:
       section: `config.optimizer`.

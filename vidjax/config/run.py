@@ -63,7 +63,7 @@ class Run:
 
     @property
     def plateau(self) -> optax.GradientTransformationExtraArgs | None:
-        """What lowers the rate after validations; None for most schedules."""
+        """The controller that lowers the rate after validations; None for most schedules."""
         return self.schedule.controller if isinstance(self.schedule, schedules.Plateau) else None
 
     @property
@@ -120,15 +120,15 @@ class Run:
         )
 
     def learning_rates(self, steps: Iterable[int], state: TrainState) -> dict[int, float]:
-        """The rates of steps, by their number from 1 on, where `state` is the last that a validation may have changed.
+        """Returns step -> learning rate, counting from 1; `state` is the one after the latest validation.
 
-        To be called while nothing is under way: they are computed on the device, behind any step.
+        Call it while no step is running: the rates are computed on the device, after any step that is.
         """
         factor = float(state.plateau.scale) if state.plateau is not None else 1.0
         return {step: float(self.schedule(step - 1)) * factor for step in steps}
 
     def after_validation(self, state: TrainState, loss: float) -> TrainState:
-        """The state with the rate that a validation of that loss leaves."""
+        """Returns the state with the learning rate updated by a validation loss."""
         if self.plateau is None:
             return state
         plateau = self._plateau_update(state.plateau, loss)
@@ -136,13 +136,13 @@ class Run:
 
     @functools.cached_property
     def _plateau_update(self) -> Callable[[Any, float], Any]:
-        """Compiled, since what is in it would otherwise be compiled anew at every validation."""
+        """Compiled once; otherwise its operations would be compiled at every validation."""
         controller = self.plateau
         assert controller is not None
         return jax.jit(lambda plateau, loss: controller.update({}, plateau, value=loss)[1])
 
     def cache_need(self) -> int | None:
-        """Bytes of all videos as a cache holds them; None where not all of them are known."""
+        """Returns the bytes that a cache needs for all videos; None if the size of one is unknown."""
         need = 0
         for part in ("train", "validation", "test"):
             resize = self.clip.resizing(training=part == "train")

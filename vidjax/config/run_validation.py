@@ -1,4 +1,4 @@
-"""What is refused once a run is built: inputs, shapes and views that its network cannot take."""
+"""Checks of a run that is built: inputs, shapes and views that its network must accept."""
 
 import contextlib
 import decimal
@@ -31,7 +31,7 @@ def check_shapes(config: ConfigDict) -> None:
       ConfigError: naming the model and the shape.
     """
     side = config.preprocessing.crop or config.data.crop
-    if config.model.factory is None:  # a model of one's own may be made for a number of classes
+    if config.model.factory is None:  # a custom model may be made for a fixed number of classes
         model = building.model(config, 2)
         if models.input_names(model) == ("rgb",) and config.data.inputs is None:  # else the source says what they are
             _check_applies(config.model.name, model, (config.data.frames, side, side, 3))
@@ -74,7 +74,7 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
         which += f" ({next(printable(video.path) for video in source.train if video.id == name)})"
     if len(bad) == videos:
         raise DataError(f"none of the {videos} training videos can be read, e.g. {which}")
-    # The next number of two digits, so that it holds for these and is short.
+    # Rounded up to two digits, so that it is short and large enough.
     enough = decimal.Context(prec=2, rounding=decimal.ROUND_CEILING).divide(decimal.Decimal(len(bad)), videos)
     raise DataError(
         f"{len(bad)} of {videos} training videos cannot be read, more than data.max_bad_fraction={limit:g} allows;"
@@ -151,8 +151,8 @@ def _shape_errors(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[
 
 
 def _check_output(run: Run, name: str) -> None:
-    """Refuses a model whose output has not the shape that the loss expects."""
-    batch, classes = 3, len(run.source.classes)  # a batch of another size than anything else
+    """Refuses a model whose output does not have the shape that the loss expects."""
+    batch, classes = 3, len(run.source.classes)  # a batch size that equals no other dimension
     output = _output(run, run.input_side, batch)
     if not isinstance(output, Output):
         raise ConfigError(
@@ -177,7 +177,7 @@ def _check_output(run: Run, name: str) -> None:
 
 
 def _check_view(run: Run, name: str) -> None:
-    """Refuses views in evaluation that the weights of training do not fit."""
+    """Refuses evaluation views that the trained weights cannot be applied to."""
     try:
         _output(run, run.view_side, 1)
     except flax.errors.ScopeParamShapeError as error:
@@ -189,7 +189,7 @@ def _check_view(run: Run, name: str) -> None:
 
 
 def _output(run: Run, side: int, batch: int) -> Any:
-    """What the model returns in evaluation for a batch with images of this side, as shapes."""
+    """Returns the shapes of the model's output in evaluation, for a batch with images of this side."""
 
     def applied(state: Any, inputs: Any) -> Any:
         return models.apply(run.model, {"params": state.params, **state.model_state}, {**inputs, "train": False})
@@ -198,7 +198,7 @@ def _output(run: Run, side: int, batch: int) -> Any:
 
 
 def _check_crops(run: Run) -> None:
-    """Refuses several test crops that would all be the same square, by the first test video."""
+    """Refuses several test crops that would all be the same square, judged by the first test video."""
     views = data.test_views(run.config)
     if views.crops == "center":
         return

@@ -23,12 +23,12 @@ class RootSection:
         int,
         Option("seed for initialization, shuffling, clip sampling and augmentation", at_least=-(2**63), below=2**63),
     ] = 0
-    dtype: Annotated[str, Option("compute dtype; parameters stay float32", words=("float32", "bfloat16"))] = "float32"
+    dtype: Annotated[str, Option("compute dtype; parameters stay float32", choices=("float32", "bfloat16"))] = "float32"
     parallel: Annotated[
         str,
         Option(
             "jit: one device; pmap, sharded: several devices; the results are the same",
-            words=("auto", "jit", "pmap", "sharded"),
+            choices=("auto", "jit", "pmap", "sharded"),
         ),
     ] = "auto"
     native_convolutions: Annotated[
@@ -65,7 +65,7 @@ class DataSection:
     sampling: Annotated[
         str | None,
         Option(
-            "dense (default): fixed stride; segments: one frame from each of T segments", words=("dense", "segments")
+            "dense (default): fixed stride; segments: one frame from each of T segments", choices=("dense", "segments")
         ),
     ] = None
     stride: Annotated[
@@ -74,14 +74,14 @@ class DataSection:
     fps: Annotated[float | None, Option("frame rate of the clip, instead of a stride", above=0)] = None
     position: Annotated[
         str,
-        Option("position of the clip; random: evenly spaced in testing", words=("random", "first", "middle", "last")),
+        Option("position of the clip; random: evenly spaced in testing", choices=("random", "first", "middle", "last")),
     ] = "random"
     frame_number: Annotated[int | None, Option("first frame of the clip (0-based), in training and testing")] = None
     resize: Annotated[
         str | None,
         Option(
             "default: short_side; letterbox pads with preprocessing.mean",
-            words=("short_side", "squash", "letterbox"),
+            choices=("short_side", "squash", "letterbox"),
         ),
     ] = None
     short_side: Annotated[
@@ -94,7 +94,7 @@ class DataSection:
         None
     )
     crop: Annotated[int, Option("side in pixels of the square crop taken on the host", at_least=1)] = 56
-    crop_position: Annotated[str, Option("position of that crop in training", words=("center", "random"))] = "center"
+    crop_position: Annotated[str, Option("position of that crop in training", choices=("center", "random"))] = "center"
 
     check: Annotated[bool | None, Option("inspect each file once before its first use (default: yes)")] = None
     max_bad_fraction: Annotated[
@@ -106,7 +106,7 @@ class DataSection:
         ),
     ] = None
     cache: Annotated[
-        str, Option("cache decoded videos; disk keeps them for later runs", words=("none", "memory", "disk"))
+        str, Option("cache decoded videos; disk keeps them for later runs", choices=("none", "memory", "disk"))
     ] = "memory"
     cache_gigabytes: Annotated[
         float, Option("cache size limit; videos beyond it are decoded on every access", at_least=0)
@@ -191,7 +191,7 @@ class OptimizerSection:
         ),
     ] = 1e-3
     scale_with_batch: Annotated[
-        str | None, Option("scale the rate with batch / base (linear) or its square root", words=("linear", "sqrt"))
+        str | None, Option("scale the rate with batch / base (linear) or its square root", choices=("linear", "sqrt"))
     ] = None
     base_batch_size: Annotated[int | None, Option("reference batch size of that rule (default 256)", at_least=1)] = None
     clip_norm: Annotated[float | None, Option("clip gradients to this global norm", above=0)] = None
@@ -237,7 +237,8 @@ class TrainSection:
     monitor: Annotated[
         str | None,
         Option(
-            "validation metric for the best checkpoint (default: video_top1)", words=("video_top1", "clip_top1", "loss")
+            "validation metric for the best checkpoint (default: video_top1)",
+            choices=("video_top1", "clip_top1", "loss"),
         ),
     ] = None
     early_stopping_patience: Annotated[
@@ -266,7 +267,7 @@ class EvaluateSection:
     crops: Annotated[
         str,
         Option(
-            "three: along the long side; ten: corners and center, each also flipped", words=("center", "three", "ten")
+            "three: along the long side; ten: corners and center, each also flipped", choices=("center", "three", "ten")
         ),
     ] = "center"
     crop: Annotated[int | None, Option("side of a view in pixels (default: preprocessing.crop)", at_least=1)] = None
@@ -275,14 +276,14 @@ class EvaluateSection:
         str,
         Option(
             "what is averaged over positions and views; lengths is for capsules",
-            words=("probabilities", "logits", "lengths"),
+            choices=("probabilities", "logits", "lengths"),
         ),
     ] = "probabilities"
     batch_size: Annotated[int, Option("views per step, over all devices and processes", at_least=1)] = 32
     validation_clips: Annotated[int, Option("clips per video in validation", at_least=1)] = 1
     weights: Annotated[
         str | None,
-        Option("best: by validation; default: ema with train.ema_decay, else last", words=("last", "ema", "best")),
+        Option("best: by validation; default: ema with train.ema_decay, else last", choices=("last", "ema", "best")),
     ] = None
     samples: Annotated[int, Option("number of test clips shown in the report", at_least=0)] = 16
 

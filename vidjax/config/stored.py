@@ -1,4 +1,4 @@
-"""Configs as runs have stored them, read under the names that their keys have today."""
+"""Stored configs of runs, read with the current names of their keys."""
 
 import shlex
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from vidjax.system import files
 
 
 def read_stored(workdir: Path) -> dict[str, Any] | None:
-    """The config of a run from its `config.json`, with today's names of keys; None where there is none.
+    """Reads the config of a run from its `config.json`, with current names of keys; None if there is none.
 
     Raises:
       ConfigError: if the file holds something else.

@@ -1,4 +1,4 @@
-"""What is refused before a run begins: values out of range, and keys that do not fit each other or the data.
+"""Checks before a run begins: values in range, and keys that fit each other and the data.
 
 In the order in which it can be known: `check_config` and `check_shapes` by the config alone, `check_devices` by where
 it is to run, `check_data` and `check_readable` by the data, `check_run` by what was built.
@@ -41,7 +41,7 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_devices(config: ConfigDict, strategy: parallel.ParallelStrategy) -> None:
-    """Refuses batches that do not divide among the devices.
+    """Refuses batch sizes that are not divisible by the number of devices.
 
     Raises:
       ConfigError: naming the key.
@@ -54,7 +54,7 @@ def check_devices(config: ConfigDict, strategy: parallel.ParallelStrategy) -> No
 
 
 def check_data(config: ConfigDict, source: Source) -> None:
-    """Refuses what the number of videos, or the source's rule for mirror images, does not allow.
+    """Refuses runs shorter than one step, missing validation videos, and flips that the source's rule does not allow.
 
     Raises:
       ConfigError: naming the key.
@@ -123,7 +123,7 @@ def _check_schedule(config: ConfigDict) -> None:
 
 
 def _nominal_steps(config: ConfigDict) -> tuple[int, float]:
-    """Steps in all and steps per epoch, to compare durations with before the number of videos is known.
+    """Nominal total steps and steps per epoch, for comparing durations before the number of videos is known.
 
     What is in the unit of the run compares with it as it will; what is not is taken for short.
     """
@@ -135,7 +135,7 @@ def _nominal_steps(config: ConfigDict) -> tuple[int, float]:
 
 
 def _check_validation(config: ConfigDict, validation_videos: int) -> None:
-    """Refuses what needs validations where there are none.
+    """Refuses options that need validations if there are none.
 
     Raises:
       ConfigError: naming the key.

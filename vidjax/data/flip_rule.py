@@ -11,7 +11,7 @@ from vidjax.options.declaring import Option
 FlipRule = Literal["invariant", "forbidden"] | tuple[int, ...] | None
 # The part of it that a user can give, as an option of a source.
 FlipRuleOption = Annotated[
-    str | None, Option("what a mirror image does to the classes", words=("invariant", "forbidden"))
+    str | None, Option("what a mirror image does to the classes", choices=("invariant", "forbidden"))
 ]
 
 

@@ -54,7 +54,7 @@ def _advice(driver: int | None) -> str:
 
 
 def _nvidia() -> tuple[str, int | None]:
-    """What NVIDIA GPUs there are, "" for none, and the main number of their driver, where it is known."""
+    """Returns a description of the NVIDIA GPUs, "" for none, and the major version of their driver, if known."""
     devices = glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/dxg")  # the latter on Windows' Linux
     smi = shutil.which("nvidia-smi")
     text = ""
@@ -71,7 +71,7 @@ def _nvidia() -> tuple[str, int | None]:
 
 
 def start_devices() -> Iterator[dict[str, Any]]:
-    """Starts JAX's devices and computes on them, in this process; yields what they are and what JAX complains of."""
+    """Starts JAX's devices in this process and computes on them; yields their kinds and JAX's warnings."""
     import logging
     import warnings
 

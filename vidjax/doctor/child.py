@@ -50,7 +50,7 @@ def run_in_child(
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1.0)  # no longer: what hangs in a driver may not end at all
+                    process.wait(1.0)  # a process that hangs in a driver may not end at all
         answers = [json.loads(line) for line in _lines(said) if line.startswith("{")]
         complaint = next((line for line in reversed(_lines(complaints)) if line.strip()), "")
     results = [each["result"] for each in answers if "result" in each]
@@ -65,8 +65,8 @@ def run_in_child(
 
 
 def answer(module: str, function: str, arguments: str) -> None:
-    """The child's part: calls the function and prints what it yields, each as a line of JSON."""
-    # Libraries print what they like; the answers alone go to what stdout was.
+    """Runs in the child: calls the function and prints each result that it yields as a line of JSON."""
+    # Libraries may print anything; only the answers go to the original stdout.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -76,7 +76,7 @@ def answer(module: str, function: str, arguments: str) -> None:
         print(json.dumps({"error": describe_error(error)}), file=answers, flush=True)
         answers.flush()
         os._exit(1)
-    os._exit(0)  # what hangs or crashes at the exit of a library is of no interest
+    os._exit(0)  # skips exit handlers of libraries, which may hang or crash
 
 
 def _lines(file: BinaryIO) -> list[str]:

@@ -33,7 +33,7 @@ def check_combinations() -> Iterator[Finding]:
 
 
 def _unmet_requirements() -> Iterator[Finding]:
-    """What any installed package requires of another that is there in a version that does not fit."""
+    """Finds requirements of installed packages that the installed versions of others do not meet."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement
         from packaging.utils import canonicalize_name

@@ -1,4 +1,4 @@
-"""All that is examined, section by section."""
+"""The whole examination, section by section."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from vidjax.doctor.packages import check_packages, check_python
 
 
 def examine(seconds: float) -> Iterator[Finding]:
-    """Looks at everything, section by section.
+    """Examines everything, section by section.
 
     Args:
       seconds: how long a process may take that imports a package, starts the devices or decodes a video.

@@ -1,4 +1,4 @@
-"""What the doctor has found."""
+"""Findings of the doctor."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
       section: "python", "packages", "devices", "caches", "decoders" or "combinations".
       name: of the thing.
       status: "ok"; "warning" for what may go wrong; "problem" for what is needed and missing or broken.
-      text: what was found and, unless all is well, what to do.
+      text: what was found and, unless it is ok, what to do.
       version: installed; None where there is none.
       tested: range of versions, as in requirements.txt; None where there is none.
     """

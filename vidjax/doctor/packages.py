@@ -39,7 +39,7 @@ def check_python() -> Finding:
 
 
 def required_packages() -> list[str]:
-    """What is needed, line by line: of requirements.txt in a checkout, else what the installed package says of itself.
+    """Returns the requirements: of requirements.txt in a checkout, else of the installed package's metadata.
 
     Raises:
       DataError: if neither is there.
@@ -116,7 +116,7 @@ def installed_version(name: str) -> str | None:
 
 
 def _import_errors(modules: Sequence[str], seconds: float) -> dict[str, str | None]:
-    """Why each module cannot be imported; None where it can."""
+    """Returns module -> why it cannot be imported; None if it can."""
     errors: dict[str, str | None] = {}
     while left := [module for module in modules if module not in errors]:
         lines, failure = run_in_child(import_each, [left], seconds * 2)
@@ -127,7 +127,7 @@ def _import_errors(modules: Sequence[str], seconds: float) -> dict[str, str | No
 
 
 def import_each(modules: Sequence[str]) -> Iterator[str | None]:
-    """Imports modules, in this process; yields of each the error, or None."""
+    """Imports modules in this process; yields the error of each, or None."""
     for module in modules:
         try:
             importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Copying the results of an experiment to where they are committed."""
+"""Copies the results of an experiment to where they are committed."""
 
 import dataclasses
 import re
@@ -50,7 +50,7 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
         raise DataError(f"ensemble {name}: {reason}")
     contents = {}
     for name, result in found.items():
-        # These say which machine's folders were used; the config hash and the experiment file say the rest.
+        # These name folders of this machine; the config hash and the experiment file describe the run.
         contents[name] = dataclasses.replace(result, command=None, data_notes=None).to_json()
         if paths := _absolute_paths(contents[name]):
             raise DataError(f"{workdir / 'runs' / name / 'result.json'}: names a path of this machine ({paths[0]})")
@@ -65,7 +65,7 @@ def collect(workdir: Path | str, destination: Path | str | None = None) -> list[
 def matches_config(
     path: Path | str, overrides: Mapping[str, Any] | None = None, folder: Path | str | None = None
 ) -> dict[str, bool]:
-    """Which collected results the current code would call the same runs: those whose configs hash alike.
+    """Finds out which collected results still have the config hash that the current code computes for their run.
 
     Args:
       path: the experiment file.

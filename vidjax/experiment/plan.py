@@ -1,4 +1,4 @@
-"""Experiments as they are declared: axes, splits and seeds, and the runs and rows that follow from them.
+"""Declares experiments: axes, splits and seeds, and the runs and table rows that follow from them.
 
 An experiment file defines `get_experiment() -> Experiment`:
 
@@ -29,15 +29,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _COLUMNS = ("inputs", "parameters", "gmacs", "views", "videos", "clip_top1", "video_top1")
 DEFAULT_COLUMNS = (*_COLUMNS, "video_top5", "mean_class_accuracy", "seconds")
-INTERVAL_COLUMNS = (*_COLUMNS, "video_top1_interval")  # to which an experiment adds what it compares besides
+INTERVAL_COLUMNS = (*_COLUMNS, "video_top1_interval")  # experiments add their own columns to these
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What one label of an axis means.
+    """The meaning of one label of an axis.
 
     Attributes:
-      config: the `--config` of the run, e.g. "configs/early_fusion.py:ucf101_small"; None: not this axis' affair.
+      config: the `--config` of the run, e.g. "configs/early_fusion.py:ucf101_small"; None: another axis, or the
+        experiment, names it.
       overrides: dotted config key -> value.
       argument: words that are added to the argument of the config, which another axis may name: "motion_hard"
         makes "configs/multires.py:base=early_fusion" into "configs/multires.py:base=early_fusion,motion_hard".
@@ -50,7 +51,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A table, declared.
+    """The declaration of a result table.
 
     Attributes:
       name: of the folder under `results/` and of the block in `docs/results.md`.
@@ -60,7 +61,7 @@ class Experiment:
       overrides: of every run; the axes come after them, the command line last.
       seeds: values of `config.seed`; the table shows mean and standard deviation over them.
       splits: values of `config.data.split`; one model for each, test videos pooled. None: the config's own.
-      columns: keys of `vidjax.reporting.comparison.COLUMNS`, or columns of one's own.
+      columns: keys of `vidjax.reporting.comparison.COLUMNS`, or custom columns.
       ensembles: row label -> labels of one axis whose runs' scores are averaged, seed by seed and split by split:
         one more label of that axis, which nothing is trained for.
     """
@@ -89,7 +90,7 @@ class Experiment:
         return [row for row in self._product(labels) if sum(row[axes[n]] == n for n in axes) <= 1]
 
     def members(self, row: Mapping[str, str]) -> list[dict[str, str]]:
-        """The rows whose runs are averaged in a row that is an ensemble; none for any other row."""
+        """Returns the rows whose runs an ensemble row averages; [] for any other row."""
         name = next((name for name in self.ensembles if row[self._axis_of(name)] == name), None)
         return [{**row, self._axis_of(name): label} for label in self.ensembles[name]] if name else []
 
@@ -109,7 +110,7 @@ class Experiment:
         return [dict(zip(labels, row, strict=True)) for row in itertools.product(*labels.values())]
 
     def table_columns(self) -> list[comparison.AnyColumn]:
-        """The columns with names looked up.
+        """Looks up the columns by name.
 
         Raises:
           ConfigError: for a column that there is not.
@@ -214,7 +215,7 @@ def _find_config(argument: str) -> str:
 
 
 def _with_arguments(config: str, arguments: Sequence[str]) -> str:
-    """Adds words to what stands behind the colon of a `--config` argument."""
+    """Adds words to the text after the colon of a `--config` argument."""
     file, _, rest = config.partition(":")
     words = ",".join([*([rest] if rest else []), *arguments])
     return f"{file}:{words}" if words else file

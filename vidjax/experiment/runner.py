@@ -34,7 +34,7 @@ LAUNCHER = ROOT / "launch.py"  # of a checkout
 
 
 def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config", "failed", "interrupted", "new"]:
-    """What is there of a run under `workdir`.
+    """Returns the status of a run under `workdir`.
 
     Raises:
       ConfigError: if the config of the run cannot be loaded.
@@ -52,7 +52,7 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
 
 
 def _archive(folder: Path) -> Path:
-    """Moves the directory of a run with another config to `replaced/`: nothing is ever deleted."""
+    """Moves the directory of a run with a different config to `replaced/`: nothing is ever deleted."""
     replaced = folder.parent.parent / "replaced"
     replaced.mkdir(exist_ok=True)
     number = next(i for i in itertools.count(1) if not (replaced / f"{folder.name}-{i}").exists())
@@ -91,9 +91,9 @@ def _check_configs(runs: Iterable[PlannedRun]) -> None:
 
 
 def _check_devices() -> None:
-    """Refuses a device that is asked for and not there, once for all runs.
+    """Refuses an unavailable device, once for all runs.
 
-    In a process of its own: this one would keep the device from the runs.
+    In a separate process, since this one would hold the device that the runs need.
 
     Raises:
       ConfigError: if it is not there.
@@ -134,7 +134,7 @@ def _execute(run: PlannedRun, workdir: Path, launcher: Path) -> str | None:
 def results(
     names: Iterable[str], ensembles: Mapping[str, Sequence[str]], workdir: Path
 ) -> tuple[dict[str, Result], dict[str, str]]:
-    """What there is of an experiment.
+    """Reads the finished results of an experiment.
 
     Args:
       names: of its runs.
@@ -158,7 +158,7 @@ def results(
 
 
 def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path) -> pd.DataFrame:
-    """Writes `table.md`, `table.csv` and `results.json` from what is there; returns the table."""
+    """Writes `table.md`, `table.csv` and `results.json` from the finished runs; returns the table."""
     found, errors = results([run.name for run in runs], ensembles_of(experiment), workdir)
     for name, reason in errors.items():
         terminal.say(f"no ensemble {name}: {reason}")
@@ -191,7 +191,7 @@ def run(
     only: str = "*",
     launcher: Path = LAUNCHER,
 ) -> int:
-    """Runs what is not finished of an experiment and makes its table.
+    """Runs the unfinished runs of an experiment and writes its table.
 
     Args:
       path: the experiment file.
@@ -262,7 +262,7 @@ def run(
 
 
 def main(path: Path | str, workdir: Path | str, arguments: Sequence[str] = ()) -> int:
-    """As `run`, with the rest of a command line.
+    """Calls `run` with the rest of a command line.
 
     Args:
       path: the experiment file.

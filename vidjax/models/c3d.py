@@ -34,7 +34,7 @@ class C3D(nn.Module):
     """
 
     num_classes: int
-    normalization: Annotated[str, Option("after convolutions", words=NORMALIZATIONS)] = "none"
+    normalization: Annotated[str, Option("after convolutions", choices=NORMALIZATIONS)] = "none"
     width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
     dropout: Annotated[
         float, Option("probability of dropping a hidden unit of the classifier", at_least=0, below=1)

@@ -181,8 +181,8 @@ class _FusionNetwork(nn.Module):
     """
 
     num_classes: int
-    streams: Annotated[str, Option("half-size streams, or full for the whole input", words=STREAMS)] = "full"
-    normalization: Annotated[str, Option("after convolutions", words=NORMALIZATIONS)] = "lrn"
+    streams: Annotated[str, Option("half-size streams, or full for the whole input", choices=STREAMS)] = "full"
+    normalization: Annotated[str, Option("after convolutions", choices=NORMALIZATIONS)] = "lrn"
     width_multiplier: Annotated[float, Option("scales filters and hidden units; 1 is the paper's", above=0)] = 1.0
     dropout: Annotated[
         float, Option("probability of dropping a hidden unit of the classifier", at_least=0, below=1)
@@ -284,9 +284,11 @@ class LateFusion(_FusionNetwork):
 
     fuse_at: Annotated[
         str,
-        Option("where the towers are merged: in the first dense layer, or after separate dense layers", words=FUSE_AT),
+        Option(
+            "where the towers are merged: in the first dense layer, or after separate dense layers", choices=FUSE_AT
+        ),
     ] = "features"
-    fusion: Annotated[str, Option("how the towers are merged", words=FUSION)] = "concatenate"
+    fusion: Annotated[str, Option("how the towers are merged", choices=FUSION)] = "concatenate"
     share_towers: Annotated[bool, Option("the towers have the same weights")] = True
 
     @nn.compact
@@ -363,8 +365,8 @@ class Multires(_FusionNetwork):
       streams: "both" (paper), "fovea" or "context".
     """
 
-    streams: Annotated[str, Option("which of the two streams to use", words=STREAMS[1:])] = "both"
-    base: Annotated[str, Option("network applied to the streams", words=tuple(FUSIONS))] = "single_frame"
+    streams: Annotated[str, Option("which of the two streams to use", choices=STREAMS[1:])] = "both"
+    base: Annotated[str, Option("network applied to the streams", choices=tuple(FUSIONS))] = "single_frame"
 
     @nn.compact
     def __call__(self, rgb: Clips, *, example_ids: ExampleIds | None = None, train: bool = False) -> Output:

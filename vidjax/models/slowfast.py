@@ -172,7 +172,7 @@ class SlowFast(_Network):
 
     alpha: Annotated[int, Option("frames of the fast pathway per frame of the slow pathway", at_least=1)] = 8
     beta_inverse: Annotated[int, Option("channels of the slow pathway per channel of the fast pathway", at_least=1)] = 8
-    lateral: Annotated[str, Option("connection from the fast to the slow pathway (section 3.3)", words=LATERALS)] = (
+    lateral: Annotated[str, Option("connection from the fast to the slow pathway (section 3.3)", choices=LATERALS)] = (
         "time_strided_conv"
     )
     lateral_kernel: Annotated[int, Option("frames that the convolution of time_strided_conv spans", at_least=1)] = 5

@@ -1,4 +1,4 @@
-"""Choosing something by name and building it with its options; the same errors everywhere."""
+"""Chooses components by name and builds them with their options, with the same errors everywhere."""
 
 import importlib
 import inspect
@@ -18,7 +18,7 @@ def resolve(
 ) -> Callable[..., Any]:
     """Looks `name` up in `table`, or imports `factory` ("package.module:function") where one is given.
 
-    A factory may lie in the working directory, which is searched behind everything else.
+    A factory may lie in the working directory, which is searched last.
 
     Raises:
       ConfigError: if there is no such name or factory.
@@ -31,7 +31,7 @@ def resolve(
 
 
 def _import(kind: str, factory: str) -> Callable[..., Any]:
-    """Imports a factory, and refuses what cannot be called with options."""
+    """Imports a factory, and refuses objects that cannot be called with options."""
     module, _, name = factory.partition(":")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -53,12 +53,12 @@ def _import(kind: str, factory: str) -> Callable[..., Any]:
     try:
         inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{told} does not say which arguments it takes: name a function that calls it") from error
+        raise ConfigError(f"{told} has no signature: wrap it in a function") from error
     return function
 
 
 def check_call(kind: str, factory: str, function: Callable[..., Any], positional: int, given: Collection[str]) -> None:
-    """Refuses a factory that cannot be called as it will be.
+    """Refuses a factory whose signature does not fit the call.
 
     Args:
       kind, factory: for the message.

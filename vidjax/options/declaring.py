@@ -23,7 +23,7 @@ class Option:
     Attributes:
       help: what it is, in one line.
       at_least, above, at_most, below: its range. Numbers must be finite in any case.
-      words: of a string, those that are accepted; none: any.
+      choices: the accepted strings; empty: any.
     """
 
     help: str
@@ -31,11 +31,11 @@ class Option:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def range(self) -> str:
-        """What to give, e.g. "a number from 0 to below 1"; "" where there is no range."""
+        """Describes the valid values, e.g. "a number from 0 to below 1"; "" if there is no range."""
         if self.at_most is not None or self.below is not None:
             if self.at_least is None and self.above is None:
                 below = f" below {self.below:g}" if self.below is not None else f", at most {self.at_most:g}"
@@ -49,7 +49,7 @@ class Option:
         return f"a finite number above {self.above:g}" if self.above is not None else ""
 
     def check(self, key: str, value: Any) -> None:
-        """Refuses a value that is out of range or not among the words; of a tuple each element counts.
+        """Refuses a value that is out of range or not among the choices; of a tuple each element counts.
 
         Args:
           key: as the message names it.
@@ -58,15 +58,15 @@ class Option:
         Raises:
           OptionError: naming key and value, and what to give.
         """
-        if self.words and value not in self.words:
+        if self.choices and value not in self.choices:
             raise OptionError(
-                f"{{{key}}}={value!r} is not one of {', '.join(self.words)}{did_you_mean(value, self.words)}", [key]
+                f"{{{key}}}={value!r} is not one of {', '.join(self.choices)}{did_you_mean(value, self.choices)}", [key]
             )
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not self._holds(number):
+            if isinstance(number, int | float) and not self._in_range(number):
                 raise OptionError(f"{{{key}}}={value}: give {self.range or 'a finite number'}", [key])
 
-    def _holds(self, number: float) -> bool:
+    def _in_range(self, number: float) -> bool:
         return (
             math.isfinite(number)
             and (self.at_least is None or number >= self.at_least)
@@ -110,7 +110,7 @@ class OptionSpec:
         Raises:
           ValueError: saying what the text is not.
         """
-        may_be_word = self.types == (str,) and (not self.option.words or "none" in self.option.words)
+        may_be_word = self.types == (str,) and (not self.option.choices or "none" in self.option.choices)
         if text == "None" or (text.lower() == "none" and not may_be_word):
             return None
         try:
@@ -121,7 +121,7 @@ class OptionSpec:
             raise
 
     def _read(self, text: str) -> Any:
-        """Reads what is not meant as text."""
+        """Reads a value that is not plain text."""
         if bool in self.types:
             truth = {"true": True, "t": True, "false": False, "f": False}
             truth |= {} if {int, float} & {*self.types} else {"1": True, "0": False}
@@ -159,7 +159,7 @@ class OptionSpec:
         return whole
 
     def cast(self, value: Any) -> Any:
-        """The value in a type of the option: 1 becomes 1.0 where that is float, a list a tuple.
+        """Casts a value to a type of the option: 1 to 1.0 for a float, a list to a tuple.
 
         Raises:
           ValueError: if it is of another type.
@@ -185,7 +185,7 @@ class OptionSpec:
 
 
 def _literal(text: str, otherwise: Any = None) -> Any:
-    """The value of a Python literal, or `otherwise` where the text is none."""
+    """Evaluates a Python literal; returns `otherwise` if the text is none."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError):
@@ -193,41 +193,41 @@ def _literal(text: str, otherwise: Any = None) -> Any:
 
 
 def _is_json_value(value: Any) -> bool:
-    """Whether a config and its JSON can hold this as one value."""
+    """Whether a config and its JSON can store this as one value."""
     if isinstance(value, list | tuple):
         return all(map(_is_json_value, value))
     return value is None or isinstance(value, bool | int | float | str)
 
 
 def declared_options(
-    function: Callable[..., Any], *, is_own: bool = False, positional: int = 0
+    function: Callable[..., Any], *, is_custom: bool = False, positional: int = 0
 ) -> dict[str, OptionSpec]:
     """The options that a function, a module class or a `functools.partial` of one declares: name -> what it is.
 
     Args:
       function: its parameters that are keyword-only or have a default count, where they carry an `Option`.
-      is_own: it is a factory of the user's: those without one count, too, if their type can be given in a config. The
-        type is that of the default where there is no annotation; where neither says it, any value is taken.
+      is_custom: it is a factory of the user's: parameters without an `Option` count, too, if their type can be given in
+        a config. Without an annotation the type is that of the default; without either, any value is accepted.
       positional: how many arguments it is given by position, which are no options.
 
     Example:
       >>> def build(classes, *, hidden: Annotated[int, Option("units", at_least=1)] = 64, rate=0.5): ...
-      >>> list(declared(build)), declared(build, is_own=True)["rate"].types
+      >>> list(declared_options(build)), declared_options(build, is_custom=True)["rate"].types
       (['hidden'], (<class 'float'>,))
     """
     hints, parameters = _hints(function), inspect.signature(function).parameters
     found = {}
     for name in accepted(function, positional):
         option = next((note for note in _notes(hints.get(name)) if isinstance(note, Option)), None)
-        if option is None and not is_own:
+        if option is None and not is_custom:
             continue
         required = parameters[name].default is inspect.Parameter.empty
         default = None if required else parameters[name].default
         kinds = _types(hints[name]) if name in hints else _types_of(default)
         if kinds or option:
             option = option or Option("")
-            if not option.words and (words := _words(hints.get(name))):
-                option = dataclasses.replace(option, words=words)
+            if not option.choices and (choices := _choices(hints.get(name))):
+                option = dataclasses.replace(option, choices=choices)
             found[name] = OptionSpec(name, kinds or (object,), default, option, required)
     return found
 
@@ -274,13 +274,13 @@ def _types(hint: Any) -> tuple[type, ...]:
     return (hint,) if hint in (int, float, bool, str) else ()
 
 
-def _words(hint: Any) -> tuple[str, ...]:
+def _choices(hint: Any) -> tuple[str, ...]:
     """The words of a `Literal`, also of one side of `X | None`; none where it has other values."""
     if typing.get_origin(hint) is Annotated:
-        return _words(typing.get_args(hint)[0])
+        return _choices(typing.get_args(hint)[0])
     if _is_union(hint):
         sides = [side for side in typing.get_args(hint) if side is not type(None)]
-        return _words(sides[0]) if len(sides) == 1 else ()
+        return _choices(sides[0]) if len(sides) == 1 else ()
     words = tuple(word for word in typing.get_args(hint) if word is not None)
     return words if typing.get_origin(hint) is typing.Literal and all(isinstance(w, str) for w in words) else ()
 

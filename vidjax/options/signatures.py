@@ -1,4 +1,4 @@
-"""Which options a function or a class takes."""
+"""The options that a function or a class takes."""
 
 import inspect
 from collections.abc import Callable

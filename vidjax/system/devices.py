@@ -1,4 +1,4 @@
-"""The devices that JAX computes on here, or why there are none: `python -m vidjax.system.devices` says it, too."""
+"""The devices that JAX computes on, or why there are none; also as `python -m vidjax.system.devices`."""
 
 import os
 import re
@@ -45,15 +45,15 @@ def description() -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What JAX says, in one line and without its advice."""
+    """Returns JAX's error message in one line, without its advice."""
     said = re.sub(r"^Unable to initialize backend '\w*': | \((set JAX_PLATFORMS|you may need).*", "", str(error))
-    if not said:  # an assertion without words
+    if not said:  # an assertion without a message
         return "no GPU is visible"
     return "JAX has no such back end as installed" if "list of known backends" in said else said.splitlines()[0]
 
 
 def _others() -> list[str]:
-    """The kinds of devices that JAX would take by itself; its back end is as good as not started afterwards."""
+    """Returns the platforms that JAX would use by default; resets its back ends afterward."""
     asked = jax.config.values["jax_platforms"]
     try:
         jax.config.update("jax_platforms", "")

@@ -1,4 +1,4 @@
-"""Paths as a user gives them, and where vidjax keeps what it made once and can make again."""
+"""Paths given by users, the checkout, and the cache folder."""
 
 import os
 from pathlib import Path

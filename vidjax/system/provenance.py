@@ -1,4 +1,4 @@
-"""Which code made a result."""
+"""Provenance: which code produced a result."""
 
 import subprocess
 from pathlib import Path

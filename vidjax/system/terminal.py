@@ -1,4 +1,4 @@
-"""What a run shows while it works: a progress bar in a terminal, plain lines in a log file.
+"""The output of a run: a progress bar in a terminal, plain lines in a log file.
 
 A log (output that is not a terminal) never gets control characters, and never more than about one
 progress line in ten seconds.
@@ -18,16 +18,12 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd  # slow to import: whoever has a table has imported it
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd  # slow to import: only where a table is made
 
 Item = TypeVar("Item")
 
-LOG_SECONDS = 10.0  # smallest distance between two progress lines in a log
-MAX_LOG_GAP_SECONDS = 60.0  # largest, also where an update brings no new values
-LOG_WIDTH = 120  # columns that a table may take in a log, where no terminal tells its width
+LOG_SECONDS = 10.0  # shortest time between two progress lines in a log
+MAX_LOG_GAP_SECONDS = 60.0  # longest, even if an update brings no new values
+LOG_WIDTH = 120  # columns of a table in a log, which has no terminal width
 _COLUMN_GAP = 2
 
 
@@ -55,7 +51,7 @@ def show_warnings() -> None:
 
 
 def _describe(values: Mapping[str, float]) -> str:
-    """One phrase for the values of a training step."""
+    """Formats the values of a training step as one phrase."""
     shown = []
     for name, value in values.items():
         match name:
@@ -161,10 +157,10 @@ class Progress:
 
 
 def track(iterable: Iterable[Item], total: int | None, description: str, unit: str = "") -> Iterator[Item]:
-    """Yields from `iterable`, showing how far it is.
+    """Yields from `iterable`, showing its progress.
 
     Args:
-      iterable: what to go through.
+      iterable: the items.
       total: how many items it has; None where unknown.
       description: e.g. "evaluating".
       unit: what an item is, e.g. "batches".

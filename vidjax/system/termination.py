@@ -1,4 +1,4 @@
-"""Ending a program that is told to stop."""
+"""Termination: SIGTERM, and interrupts that Python would lose."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def sigterm_to_system_exit() -> Iterator[None]:
-    """A terminated program leaves through its `finally` clauses, which stop or remove what is unfinished."""
+    """Makes SIGTERM raise SystemExit, so that `finally` clauses stop or remove unfinished work."""
 
     def leave(signum: int, frame: Any) -> None:
         sys.exit(128 + signum)
@@ -28,16 +28,17 @@ def sigterm_to_system_exit() -> Iterator[None]:
 
 
 def recover_lost_interrupts() -> None:
-    """From now on, an interruption that Python would lose comes again.
+    """From now on, repeats an interrupt that Python would otherwise lose.
 
-    One that falls into a callback of the garbage collector (JAX has one) or a finalizer is reported and forgotten
-    there, and the program would go on.
+
+        An interrupt that arrives in a callback of the garbage collector (JAX has one) or in a finalizer is reported and
+    then ignored, and the program would continue.
     """
     report = sys.unraisablehook
 
     def hook(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, KeyboardInterrupt):
-            # A little later: at once it would fall into this function, and be lost as well.
+            # With a delay: at once it would arrive in this function and be lost as well.
             again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
             again.daemon = True
             again.start()

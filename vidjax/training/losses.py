@@ -28,7 +28,7 @@ def cross_entropy(
     label_smoothing: Annotated[
         float, Option("label smoothing: fraction of the target spread over all classes", at_least=0, below=1)
     ] = 0.0,
-    average: Annotated[str, Option("what to average over positions in time and space", words=AVERAGED)] = "loss",
+    average: Annotated[str, Option("what to average over positions in time and space", choices=AVERAGED)] = "loss",
 ) -> Float[Array, " batch"]:
     """Softmax cross-entropy.
 

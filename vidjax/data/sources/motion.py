@@ -25,7 +25,7 @@ def load(
     *,
     root: Annotated[str | None, Option("folder in which the sets are kept; None: in the cache")] = None,
     level: Annotated[
-        str, Option("hard: with the preset motion_hard, whose clips span its videos", words=tuple(LEVELS))
+        str, Option("hard: with the preset motion_hard, whose clips span its videos", choices=tuple(LEVELS))
     ] = "easy",
     seed: Annotated[int, Option("of the generator", at_least=0)] = 0,
     train_clips: Annotated[int, Option("how many are made for training, a multiple of 8", at_least=1)] = 1600,
