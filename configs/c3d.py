@@ -11,7 +11,7 @@ python launch.py --config=configs/c3d.py:ucf101_small --config.data.root=UCF-101
 python launch.py --config=configs/c3d.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
     The paper's network and recipe for UCF101: frames of 128 x 171, of which 112 x 112 are cut, batch 30, SGD at 0.003,
-    divided by 10 every 4 of 16 epochs (section 3.2). Wants a GPU. Not run here. The preset kinetics has the same
+    divided by 10 every 4 of 16 epochs (section 3.2). Needs a GPU. Not run here. The preset kinetics has the same
     recipe, which is none of the paper's for that data. From scratch Carreira & Zisserman 2017
     give a C3D-like network 51.6% (split 1, their table 2).
 

@@ -11,7 +11,7 @@ python launch.py --config=configs/conv3d.py:ucf101_small,variant=r2plus1d_18 --c
 python launch.py --config=configs/conv3d.py:kinetics,variant=r2plus1d_18 --config.data.root=k400 \
     --config.data.annotations=k400/annotations --config.data.allow_missing=True
     The paper's network; 16 frames of 112 pixels from a short side of 128, SGD at 0.01 for 45 epochs, the first 10 of
-    them warm-up, divided by 10 at epochs 20, 30 and 40 (section 4.1). Wants several GPUs. Not run here; the paper's
+    them warm-up, divided by 10 at epochs 20, 30 and 40 (section 4.1). Needs several GPUs. Not run here; the paper's
     R(2+1)D of 34 layers has 72.0% on Kinetics-400 from scratch.
 
 Argument: variant=r3d_18|r2plus1d_18 (r3d_18).

@@ -15,12 +15,12 @@ python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.roo
 
 python launch.py --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    Near the paper's setting: 170 pixels, response normalization, SGD with momentum; a cosine schedule where the paper
-    lowers the rate by hand, and 20 clips x 2 flips per test video. Wants a GPU. Not run here; the paper gives no
+    Close to the paper's setting: 170 pixels, response normalization, SGD with momentum; a cosine schedule where the
+    paper lowers the rate by hand, and 20 clips x 2 flips per test video. Needs a GPU. Not run here; the paper gives no
     figure for early fusion on UCF101 (its slow fusion from scratch: 41.3%, mean of three splits).
 
 python launch.py --config=configs/early_fusion.py:folder --config.data.root=FOLDER
-    One's own videos, one folder per class; 64 -> 56 pixels, 30 epochs. With 176 clips of 8 classes of UCF101, 128 of
+    Your own videos, one folder per class; 64 -> 56 pixels, 30 epochs. With 176 clips of 8 classes of UCF101, 128 of
     them to train on, one to two minutes on 2 CPU cores: 47% of the 32 test videos (chance 12.5%; two seeds). With 88
     clips of 4 classes, 63 and 75% of 16 (chance 25%), in half the time. With 150 epochs there, as with 300 steps, the
     validation loss trebles and 56% are right. Where 30 epochs of very few clips are too few steps, raise train.epochs.

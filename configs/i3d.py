@@ -2,14 +2,14 @@ r"""I3D (Carreira & Zisserman 2017): Inception-V1 inflated to 3D.
 
 python launch.py --config=configs/i3d.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    From scratch: 64 frames of 224 pixels from a short side of 256, SGD with momentum 0.9 at 0.1 (section 3). Wants
+    From scratch: 64 frames of 224 pixels from a short side of 256, SGD with momentum 0.9 at 0.1 (section 3). Needs
     several GPUs. Not run here; the paper has 84.5% after ImageNet (RGB, split 1) and 95.1% after Kinetics (RGB, mean
     of three splits); it lowers the rate where the loss saturates, which is half a cosine here.
 
     The preset kinetics trains it so on Kinetics, with the batch and the schedule of `configs/slowfast.py`.
 
 python launch.py --config=configs/i3d.py:folder --config.data.root=FOLDER
-    One's own videos: 16 frames of 112 pixels, on one GPU or with patience.
+    Your own videos: 16 frames of 112 pixels, on one GPU or with patience.
 
 python -m vidjax predict VIDEO --pretrained=i3d-kinetics400
     The published Kinetics-400 weights on a video, without training.

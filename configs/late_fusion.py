@@ -11,7 +11,7 @@ python launch.py --config=configs/late_fusion.py:ucf101_small --config.data.root
 
 python launch.py --config=configs/late_fusion.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    Near the paper's setting, as in early_fusion.py. Wants a GPU; not run here.
+    Close to the paper's setting, as in early_fusion.py. Needs a GPU; not run here.
 
 Arguments: fuse_at=features|scores, fusion=concatenate|average|max, share_towers=true|false. The frames stay 15
 apart also where a preset or --config.data.frames says otherwise for other networks.

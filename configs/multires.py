@@ -14,7 +14,7 @@ python launch.py --config=configs/multires.py:ucf101_small --config.data.root=UC
 
 python launch.py --config=configs/multires.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    178 pixels, so that each stream sees 89. Wants a GPU; not run here.
+    178 pixels, so that each stream sees 89. Needs a GPU; not run here.
 
 Arguments: base=single_frame|early_fusion|late_fusion|slow_fusion, streams=both|fovea|context; the clips are those
 of the base's own config.

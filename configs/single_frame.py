@@ -11,10 +11,10 @@ python launch.py --config=configs/single_frame.py:ucf101_small --config.data.roo
 
 python launch.py --config=configs/single_frame.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    Near the paper's setting, as in early_fusion.py. Wants a GPU; not run here.
+    Close to the paper's setting, as in early_fusion.py. Needs a GPU; not run here.
 
 python launch.py --config=configs/single_frame.py:folder --config.data.root=FOLDER
-    One's own videos, one folder per class.
+    Your own videos, one folder per class.
 """
 
 from vidjax.config import presets

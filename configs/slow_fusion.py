@@ -15,7 +15,7 @@ python launch.py --config=configs/slow_fusion.py:ucf101_small --config.data.root
 
 python launch.py --config=configs/slow_fusion.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1
-    Near the paper's setting, as in early_fusion.py. Wants a GPU; not run here. The paper's slow fusion from scratch
+    Close to the paper's setting, as in early_fusion.py. Needs a GPU; not run here. The paper's slow fusion from scratch
     has 41.3% (mean of three splits, section 5).
 
 Arguments: frames=T, frames of a clip (10; 6, 14, 18, ... are taken too), share_columns=true|false.

@@ -1,4 +1,4 @@
-r"""SlowFast (Feichtenhofer et al. 2019), and the networks of one pathway that it compares with.
+r"""SlowFast (Feichtenhofer et al. 2019), and the single-pathway networks that it is compared with.
 
 python launch.py --config=configs/slowfast.py
     The embedded data set `motion`: slowfast_r18_small, 16 frames, of which the slow pathway sees 4. 20
@@ -13,7 +13,7 @@ python launch.py --config=configs/slowfast.py:kinetics --config.data.root=k400 \
     The paper's recipe for slowfast_r50_4x16 (sections 3.4 and 4): 32 frames at stride 2, short side 256 to 320, 224
     pixels, 64 clips a step, SGD with Nesterov momentum at 0.1, half a cosine over 196 epochs with 34 of warm-up, batch
     normalization in groups of 8 clips with statistics recomputed before each evaluation; tested on 10 clips x 3 crops
-    of 256 pixels. Wants 8 GPUs. Not run here; it is known to give 75.6% (8x8: 77.0%).
+    of 256 pixels. Needs 8 GPUs. Not run here; it is known to give 75.6% (8x8: 77.0%).
 
 Argument: variant=NAME: slowfast_r50_4x16, slowfast_r50_8x8, slow_r50, fast_r50, i3d_r50, c2d_r50, slowfast_r18_small
 or slow_r18_small (slowfast_r50_4x16 for the presets ucf101 and kinetics, slowfast_r18_small for the others).

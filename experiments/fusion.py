@@ -1,4 +1,4 @@
-"""Karpathy's ways to join frames (2014, tables 1 and 2) on the embedded data set, easy and hard.
+"""Fusion of frames (Karpathy et al. 2014, tables 1 and 2) on the embedded data set, easy and hard.
 
   python launch.py --experiment=experiments/fusion.py --workdir=runs/experiments/fusion
   python -m vidjax collect runs/experiments/fusion && python -m vidjax readme

@@ -15,7 +15,7 @@ from vidjax.system.termination import sigterm_to_system_exit
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
 VERBS = {
-    "baselines": "accuracy of trivial baselines on a data source: what a network must beat",
+    "baselines": "evaluate trivial baselines on a data source: what a network must beat",
     "benchmark": "measure the training speed of a config, and where the time goes",
     "check-data": "inspect video files: which can be read, how fast, and what is wrong with the others",
     "collect": "copy the results of an experiment to results/NAME/, to be committed",

@@ -1,7 +1,7 @@
 r"""Accuracy of trivial baselines on the data source of a config: what a network must beat.
 
-majority class; 1-nearest neighbor on clip length and frame rate; 1-nearest neighbor on the mean frame.
-Each learns from the train part and is tested on the test part.
+The baselines are the majority class, and 1-nearest neighbor on clip length and frame rate and on the mean frame. Each
+is fitted on the training part and evaluated on the test part.
 
 Example:
   python -m vidjax baselines --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \

@@ -1,17 +1,17 @@
-r"""How fast a config trains on this machine, and what the time goes to.
+r"""Measures how fast a config trains on this machine, and where the time goes.
 
-Takes the first training steps of the config, on its data, with the step, the parallel form and the loop of training
-(launch.py), after a few that are not measured. Leaves no run directory behind.
+Runs the first training steps of the config on its data, with the step, the parallel strategy and the loop of training,
+after a few warm-up steps. Leaves no run directory behind.
 
-What it shows:
-  in the loop    the time of the host as in training, where it works ahead of the device: waiting for the next batch,
-                 moving it to the device, the step (starting it, or waiting for an earlier one), fetching metrics.
-                 These shares add up to the whole. Waiting for data is what faster reading would save.
-  by itself      the time of each part when the device is waited for after each; these do not overlap, so that their
-                 sum may be longer than a step. pmap moves the batch itself: there it is a part of the step.
-  first step     until it is done, without its data: tracing, lowering, compiling (or loading what an earlier run
-                 compiled), and running it.
-  peak memory    of the busiest device, where devices tell it (GPU, TPU), otherwise of this process.
+Output:
+  in the loop    host time per phase as in training, where the host works ahead of the device: waiting for the next
+                 batch, moving it to the device, the step (dispatching it, or waiting for an earlier one), fetching
+                 metrics. These add up to the whole step. Faster reading would save the time spent waiting for data.
+  by itself      time of each phase when the host waits for the device after each. These phases do not overlap, so
+                 their sum may exceed a step. With pmap, moving the batch is a part of the step.
+  first step     time until it is done, without its data: tracing, lowering, compiling (or loading what an earlier
+                 run compiled), and running.
+  peak memory    of the busiest device, if devices report it (GPU, TPU), otherwise of this process.
   MFU            model FLOPs utilization: FLOPs of a step x steps/s / peak. FLOPs of a training step are counted as
                  3 x 2 x MACs x clips (backward costs twice forward; MACs of the forward pass as the parameter overview
                  counts them, without recomputation and whatever is frozen). The peak is not the vendor's: it is the

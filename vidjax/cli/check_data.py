@@ -1,15 +1,15 @@
 """Inspects video files: which can be read, how fast, and what is wrong with the others.
 
-Each file is decoded in order, in a process that may be killed: refused is what is no regular file of a known container,
-has no video, does not decode, is a playlist, or claims to be too large. Then it is decoded again from each of its key
-frames; where that shows other frames, or the file is not of a kind in which one can seek ("slow path"), vidjax always
-decodes it from its beginning. What is found is kept in the user's cache, where training finds it, until a file changes.
+Each file is decoded in order, in a separate process that may crash. A file is refused if it is no regular file of a
+known container, has no video, cannot be decoded, is a playlist, or claims to be too large. Then it is decoded again
+from each keyframe; if that gives other frames, or its format does not allow seeking ("slow path"), vidjax always
+decodes it from the beginning. The findings are cached for training, until a file changes.
 
 Examples:
   python -m vidjax check-data UCF-101
   python -m vidjax check-data my_videos clip.mp4 --out index.csv
 
-Of a folder that `pack` made it tells what was refused then. Exit status 1 if anything is refused.
+For a folder that `pack` wrote, it lists the videos that were refused then. Exit status 1 if any is refused.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
     parser.add_argument("paths", nargs="+", metavar="PATH", type=typed_path, help="a video, or a folder of videos")
     parser.add_argument(
-        "--out", metavar="CSV", type=typed_path, help="also write what is known of each file to this table"
+        "--out", metavar="CSV", type=typed_path, help="also write the findings on each file to this table"
     )
     parser.add_argument("--jobs", metavar="N", type=int, help="number of parallel jobs (default: one per core)")
 

@@ -1,14 +1,14 @@
 r"""Copies the results of an experiment to results/NAME/, where they are committed.
 
-Or says which of those the current code would call the same runs, by the hashes of their configs:
+With --check, it compares the config hashes of collected results with those that the current code computes:
 
   python -m vidjax collect --check experiments/motion.py
   python -m vidjax collect --check experiments/ucf101_fusion.py --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
-      With what the command of the experiment had.
+      With the overrides that the experiment was run with.
 
-A hash that differs does not make a number wrong: it says that a default has changed since, or that a key is given which
-was not there. Results are never edited; run the experiment to have new ones.
+A different hash does not make a result wrong: a default has changed since, or a key is given that did not exist then.
+Results are never edited; run the experiment again for new ones.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_ = "the --workdir of an experiment; with --check its file"
     parser.add_argument("path", type=typed_path, metavar="WORKDIR", help=help_)
     parser.add_argument("--destination", type=typed_path, default=None, help="folder; default results/NAME")
-    parser.add_argument("--check", action="store_true", help="say which collected results are of the same configs")
+    parser.add_argument("--check", action="store_true", help="list which collected results have the same configs")
 
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:

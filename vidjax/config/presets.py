@@ -14,7 +14,7 @@ PRESETS = ("motion", "motion_hard", "ucf101", "ucf101_small", "folder", "kinetic
 
 
 def get_config(preset: str = "motion") -> ConfigDict:
-    """Returns the config of early fusion on a data preset, which other systems change."""
+    """Returns the config of early fusion on a data preset, which other configs modify."""
     config = data_config(preset)
     fusion_recipe(config, preset or "motion")
     spaced_frames(config, preset or "motion")
@@ -22,7 +22,7 @@ def get_config(preset: str = "motion") -> ConfigDict:
 
 
 def data_config(preset: str = "motion") -> ConfigDict:
-    """Returns every key, with a data preset and nothing of how a network is trained on it; recipes add that."""
+    """Returns a config with every key and a data preset; recipes add how a network is trained on it."""
     config = sections.new_config()
     _DATA[preset or "motion"](config)
     return config
@@ -33,13 +33,13 @@ def name_of(system: str, chosen: SimpleNamespace) -> str:
 
     Args:
       system: the name of the config.
-      chosen: its argument (`parse_argument`); what is the default in it is left out.
+      chosen: its argument (`parse_argument`); default values are left out.
     """
     preset = [] if chosen.preset == "motion" else [chosen.preset]
     return "-".join([system, *preset, *(f"{key}={str(getattr(chosen, key)).lower()}" for key in chosen.changed)])
 
 
-# ---------------------------------------------------------------------------- data presets: what is read, and how
+# ------------------------------------------------------------------------------ data presets: source, sizes, cache
 
 
 def _motion(config: ConfigDict) -> None:
@@ -98,7 +98,7 @@ def _kinetics(config: ConfigDict) -> None:
 
 
 def _mnist(config: ConfigDict) -> None:
-    """28 x 28 pixels in 0..1, shifts of up to 2 of them: for networks on digits, not for videos."""
+    """28 x 28 pixels in 0..1, shifts of up to 2 pixels: for networks on digits, not for videos."""
     config.data.name = "mnist"
     config.data.frames = 1
     config.data.short_side = 28
@@ -118,7 +118,7 @@ _DATA = {
     "mnist": _mnist,
 }
 MOTION = ("motion", "motion_hard")
-LARGE = ("ucf101", "kinetics")  # data sets at the size of the papers
+LARGE = ("ucf101", "kinetics")  # data sets at the papers' sizes
 
 # -------------------------------------------------------------- recipes: how a kind of network is trained on them
 
@@ -178,7 +178,7 @@ def small_3d_recipe(config: ConfigDict, preset: str, *, has_dropout: bool = True
 
 
 def length_and_views(config: ConfigDict, preset: str) -> None:
-    """How long networks are trained on a data set, and by how many clips a video is judged."""
+    """Training length on a data set, and test clips per video."""
     train, evaluate = config.train, config.evaluate
     if preset in MOTION:
         config.schedule.warmup_fraction = 0.05

@@ -30,8 +30,7 @@ def sigterm_to_system_exit() -> Iterator[None]:
 def recover_lost_interrupts() -> None:
     """From now on, repeats an interrupt that Python would otherwise lose.
 
-
-        An interrupt that arrives in a callback of the garbage collector (JAX has one) or in a finalizer is reported and
+    An interrupt that arrives in a callback of the garbage collector (JAX has one) or in a finalizer is reported and
     then ignored, and the program would continue.
     """
     report = sys.unraisablehook
