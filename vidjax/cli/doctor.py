@@ -2,7 +2,8 @@
 
 It compares the versions of Python and of all packages with the tested ranges, and checks the devices that JAX finds
 (and GPUs that it does not), the caches, the decoders (a video is written and read), and known conflicts between
-packages. It works with missing or broken packages. "!" marks what may go wrong, "x" what is required and missing or broken.
+packages. It works with missing or broken packages. "!" marks what may go wrong, "x" what is required and missing or
+broken.
 
 Examples:
   python -m vidjax doctor
