@@ -1,7 +1,7 @@
 """Where clips come from: sources, decoding, temporal sampling, caching and the Grain pipeline.
 
-Starts no JAX back end: Grain's worker processes import it. What is here is imported when it is first asked for: the
-processes that check videos have no use for Grain, and a training step none for decoders.
+Starts no JAX back end: Grain's worker processes import it. Names are imported on first use: the
+processes that check videos do not need Grain, and a training step needs no decoder.
 """
 
 import importlib

@@ -1,10 +1,10 @@
-"""Reading NumPy files, and frames that are in memory: what is computed of videos beforehand, optical flow or poses.
+"""Reads NumPy files, and frames in memory: precomputed inputs such as optical flow or poses.
 
-A file holds [N, H, W, C] of images, else [N, *shape], as `Input` says. Only the frames of a clip are read of it; a
-packed one is in memory as a whole.
+A file holds [N, H, W, C] of images, otherwise [N, *shape], as `Input` says. Only the frames of a clip are read from it;
+a packed file is in memory as a whole.
 
-Headers are read here and not by `numpy.load`, which evaluates them by `ast`: in CPython 3.11 several threads cannot do
-that at the same time ("AST constructor recursion depth mismatch").
+Headers are parsed here and not by `numpy.load`, which uses `ast`: in CPython 3.11 several threads cannot do that at the
+same time ("AST constructor recursion depth mismatch").
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from vidjax.errors import VideoError
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {1: struct.Struct("<H"), 2: struct.Struct("<I"), 3: struct.Struct("<I")}  # version -> of the header
 _MAX_HEADER_BYTES = 10_000
-_MAX_POINT_COORDINATE = 10.0  # shares of a frame at which a detector may see a joint outside of it; pixels are more
+_MAX_POINT_COORDINATE = 10.0  # in frame sizes: a detector may place a joint outside of the frame; pixels are larger
 _FIELDS = {
     "descr": re.compile(rb"""['"]descr['"]\s*:\s*['"]([^'"]+)['"]"""),
     "order": re.compile(rb"""['"]fortran_order['"]\s*:\s*(True|False)"""),
@@ -46,7 +46,7 @@ class _Header(NamedTuple):
 
 
 def probe(file: VideoFile, spec: Input) -> VideoInfo:
-    """What the header of a file says, once it was compared with the input.
+    """Length and size by the header of a file, which must match the input.
 
     Raises:
       VideoError: the file is missing, no regular file, no array, or one of another shape or dtype.
@@ -71,7 +71,7 @@ def read_frames(file: VideoFile, spec: Input, indices: Sequence[int], size: Size
     """Reads the frames with the given numbers, in the given order; numbers may repeat.
 
     Returns:
-      [T, H, W, C] of images, resized to `size` (height, width), else [T, *spec.shape].
+      [T, H, W, C] of images, resized to `size` (height, width), otherwise [T, *spec.shape].
 
     Raises:
       VideoError: as `probe`, or if there is no such frame.
@@ -129,13 +129,13 @@ def _finished(frames: np.ndarray, name: object, spec: Input, size: Size | None) 
 
 
 def _check_values(frames: np.ndarray, name: object, spec: Input) -> None:
-    """Refuses numbers that would ruin a training in silence."""
+    """Refuses values that would silently ruin a training."""
     if spec.space == "image" and frames.dtype.kind == "f" and not np.isfinite(frames).all():
-        raise VideoError(name, "holds numbers that are not finite, which an image may not")
+        raise VideoError(name, "holds values that are not finite, which an image must not")
     if spec.space == "points":
         far = np.nanmax(np.abs(frames[..., :2]), initial=0.0)
         if far > _MAX_POINT_COORDINATE:
-            raise VideoError(name, f"has points at {far:g}: x and y are shares of the frame's width and height, 0 to 1")
+            raise VideoError(name, f"has points at {far:g}: x and y must be fractions of the frame, 0 to 1")
 
 
 def _info(shape: Sequence[int], spec: Input, signature: tuple[int, int] | None) -> VideoInfo:
@@ -145,7 +145,7 @@ def _info(shape: Sequence[int], spec: Input, signature: tuple[int, int] | None) 
 
 @contextlib.contextmanager
 def _opened(file: ReadableFile) -> Iterator[tuple[ByteStream, _Header]]:
-    """The content of a file, and what its header says."""
+    """The content of a file, and its header."""
     file.check()
     try:
         stream = file.open_bytes()
@@ -163,9 +163,9 @@ def _in_memory(content: bytes, header: _Header) -> np.ndarray:
 
 
 def _header(start: bytes, size: int, name: object) -> _Header:
-    """What a file of that size says that it holds, by its first bytes."""
+    """Parses the header of a file of that size, given its first bytes."""
     if not start.startswith(_MAGIC):
-        raise VideoError(name, "is no array: give a .npy file, as numpy.save writes it")
+        raise VideoError(name, "is not an array: give a .npy file, as numpy.save writes it")
     try:
         place = len(_MAGIC) + 2
         (length,) = _LENGTHS[start[place - 2]].unpack_from(start, place)
@@ -175,7 +175,7 @@ def _header(start: bytes, size: int, name: object) -> _Header:
         dtype = np.dtype(descr)
         sizes = tuple(int(number) for number in shape.split(",") if number.strip())
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise VideoError(name, "is damaged, or no plain array: its header cannot be read") from error
+        raise VideoError(name, "is damaged, or not a plain array: its header cannot be read") from error
     found = _Header(sizes, dtype, order == "True", place + _LENGTHS[start[place - 2]].size + length)
     if dtype.hasobject:
         raise VideoError(name, "holds Python objects, not numbers")

@@ -1,4 +1,4 @@
-"""What is cut from a video: the clip of a training example, and the views of a test."""
+"""Which frames make a clip, and how they are resized and cropped."""
 
 import dataclasses
 
@@ -13,12 +13,12 @@ CROP_POSITIONS = ("center", "random")  # of the square in training
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """What one example is cut from a video. Fields are keys of `config.data`, but for `padding`.
+    """How one example is cut from a video. Fields are keys of `config.data`, but for `padding`.
 
     Attributes:
       frames: T, frames per clip.
       sampling: "dense": one after another, at a stride; "segments": one from each of T equal parts of the video.
-      stride: dense: one frame is taken of every `stride` frames of the video.
+      stride: dense: distance of consecutive frames of the clip, in frames of the video.
       fps: dense: target frame rate, instead of `stride`: frames are taken at the nearest whole frame.
       position: dense: "random" (a random start in training, evenly spaced clips in evaluation), or "first",
         "middle", "last": the same clip in both.
@@ -156,5 +156,5 @@ class ClipSpec:
         return f"{pace}, {self.position}" if self.is_fixed else pace
 
 
-# What segments have no use for -> what it is where it was not given.
+# Fields that segments do not use -> their defaults.
 _DENSE_DEFAULTS = {"stride": 1, "fps": None, "position": "random", "frame_number": None}

@@ -1,4 +1,4 @@
-"""One example out of several inputs: frames that belong together, and the same square out of all of them."""
+"""Reads aligned frames of several inputs, and crops the same square from all of them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ class Frames:
       video: which.
       inputs: what is read of it.
       arrays: name of the input -> [T, H, W, C] of images, else [T, ...].
-      whole: top, left, height and width of the frame of the video within the pictures of the first image input, which
-        are larger where letterbox has padded them; None if no input is an image.
+      whole: top, left, height and width of the video's frame within the arrays of the first image input, which are
+        larger if letterbox has padded them; None if no input is an image.
     """
 
     video: Video
@@ -51,11 +51,11 @@ class Frames:
     def random_corners(self, side: int, rng: np.random.Generator | None) -> dict[str, Corner]:
         """Where the square of a training clip is cut: name of the input -> top and left.
 
-        It is drawn for the first image input; in others it is at the same share of the way that it may move.
+        It is drawn for the first image input; in others it is at the same fraction of its range.
 
         Args:
           side: of the square, in pixels.
-          rng: draws the place; None: the center.
+          rng: draws the position; None: the center.
         """
         spaces = {spec.name: self._free_space(spec, side) for spec in _images(self.inputs)}
         if rng is None or not spaces:
@@ -99,7 +99,7 @@ class Frames:
         return result
 
     def _free_space(self, spec: Input, side: int) -> Corner:
-        """How far the corner of the square may move, down and across."""
+        """The range of the square's corner, down and across."""
         _, height, width, _ = self.arrays[spec.name].shape
         if min(height, width) < side:
             raise OptionError(
@@ -158,7 +158,7 @@ def read(
 
 
 def zero_example(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarray]:
-    """What `Frames.cut` returns, of a video that cannot be read or is none: zeros, and nothing is there."""
+    """What `Frames.cut` returns for padding, and for a video that cannot be read: zeros, all masked out."""
     result = {}
     for spec in inputs:
         shape = spec.example_shape(frames, side)
@@ -181,7 +181,7 @@ def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[i
 
 
 def _padding(spec: Input, clip: ClipSpec) -> np.ndarray:
-    """What letterbox adds: what will be 0 for the network, where the input says what that is."""
+    """The value that letterbox pads with: the input's mean, which normalization maps to 0, if it has one."""
     if spec.mean is None:
         return np.asarray(clip.padding, spec.dtype)
     mean = np.asarray(spec.mean, np.float32)
@@ -197,12 +197,12 @@ def _stride(video: Video, clip: ClipSpec, native_fps: float | None) -> float:
 
 
 def _at_share(place: int, space: int, other: int) -> int:
-    """The place of a square that may move by `other` pixels, where it is at `place` of `space` elsewhere."""
+    """The position in a range of `other` pixels that corresponds to `place` in a range of `space`."""
     return (2 * place * other + space) // (2 * space) if space else other // 2
 
 
 def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner: Corner, side: int) -> np.ndarray:
-    """Points [T, K, C] as shares of the square, which were shares of the frame."""
+    """Points [T, K, C] as fractions of the square, given fractions of the frame."""
     top, left, height, width = whole
     moved = points.copy()
     moved[..., 0] = (points[..., 0].astype(np.float64) * width + left - corner[1]) / side
@@ -211,7 +211,7 @@ def _within_square(points: np.ndarray, whole: tuple[int, int, int, int], corner:
 
 
 def _masked(spec: Input, values: np.ndarray) -> dict[str, np.ndarray]:
-    """The values, 0 where any channel is missing, and where none is."""
+    """The values, 0 where a channel is missing, and a mask of where none is."""
     present = np.isfinite(values)
     if spec.shape:
         present = present.all(axis=-1)

@@ -16,7 +16,7 @@ FlipRuleOption = Annotated[
 
 
 def check_flip_rule(source: str, mirror: str | None) -> None:
-    """Refuses what is no rule for mirror images that a user can give.
+    """Refuses a rule for mirror images that a user cannot give.
 
     Raises:
       ConfigError: naming the source and the value.
@@ -26,7 +26,7 @@ def check_flip_rule(source: str, mirror: str | None) -> None:
 
 
 def why_flip_not_allowed(mirror: FlipRule, inputs: tuple[Input, ...] = ()) -> str | None:
-    """Why nothing may be mirrored, by the rules of the data source and of the inputs; None where it may."""
+    """Why mirroring is not allowed, by the rules of the data source and of the inputs; None if it is."""
     if mirror is None:
         return "this data source does not state how mirroring changes its classes"
     if mirror == "forbidden":

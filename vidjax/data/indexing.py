@@ -1,4 +1,4 @@
-"""Sources with what is known of their files: lengths, sizes and seek tables of every stream."""
+"""Adds lengths, sizes and seek tables of the files to the streams of a source."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from vidjax.data.video.info import VideoInfo
 from vidjax.data.video.inspection import FileRecord
 from vidjax.errors import DataError, VideoError
 
-_LENGTH_TOLERANCE = 0.05  # of the frames, by which a stream may be shorter than another, beside one frame
+_LENGTH_TOLERANCE = 0.05  # fraction of its frames by which a stream may be shorter than another; at least one
 _ASPECT_TOLERANCE = 0.05  # by which aspect ratios may differ, as rounded sizes do
 
 
@@ -25,33 +25,33 @@ def with_file_info(
     progress: Progress = lambda records, total: records,
     certain: bool = False,
 ) -> Source:
-    """The source with what is known of its files: `info` and `refused` of each stream.
+    """The source with `info` and `refused` of each stream, by an inspection of its files.
 
-    Of arrays the header is read. What is in memory or packed, and videos of which the source itself knows that seeking
-    is exact, stay as they are.
+    Arrays have their headers read. Streams that are in memory or packed, and videos for which the source states that
+    seeking is exact, are unchanged.
 
     Args:
-      source: its videos.
-      parts: of the source that are going to be read.
-      progress: as in `known`.
-      certain: raise where a video could not be inspected, though that may be the machine's fault.
+      source: with files.
+      parts: those that are going to be read.
+      progress: as in `inspect_files`.
+      certain: raise if a video could not be inspected, possibly because of this machine.
 
     Raises:
       DataError: in the case of `certain`.
     """
     spec_of = {spec.stream_name: spec for spec in source.inputs}
-    asked = [
+    paths = [
         stream.path
         for part in parts
         for video in getattr(source, part)
         for name, stream in video.streams.items()
-        if name in spec_of and spec_of[name].reader == "video" and _is_asked(stream)
+        if name in spec_of and spec_of[name].reader == "video" and _is_uninspected(stream)
     ]
-    records = inspect_files(asked, progress=progress)
+    records = inspect_files(paths, progress=progress)
 
     def with_info(video: Video) -> Video:
         streams = {
-            name: _with_info(stream, spec_of[name], records) if name in spec_of and _is_asked(stream) else stream
+            name: _with_info(stream, spec_of[name], records) if name in spec_of and _is_uninspected(stream) else stream
             for name, stream in video.streams.items()
         }
         return dataclasses.replace(video, streams=streams)
@@ -62,20 +62,20 @@ def with_file_info(
             videos = getattr(source, part)
             with_infos[part] = tuple(pool.map(with_info, videos) if part in parts else videos)
 
-    shortened = [records[path] for path in asked if records[path].warning]
+    shortened = [records[path] for path in paths if records[path].warning]
     notes = [*source.notes, *_stream_mismatches(source.inputs, itertools.chain(*with_infos.values()))]
-    uncertain = [records[path] for path in asked if _is_uncertain(records[path])]
+    uncertain = [records[path] for path in paths if _is_uncertain(records[path])]
     if uncertain:
         first = uncertain[0]
         if certain:
             raise DataError(f"{VideoError(first.path, first.reason)}; try again, repair or remove it")
         notes.append(
-            f"{len(uncertain)} videos are taken for unreadable this time, for which the machine may be the cause, "
+            f"{len(uncertain)} videos could not be read, possibly because of this machine, "
             f"e.g. {VideoError(first.path, first.reason)}"
         )
     if shortened:
         first = shortened[0]
-        notes.append(f"{len(shortened)} videos are not whole, e.g. {first.path}: {first.warning}")
+        notes.append(f"{len(shortened)} videos are damaged or cut short, e.g. {first.path}: {first.warning}")
     return dataclasses.replace(
         source,
         **with_infos,
@@ -84,7 +84,7 @@ def with_file_info(
 
 
 def _stream_mismatches(inputs: Sequence[Input], videos: Iterable[Video]) -> Iterator[str]:
-    """Notes of streams that can hardly belong together: much shorter than another, or of another shape of picture."""
+    """Notes on streams that hardly belong together: much shorter than another, or of another aspect ratio."""
     images = {spec.stream_name for spec in inputs if spec.space == "image"}
     lengths, shapes = [], []
     for video in videos if len(inputs) > 1 else ():
@@ -98,9 +98,9 @@ def _stream_mismatches(inputs: Sequence[Input], videos: Iterable[Video]) -> Iter
         if ratios and max(ratios) > min(ratios) * (1 + _ASPECT_TOLERANCE):
             shapes.append(f"{video.id}: {', '.join(f'{name} {h}x{w}' for name, (h, w) in sizes.items())}")
     if lengths:
-        yield f"{len(lengths)} videos are cut to the shortest of streams of different lengths, e.g. {lengths[0]}"
+        yield f"{len(lengths)} videos are as long as the shortest of their streams, e.g. {lengths[0]}"
     if shapes:
-        yield f"{len(shapes)} videos have pictures of different aspect ratios, e.g. {shapes[0]}"
+        yield f"{len(shapes)} videos have streams of different aspect ratios, e.g. {shapes[0]}"
 
 
 def _with_info(stream: Stream, spec: Input, records: Mapping[str, FileRecord]) -> Stream:
@@ -123,5 +123,5 @@ def _is_uncertain(record: FileRecord) -> bool:
     return record.verdict == "refused" and not record.lasting
 
 
-def _is_asked(stream: Stream) -> bool:
+def _is_uninspected(stream: Stream) -> bool:
     return stream.is_on_disk and not stream.exact_seek and stream.refused is None

@@ -1,8 +1,8 @@
 """Named inputs: what an example holds under each name, from the file to the model.
 
-A source says which its videos have (`Source.inputs`), a model which it takes (the arguments of its `__call__`), and one
-record says everything in between: who reads it, which of its frames belong to a clip, what cutting, mirroring and
-normalizing do to it.
+A source lists those that its videos have (`Source.inputs`), a model those that it takes (the arguments of its
+`__call__`), and one record describes everything in between: how an input is read, which of its frames belong to a clip,
+and what cropping, mirroring and normalizing do to it.
 """
 
 import dataclasses
@@ -53,16 +53,16 @@ class Input:
     """One named input.
 
     Attributes:
-      name: of the model's argument; in a source, of the stream that its videos have.
-      shape: of one frame without height and width: (C,) of an image; of anything else the whole, e.g. (K, 3) for K key
-        points with x, y and confidence.
-      dtype: of the host's arrays, e.g. "uint8" or "float32". Numbers that are no image may be NaN in the file, where
-        something is missing; the model is given 0 there, and `NAME_mask` where its `__call__` takes that.
+      name: of the model's argument, and by default of the stream.
+      shape: of one frame without height and width: (C,) of an image; of anything else the full shape, e.g. (K, 3) for K
+        key points with x, y and confidence.
+      dtype: of the host's arrays, e.g. "uint8" or "float32". Values that are no image may be NaN in the file, if
+        missing; the model is given 0 there, and `NAME_mask` if its `__call__` takes that.
       space: "image" [T, H, W, C]: resized, cut, warped and mirrored. "points" [T, K, C]: the first two channels are x
-        and y as shares of the frame's width and height, and follow what is done to images; what falls outside of the
-        picture counts as missing. Without an image beside them they turn as if frames were square. None: passes
-        through as it is; whole numbers stay such.
-      stream: of a video, that it is read from; "": the one of its own name.
+        and y as fractions of the frame's width and height, and follow what is done to images; points outside of the
+        picture count as missing. Without an image input they are rotated as if frames were square. None: passed
+        through unchanged; integers stay integers.
+      stream: from which it is read; "": the one of the same name.
       per_frame: clip rule: this many consecutive items around each frame of the clip; 10 for the flow stack of
         two-stream networks (Simonyan & Zisserman 2014). At an end of the video they are the nearest ones within it.
       reader: "video" (decoded, RGB) or "array" (a NumPy file, [N, ...]).
@@ -93,7 +93,7 @@ class Input:
             raise ConfigError(f"input {self.name!r}: {problem}")
 
     def _problems(self) -> Iterator[str]:
-        """What contradicts itself, the first thing first."""
+        """What is wrong with it, in the order of the fields."""
         if not self.name.isidentifier() or self.name in _RESERVED or self.name.endswith("_mask"):
             yield "its name is that of an argument of the model: an identifier, and neither of Flax's nor a mask's"
         for field, words in _CHOICES.items():
@@ -111,7 +111,7 @@ class Input:
         if self.space == "points" and (len(self.shape) != 2 or self.shape[-1] < 2):
             yield f"the shape of points is (K, C), x and y first, not {self.shape}"
         if self.space == "points" and not self.dtype.startswith("float"):
-            yield f"points are shares of a frame, so floats, not {self.dtype}"
+            yield f"points are fractions of a frame, so floats, not {self.dtype}"
         if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
             yield f"what is decoded is image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
         if self.color and (self.space, self.shape) != ("image", (3,)):
@@ -140,12 +140,12 @@ class Input:
 
     @property
     def is_float(self) -> bool:
-        """Whether the model sees floats; whole numbers that are no image and have no mean and std stay such."""
+        """Whether the model sees floats; integers that are no image and have no mean and std stay integers."""
         return self.space is not None or self.dtype.startswith("float") or self.mean is not None or self.std is not None
 
     @property
     def is_masked(self) -> bool:
-        """Whether values may be missing; points also do where they lie outside of the picture."""
+        """Whether values may be missing; points are, too, outside of the picture."""
         return self.space == "points" or (self.space is None and self.dtype.startswith("float"))
 
     def example_shape(self, frames: int, side: int) -> tuple[int, ...]:
@@ -154,12 +154,12 @@ class Input:
         return (frames * self.per_frame, *square, *self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them; `color` is spelled as in the files of earlier versions."""
+        """All fields, for JSON; `color` is spelled as in the files of earlier versions."""
         return {_STORED_NAMES.get(name, name): value for name, value in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Input":
-        """The input of which these are the fields, out of JSON.
+        """The input with these fields, from JSON.
 
         Raises:
           TypeError: if there is no such field.

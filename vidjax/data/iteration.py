@@ -1,4 +1,4 @@
-"""Running a Grain data set: threads or worker processes behind one closeable iterator."""
+"""Iterates over a Grain data set: threads or worker processes behind one closeable iterator."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 from vidjax.data.cache import memory
 from vidjax.data.records import Batch
 
-# Batches that may wait for the step, in each process, beyond those that its threads are making.
+# Batches that may wait for the step in each process, besides those that its threads are making.
 PREFETCH_BATCHES = 2
 
 
@@ -93,7 +93,7 @@ def _copied(batch: Batch) -> Batch:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """A worker process warns in plain lines; what each would say of a full cache, the first one says."""
+    """Sets up a worker's logging: plain lines, and warnings of a full cache from the first worker only."""
     logger, handler = logging.getLogger("vidjax"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     logger.addHandler(handler)
@@ -104,7 +104,7 @@ def _start_worker(index: int, count: int) -> None:
 
 
 def _mark_flags_as_parsed() -> None:
-    """Grain hands absl's flags to its workers and refuses unparsed ones, as where no absl app runs (pytest)."""
+    """Grain passes absl's flags to its workers and refuses unparsed ones, as when no absl app runs (pytest)."""
     flags = sys.modules["absl.flags"].FLAGS  # Grain has imported it
     if not flags.is_parsed():
         flags.mark_as_parsed()

@@ -28,7 +28,7 @@ from vidjax.data.records import Batch, Video, check_inputs
 from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, EmptyPartError, OptionError, VideoError
 
-# Videos that are tried in the place of one that cannot be read.
+# Videos that are tried in place of one that cannot be read.
 _MAX_REPLACEMENTS = 20
 
 
@@ -50,26 +50,26 @@ def training_batches(
 
     Args:
       videos: the training part.
-      clip: what is cut from each video.
-      inputs: what a batch holds; the square is drawn for the first that is an image, and the others follow.
+      clip: the clip that is cut from each video.
+      inputs: of a batch; the crop is drawn for the first that is an image, and the others follow.
       batch_size: over all processes together; each receives batch_size / process_count examples.
       seed: of the order and of every draw.
       start_step: number of batches that were already trained on.
       process_index: number of this host.
       process_count: how many hosts share each batch.
-      cache: keeps decoded videos; None decodes what is needed at every use. The batches are the same.
+      cache: of decoded videos; None decodes at every use. The batches are the same.
       threads: reading threads in each process; 0 reads in the caller's thread.
       workers: worker processes; 0 reads in this process. Each worker holds its own part of the cache's bytes.
 
     Returns:
       A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, crop, crop, 3]; all of mask is True.
-      In the place of a video that cannot be decoded stands another one, the same for any number of threads, workers
-      and hosts; `failed` of the iterator then has its reason.
+      A video that cannot be decoded is replaced by another one, the same for any number of threads, workers and
+      hosts; `failed` of the iterator then has its reason.
 
     Raises:
       ConfigError: if the sizes do not fit each other. From the iterator: a video is smaller than the crop.
       DataError: if there is no video.
-      VideoError: from the iterator, where neither a video nor any of those drawn in its place can be decoded.
+      VideoError: from the iterator, if neither a video nor any of its replacements can be decoded.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
     make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers))
@@ -119,7 +119,7 @@ def evaluation_batches(
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
     if clip.is_fixed and views.clips != 1:
-        raise ConfigError(f"a clip at a fixed place is one clip per video, not {views.clips}")
+        raise ConfigError(f"a clip at a fixed position is one clip per video, not {views.clips}")
     make = _EvaluationExample(
         tuple(videos), tuple(inputs), clip, views, _worker_share(cache, workers), ComputeOnceCache(2 * threads + 2)
     )
@@ -142,7 +142,7 @@ class _Example:
 class _TrainingExample:
     """Makes the example at a position of the endless shuffled stream.
 
-    In the place of a video that cannot be read stands another one, drawn for that position alone.
+    A video that cannot be read is replaced by another one, drawn for that position only.
     """
 
     videos: tuple[Video, ...]
@@ -256,7 +256,7 @@ def _check(
 
 
 def _worker_share(cache: Cache | None, workers: int) -> Cache | None:
-    """Each worker process fills a memory of its own, so that all together keep within the bound; a disk is shared."""
+    """Each worker process fills its own memory cache, all together within the bound; a disk cache is shared."""
     return MemoryCache(cache.max_bytes // workers) if isinstance(cache, MemoryCache) and workers else cache
 
 

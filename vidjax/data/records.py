@@ -20,13 +20,13 @@ Array = Any
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """One of the things that were recorded of a video: a file, or frames in memory.
+    """One recording of a video, such as its pictures or its poses: a file, or frames in memory.
 
     Attributes:
-      path: the file; of frames in memory, where they come from, for messages.
+      path: the file; of frames in memory, their origin, for messages.
       exact_seek: random access by decord is known to return the right frames.
-      info: what is known of the file; None where it is not, and a pass over it must tell.
-      refused: why the file cannot be read, where that is known; None else.
+      info: length, rate and size of the file; None if it has not been inspected.
+      refused: why the file cannot be read, if that is known; None otherwise.
       packed: the place in a shard where the file is stored; None for a file on a disk.
       frames: [N, ...] as its `Input` says, of what is held in memory, e.g. uint8 [N, H, W, 3], or [N, H, W, 1] for
         gray; None for a file.
@@ -37,7 +37,7 @@ class Stream:
     info: VideoInfo | None = None
     refused: str | None = None
     packed: "ShardFile | None" = None
-    # Two streams are the same if the rest is: arrays neither compare nor hash.
+    # Left out of comparison: arrays neither compare nor hash.
     frames: Array = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -94,11 +94,11 @@ class Video:
 
     @property
     def refused(self) -> str | None:
-        """Why a stream cannot be read, of the first for which that is known; None where it is of none."""
+        """Why the first stream that is known to be unreadable cannot be read; None if there is none."""
         return self.refusal(self.streams)
 
     def refusal(self, names: Iterable[str]) -> str | None:
-        """The same of the streams of these names alone."""
+        """The same, of the streams of these names only."""
         for name in names:
             reason = self.streams[name].refused
             if reason is not None:
@@ -106,7 +106,7 @@ class Video:
         return None
 
     def reason(self, error: VideoError) -> str:
-        """Why it cannot be read, with the name of the stream at fault, where there are several."""
+        """Why it cannot be read, with the name of the stream at fault if there are several."""
         at_fault = (name for name, stream in self.streams.items() if stream.path == error.path)
         return self._named(next(at_fault, ""), error.reason)
 
@@ -127,7 +127,7 @@ class Source:
       train, validation, test: the videos of each part, in a fixed order.
       mirror: the rule for horizontal flips.
       num_missing_clips: listed clips that are not on this disk (`allow_missing`).
-      notes: what the user should know of these data, one line each.
+      notes: what the user should know about these data, one line each.
       inputs: which streams its videos have, and what is in them.
     """
 
@@ -144,7 +144,7 @@ class Source:
 
     @property
     def image(self) -> Input | None:
-        """The first of the inputs that is an image; None where there is none."""
+        """The first of the inputs that is an image; None if there is none."""
         return next((spec for spec in self.inputs if spec.space == "image"), None)
 
     @property
@@ -196,7 +196,7 @@ def check_inputs(inputs: Sequence[Input], videos: Sequence[Video]) -> None:
     """
     names = [spec.name for spec in inputs] + [f"{spec.name}_mask" for spec in inputs if spec.is_masked]
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"inputs {', '.join(names) or 'of none'}: give each a name of its own")
+        raise ConfigError(f"inputs {', '.join(names) or 'of none'}: give each its own name")
     for video in videos:
         for spec in inputs:
             if spec.stream_name not in video.streams:

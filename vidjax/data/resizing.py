@@ -1,4 +1,4 @@
-"""The spatial contract: the size to which the host brings frames before it cuts a square out of them."""
+"""Resizes frames on the host, before a square is cropped from them."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ class Resize:
 
 
 def resized(frames: np.ndarray, size: Size, spec: Input) -> np.ndarray:
-    """Resizes images that are in memory; displacements grow and shrink with them.
+    """Resizes images in memory; displacement vectors are scaled with them.
 
     Args:
       frames: [T, H, W, C], uint8 or float32.

@@ -1,7 +1,7 @@
-"""Reading some rows of an array in a file, row after row.
+"""Reads some rows of an array in a file.
 
-Mapping the file into memory instead took half as long again with one thread, twice as long with two, and a file that is
-cut short meanwhile would end the process.
+Mapping the file into memory instead took 1.5 times as long with one thread and twice as long with two, and a file that
+is truncated meanwhile would kill the process.
 """
 
 import math

@@ -123,12 +123,12 @@ def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
 
 
 def frame_windows(indices: np.ndarray, count: int, per_frame: int) -> np.ndarray:
-    """Returns int64 [len(indices) * per_frame]: for each frame so many consecutive ones, half of them before it.
+    """Returns int64 [len(indices) * per_frame]: for each frame `per_frame` consecutive ones, half of them before it.
 
     At an end of the video they are the nearest ones within it; one that is shorter shows its last frame again.
 
     Example:
-      >>> around(np.array([0, 5, 9]), 10, 4)
+      >>> frame_windows(np.array([0, 5, 9]), 10, 4)
       array([0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9])
     """
     if per_frame == 1:

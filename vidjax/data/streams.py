@@ -1,4 +1,4 @@
-"""Reading the streams of a `Video`, whatever they are and whether they are in a file or in memory."""
+"""Reads the streams of a `Video`: videos and arrays, from files or from memory."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def read_frames(stream: Stream, spec: Input, indices: Sequence[int], size: Size 
 
 
 def from_cache(stream: Stream, spec: Input, resize: Resize, cache: Cache | None) -> CachedVideo | None:
-    """The whole stream where a cache holds it or has room for it; None else, and for frames in memory.
+    """The whole stream from the cache; None if the cache has no room for it, or the frames are in memory.
 
     Raises:
       VideoError: as `decoding.read_video` or `arrays.read_video`.

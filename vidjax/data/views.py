@@ -1,4 +1,4 @@
-"""The views of a test video: which clips and crops it is seen by, and so which frames an evaluation scores."""
+"""The views of a test video: the clips and crops by which an evaluation scores it."""
 
 import dataclasses
 

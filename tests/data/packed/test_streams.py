@@ -48,7 +48,7 @@ def test_a_stream_that_is_refused_leaves_the_others(walks, tmp_path):
     streams = {**walks.train[0].streams, "flow": Stream(str(tmp_path / "bad.npy"))}
     damaged = (dataclasses.replace(walks.train[0], streams=streams), *walks.train[1:])
     done = pack(dataclasses.replace(walks, train=damaged), tmp_path / "walks")
-    reason = "is no array: give a .npy file, as numpy.save writes it"
+    reason = "is not an array: give a .npy file, as numpy.save writes it"
     assert done["train"].videos == 3 and done["train"].refused == {"v0": f"flow: {reason}"}
     video = packed.load(root=str(tmp_path / "walks")).train[0]
     assert video.refused.startswith("flow ") and video.refused.endswith(f": {reason}")

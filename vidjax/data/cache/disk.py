@@ -1,8 +1,8 @@
-"""Keeping decoded videos on disk, so that the second epoch, and the next run, decode nothing.
+"""Caches decoded videos on disk, so that later epochs and runs decode nothing.
 
-A video is one file: a short header, then its frames, of which only those of a clip are read.
-Its name hashes what decides on its pixels: the video file by path, size and time of change, the size of its frames, and
-what reads it. Files appear whole or not at all, so that processes may share a cache, and a kill leaves nothing half.
+A video is one file: a short header, then its frames, of which only those of a clip are read. Its name is a hash of
+everything that determines the pixels: path, size and time of change of the video file, the size of the frames, and the
+reader. Files are written atomically, so that processes may share a cache, and a killed one leaves no partial file.
 """
 
 import contextlib
@@ -30,23 +30,23 @@ from vidjax.system import files
 
 logger = logging.getLogger(__name__)
 
-# Of the files; raise it with every change of what they hold.
+# Of the files; raise it with every change of their content.
 _VERSION = 3
-# Mark, dtype, frames per second (nan where there are none), number of dimensions; then the size of each, in 8 bytes.
+# Magic, dtype, frames per second (nan if unknown), number of dimensions; then the size of each, in 8 bytes.
 _HEADER = struct.Struct("<8s8sdQ")
 _MAGIC = b"vidjax 3"
-_TOTAL = "bytes"  # name of the file in which processes count together
-_STALE_SECONDS = 3600.0  # seconds after which a half written file has no writer any more
+_TOTAL = "bytes"  # name of the file with the total that processes share
+_STALE_SECONDS = 3600.0  # after which a partial file is taken to be abandoned
 
 
 class DiskCache:
-    """Whole decoded videos, at the size at which clips are cut, up to a number of bytes.
+    """Whole decoded videos, at the size from which clips are cropped, up to a number of bytes.
 
-    Nothing is evicted: a video that does not fit is decoded at every use, and a warning is logged of the first one; a
-    folder that cannot be written is only read from then on. Safe to share between threads and processes.
+    Nothing is evicted: a video that does not fit is decoded at every use, with a warning for the first one; a folder
+    that cannot be written is only read from then on. Safe to share between threads and processes.
 
     Args:
-      folder: of the files; it may hold those of other data sets.
+      folder: of the files; several data sets may share it.
       max_bytes: bound on the files in it.
     """
 
@@ -57,7 +57,7 @@ class DiskCache:
         self._seen_bytes: int | None = None  # in the folder; `_keep` counts what other processes add
         self._too_large: set[Path] = set()
         self._lock = threading.Lock()
-        with contextlib.suppress(OSError):  # counted anew by each run, since files may have been removed
+        with contextlib.suppress(OSError):  # each run counts again, since files may have been removed
             (folder / _TOTAL).unlink()
 
     @property
@@ -66,10 +66,10 @@ class DiskCache:
         return self._scan()
 
     def video(self, file: VideoFile, resize: Resize, spec: Input = RGB) -> CachedVideo | None:
-        """Returns the whole video, from disk or decoded into it now; None if it is not there and there is no room.
+        """Returns the whole video, from disk, or decoded and stored now; None if there is no room for it.
 
         Raises:
-          VideoError: as `cache.read_whole`; nothing is kept of a video that failed.
+          VideoError: as `cache.read_whole`; a video that failed is not stored.
         """
         path = self._path(file, cache_key(resize, spec))
         held = _DiskCachedVideo.of(path)
@@ -90,15 +90,15 @@ class DiskCache:
         return self.folder / key[:2] / f"{key[2:40]}.frames"
 
     def _keep(self, path: Path, video: DecodedVideo) -> bool:
-        """Writes a video, unless another process has done so meanwhile; False where the disk has no room for it."""
+        """Writes a video, unless another process has done so meanwhile; False if there is no room for it."""
         partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # One writer at a time, of all processes, so that none oversteps the bound that another has reached.
+            # One writer at a time among all processes, so that none exceeds the bound that another has reached.
             with self._lock, files.locked(self.folder / ".lock"):
                 if _DiskCachedVideo.of(path) is not None:
                     return True
-                if path.exists():  # but not whole: it is replaced, and nobody knows for how much it was counted
+                if path.exists():  # but truncated: it is replaced, and the total must be counted again
                     path.unlink()
                     (self.folder / _TOTAL).unlink(missing_ok=True)
                 header = _header(video)
@@ -114,7 +114,7 @@ class DiskCache:
         except OSError as error:
             self._is_writable = False
             logger.warning(
-                "the disk cache %s cannot be written: %s; what it does not hold is decoded at every use",
+                "the disk cache %s cannot be written: %s; videos that are not in it are decoded at every use",
                 self.folder,
                 error.strerror,
             )
@@ -135,8 +135,8 @@ class DiskCache:
         with self._lock:
             if self._is_writable and not self._too_large:
                 logger.warning(
-                    "the disk cache %s has no room for %s within %s: what does not fit is decoded at every use;"
-                    " give the cache more gigabytes or empty that folder",
+                    "the disk cache %s has no room for %s within %s: videos that do not fit are decoded at every use;"
+                    " raise data.cache_gigabytes or clear that folder",
                     self.folder,
                     file,
                     gigabytes(self.max_bytes),
@@ -144,7 +144,7 @@ class DiskCache:
             self._too_large.add(path)
 
     def _scan(self) -> int:
-        """Bytes of the videos in the folder; removes what killed processes left half written, and older versions."""
+        """Bytes of the videos in the folder; removes partial files of killed processes, and those of older versions."""
         total = 0
         for file in self.folder.glob("*/*"):
             try:
@@ -153,7 +153,7 @@ class DiskCache:
                 if is_left_behind or (file.suffix == ".frames" and _is_older(file)):
                     file.unlink()
                     continue
-            except OSError:  # another process has just finished it, or it may not be removed
+            except OSError:  # another process has just finished it, or it must not be removed
                 continue
             total += status.st_size
         return total
@@ -173,17 +173,17 @@ def _header(video: DecodedVideo) -> bytes:
 
 
 def _is_older(file: Path) -> bool:
-    """Whether another version of vidjax wrote it, under a name that nobody looks for any more."""
+    """Whether an older version of vidjax wrote it, under a name that is no longer looked up."""
     with file.open("rb") as stream:
         mark = stream.read(len(_MAGIC))
     return mark != _MAGIC and mark.startswith(_MAGIC.split()[0])
 
 
 class _DiskCachedVideo:
-    """A video in a file of the cache, held open: it may be removed meanwhile.
+    """A video in a file of the cache, kept open, since the file may be removed meanwhile.
 
     Attributes:
-      fps: frames per second; None where it has none.
+      fps: frames per second; None if unknown.
     """
 
     def __init__(self, path: Path, file: int, start: int, shape: tuple[int, ...], dtype: np.dtype, fps: float | None):
@@ -195,7 +195,7 @@ class _DiskCachedVideo:
 
     @classmethod
     def of(cls, path: Path) -> "_DiskCachedVideo | None":
-        """The video in a file; None where there is none, or it is not what `_keep` wrote."""
+        """The video in a file; None if there is none, or it is not what `_keep` wrote."""
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

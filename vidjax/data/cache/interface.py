@@ -1,4 +1,4 @@
-"""What a cache of decoded videos offers."""
+"""The interface of a cache of decoded videos."""
 
 from collections.abc import Hashable, Sequence
 from typing import Protocol
@@ -13,16 +13,16 @@ from vidjax.data.video.file import VideoFile
 
 
 def gigabytes(count: float) -> str:
-    """A number of bytes for people, in GB or, where it is a small one, in MB."""
+    """A number of bytes as text, in GB or, if it is small, in MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 class CachedVideo(Protocol):
-    """A decoded video, somewhere."""
+    """A decoded video, in memory or on disk."""
 
     @property
     def fps(self) -> float | None:
-        """Frames per second; None where the file states none."""
+        """Frames per second; None if the file states none."""
 
     def __len__(self) -> int:
         """How many frames it has."""
@@ -50,7 +50,7 @@ def read_whole(file: VideoFile, resize: Resize, spec: Input, *, max_bytes: int) 
 
 
 def cache_key(resize: Resize, spec: Input) -> tuple[Hashable, ...]:
-    """What decides, beside the file, on what a cache holds of it."""
+    """What determines, besides the file, the frames that a cache holds of it."""
     if spec.space != "image":
         return spec.reader, spec.dtype, spec.shape
     scaling = (spec.mean,) if spec.vectors else ()

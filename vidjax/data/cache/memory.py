@@ -1,4 +1,4 @@
-"""Keeping decoded videos in memory, so that a minute of training does not decode each clip anew."""
+"""Caches decoded videos in memory, so that each is decoded once in a run."""
 
 import logging
 import threading
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class MemoryCache:
-    """Whole decoded videos, at the size at which clips are cut, up to a number of bytes.
+    """Whole decoded videos, at the size from which clips are cropped, up to a number of bytes.
 
     Nothing is evicted: with random access over epochs an evicting cache that is too small misses nearly
-    always. A video that does not fit is decoded at every use, and a warning is logged of the first one. Safe to
-    share between threads; two threads that want the same video decode it once. A copy that is pickled, as for a
+    always. A video that does not fit is decoded at every use, with a warning for the first one. Safe to
+    share between threads; if two threads request the same video, it is decoded once. A copy that is pickled, as for a
     worker process, starts empty.
 
     Args:
@@ -38,7 +38,7 @@ class MemoryCache:
         """Returns the whole video, decoded to this size now or before; None if there is no room for it.
 
         Raises:
-          VideoError: as `read_whole`; nothing is remembered of a video that failed.
+          VideoError: as `read_whole`; a video that failed is not stored.
         """
         key = (file, *cache_key(resize, spec))
         with self._lock:
@@ -70,7 +70,8 @@ class MemoryCache:
                 return video
             if not self._too_large:
                 logger.warning(
-                    "the memory cache holds %s of %s and has no room for %s: what does not fit is decoded at every use",
+                    "the memory cache holds %s of %s and has no room for %s:"
+                    " videos that do not fit are decoded at every use",
                     gigabytes(self.used_bytes),
                     gigabytes(self.max_bytes),
                     key[0],

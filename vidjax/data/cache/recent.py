@@ -1,4 +1,4 @@
-"""Results of a function that several threads ask for at once, computed once; the latest few are kept."""
+"""A small cache of results that several threads request at once, each computed once."""
 
 import threading
 from collections import OrderedDict

@@ -1,9 +1,8 @@
-"""Makes the video files of the `motion` data set, once, and knows a complete set from half of one.
+"""Generates the video files of the `motion` data set once, and checks that a set is complete.
 
-A set is made in a hidden sibling directory and renamed when its manifest, which lists every file with its
-size, has been written: killed halfway, it leaves nothing that is taken for a set. The work is shared
-between processes started as `python -m vidjax.data.motion.files`, not by `multiprocessing`, which would
-run the caller's main module again.
+A set is made in a hidden sibling directory and renamed once its manifest, which lists every file with its size, has
+been written: a killed process leaves nothing that is taken for a set. The work is shared between processes started as
+`python -m vidjax.data.motion.files`, not by `multiprocessing`, which would run the caller's main module again.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from vidjax.data.motion.paths import EASY, Recipe
 from vidjax.data.motion.renderer import render
 from vidjax.errors import DataError
 
-# Raised whenever the renderer or the encoder changes what a recipe gives.
+# Raise it with every change of the renderer or the encoder that changes the files of a recipe.
 VERSION = 2
 PARTS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
@@ -45,7 +44,7 @@ class Plan:
 
     Attributes:
       seed: of the whole set; parts and clips derive their own from it.
-      clips: number of clips of each of `PHASES`, multiples of the number of classes.
+      clips: number of clips of each of `PARTS`, multiples of the number of classes.
       recipe: what all clips have in common.
     """
 
@@ -55,12 +54,12 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Name of the directory: a version and a hash of everything that decides the content."""
+        """Name of the directory: a version and a hash of everything that determines the content."""
         content = json.dumps(self.content(), sort_keys=True)
         return f"v{VERSION}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def content(self) -> dict[str, Any]:
-        """Everything that decides what is in the files; a field that is None is left out, as before it was there."""
+        """Everything that determines the files; fields that are None are left out, as before they existed."""
         fields = dataclasses.asdict(self)
         fields["recipe"] = {key: value for key, value in fields["recipe"].items() if value is not None}
         return fields
@@ -75,14 +74,14 @@ class Plan:
 
 
 def ensure(root: Path, plan: Plan, *, processes: int | None = None, progress: bool = True) -> Path:
-    """Returns the directory of the set, making the set first where it is not there whole.
+    """Returns the directory of the set, which is generated first unless it is complete.
 
-    Two processes may do this at once: both make the set, one of the two is kept.
+    Two processes may do this at once: both generate the set, and one is kept.
 
     Args:
       root: where sets are kept, one directory each.
       plan: which clips.
-      processes: how many work at it, by default one per CPU core up to 8; the files do not depend on it.
+      processes: how many generate it, by default one per CPU core up to 8; the files do not depend on it.
       progress: show a progress bar on stderr.
 
     Raises:
@@ -110,7 +109,7 @@ def ensure(root: Path, plan: Plan, *, processes: int | None = None, progress: bo
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether the manifest is there and every file that it lists has the size that it says."""
+    """Whether there is a manifest, and every file in it has the size that it states."""
     try:
         files = json.loads((directory / MANIFEST).read_text())["files"]
         return all((directory / name).stat().st_size == size for name, size in files.items())
@@ -171,7 +170,7 @@ def _generate_in_processes(directory: Path, plan: Plan, processes: int, advance)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     job = json.dumps({"directory": str(directory), **plan.content()})
     workers: list[subprocess.Popen[str]] = []
-    with tempfile.TemporaryFile("w+") as complaints:
+    with tempfile.TemporaryFile("w+") as errors:
         try:
             for share in range(processes):
                 command = [sys.executable, "-m", __name__, job, str(share), str(processes)]
@@ -180,7 +179,7 @@ def _generate_in_processes(directory: Path, plan: Plan, processes: int, advance)
                         command,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.PIPE,
-                        stderr=complaints,
+                        stderr=errors,
                         text=True,
                         env=environment,
                     )
@@ -197,8 +196,8 @@ def _generate_in_processes(directory: Path, plan: Plan, processes: int, advance)
                     worker.kill()
                     worker.wait()
         if any(codes):
-            complaints.seek(0)
-            said = complaints.read().strip().splitlines() or [f"exit code {max(codes, key=abs)}"]
+            errors.seek(0)
+            said = errors.read().strip().splitlines() or [f"exit code {max(codes, key=abs)}"]
             raise DataError(f"{directory.parent}: making the motion data set failed: {said[-1]}")
 
 
@@ -252,7 +251,7 @@ def _rename_into_place(making: Path, directory: Path) -> None:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Removes what generations that were killed a day ago or earlier have left."""
+    """Removes what killed processes have left a day ago or earlier."""
     for directory in root.glob(".v*-*-*"):
         with contextlib.suppress(OSError):
             if time.time() - directory.stat().st_mtime > _STALE_SECONDS:

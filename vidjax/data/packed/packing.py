@@ -1,4 +1,4 @@
-"""Packing a data set into ArrayRecord shards; `vidjax.data.packed.records` describes and reads them."""
+"""Packs a data set into ArrayRecord shards; `vidjax.data.packed.records` describes their format."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ _OPTIONS = "group_size:1,uncompressed"  # each record on its own; videos are com
 
 @dataclasses.dataclass
 class PackedPart:
-    """What was packed of a part: how many videos, in how many shards, of how many bytes; why others are refused."""
+    """What was packed of a part: number of videos, shards and bytes; why others were refused."""
 
     videos: int = 0
     shards: int = 0
@@ -52,13 +52,12 @@ def pack(
 ) -> dict[str, PackedPart]:
     """Packs all videos of a source, in its order; the folder appears when it is complete.
 
-    Of each video those streams are packed of which `Source.inputs` says what they hold, each as a record of its own.
-    What cannot be read is listed with its reason, so that training and evaluation on the packed data say and do the
-    same of it as on the files.
+    Of each video the streams of `Source.inputs` are packed, each as its own record. Videos that cannot be read are
+    listed with the reason, so that training and evaluation treat them as they do on the files.
 
     Args:
       source: of files.
-      folder: is made; must not exist, or be empty.
+      folder: is created; must not exist, or be empty.
       shard_bytes: a shard is closed when it has reached this size.
       inspect_progress, pack_progress: wrap the records and the videos, given how many there are, to show progress.
 
@@ -79,7 +78,7 @@ def pack(
         raise ConfigError(f"pack: {folder} exists and is not an empty folder")
     if os.path.ismount(folder):
         raise ConfigError(f"pack: {folder} is a mount point, which nothing can be renamed to: name a folder in it")
-    # Of each file all is asked, also where the source says that it is known: packed, it is read by its table.
+    # Every file is inspected, even if the source states that seeking is exact: packed, it is read by its table.
     asked: dict[str, Any] = {}
     for part, videos in parts.items():
         asked[part] = tuple(map(_without_info, videos))
@@ -122,7 +121,7 @@ def pack(
 
 
 def _without_info(video: Video) -> Video:
-    """The video, of whose files nothing is said to be known."""
+    """The video, so that all of its files are inspected."""
     streams = {name: dataclasses.replace(stream, exact_seek=False) for name, stream in video.streams.items()}
     return dataclasses.replace(video, streams=streams)
 
@@ -131,24 +130,24 @@ def _pack_video(video: Video, part: str, source: Source, shards: "_Shards") -> d
     """Packs the streams of a video; returns, of each, its row of the list."""
     readers = {spec.stream_name: spec.reader for spec in source.inputs}
     about: dict[str, Any] = {column: getattr(video, column) for column in _VIDEO}
-    beside = {"class": source.classes[video.label], "part": part}
+    extra = {"class": source.classes[video.label], "part": part}
     rows = {}
     for name, reader in readers.items():
         if source.inputs != (RGB,):
-            beside["stream"] = name
-        rows[name] = _pack_stream(video.streams[name], about, beside, reader == "video", shards)
+            extra["stream"] = name
+        rows[name] = _pack_stream(video.streams[name], about, extra, reader == "video", shards)
     return rows
 
 
 def _pack_stream(
-    stream: Stream, about: dict[str, Any], beside: dict[str, Any], is_decoded: bool, shards: "_Shards"
+    stream: Stream, about: dict[str, Any], extra: dict[str, Any], is_decoded: bool, shards: "_Shards"
 ) -> dict[str, Any]:
     """Packs a stream, unless it is refused; returns its row of the list.
 
     Args:
       stream: of a video.
       about: the video.
-      beside: what else the header of the record holds.
+      extra: further fields of the record's header.
       is_decoded: whether it is a video, and no array.
       shards: to which it is written.
     """
@@ -163,9 +162,9 @@ def _pack_stream(
     full = {**row, "size": sum(len(each) for _, each in content)}
     full |= {"digest": digest_of(content), "frames": info.frames, "fps": info.fps}
     full |= {"height": info.height, "width": info.width}
-    header = {**about, **full, **beside, "seek": table.text if table else ""}
+    header = {**about, **full, **extra, "seek": table.text if table else ""}
     record = to_record({**header, "is_folder": file.is_folder()}, content)
-    if is_decoded and table is None:  # seen once only: a damaged file may show something else when it is in memory
+    if is_decoded and table is None:  # it has no verified index: a damaged file may show other frames from memory
         shown = _frames_of(record)
         if shown != info.frames:
             why = f"shows {shown} frames when it is read from memory, {info.frames} from its file"
@@ -234,7 +233,7 @@ def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that becomes it in the end; what an earlier, killed process left there is removed."""
+    """A temporary folder that is renamed to `folder` in the end; what a killed process left there is removed."""
     unfinished = folder.with_name(f".{folder.name}.vidjax-pack")
     unfinished.mkdir(parents=True, exist_ok=True)
     lock = os.open(unfinished, os.O_RDONLY)
@@ -242,7 +241,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         others = [left for left in unfinished.iterdir() if left.suffix != ".arrayrecord"]
         if others:
-            raise ConfigError(f"pack: {unfinished} is in the way, and holds other files ({others[0].name})")
+            raise ConfigError(f"pack: {unfinished} exists and holds other files ({others[0].name})")
         for left in unfinished.iterdir():
             left.unlink()
         try:

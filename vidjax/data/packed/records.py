@@ -1,7 +1,7 @@
-"""Videos packed into few large files, for machines whose disk is far away: ArrayRecord shards of encoded videos.
+"""The records of packed data sets: encoded videos in a few large ArrayRecord shards, for machines with remote disks.
 
-A record is the length of its header (4 bytes, little end first), the header in JSON, then the bytes of the video file,
-or of each image of a folder. The header holds what a label and an index row say: `id`, `label`, `class`, `group`,
+A record is the length of its header (4 bytes, little endian), the header in JSON, then the bytes of the video file, or
+of each image of a folder. The header holds the label and the index row of the video: `id`, `label`, `class`, `group`,
 `part`, `files` (name and length of each), `is_folder`, `size` and `digest` of the content, `frames`, `fps`, `height`,
 `width`, and the `seek` table. Grain reads the shards (train-*.arrayrecord, say) as they are:
 
@@ -11,7 +11,7 @@ or of each image of a folder. The header holds what a label and an index row say
 
 Where videos have several streams, each is a record, whose header names its `stream`. An array is its NumPy file.
 
-`dataset.arrayrecord`, beside them, holds one JSON record that lists all videos. A path may be that of an object store:
+`dataset.arrayrecord`, in the same folder, holds one JSON record that lists all videos. Paths may be in an object store:
 ArrayRecord reads `gs://` itself.
 """
 
@@ -34,7 +34,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def to_record(header: Mapping[str, Any], files: Sequence[tuple[str, bytes]]) -> bytes:
-    """A record; `files` stand in its header by name and length, and behind it by their content."""
+    """A record; its header lists the `files` by name and length, their contents follow it."""
     text = json.dumps({**header, "files": [(name, len(content)) for name, content in files]}).encode()
     return b"".join([_LENGTH.pack(len(text)), text, *(content for _, content in files)])
 
@@ -43,7 +43,7 @@ def unpack(record: bytes) -> tuple[dict[str, Any], tuple[tuple[str, bytes], ...]
     """The header of a record, and name and content of each file in it.
 
     Raises:
-      ValueError: if it is no such record.
+      ValueError: if it is not such a record.
     """
     try:
         (length,) = _LENGTH.unpack_from(record)
@@ -67,7 +67,7 @@ def encoded(record: bytes, name: str | None = None) -> MemoryFile:
       name: for messages; None: that of the file that was packed.
 
     Raises:
-      ValueError: if it is no such record.
+      ValueError: if it is not such a record.
     """
     header, files = unpack(record)
     try:
@@ -96,7 +96,7 @@ def content_of(file: ReadableFile) -> tuple[tuple[str, bytes], ...]:
 
 
 def digest_of(files: Sequence[tuple[str, bytes]]) -> str:
-    """16 hexadecimal digits on which name and content of the files decide."""
+    """A digest of the names and contents of the files, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""Where videos and labels come from: each source is a function of keyword options that returns a `Source`."""
+"""The data sources: each is a function of keyword options that returns a `Source`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A CSV file of one's own that names clips: path, label and part of each."""
+"""A CSV file that lists clips: path, label and part of each."""
 
 import os
 import re
@@ -44,8 +44,8 @@ def load(
     Args:
       annotations: the CSV file.
       root: folder that the paths start from, unless they are absolute; None: the folder of the CSV file.
-      allow_missing: go on without clips that are listed but not there. Classes without any clip are then dropped,
-        and the remaining labels are numbered anew.
+      allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
+        labels are renumbered.
       validation: share of each class's training groups that becomes the validation part where the file lists
         none: whole groups, at least one per class, the same ones on every machine.
       mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
@@ -105,7 +105,7 @@ def _read_row(path: Path, row: CsvRow, folder: Path) -> tuple[str, ListedClip]:
     identity = _identity(folder, Path(row.fields["path"]))
     place = Path(os.path.normpath(folder / row.fields["path"]))  # an absolute path stays as it is
     group = row.fields.get("group") or identity
-    # Whatever is there: a folder of images is a clip, too, and of anything else its inspection says what it is.
+    # Anything that exists: a folder of images is a clip, too, and its inspection refuses anything else.
     return _PARTS[split], ListedClip(identity, place, row.fields["label"], group, os.path.exists(place))
 
 

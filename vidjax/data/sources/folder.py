@@ -1,4 +1,4 @@
-"""A folder of one's own clips: one subfolder per class, with or without a split into parts."""
+"""A folder of clips: one subfolder per class, with or without a split into parts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +100,7 @@ def _given_parts(
 
 
 def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
-    """Class name -> its clips, both sorted; adds to the notes how many files were passed over."""
+    """Class name -> its clips, both sorted; adds to the notes how many files were skipped."""
     clips: dict[str, list[Path]] = {}
     ignored = sum(path.is_file() for path in folder.iterdir())
     for subfolder in _subfolders(folder):
@@ -115,7 +115,7 @@ def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
     if not clips:
         raise DataError(f"folder: {folder} has no class folders: it needs one subfolder of videos per class")
     if ignored:
-        notes.append(f"{ignored} entries of {folder} are not videos and were passed over")
+        notes.append(f"{ignored} entries of {folder} are not videos and were skipped")
     return clips
 
 

@@ -39,8 +39,8 @@ def load(
       root: the folder with one subfolder of .avi clips per class ("hmdb51_org", each archive in it unpacked).
       splits: the folder with CLASS_test_splitN.txt ("testTrainMulti_7030_splits").
       split: 1, 2 or 3.
-      allow_missing: go on without clips that are listed but not there. Classes without any clip are then dropped,
-        and the remaining labels are numbered anew.
+      allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
+        labels are renumbered.
       validation: share of each class's training groups that becomes the validation part: whole groups, at least
         one per class, the same ones on every machine.
 

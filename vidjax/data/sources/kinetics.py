@@ -1,7 +1,7 @@
 """Kinetics (400, 600, 700): clips of about 10 s from YouTube, one or few per video, named by official CSV lists.
 
 Kay et al. 2017, "The Kinetics Human Action Video Dataset". Videos vanish from YouTube, so hardly anybody has all
-clips: a result says how many were missing.
+clips: a result states how many were missing.
 """
 
 import os
@@ -45,8 +45,8 @@ def load(
       root: the folder of the clips.
       annotations: folder of train.csv and val.csv (or validate.csv), or one CSV file with the rows of both; columns
         label, youtube_id, time_start, time_end, and split where it is one file. test.csv is not used.
-      allow_missing: go on without clips that are listed but not there. Classes without any clip are then dropped,
-        and the remaining labels are numbered anew.
+      allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
+        labels are renumbered.
       validation: share of each class's training videos that becomes the validation part: all clips of a YouTube
         video, at least one video per class, the same ones on every machine.
 
@@ -106,7 +106,7 @@ def _rows(lists: Path) -> Iterator[tuple[str, Path, CsvRow]]:
     for part, path in (("train", lists / "train.csv"), ("test", found[0])):
         for row in read_table(path, _COLUMNS):
             if "split" in row.fields and _part(path, row) != part:
-                raise DataError(f"{path}:{row.line}: split {row.fields['split']!r} does not belong into {path.name}")
+                raise DataError(f"{path}:{row.line}: split {row.fields['split']!r} does not belong in {path.name}")
             yield part, path, row
 
 
@@ -122,9 +122,9 @@ def _part(path: Path, row: CsvRow) -> str | None:
 def _clip(path: Path, row: CsvRow, part: str, finder: "_ClipLocator") -> ListedClip:
     label, video = row.fields["label"], row.fields["youtube_id"]
     if not label or "/" in label or "\0" in label or label in (".", ".."):
-        raise DataError(f"{path}:{row.line}: label {label[:80]!r} is no name of a class")
+        raise DataError(f"{path}:{row.line}: label {label[:80]!r} is not a class name")
     if not re.fullmatch(r"[\w-]+", video, re.ASCII):
-        raise DataError(f"{path}:{row.line}: youtube_id {video[:80]!r} is none")
+        raise DataError(f"{path}:{row.line}: {video[:80]!r} is not a youtube_id")
     start, end = (_seconds(path, row, column) for column in ("time_start", "time_end"))
     name = f"{video}_{start:06d}_{end:06d}"
     found = finder.find(part, label, name)
@@ -135,12 +135,12 @@ def _clip(path: Path, row: CsvRow, part: str, finder: "_ClipLocator") -> ListedC
 def _seconds(path: Path, row: CsvRow, column: str) -> int:
     text = row.fields[column]
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", text):
-        raise DataError(f"{path}:{row.line}: {column} {text[:80]!r} is no number of seconds")
+        raise DataError(f"{path}:{row.line}: {column} {text[:80]!r} is not a number of seconds")
     return int(float(text))
 
 
 class _ClipLocator:
-    """Finds clips in the folders where they may be, each of which is listed once."""
+    """Finds clips in their possible folders, each of which is listed once."""
 
     def __init__(self, root: Path):
         self.root = root

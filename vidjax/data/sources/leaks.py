@@ -24,7 +24,7 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
             raise EmptyPartError(f"{source}: the {part} part is empty: too few videos, or none for it")
     repeated = [name for name, n in Counter(v.id for videos in parts.values() for v in videos).items() if n > 1]
     if repeated:
-        raise DuplicateError(f"{source}: {repeated[0]} is there twice; names must be unique, without their suffix too")
+        raise DuplicateError(f"{source}: {repeated[0]} occurs twice; names must be unique even without their suffix")
     owner: dict[str, str] = {}
     for part, videos in parts.items():
         for video in videos:
@@ -39,7 +39,7 @@ def check_parts(source: str, classes: Sequence[str], parts: Mapping[str, Sequenc
 
 
 def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
-    """Refuses a file that is in two parts under two names, by a link or by a second path."""
+    """Refuses a file that is in two parts under two names, e.g. by a link."""
     owner: dict[tuple[int, int], tuple[str, str]] = {}
     for part, videos in parts.items():
         for video, stream in ((each, stream) for each in videos for stream in each.streams.values()):
@@ -47,7 +47,7 @@ def _check_files(source: str, parts: Mapping[str, Sequence[Video]]) -> None:
                 continue
             try:
                 status = os.stat(stream.path)
-            except OSError:  # whoever reads it says why it cannot be read
+            except OSError:  # reading it gives the reason
                 continue
             other, first = owner.setdefault((status.st_dev, status.st_ino), (part, video.id))
             if other != part:

@@ -1,4 +1,4 @@
-"""From lists of clips to a source: what those sources share whose lists may name clips that are not on this disk."""
+"""Builds sources from lists of clips, of which some may be missing on this disk."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class ListedClip(NamedTuple):
       path: where it is, or should be.
       class_name: its label.
       group: as in `Video`.
-      present: whether there is such a file or folder.
+      present: whether the file or folder exists.
     """
 
     id: str
@@ -71,20 +71,20 @@ def build_listed_source(
                 f"{name} (split {split}): the {part} part is empty:"
                 f" none of its {len(listed[part])} listed clips is in {root}"
             )
-    said = list(notes)
+    remarks = list(notes)
     if missing:
-        said.append(f"{missing} of {total} listed clips are not in {root}")
+        remarks.append(f"{missing} of {total} listed clips are not in {root}")
     if drop_overlap:
         before, present["train"] = len(present["train"]), _untested_groups(present)
         if len(present["train"]) < before:
-            said.append(
+            remarks.append(
                 f"{before - len(present['train'])} of {before} training clips are left out:"
                 " the test list has clips of the same videos"
             )
     there = {clip.class_name for clips in present.values() for clip in clips}
     left = tuple(class_name for class_name in classes if class_name in there)
     if len(left) < len(classes):
-        said.append(f"{len(classes) - len(left)} of {len(classes)} classes have no clip there and are left out")
+        remarks.append(f"{len(classes) - len(left)} of {len(classes)} classes have no clip there and are left out")
     parts = _parts(present, left, validation)
     check_parts(f"{name} (split {split}) in {root}", left, parts)
     return Source(
@@ -96,7 +96,7 @@ def build_listed_source(
         test=tuple(parts["test"]),
         mirror=mirror,
         num_missing_clips=missing,
-        notes=(*said, *untested_classes_note(left, parts["test"])),
+        notes=(*remarks, *untested_classes_note(left, parts["test"])),
     )
 
 
@@ -126,13 +126,13 @@ def validation_groups(train: Sequence[Video], share: float) -> set[str]:
 
 
 def _count_missing(name: str, listed: Mapping[str, Sequence[ListedClip]], allow_missing: bool) -> int:
-    """Counts the listed clips that are not there; refuses them unless they may be missing."""
+    """Counts the missing clips; refuses them unless that is allowed."""
     missing = [clip for clips in listed.values() for clip in clips if not clip.present]
     if missing and not allow_missing:
         total = sum(map(len, listed.values()))
         raise OptionDataError(
-            f"{name}: {missing[0].path} is missing ({len(missing)} of {total} listed clips are); "
-            "{allow_missing}=True goes on without them",
+            f"{name}: {missing[0].path} is missing ({len(missing)} of {total} listed clips); "
+            "set {allow_missing}=True to skip them",
             ["allow_missing"],
         )
     return len(missing)

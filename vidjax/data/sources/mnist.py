@@ -108,8 +108,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     expected = bytes([0, 0, _UNSIGNED_BYTES, dimensions])
     if len(content) < start or content[:4] != expected:
         raise DataError(
-            f"{path} is no idx file of {dimensions} dimension(s): it begins with {content[:4].hex(' ') or 'nothing'},"
-            f" not with {expected.hex(' ')} and the sizes"
+            f"{path} is not an idx file of {dimensions} dimension(s): it begins with"
+            f" {content[:4].hex(' ') or 'nothing'}, not with {expected.hex(' ')} and the sizes"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     count = 1
@@ -137,7 +137,7 @@ def _read_digits(folder: Path, part: str) -> list[Video]:
     if len(images) != len(labels):
         raise DataError(f"{paths['images-idx3']} has {len(images)} images, {paths['labels-idx1']} {len(labels)} labels")
     if not images.size:
-        raise DataError(f"{paths['images-idx3']}: holds no pixel, its shape is {images.shape}")
+        raise DataError(f"{paths['images-idx3']}: holds no pixels: its shape is {images.shape}")
     if labels.max() >= len(_CLASSES):
         number = int(np.argmax(labels >= len(_CLASSES)))
         raise DataError(f"{paths['labels-idx1']}: label {number} is {labels[number]}; digits have labels from 0 to 9")

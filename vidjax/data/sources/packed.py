@@ -43,7 +43,7 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: FlipRuleOp
         content = json.loads(read_record(path, 0))
         found = content["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"packed: {path} is no list of packed videos: {one_line(error)}") from error
+        raise DataError(f"packed: {path} is not a list of packed videos: {one_line(error)}") from error
     if found not in (FORMAT_OF_RGB, FORMAT_OF_STREAMS):
         known = f"{FORMAT_OF_RGB} and {FORMAT_OF_STREAMS}"
         raise DataError(f"packed: {path} has format {found}, this vidjax reads {known}: pack it again")

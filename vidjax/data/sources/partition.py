@@ -1,4 +1,4 @@
-"""What every source must hold before it may be trained on: parts that are filled and do not overlap."""
+"""Splits videos into parts, and checks that a source can be trained on."""
 
 import hashlib
 from collections import defaultdict
@@ -17,7 +17,7 @@ def hash_fraction(*words: object) -> float:
 
 
 def check_fractions(source: str, validation: float, test: float = 0.0) -> None:
-    """Refuses shares that leave a part empty; `test` is 0 where it is not cut.
+    """Refuses fractions that leave a part empty; `test` is 0 if no test part is split off.
 
     Raises:
       ConfigError: naming the source and the shares.
@@ -30,10 +30,10 @@ def check_fractions(source: str, validation: float, test: float = 0.0) -> None:
 
 
 def split_by_hash(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
-    """Cuts parts off each class, by a hash of the seed and the ids; adding videos moves few others.
+    """Splits parts off each class, by a hash of the seed and the ids; adding videos moves few others.
 
     Args:
-      videos: to be cut.
+      videos: to be split.
       shares: part -> share of each class; at least one video, and the last one of a class stays in "train".
       seed: of the hash.
 
@@ -57,27 +57,27 @@ def split_by_hash(videos: Sequence[Video], shares: Mapping[str, float], seed: in
 
 
 def untested_classes_note(classes: Sequence[str], test: Sequence[Video]) -> list[str]:
-    """Returns a note of which classes have no test video, so that nothing is measured of them; else nothing."""
+    """Returns a note on the classes without a test video, which are not measured; empty if there are none."""
     tested = {video.label for video in test}
     missing = [name for label, name in enumerate(classes) if label not in tested]
     if not missing:
         return []
     named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return [f"{len(missing)} of {len(classes)} classes have no test video, so the result says nothing of them: {named}"]
+    return [f"{len(missing)} of {len(classes)} classes have no test video, and are not measured: {named}"]
 
 
 def check_classes(source: str, classes: Sequence[str]) -> None:
-    """Refuses a single class, which a folder that lies a level off looks like.
+    """Refuses a single class, as of a folder that is one level too high.
 
     Raises:
       DataError: naming it.
     """
     if len(classes) < 2:
-        raise DataError(f"{source}: there is one class alone, {', '.join(classes)}: nothing can be told apart")
+        raise DataError(f"{source}: there is only one class ({', '.join(classes)}): classification needs at least two")
 
 
 def check_source(name: str, source: Any) -> None:
-    """Refuses what a factory of one's own returns where it is no sound source.
+    """Refuses an unsound source that a user's factory returns.
 
     Raises:
       DataError: naming what is wrong.

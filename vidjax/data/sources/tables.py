@@ -21,7 +21,7 @@ class CsvRow(NamedTuple):
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
-    """Reads a CSV file (RFC 4180) in UTF-8, with or without a byte order mark; blank lines are passed over.
+    """Reads a CSV file (RFC 4180) in UTF-8, with or without a byte order mark; blank lines are skipped.
 
     Args:
       path: the file.
@@ -39,7 +39,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
             try:
                 lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
             except csv.Error as error:
-                raise DataError(f"{path}:{reader.line_num}: is no line of a CSV file: {error}") from error
+                raise DataError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from error
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} is missing") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -52,7 +52,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
         if len(fields) != len(header):
             raise DataError(f"{path}:{number}: has {len(fields)} fields, but the header names {len(header)}")
     if len(filled) == 1:
-        raise DataError(f"{path}: names no clip: only the header is there")
+        raise DataError(f"{path}: names no clip: it has only a header")
     return [CsvRow(number, dict(zip(header, fields))) for number, fields in filled[1:]]
 
 

@@ -1,4 +1,4 @@
-"""What the user points at: folders and text lists; every error names the place."""
+"""Folders and text lists at paths that the user gave; every error names the path."""
 
 import os
 from pathlib import Path

@@ -39,7 +39,7 @@ class PacketLog:
       read: `read(start, size)` returns bytes of the file.
 
     Attributes:
-      is_cut: the last packet of the video is not whole: the file ends within it.
+      is_cut: the last packet of the video is incomplete: the file ends within it.
       has_lost: bytes were lost, of frames or of something else.
       damaged_from: timestamp of the first frame that lost some of its bytes; None if none is known to have.
     """

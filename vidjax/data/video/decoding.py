@@ -64,7 +64,7 @@ def read_frames(file: VideoFile, indices: Sequence[int], size: Size | None = Non
 
     Raises:
       VideoError: the file is missing, not a regular file, not a video, damaged, or has no such frame.
-      TypeError: for a number that is not whole.
+      TypeError: for a number that is not an integer.
       ValueError: without a number, or for a size below 1.
     """
     wanted = [operator.index(i) for i in indices]

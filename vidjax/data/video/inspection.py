@@ -183,7 +183,7 @@ class _SequentialPass:
         if self._about["container"] in ("folder", "gif"):
             return f"no seeking in a {self._about['container']}"
         if self._about["warning"]:
-            return "not whole"
+            return "damaged or cut short"
         if len(self._sizes) > 1:
             return "frames of several sizes"
         if None in self.pts or any(after <= before for before, after in itertools.pairwise(self.pts)):

@@ -35,7 +35,7 @@ def read_frames(
 
     Raises:
       VideoError: the file is missing, not a regular file, not a video, damaged, or has no such frame.
-      TypeError: for a number that is not whole.
+      TypeError: for a number that is not an integer.
       ValueError: without a number, or for a size below 1.
     """
     return decoding.read_frames(as_file(path, exact_seek=exact_seek, table=table), indices, size)
