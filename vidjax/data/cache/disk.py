@@ -136,7 +136,7 @@ class DiskCache:
             if self._is_writable and not self._too_large:
                 logger.warning(
                     "the disk cache %s has no room for %s within %s: videos that do not fit are decoded at every use;"
-                    " raise data.cache_gigabytes or clear that folder",
+                    " give the cache more gigabytes or clear that folder",
                     self.folder,
                     file,
                     gigabytes(self.max_bytes),

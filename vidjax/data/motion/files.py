@@ -35,7 +35,7 @@ from vidjax.errors import DataError
 VERSION = 2
 PARTS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
-_STALE_SECONDS = 24 * 3600.0  # seconds
+_STALE_SECONDS = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)

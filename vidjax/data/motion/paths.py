@@ -1,13 +1,13 @@
-"""How the object of the `motion` data set moves: its classes, and its state at every frame; nothing is drawn.
+"""How the object of the `motion` data set moves: its classes, and its state at every frame; nothing is rendered here.
 
-The state (x, y, angle, log-size) lives on a torus and starts uniform. Everything random is drawn without
-knowing the class, which then only chooses which way the state moves. So the state is uniform again at every
-later frame, whatever the class, and no single frame tells it.
+The state (x, y, angle, log-size) is on a torus and starts uniform. Everything random is drawn independently of the
+class, which then only decides in which direction the state moves. So the state is uniform at every later frame, too,
+whatever the class, and no single frame reveals the class.
 
-Easy (8 classes): one motion from the first frame to the last. Hard (8 classes): rest, a motion, rest, another
-motion, rest; one of the two is horizontal, the other vertical, and the class is which two in which order. Every
-rest is at least as long as the longest window that shall not tell the order, so that a window shows at most one
-of the two motions, and the first motion with what is around it looks like the second.
+Easy (8 classes): one motion from the first frame to the last. Hard (8 classes): rest, a motion, rest, another motion,
+rest; one motion is horizontal, the other vertical, and the class is given by the two and their order. Every rest is at
+least as long as the longest window that must not reveal the order: such a window shows at most one of the motions, and
+the first motion in its surroundings looks like the second.
 """
 
 import dataclasses
