@@ -77,13 +77,20 @@ print(loading.load("multires.py:base=late_fusion").data.stride, vidjax.__file__)
     assert (shape, stride) == ("(1,1,7)", "15") and Path(file).is_relative_to(python.parent.parent)
 
 
-def test_it_trains_and_says_how_it_was_started(python, tmp_path, toy_folder):
+def test_an_experiment_trains_and_says_how_each_run_was_started(python, tmp_path, toy_folder):
+    """A run's process is `-m vidjax train`, since there is no launch.py."""
     shutil.copy(ROOT / "configs" / "early_fusion.py", tmp_path)
     overrides = toy.overrides(toy_folder, **{"train.steps": 2, "data.cache": "none"})
-    words = [f"--config.{key}={value}" for key, value in overrides.items()]
-    command = ["-m", "vidjax", "train", "--config=early_fusion.py:folder", *words, "--workdir=run"]
-    run(python, *command, cwd=tmp_path)
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    (tmp_path / "table.py").write_text(f"""
+from vidjax.experiment.plan import Experiment, Setting
+
+def get_experiment():
+    axes = {{"model": {{"early": Setting("early_fusion.py:folder")}}}}
+    return Experiment("tiny", "Tiny", axes, overrides={overrides!r})
+""")
+    run(python, "-m", "vidjax", "train", "--experiment=table.py", "--workdir=work", cwd=tmp_path)
+    folder = tmp_path / "work" / "runs" / "early-seed0"
+    result = json.loads((folder / "result.json").read_text())
     assert result["finished"] and result["commit"] is None
     assert result["command"].startswith("python -m vidjax train --config=early_fusion.py:folder ")
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert (folder / "report.html").is_file()
