@@ -1,17 +1,16 @@
-"""Training steps on a GPU, beside PyTorch, and what vidjax's choices do there. Offline; everything is made on the spot.
+"""Compares training steps on a GPU with PyTorch, and measures other operations there. Works offline on synthetic data.
 
-  python -m benchmarks.accelerator --minutes 9                 as much as fits, into results/benchmarks/accelerator.json
-  python -m benchmarks.accelerator --minutes 4                 goes on with what that file does not have yet
-  python -m benchmarks.accelerator --rows 'slowfast/*' pooling   these alone; `--again` measures anew what is there
-  python -m benchmarks.accelerator --list                      the rows, in order, and what each is expected to take
-  python -m benchmarks.accelerator --show FILE                 the tables of such a file, as Markdown
-  python -m benchmarks.accelerator --tiny --rows 'capsnet/*'   to try the program, on a CPU: the times mean nothing
+  python -m benchmarks.accelerator --minutes 9                 what fits, into results/benchmarks/accelerator.json
+  python -m benchmarks.accelerator --minutes 4                 continue with the rows that are missing in that file
+  python -m benchmarks.accelerator --rows 'slowfast/*' pooling   only these; --rerun measures existing rows again
+  python -m benchmarks.accelerator --list                      list the rows, in order, with their expected durations
+  python -m benchmarks.accelerator --show FILE                 show the tables of a file, as Markdown
+  python -m benchmarks.accelerator --tiny --rows 'capsnet/*'   to try the program on a CPU: times mean nothing
 
-Needs CPython 3.11 or later, JAX with a GPU plug-in, NumPy, flax, optax, absl-py and jaxtyping; nothing else of
-requirements.txt.
-The peers need PyTorch 2.9 or later with its GPU build (torch.compile also a C compiler, and Triton, which that build
-brings). To a machine without a network that has JAX 0.11, NumPy and PyTorch, bring 4 MB of wheels; not what flax asks
-for beyond them (Orbax, TensorStore, Treescope), since nothing here imports it:
+Requires CPython 3.11 or later, JAX with a GPU plugin, NumPy, flax, optax, absl-py and jaxtyping; nothing else of
+requirements.txt. The PyTorch rows require a GPU build of PyTorch 2.9 or later (torch.compile also a C compiler and
+Triton, which is part of that build). For an offline machine with JAX 0.11, NumPy and PyTorch, copy these 4 MB of
+wheels; other dependencies of flax (Orbax, TensorStore, Treescope) are not imported here:
 
   WHEELS="flax optax absl-py jaxtyping wadler-lindig msgpack PyYAML rich markdown-it-py mdurl pygments"
   WHEELS="$WHEELS typing_extensions"
@@ -19,25 +18,26 @@ for beyond them (Orbax, TensorStore, Treescope), since nothing here imports it:
   pip download -d wheels --no-deps --only-binary=:all: $OF $WHEELS
   pip install --no-index --no-deps --find-links wheels $WHEELS
 
-Each row is a process of its own with a time limit: one that fails, or does not fit the memory, keeps its error in one
-line and stops no other. The file is written whole after every row. Rows that it has are not measured again; those that
-failed come after those that are missing. A row that would not fit the minutes left is passed over for a shorter one;
-what is left is listed in the end, and in the file.
+Each row is a separate process with a time limit: a row that fails, or does not fit into memory, records its error in
+one line and does not affect the others. The file is written after every row. Rows that it already has are not
+measured again; failed rows are retried after the missing ones. A row that would not fit into the remaining minutes is
+skipped in favor of a shorter one; what remains is listed at the end, and in the file.
 
-What is compared. vidjax: its own training step (`vidjax.training.step`) as it is compiled for one device, with its
-preprocessing and its optimizer. Both take a step on the same kind of batch, uint8 clips that lie on the device already
-(how fast they get there is a row of its own): normalised there, forward, loss, backward, SGD with momentum 0.9, without
-dropout; a test carries weights over and compares losses. vidjax also counts top-1 and draws what each class of CapsNet
-would, where its peer draws the label's. bfloat16: parameters are float32 in both, and PyTorch has autocast. float32 is
-TF32 where the device has it: XLA's default precision, and in PyTorch `set_float32_matmul_precision("high")` and cuDNN's
-default. PyTorch has channels last in memory, cudnn.benchmark and fused SGD, torch.compile its default mode.
+What is compared. vidjax: its training step (`vidjax.training.step`) as compiled for one device, with its
+preprocessing and its optimizer. All implementations take steps on the same kind of batch, uint8 clips that are
+already on the device (transfers are a row of their own): normalization on the device, forward, loss, backward, SGD
+with momentum 0.9, without dropout; a test transfers weights and compares losses. In addition, vidjax computes top-1
+and, for CapsNet, the reconstructions of all classes, where PyTorch only computes that of the label. bfloat16:
+parameters are float32 in both, and PyTorch uses autocast. float32 is TF32 if the device supports it: XLA's default
+precision, and in PyTorch `set_float32_matmul_precision("high")` and cuDNN's default. PyTorch uses the channels-last
+memory format, cudnn.benchmark and fused SGD, and torch.compile in its default mode.
 
-A time is the median over ten blocks of steps, each waited for at its end alone; with quartiles. "first step" is
-compilation, the choice of kernels and the step, with no cache of an earlier process. MFU is 6 x multiply-accumulates
-of the forward pass x clips/s, over the dense peak of the device's data sheet and, in brackets, over what a product of
-8192 x 8192 matrices of that type reached in JAX on it. "peak memory" is what a step holds (JAX: by XLA's plan; PyTorch:
-the most allocated) and, in brackets, with what the choice of kernels took before. JAX may have 90% of the GPU's memory,
-which it takes at its start; by default it has 75%.
+Times are medians over ten blocks of steps, with quartiles; the host waits only at the end of each block. "first step"
+includes compilation and autotuning, without caches of earlier processes. MFU is 6 x multiply-accumulates of the
+forward pass x clips/s, relative to the dense peak of the device's data sheet and, in brackets, to what a product of
+8192 x 8192 matrices of that type reached in JAX. "peak memory" is the memory of a step (JAX: by XLA's plan; PyTorch:
+maximum allocated) and, in brackets, including autotuning. JAX may allocate 90% of the GPU's memory, which it reserves
+at its start; the default is 75%.
 """
 
 import argparse
@@ -74,14 +74,14 @@ PEAKS = {
     "A100": (312.0, 156.0),
 }
 _ABOUT = (
-    "one batch on the device, blocks of steps waited for at their ends; 'over the better torch' below 1: vidjax is"
-    " faster; MFU of the data sheet's dense peak and, in brackets, of a large matrix product measured on the device"
+    "one batch on the device, blocks of steps; 'over the better torch' below 1: vidjax is faster; MFU relative to the"
+    " data sheet's dense peak and, in brackets, to a large matrix product measured on the device"
 )
 Rows = dict[str, dict[str, Any]]
 
 
 def gpu() -> dict[str, str] | None:
-    """The name and the driver of the first GPU; None where nvidia-smi tells nothing."""
+    """Name and driver of the first GPU; None if nvidia-smi fails."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
@@ -92,36 +92,36 @@ def gpu() -> dict[str, str] | None:
 
 
 def chosen(rows: Sequence[Row], patterns: Sequence[str] | None) -> list[Row]:
-    """The rows whose names match one of the patterns; all where there are none.
+    """The rows whose names match one of the patterns; all rows without patterns.
 
     Raises:
-      SystemExit: for a pattern that matches none.
+      SystemExit: for a pattern without a match.
     """
     for pattern in patterns or ():
         if not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
-            raise SystemExit(f"--rows: no row is called {pattern!r}; --list names them")
+            raise SystemExit(f"--rows: no row matches {pattern!r}; use --list to see all rows")
     return [row for row in rows if not patterns or any(fnmatch.fnmatchcase(row.name, p) for p in patterns)]
 
 
-def pending(rows: Sequence[Row], done: Rows, again: bool) -> list[Row]:
-    """What is to be measured: what is missing, then what has failed; all of it, where it is measured again."""
-    if again:
+def pending(rows: Sequence[Row], done: Rows, rerun: bool) -> list[Row]:
+    """The rows to measure: missing ones, then failed ones; all of them with `rerun`."""
+    if rerun:
         return list(rows)
     missing = [row for row in rows if row.name not in done]
     return missing + [row for row in rows if "error" in done.get(row.name, {})]
 
 
 class BenchmarkSession:
-    """Measures rows, one after the other, and keeps the file.
+    """Measures rows one at a time and maintains the result file.
 
     Args:
-      path: of the file; None: there is none.
+      path: of the file; None: no file.
       tiny: as in `accelerator_rows.rows`.
-      log: to which the processes' stderr is added.
-      commit: of the code, where it is no repository.
+      log: file to append the stderr output of the processes to.
+      commit: of the code, if it is not in a repository.
 
     Raises:
-      SystemExit: if the file is none of this program's, or has tiny rows where these are not, or the other way round.
+      SystemExit: if the file was not written by this program, or only one of file and session has tiny rows.
     """
 
     def __init__(self, path: Path | None, tiny: bool, log: Path | None = None, commit: str | None = None):
@@ -131,14 +131,14 @@ class BenchmarkSession:
         if path is not None and path.exists():
             content = files.read_json(path)
             if not isinstance(content, dict) or "rows" not in content:
-                raise SystemExit(f"{path}: was not written by this program; move it away, or give another --out")
+                raise SystemExit(f"{path}: was not written by this program; move it away or choose another --out")
             if content["tiny"] != tiny:
                 kind = "tiny rows" if content["tiny"] else "rows of full size"
-                raise SystemExit(f"{path}: has {kind}, which do not mix with these; give another --out")
+                raise SystemExit(f"{path}: has {kind}, which cannot be mixed with these; choose another --out")
             self.done = content["rows"]
 
     def run(self, rows: Sequence[Row], minutes: float | None) -> None:
-        """Measures rows, as many as fit the minutes."""
+        """Measures as many rows as fit into the minutes."""
         until = time.monotonic() + 60 * minutes if minutes else None
         waiting, number, pace = list(rows), 0, _TimeEstimator()
         with termination.sigterm_to_system_exit():
@@ -150,18 +150,20 @@ class BenchmarkSession:
                 waiting.remove(row)
                 number += 1
                 eta = min(sum(map(pace.expected, [row, *waiting])), left)
-                say(f"[{number}/{len(rows)}] {row.name}  expected {duration(pace.expected(row))}  ETA {duration(eta)}")
+                print_status(
+                    f"[{number}/{len(rows)}] {row.name}  expected {duration(pace.expected(row))}  ETA {duration(eta)}"
+                )
                 started = time.monotonic()
                 self._measure(row, min(row.limit, left))
                 pace.note(row, time.monotonic() - started)
                 self._write()
         if waiting:
-            say(f"no time was left for {', '.join(row.name for row in waiting)}")
+            print_status(f"no time left for {', '.join(row.name for row in waiting)}")
 
     def _measure(self, row: Row, limit: float) -> None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
             environment = {
-                "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS"),  # whatever JAX finds, unless the user says
+                "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS"),  # any device that JAX finds, unless set by the user
                 "JAX_COMPILATION_CACHE_DIR": None,
                 "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9",
                 "TORCHINDUCTOR_CACHE_DIR": str(Path(caches, "inductor")),
@@ -183,23 +185,23 @@ class BenchmarkSession:
         }
         if "error" not in outcome or "error" in self.done.get(row.name, {"error": ""}):
             self.done[row.name] = result
-        say(f"  {describe_result(row.name, result)}  ({duration(result['process_s'])})")
+        print_status(f"  {describe_result(row.name, result)}  ({duration(result['process_s'])})")
 
     def _write(self) -> None:
         if self._path is not None:
             files.write_json(self._path, self.content())
 
     def content(self) -> dict[str, Any]:
-        """What the file has: all that `vidjax.reporting.readme.benchmark_block` takes, and the rows."""
+        """The content of the file: the rows, and what `vidjax.reporting.readme.benchmark_block` needs."""
         rows = list(self.done.values())
         versions = {name: version for row in rows for name, version in row.get("versions", {}).items()}
         devices = dict.fromkeys(row["device"] for row in rows if "device" in row)
         drivers = dict.fromkeys(row["driver"] for row in rows if row.get("driver"))
-        drivers_in_words = f" (driver {', '.join(drivers)})" if drivers else ""
+        driver_note = f" (driver {', '.join(drivers)})" if drivers else ""
         newest = max(rows, key=lambda row: row["date"], default={})
         return {
             "about": _ABOUT,
-            "hardware": f"{', '.join(devices) or '-'}{drivers_in_words}",
+            "hardware": f"{', '.join(devices) or '-'}{driver_note}",
             "python": platform.python_version(),
             "versions": versions,
             "commit": newest.get("commit"),
@@ -212,7 +214,7 @@ class BenchmarkSession:
 
 
 class _TimeEstimator:
-    """How long rows take here: as long as expected, times what those before them took over that."""
+    """Scales the expected durations by those of the rows so far."""
 
     def __init__(self) -> None:
         self._taken = self._expected = 0.0
@@ -221,23 +223,23 @@ class _TimeEstimator:
         self._taken, self._expected = self._taken + seconds, self._expected + row.seconds
 
     def expected(self, row: Row) -> float:
-        """Seconds."""
-        # One row alone says little: half of all weight is the estimate's, until five minutes have been expected.
+        """The estimated duration of a row in seconds."""
+        # A single row says little: up to five expected minutes, the prior has at least half of the weight.
         weight = 300.0
         return row.seconds * (self._taken + weight) / (self._expected + weight)
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def describe_result(name: str, result: Mapping[str, Any]) -> str:
-    """A row in one line, for the terminal."""
+    """The result of a row in one line."""
     if "error" in result:
         marks = [
             f"{mark} {seconds:.0f}" for mark, seconds in result.items() if mark.endswith("_s") and mark != "process_s"
         ]
-        return f"failed: {result['error']}" + (f"; before that {', '.join(marks)}" if marks else "")
+        return f"failed: {result['error']}" + (f"; reached {', '.join(marks)}" if marks else "")
     if "ms" in result:
         ms = result["ms"]
         found = f"{report.between(ms['median'], ms['low'], ms['high'])} ms, {result['clips_per_second']:g} clips/s"
@@ -247,10 +249,10 @@ def describe_result(name: str, result: Mapping[str, Any]) -> str:
     if "cases" in result:
         return f"{len(result['cases'])} pools"
     if "digests" in result:
-        return f"the same twice in a process: {_difference(result['repeat'])}"
+        return f"two runs in one process: {_difference(result['repeat'])}"
     if "pageable" in result:
         return f"{result['pageable']['gb_per_second']:g} GB/s"
-    return f"first {result['first_s']} s, again {result['again_s']} s"
+    return f"first call {result['first_s']} s, second call {result['again_s']} s"
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
@@ -258,21 +260,21 @@ def _difference(found: Mapping[str, Any] | None) -> str:
 
 
 def peak(device: str, dtype: str) -> float | None:
-    """The dense peak of the data sheet in TFLOP/s; None of a device that is not listed."""
+    """The dense peak of the data sheet in TFLOP/s; None for an unknown device."""
     found = next((peaks for name, peaks in PEAKS.items() if name in device), None)
     return found[DTYPES.index(dtype)] if found else None
 
 
 def all_tables(done: Rows, tiny: bool) -> list[dict[str, Any]]:
-    """The tables of the rows, for each device: {"title", "columns", "rows"} of text."""
+    """The tables of the rows, per device: {"title", "columns", "rows"} of text cells."""
     found = []
     for device in dict.fromkeys(row.get("device", "unknown device") for row in done.values()):
         of_device = {name: row for name, row in done.items() if row.get("device", "unknown device") == device}
         for title, columns, make in (
             ("Training steps", _STEP_COLUMNS, functools.partial(_step_rows, device=device, tiny=tiny)),
             ("Max pooling and its gradient, bfloat16", _POOL_COLUMNS, _pool_rows),
-            ("A small network trained twice from one start", _DETERMINISM_COLUMNS, _determinism_rows),
-            ("From host to device, uint8 clips", _TRANSFER_COLUMNS, _transfer_rows),
+            ("A small network trained twice from the same state", _DETERMINISM_COLUMNS, _determinism_rows),
+            ("Host-to-device transfer, uint8 clips", _TRANSFER_COLUMNS, _transfer_rows),
         ):
             if cells := make(of_device):
                 found.append({"title": f"{title}, {device}", "columns": columns, "rows": cells})
@@ -281,9 +283,16 @@ def all_tables(done: Rows, tiny: bool) -> list[dict[str, Any]]:
 
 _STEP_COLUMNS = ["network, batch", "type", "implementation", "ms/step (quartiles)", "clips/s"]
 _STEP_COLUMNS += ["over the better torch", "MFU %", "peak memory GB", "first step s"]
-_POOL_COLUMNS = ["pool", "input", "native ms (quartiles)", "vidjax's form for CPUs", "native over it", "differ by"]
-_DETERMINISM_COLUMNS = ["XLA's deterministic flag", "twice in a process", "in two processes"]
-_TRANSFER_COLUMNS = ["clips", "by", "memory", "ms (quartiles)", "GB/s", "clips/s"]
+_POOL_COLUMNS = [
+    "pool",
+    "input",
+    "native ms (quartiles)",
+    "vidjax for CPUs ms",
+    "native / vidjax for CPUs",
+    "difference",
+]
+_DETERMINISM_COLUMNS = ["XLA's deterministic flag", "within a process", "across processes"]
+_TRANSFER_COLUMNS = ["clips", "framework", "memory", "ms (quartiles)", "GB/s", "clips/s"]
 
 
 def _step_rows(done: Rows, device: str, tiny: bool) -> list[list[str]]:
@@ -351,13 +360,13 @@ def _determinism_rows(done: Rows) -> list[list[str]]:
     cells = []
     for flag, title in (("flag", "set"), ("default", "not set")):
         runs = [done.get(f"determinism/{flag}/{number}", {}) for number in (1, 2)]
-        told = [run["error"] for run in runs if "error" in run]
+        errors = [run["error"] for run in runs if "error" in run]
         digests = [run["digests"] for run in runs if "digests" in run]
-        if not told and not digests:
+        if not errors and not digests:
             continue
         within = "; ".join(dict.fromkeys(_difference(run["repeat"]) for run in runs if "digests" in run))
         between = _difference(accelerator_rows.first_difference(*digests)) if len(digests) == 2 else "-"
-        cells.append([title, within or f"failed: {told[0]}", between])
+        cells.append([title, within or f"failed: {errors[0]}", between])
     return cells
 
 
@@ -375,7 +384,7 @@ def _transfer_rows(done: Rows) -> list[list[str]]:
 
 
 def in_markdown(content: Mapping[str, Any]) -> str:
-    """The tables of a file's content, and what is left."""
+    """The tables of a file's content, and the missing rows."""
     parts = [
         f"**{table['title']}**\n\n{tables.markdown(table['columns'], table['rows'])}" for table in content["tables"]
     ]
@@ -385,24 +394,29 @@ def in_markdown(content: Mapping[str, Any]) -> str:
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Declares and reads the options."""
+    """Declares and parses the options."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accelerator",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rows", nargs="+", metavar="PATTERN", help="such as 'slowfast/*' or '*/vidjax' (all)")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
-    parser.add_argument("--minutes", type=float, help="in all; what does not fit is left for another time (no limit)")
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of each row (2 to 4 minutes, by row)")
-    parser.add_argument("--seconds", type=float, help="for which a row's steps are measured (4; tiny: 0.1)")
-    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the program, on a CPU, too")
-    parser.add_argument("--list", action="store_true", help="only list the rows, in order, and what they should take")
-    parser.add_argument("--show", type=Path, metavar="FILE", help="only show the tables of a file, as Markdown")
-    help_ = f"the file ({OUT.parent.parent.name}/{OUT.parent.name}/{OUT.name}; tiny: none)"
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="PATTERN",
+        help="e.g. 'slowfast/*' or '*/vidjax' (default: all)",
+    )
+    parser.add_argument("--rerun", action="store_true", help="also measure rows that the file already has")
+    parser.add_argument("--minutes", type=float, help="time budget; rows that do not fit are skipped (default: none)")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="timeout of each row (default: 2 to 4 minutes)")
+    parser.add_argument("--seconds", type=float, help="duration of each measurement (default: 4; tiny: 0.1)")
+    parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the program, also on a CPU")
+    parser.add_argument("--list", action="store_true", help="list the rows with their expected durations, and exit")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the tables of a file as Markdown, and exit")
+    help_ = f"result file (default: {OUT.parent.parent.name}/{OUT.parent.name}/{OUT.name}; tiny: none)"
     parser.add_argument("--out", type=Path, metavar="JSON", help=help_)
-    parser.add_argument("--log", type=Path, metavar="FILE", help="to which all is added that the rows say on stderr")
-    parser.add_argument("--commit", help="of the code, where it is no repository")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append the stderr output of the rows to this file")
+    parser.add_argument("--commit", help="commit of the code, if it is not in a repository")
     arguments = parser.parse_args(argv)
     for name in ("minutes", "limit", "seconds"):
         if getattr(arguments, name) is not None and not getattr(arguments, name) > 0:
@@ -421,32 +435,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.show:
         content = files.read_json(arguments.show)
         if not isinstance(content, dict) or "tables" not in content:
-            raise SystemExit(f"{arguments.show}: no such file, or none of this program's")
+            raise SystemExit(f"{arguments.show}: no such file, or not written by this program")
         print(in_markdown(content))
         return
     rows = chosen(accelerator_rows.rows(arguments.tiny, arguments.seconds), arguments.rows)
     if arguments.limit:
         rows = [dataclasses.replace(row, limit=arguments.limit) for row in rows]
     if importlib.util.find_spec("torch") is None:
-        say("PyTorch is not installed: its rows are left out")
+        print_status("PyTorch is not installed: skipping its rows")
         rows = [row for row in rows if ".accelerator_torch:" not in row.target]
-    campaign = BenchmarkSession(arguments.out, arguments.tiny, arguments.log, arguments.commit)
-    waiting = pending(rows, campaign.done, arguments.again)
+    session = BenchmarkSession(arguments.out, arguments.tiny, arguments.log, arguments.commit)
+    waiting = pending(rows, session.done, arguments.rerun)
     if arguments.list:
         for row in rows:
             state = (
-                "failed" if "error" in campaign.done.get(row.name, {}) else "there" if row.name in campaign.done else ""
+                "failed" if "error" in session.done.get(row.name, {}) else "done" if row.name in session.done else ""
             )
             print(f"{row.name:40} {duration(row.seconds):>6} {state}".rstrip())
         return
     total = sum(row.seconds for row in waiting)
-    budget = f", of which as much as fits {arguments.minutes:g} minutes" if arguments.minutes else ""
-    say(
-        f"{len(waiting)} rows to measure, about {duration(total)}{budget}; {len(rows) - len(waiting)} are there already"
+    budget = f", as many as fit into {arguments.minutes:g} minutes" if arguments.minutes else ""
+    print_status(
+        f"{len(waiting)} rows to measure, about {duration(total)}{budget}; {len(rows) - len(waiting)} are already done"
     )
-    say(f"results: {arguments.out or 'in the terminal alone'}")
-    campaign.run(waiting, arguments.minutes)
-    print(in_markdown(campaign.content()))
+    print_status(f"results: {arguments.out or 'only printed'}")
+    session.run(waiting, arguments.minutes)
+    print(in_markdown(session.content()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the rows of `benchmarks.accelerator` do in JAX, each in a process of its own."""
+"""The JAX rows of `benchmarks.accelerator`, each run in a separate process."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ from benchmarks.accelerator_rows import (
     network,
     transfers,
 )
-from benchmarks.child import StatusCallback
+from benchmarks.worker import StatusCallback
 from vidjax.data.records import Batch
 from vidjax.layers import pooling as layer
 from vidjax.layers.convolution import native_operations
@@ -41,7 +41,7 @@ from vidjax.training.state import Metrics, TrainState, make_init
 from vidjax.training.step import make_train_step
 
 _PACKAGES = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "flax", "optax", "numpy")
-_CHECK_EVERY = 10  # steps, at which parameters are compared
+_CHECK_EVERY = 10  # steps between comparisons of parameters
 
 
 def _device(tiny: bool) -> jax.Device:
@@ -67,7 +67,7 @@ def _peak_megabytes(device: jax.Device) -> float | None:
 
 
 def device(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
-    """What a large matrix product reaches, by dtype, in TFLOP/s; normally distributed numbers."""
+    """TFLOP/s of a large matrix product of normally distributed numbers, by dtype."""
     found, size = _device(tiny), 256 if tiny else 8192
     reached = {}
     for dtype in ("bfloat16", "float32"):
@@ -79,7 +79,7 @@ def device(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
 
 
 def _timed(function: Callable[..., Any], arguments: Sequence[jax.Array], seconds: float, blocks: int) -> tuple:
-    """What the function gives, compiled, and how long it takes."""
+    """The result of the compiled function, and how long it takes."""
     compiled = jax.jit(function)
     result = compiled(*arguments)
 
@@ -92,13 +92,13 @@ def _timed(function: Callable[..., Any], arguments: Sequence[jax.Array], seconds
 
 @dataclasses.dataclass
 class Training:
-    """The product's own training step on one batch that stays on the device.
+    """The training step of vidjax on one batch that stays on the device.
 
     Attributes:
-      net, dtype: what is trained, and the type that it computes in; parameters are float32.
-      device: on which.
-      compiled: the step, once `compile` has been called.
-      state, batch: as the step takes them.
+      net, dtype: the network, and the type that it computes in; parameters are float32.
+      device: the device.
+      compiled: the step, compiled once `compile` has been called.
+      state, batch: arguments of the step.
       metrics: of the last step.
     """
 
@@ -111,7 +111,7 @@ class Training:
     metrics: Metrics | None = None
 
     def compile(self, native: bool = False) -> None:
-        """Traces and compiles the step; with `native` without the choice of forms by platform, which takes its time."""
+        """Traces and compiles the step; with `native`, only native operations are traced."""
         with native_operations(native):
             lowered = self.compiled.lower(self.state, self.batch)
         self.compiled = lowered.compile()
@@ -121,11 +121,11 @@ class Training:
         self.state, self.metrics = self.compiled(self.state, self.batch)
 
     def wait(self) -> None:
-        """Until all steps are done."""
+        """Blocks until all steps are done."""
         jax.block_until_ready((self.state, self.metrics))
 
     def loss(self) -> float:
-        """That before the last step; waits for it."""
+        """The loss before the last step; blocks until it is done."""
         assert self.metrics is not None
         total, count = self.metrics["loss"]
         return float(total) / float(count)
@@ -143,11 +143,11 @@ def prepare(
     """Builds a step as `vidjax.config.run` does.
 
     Args:
-      net: what is trained.
+      net: the network.
       dtype: "bfloat16" or "float32".
-      size: clips in a batch.
-      device: on which.
-      variables: what it begins with; default: at random, drawn on the host, which takes no compilation.
+      size: clips per batch.
+      device: the device.
+      variables: initial variables; by default random ones, drawn on the host to avoid compilation.
       learning_rate: of SGD with momentum.
     """
     model_dtype = None if dtype == "float32" else jnp.dtype(dtype)
@@ -167,7 +167,7 @@ def prepare(
 
 
 def _initial(state: TrainState, optimizer: optax.GradientTransformation, variables: Any) -> TrainState:
-    """A state like this one of shapes; where no variables are given, with kernels as He et al. 2015 draw them."""
+    """A state of these shapes; without given variables, kernels are initialized as in He et al. 2015."""
     rng = np.random.default_rng(0)
 
     def draw(path: tuple[str, ...], like: Any) -> np.ndarray:
@@ -195,13 +195,13 @@ def step(
     """Times training steps.
 
     Args:
-      mark: called when the network is built, its step compiled and the first step done.
+      mark: called when the network is built, when the step is compiled and when the first step is done.
       name: of the network.
       dtype: that it computes in.
-      size: clips in a batch.
-      seconds: for which steps are measured.
-      tiny: the network at its smallest.
-      native: traced with native operations alone, which are what is compiled for a GPU in any case.
+      size: clips per batch.
+      seconds: duration of the measurement.
+      tiny: whether to use the smallest version of the network.
+      native: whether to trace only native operations, which are what is compiled for a GPU in any case.
     """
     found, net = _device(tiny), network(name, tiny)
     training = prepare(net, dtype, size, found)
@@ -230,7 +230,7 @@ def step(
 
 
 def _step_megabytes(compiled: Any) -> float | None:
-    """What the program holds while it runs: its arguments, results and all between them; None where XLA tells not."""
+    """Memory of the running program for arguments, results and temporaries; None if XLA does not report it."""
     try:
         sizes = compiled.memory_analysis()
         held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
@@ -239,7 +239,7 @@ def _step_megabytes(compiled: Any) -> float | None:
         return None
 
 
-# The network, and a pool of it: the shape of what is pooled but for the batch, window, strides, padding.
+# A pooling layer of a network: shape of its input without the batch, window, strides, padding.
 _POOLS: tuple[tuple[str, tuple[int, ...], tuple[int, int, int], tuple[int, int, int], Any], ...] = (
     ("SlowFast, slow stem", (8, 112, 112, 64), (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)]),
     ("SlowFast, fast stem", (32, 112, 112, 8), (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)]),
@@ -251,7 +251,7 @@ _POOLS: tuple[tuple[str, tuple[int, ...], tuple[int, int, int], tuple[int, int, 
 
 
 def pooling(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Max pooling and its gradient, the native operation and the form that vidjax has for CPUs; batch 16, bfloat16."""
+    """Max pooling and its gradient: the native operation and vidjax's implementation for CPUs; batch 16, bfloat16."""
     found = _device(tiny)
     cases = []
     for title, shape, window, strides, padding in _POOLS[::3] if tiny else _POOLS:
@@ -263,8 +263,8 @@ def pooling(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, An
         g = jax.random.normal(jax.random.key(1), jax.eval_shape(native, x).shape, jnp.bfloat16)
         case: dict[str, Any] = {"pool": title, "shape": list(x.shape), "window": list(window), "strides": list(strides)}
         outcomes = {}
-        for name, form in (("native", native), ("by_axis", by_axis)):
-            outcomes[name], case[name] = _timed(_with_gradient(form), (x, g), seconds, blocks_of(tiny))
+        for name, pool in (("native", native), ("by_axis", by_axis)):
+            outcomes[name], case[name] = _timed(_with_gradient(pool), (x, g), seconds, blocks_of(tiny))
         differences = [
             float(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).max())
             for a, b in zip(outcomes["native"], outcomes["by_axis"], strict=True)
@@ -275,29 +275,29 @@ def pooling(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, An
     return {**_about(found), "dtype": "bfloat16", "cases": cases}
 
 
-def _with_gradient(form: Callable[[jax.Array], jax.Array]) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """x, and the gradient of the value -> the value, and the gradient of x."""
+def _with_gradient(pool: Callable[[jax.Array], jax.Array]) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """A function (x, gradient of the value) -> (value, gradient of x)."""
 
     def both(x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-        value, transposed = jax.vjp(form, x)
+        value, transposed = jax.vjp(pool, x)
         return value, transposed(g)[0]
 
     return both
 
 
 def determinism(mark: StatusCallback, *, steps: int, tiny: bool) -> dict[str, Any]:
-    """Trains a small SlowFast (BatchNorm, dropout, 3D convolutions, overlapping max pools) twice from one start.
+    """Trains a small SlowFast (BatchNorm, dropout, 3D convolutions, overlapping max pools) twice from the same state.
 
     Returns:
-      "repeat": the first difference between the two, {"step", "leaf"}, or None; "digests": of the first of them, for
-      each `_CHECK_EVERY` steps, leaf -> digest, to be compared with those of another process.
+      "repeat": the first difference between the two runs, {"step", "leaf"}, or None; "digests": of the first run, every
+      `_CHECK_EVERY` steps, leaf -> digest, to compare with another process.
     """
     found = _device(tiny)
     net, size = Network("SlowFast small", "slowfast_r18_small", {"dropout": 0.5}, (16, 112, 112), 101, 0), 8
-    if tiny:  # one that compiles faster
+    if tiny:  # compiles faster
         net, size = Network("C3D small", "c3d_small", {"dropout": 0.5}, (8, 16, 16), 5, 0), 2
     training = prepare(net, "float32", size, found, learning_rate=1e-2)
-    start = jax.tree.map(np.array, training.state)  # copies: a step may reuse the memory of its arguments
+    start = jax.tree.map(np.array, training.state)  # copies: a step donates its buffers
     training.compile()
     mark("compiled_s")
     runs = []
@@ -322,13 +322,13 @@ def determinism(mark: StatusCallback, *, steps: int, tiny: bool) -> dict[str, An
 
 
 def _digests(state: TrainState) -> dict[str, str]:
-    """Path -> a digest of the bits, of parameters and running statistics."""
+    """Path -> digest of the bits of each parameter and running statistic."""
     leaves = traverse_util.flatten_dict({"params": state.params, **state.model_state}, sep="/")
     return {path: hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()[:8] for path, leaf in leaves.items()}
 
 
 def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Host to device: a batch of uint8 clips of SlowFast's, as the product puts it there, and from pinned memory."""
+    """Host-to-device transfer of a batch of SlowFast's uint8 clips, as in training, and from pinned memory."""
     found, net = _device(tiny), network("slowfast", tiny)
     size = 2 if tiny else 16
     clips, label = batch(net, size)
@@ -344,12 +344,12 @@ def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, A
         there = SingleDeviceSharding(found, memory_kind="device")
         put = functools.partial(jax.device_put, jax.block_until_ready(on_host), there)
         return {**result, "pinned": transfers(put, jax.block_until_ready, seconds, clips)}
-    except (ValueError, RuntimeError) as error:  # a back end without that kind of memory
+    except (ValueError, RuntimeError) as error:  # the back end lacks that kind of memory
         return {**result, "pinned": None, "pinned_error": str(error).splitlines()[0]}
 
 
-def initialisation(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
-    """SlowFast's first state as training makes it, compiled and computed on the device."""
+def initialization(mark: StatusCallback, *, tiny: bool) -> dict[str, Any]:
+    """SlowFast's initial state as in training: compiled and computed on the device."""
     found, net = _device(tiny), network("slowfast", tiny)
     model = create(net.model, net.classes, dtype=jnp.bfloat16, **net.options)
     inputs = {"rgb": jax.ShapeDtypeStruct((1, *net.clip, 3), jnp.bfloat16)}

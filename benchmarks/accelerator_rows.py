@@ -1,6 +1,6 @@
-"""What `benchmarks.accelerator` measures, in order of value; imports neither JAX nor PyTorch.
+"""The rows of `benchmarks.accelerator`, most important first; imports neither JAX nor PyTorch.
 
-A row is one process. What it does is in `benchmarks.accelerator_jax` and `benchmarks.accelerator_torch`.
+A row is one process, which runs a function of `benchmarks.accelerator_jax` or `benchmarks.accelerator_torch`.
 """
 
 import dataclasses
@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-# So low a rate that no network diverges on one batch: numbers that are not finite would tell nothing of speed.
+# So low that no network diverges on one batch, since non-finite numbers would distort the speed.
 LEARNING_RATE, MOMENTUM = 1e-5, 0.9
-RECONSTRUCTION = 5e-4  # the weight of CapsNet's decoder in its loss
-BLOCKS = 10  # of calls, each waited for at its end
+RECONSTRUCTION = 5e-4  # weight of CapsNet's reconstruction loss
+BLOCKS = 10  # of calls; the host waits at the end of each block
 IMPLEMENTATIONS = {"vidjax": "vidjax", "torch_eager": "torch eager", "torch_compile": "torch.compile"}
-NATIVE = {"vidjax_native": "vidjax, traced with native operations alone"}
+NATIVE = {"vidjax_native": "vidjax, native operations only"}
 DTYPES = ("bfloat16", "float32")
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network, its clips and what a step on one of them costs.
+    """A network, its clips and its computational cost.
 
     Attributes:
       title: in tables.
@@ -32,9 +32,9 @@ class Network:
       options: of the model.
       clip: T, H, W.
       classes: K.
-      macs: multiply-accumulates of a forward pass of one clip (`vidjax.models.summary`; a test compares them);
-        0: not given, of tiny ones.
-      mean, std: a pixel value p becomes (p - mean) / std, on the device.
+      macs: multiply-accumulates of a forward pass on one clip (a test compares it with `vidjax.models.summary`); 0
+        for tiny networks.
+      mean, std: pixels are normalized to (p - mean) / std on the device.
     """
 
     title: str
@@ -48,11 +48,11 @@ class Network:
 
     @property
     def is_capsnet(self) -> bool:
-        """Whether its loss is the margin loss with a reconstruction; the others have the cross-entropy."""
+        """Whether the loss is the margin loss with reconstruction instead of the cross-entropy."""
         return self.model == "capsnet"
 
 
-# Early fusion has batch normalisation in the place of the paper's local response normalisation, as its peer has.
+# With batch normalization instead of the paper's local response normalization, as in the PyTorch version.
 _EARLY = {"normalization": "batch", "dropout": 0.0}
 NETWORKS = {
     "slowfast": Network("SlowFast R50 8x8", "slowfast_r50_8x8", {"dropout": 0.0}, (32, 224, 224), 400, 50_308_583_424),
@@ -62,7 +62,7 @@ NETWORKS = {
     "early_fusion": Network("early fusion", "early_fusion", _EARLY, (10, 170, 170), 400, 2_140_790_016),
     "capsnet": Network("CapsNet", "capsnet", {}, (1, 28, 28), 10, 220_860_416, 0.0, 255.0),
 }
-# The smallest that each takes, to try the program with.
+# The smallest input of each network, to try the program with.
 TINY = {
     "slowfast": dataclasses.replace(
         NETWORKS["slowfast"], model="slowfast_r18_small", clip=(8, 32, 32), classes=5, macs=0
@@ -98,7 +98,7 @@ def network(name: str, tiny: bool) -> Network:
 
 
 def batch(net: Network, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same batch each time: clips uint8 [size, T, H, W, 3] and labels int32 [size]."""
+    """A fixed batch: clips uint8 [size, T, H, W, 3] and labels int32 [size]."""
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (size, *net.clip, 3), np.uint8)
     return clips, rng.integers(0, net.classes, size, np.int32)
@@ -106,13 +106,13 @@ def batch(net: Network, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A process to be.
+    """A process to run.
 
     Attributes:
-      name: in commands and in the file: network/dtype/batch/implementation, or what it is.
+      name: in commands and in the file, e.g. network/dtype/batch/implementation.
       target, arguments, environment: as in `processes.Task`.
-      seconds: that it is expected to take on an H100.
-      limit: after so many it is given up.
+      seconds: expected duration on an H100.
+      limit: timeout in seconds.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Row:
     environment: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
 
-# Seconds, expected, of a row of vidjax, torch eager and torch.compile: mostly compilation and the choice of kernels.
+# Expected seconds of a row of vidjax, torch eager and torch.compile: mostly compilation and autotuning.
 _SECONDS = {
     "slowfast": (110, 50, 130),
     "r2plus1d": (70, 35, 70),
@@ -132,7 +132,7 @@ _SECONDS = {
     "early_fusion": (35, 25, 40),
     "capsnet": (35, 25, 50),
 }
-# Network, dtype, clips in a batch; all three implementations of one after the other.
+# Network, dtype, clips per batch; each with all three implementations in turn.
 _STEPS = (
     ("slowfast", "bfloat16", 16),
     ("r2plus1d", "bfloat16", 16),
@@ -152,11 +152,11 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def rows(tiny: bool, seconds: float) -> list[Row]:
-    """All rows, in order of value.
+    """All rows, most important first.
 
     Args:
-      tiny: of networks and arrays that take a CPU seconds.
-      seconds: for which a row's steps are measured.
+      tiny: whether to use networks and arrays that take only seconds on a CPU.
+      seconds: duration of each measurement of steps.
     """
     found = [Row("device", f"{_JAX}:device", {"tiny": tiny}, 25, 120)]
     for name, dtype, size in _STEPS:
@@ -180,7 +180,7 @@ def rows(tiny: bool, seconds: float) -> list[Row]:
     for framework, module in (("jax", _JAX), ("torch", _TORCH)):
         arguments = {"seconds": seconds / 2, "tiny": tiny}
         found.append(Row(f"transfer/{framework}", f"{module}:transfer", arguments, 20, 90))
-    found.append(Row("initialisation", f"{_JAX}:initialisation", {"tiny": tiny}, 60, 240))
+    found.append(Row("initialization", f"{_JAX}:initialization", {"tiny": tiny}, 60, 240))
     return found
 
 
@@ -189,12 +189,12 @@ def _with_flag() -> dict[str, str | None]:
 
 
 def blocks_of(tiny: bool) -> int:
-    """Of `in_blocks`."""
+    """The number of blocks of `in_blocks`."""
     return 2 if tiny else BLOCKS
 
 
 def quartiles(values: list[float]) -> dict[str, float]:
-    """Of at least two values: "low", "median", "high"."""
+    """Quartiles of at least two values: "low", "median", "high"."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return {"low": _short(low), "median": _short(median), "high": _short(high)}
 
@@ -202,20 +202,20 @@ def quartiles(values: list[float]) -> dict[str, float]:
 def in_blocks(
     enqueue: Callable[[], Any], wait: Callable[[], Any], seconds: float, blocks: int = BLOCKS
 ) -> dict[str, Any]:
-    """Times a call that returns before the device is done, many times.
+    """Times an asynchronous call.
 
-    The calls are made in blocks, each waited for at its end alone, so that the host runs ahead of the device as it
-    does in training. Six calls or more, of which the last are a block, come before.
+    Calls are made in blocks, and the host waits only at the end of each block, so that it runs ahead of the device as
+    in training. At least six warmup calls come first, the last ones as a block.
 
     Args:
       enqueue: the call.
-      wait: returns when all that was enqueued is done.
-      seconds: for which it is measured, about.
+      wait: blocks until all enqueued calls are done.
+      seconds: approximate duration of the measurement.
       blocks: at least 2.
 
     Returns:
-      "calls" in all, "blocks", and milliseconds of a call: "low", "median", "high" (quartiles over the blocks) and
-      "of_blocks".
+      The total number of "calls", "blocks", and the milliseconds per call: "low", "median", "high" (quartiles over the
+      blocks) and "of_blocks".
     """
 
     def block(calls: int) -> float:
@@ -238,12 +238,12 @@ def in_blocks(
 
 
 def transfers(put: Callable[[], Any], wait: Callable[[Any], Any], seconds: float, clips: np.ndarray) -> dict[str, Any]:
-    """Times transfers of clips, each waited for.
+    """Times transfers of clips, one at a time.
 
     Args:
-      put: begins one.
-      wait: returns when what `put` gave is there.
-      seconds: for which it is measured.
+      put: starts a transfer.
+      wait: blocks until the result of `put` has arrived.
+      seconds: duration of the measurement.
       clips: uint8 [B, ...].
 
     Returns:
@@ -255,7 +255,7 @@ def transfers(put: Callable[[], Any], wait: Callable[[Any], Any], seconds: float
         started = time.perf_counter()
         wait(put())
         taken.append(1000 * (time.perf_counter() - started))
-    found = quartiles(taken[1:])  # the first makes room
+    found = quartiles(taken[1:])  # the first one allocates memory
     per_second = 1000 / found["median"]
     rates = {"gb_per_second": per_second * clips.nbytes / 1e9, "clips_per_second": per_second * len(clips)}
     return {"ms": found, **{name: _short(rate) for name, rate in rates.items()}}
@@ -264,7 +264,7 @@ def transfers(put: Callable[[], Any], wait: Callable[[Any], Any], seconds: float
 def first_difference(
     one: Mapping[str, Mapping[str, str]], other: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any] | None:
-    """The first step, and its first leaf, at which two runs differ: {"step", "leaf"}; None where none does.
+    """The first step and leaf at which two runs differ: {"step", "leaf"}; None if they are equal.
 
     Args:
       one, other: step -> path -> digest.
@@ -277,7 +277,7 @@ def first_difference(
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where JSON has no number for it."""
+    """The value, or None if it is not finite, which JSON cannot represent."""
     return value if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""What the rows of `benchmarks.accelerator` do in PyTorch, each in a process of its own."""
+"""The PyTorch rows of `benchmarks.accelerator`, each run in a separate process."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import torch_step
 from benchmarks.accelerator_rows import (
     LEARNING_RATE,
     MOMENTUM,
@@ -19,10 +20,8 @@ from benchmarks.accelerator_rows import (
     network,
     transfers,
 )
-from benchmarks.child import StatusCallback
 from benchmarks.torch_models import c3d, capsnet, early_fusion, i3d, resnet3d, slowfast
-
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+from benchmarks.worker import StatusCallback
 
 
 def build(net: Network) -> nn.Module:
@@ -33,8 +32,7 @@ def build(net: Network) -> nn.Module:
         case "slowfast_r50_8x8":
             return slowfast.SlowFast(net.classes, 4, 7, window=min(7, -(-side // 32)))
         case "slowfast_r18_small":
-            window = min(7, -(-side // 32))
-            return slowfast.SlowFast(net.classes, 4, 5, depth=18, width=16, beta_inverse=4, window=window)
+            return slowfast.slowfast_r18_small(net.classes, side)
         case "r2plus1d_18":
             return resnet3d.ResNet3D(net.classes, True, width)
         case "i3d":
@@ -53,7 +51,7 @@ def _device(tiny: bool) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if not tiny:
-        raise RuntimeError("PyTorch sees no GPU: install its CUDA wheel, or try the program with --tiny")
+        raise RuntimeError("PyTorch sees no GPU: install its CUDA wheel, or try this program with --tiny")
     return torch.device("cpu")
 
 
@@ -84,19 +82,19 @@ def prepare(
     model: nn.Module | None = None,
     learning_rate: float = LEARNING_RATE,
 ) -> Callable[[], torch.Tensor]:
-    """Builds a step: uint8 clips normalised on the device, forward, backward, SGD with momentum.
+    """Builds a step: uint8 clips normalized on the device, forward, backward, SGD with momentum.
 
     Args:
-      net: what is trained.
-      dtype: "bfloat16", by autocast, or "float32", in TF32 where the device has it.
-      size: clips in a batch, which stays on the device.
-      device: on which.
-      compiled: by `torch.compile`: normalisation, network and loss; else eager.
-      model: the network itself, with weights of one's own; default: at random.
+      net: the network.
+      dtype: "bfloat16", by autocast, or "float32", with TF32 if the device supports it.
+      size: clips per batch, which stays on the device.
+      device: the device.
+      compiled: whether `torch.compile` compiles normalization, network and loss.
+      model: the network with given weights; by default it is initialized randomly.
       learning_rate: of SGD with momentum.
 
     Returns:
-      A function that enqueues a step and returns the loss before it.
+      A function that enqueues a step and returns the loss before the step.
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
@@ -108,7 +106,7 @@ def prepare(
     model = model.to(device)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=_FORMATS[layer.weight.ndim])
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch_step.FORMATS[layer.weight.ndim])
     model.train()
     network_, of_dtype = model, getattr(torch, dtype)
     optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=MOMENTUM, fused=True)
@@ -116,7 +114,7 @@ def prepare(
     clips, label = torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).long().to(device)
 
     def objective(clips: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        # Channels stay last in memory: only the names of the axes change.
+        # Channels stay last in memory: only the order of the axes changes.
         x = (clips.permute(0, 4, 1, 2, 3).to(of_dtype) - net.mean) / net.std
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
             if net.is_capsnet:
@@ -125,16 +123,7 @@ def prepare(
         each = label[:, None].expand(-1, logits.shape[1])
         return nn.functional.cross_entropy(capsnet.wide(logits.flatten(0, 1)), each.flatten())
 
-    computed = torch.compile(objective) if compiled else objective
-
-    def take() -> torch.Tensor:
-        loss = computed(clips, label)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    return take
+    return torch_step.training_step(torch.compile(objective) if compiled else objective, optimizer, clips, label)
 
 
 def step(
@@ -160,7 +149,7 @@ def step(
     def wait() -> None:
         _wait(device)
         if not steady and device.type == "cuda":
-            # After the first steps, which choose kernels and need memory for it.
+            # After the first steps, which need memory for autotuning.
             steady.append(_peak_megabytes(device))
             torch.cuda.reset_peak_memory_stats()
 
@@ -180,7 +169,7 @@ def step(
 
 
 def transfer(mark: StatusCallback, *, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Host to device: a batch of uint8 clips of SlowFast's, from pageable and from pinned memory."""
+    """Host-to-device transfer of a batch of SlowFast's uint8 clips, from pageable and from pinned memory."""
     device, net = _device(tiny), network("slowfast", tiny)
     array = batch(net, 2 if tiny else 16)[0]
     pageable = torch.from_numpy(array)

@@ -1,17 +1,16 @@
-"""What changed beyond noise between two runs of a benchmark.
+"""Shows what changed beyond noise between two runs of a benchmark.
 
   python -m benchmarks.compare OLD.json NEW.json
 
-The files are what `--out` of benchmarks.input, train_step, convolutions and routing wrote. Of each
-quantity that both measured: its medians, their ratio, and whether it changed. It changed if the ratio is further from 1
-than 3% and the ranges do not overlap, which one round cannot say: from the lowest to the highest round, or, where
-single clips were timed rather than rounds, the interval that holds the median with 95% confidence, from the order of
-the measurements alone. The
-ranges of 3 rounds miss each other by chance in 1 of 10 cases, those of 5 in 1 of 126: of the dozens of quantities of a
-file a few, and hardly one. Take 5 to be sure.
+The files are written by --out of benchmarks.input, train_step, convolutions and routing. For each quantity in both
+files, the output shows the medians, their ratio, and whether it changed. A quantity changed if the ratio differs from
+1 by more than 3% and the ranges do not overlap: the ranges from the lowest to the highest round or, where single
+clips were timed rather than rounds, the 95% confidence intervals of the medians, from order statistics. One round has
+no range. The ranges of 3 rounds are disjoint by chance in 1 of 10 cases, those of 5 rounds in 1 of 126: of the dozens
+of quantities of a file a few, or hardly one. Use 5 rounds to be sure.
 
-Exit status: 0; 2 if the files cannot be compared; with --fail-slower 1 if something of vidjax takes longer, or handles
-fewer clips in a second, beyond noise. What is not vidjax's has no part in that: if it changed, the machine did, too.
+Exit status: 0; 2 if the files cannot be compared; with --fail-slower 1 if vidjax got slower beyond noise (longer
+times or fewer clips per second). Other implementations do not count: if they changed, so did the machine.
 """
 
 import argparse
@@ -33,13 +32,13 @@ THRESHOLD = 0.03
 
 
 class Quantity(NamedTuple):
-    """A quantity that was measured.
+    """A measured quantity.
 
     Attributes:
-      unit: "ms", "s", "MB" or "clips/s"; of the last, more is better.
-      median: of all.
-      low, high: where it lies but for noise; None where that is not known.
-      is_ours: a change of vidjax may have changed it.
+      unit: "ms", "s", "MB" or "clips/s"; only for the last, higher is better.
+      median: of all samples.
+      low, high: range of the noise; None if unknown.
+      is_ours: whether it depends on vidjax.
     """
 
     unit: str
@@ -53,14 +52,14 @@ Quantities = dict[tuple[str, ...], Quantity]
 
 
 def from_rounds(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
-    """Of one value for each round."""
+    """From one value per round."""
     if len(values) == 1:
         return Quantity(unit, values[0], None, None, is_ours)
     return Quantity(unit, statistics.median(values), min(values), max(values), is_ours)
 
 
 def from_single_samples(unit: str, values: Sequence[float], is_ours: bool) -> Quantity:
-    """Of single measurements: the median lies between these of them with 95% confidence (Conover 1999, 3.2)."""
+    """From single measurements, with a 95% confidence interval of the median (Conover 1999, section 3.2)."""
     ordered, count = sorted(values), len(values)
     rank = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
     return Quantity(unit, statistics.median(ordered), ordered[rank], ordered[-1 - rank], is_ours)
@@ -112,7 +111,7 @@ def _passes(key: str, samples: Mapping[str, Any]) -> Iterator[tuple[tuple[str, .
                     yield (operation, name, title), from_rounds("ms", values, name == "vidjax")
 
 
-# What a benchmark's samples are under, and how they are read.
+# Key of a benchmark's samples -> how to read them.
 _BENCHMARKS: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[tuple[str, ...], Quantity]]]] = {
     "readers": _input,
     "train_step": _train_step,
@@ -122,12 +121,12 @@ _BENCHMARKS: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[tuple[str, .
 
 
 class Result(NamedTuple):
-    """What a file of a benchmark says.
+    """The content of a benchmark file.
 
     Attributes:
-      benchmark: its name.
-      circumstances: hardware, what was measured, and the versions of packages, by name.
-      quantities: what was measured.
+      benchmark: name of the benchmark.
+      circumstances: hardware, description and package versions, by name.
+      quantities: the measured quantities.
     """
 
     benchmark: str
@@ -136,16 +135,16 @@ class Result(NamedTuple):
 
 
 def read(path: Path) -> Result:
-    """Reads a result.
+    """Reads a benchmark file.
 
     Raises:
-      DataError: if the file is none of a benchmark.
+      DataError: if it is not one.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     content = files.read_json(path)
     if content is None:
-        raise DataError(f"{path}: is no JSON")
+        raise DataError(f"{path}: is not JSON")
     samples = content.get("samples") if isinstance(content, dict) else None
     for key, quantities in _BENCHMARKS.items():
         if isinstance(samples, dict) and key in samples:
@@ -156,12 +155,12 @@ def read(path: Path) -> Result:
                 circumstances |= versions
                 return Result("input" if key == "readers" else key, circumstances, dict(quantities(samples)))
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                raise DataError(f"{path}: is no whole result of a benchmark ({error!r})") from error
-    raise DataError(f"{path}: is no result of a benchmark; write one with --out")
+                raise DataError(f"{path}: is an incomplete benchmark result ({error!r})") from error
+    raise DataError(f"{path}: is not a benchmark result; write one with --out")
 
 
 def verdict(old: Quantity, new: Quantity) -> str:
-    """The change, in a word ("faster", "slower", "more", "less"); "" where noise explains it, or is not known."""
+    """The change in a word ("faster", "slower", "more", "less"); "" if it is within noise or the noise is unknown."""
     if old.low is None or old.high is None or new.low is None or new.high is None:
         return ""
     overlap = new.low <= old.high and old.low <= new.high
@@ -174,7 +173,7 @@ def verdict(old: Quantity, new: Quantity) -> str:
 
 
 def comparison(old: Quantities, new: Quantities) -> pd.DataFrame:
-    """A row for each quantity of both."""
+    """One row per quantity that both have."""
     rows = []
     for key in (key for key in old if key in new):
         before, after = old[key], new[key]
@@ -191,29 +190,29 @@ def _with_noise(quantity: Quantity) -> str:
 
 
 def compare(old: Result, new: Result, show_all: bool = False) -> bool:
-    """Prints what changed.
+    """Prints the changes.
 
     Args:
-      old, new: of the same benchmark.
-      show_all: also what did not.
+      old, new: results of the same benchmark.
+      show_all: whether to show unchanged quantities, too.
 
     Returns:
-      Whether something of vidjax is slower.
+      Whether vidjax got slower.
 
     Raises:
-      DataError: if they have nothing in common, or one is of tiny inputs.
+      DataError: if they have no quantity in common, or only one used tiny inputs.
     """
     if old.benchmark != new.benchmark:
-        raise DataError(f"these are results of two benchmarks: {old.benchmark} and {new.benchmark}")
+        raise DataError(f"results of different benchmarks: {old.benchmark} and {new.benchmark}")
     if old.circumstances["size"] != new.circumstances["size"]:
-        raise DataError("one of these was measured with --tiny")
+        raise DataError("only one of the results was measured with --tiny")
     both = [key for key in old.quantities if key in new.quantities]
     if not both:
-        raise DataError("these results have no quantity in common")
+        raise DataError("the results have no quantity in common")
     for name in sorted(old.circumstances.keys() & new.circumstances.keys()):
         before, after = old.circumstances[name], new.circumstances[name]
         if before != after:
-            terminal.say(f"not the same {name}: {before}, then {after}")
+            terminal.say(f"different {name}: {before}, then {after}")
     frame = comparison(old.quantities, new.quantities)
     changed = frame[frame["change"] != "-"]
     if len(frame if show_all else changed):
@@ -222,12 +221,12 @@ def compare(old: Result, new: Result, show_all: bool = False) -> bool:
         terminal.say(f"none of {len(frame)} quantities changed beyond noise")
     for name, one, other in (("old", old, new), ("new", new, old)):
         if only := [key for key in one.quantities if key not in other.quantities]:
-            terminal.say(f"only in the {name} one: {len(only)} quantities, {', '.join(only[0])} for instance")
+            terminal.say(f"only in the {name} result: {len(only)} quantities, e.g. {', '.join(only[0])}")
     if unknown := sum(old.quantities[key].low is None or new.quantities[key].low is None for key in both):
-        terminal.say(f"{unknown} quantities have a single round: whether they changed cannot be said")
+        terminal.say(f"{unknown} quantities have a single round, so their noise is unknown")
     verdicts = {key: verdict(old.quantities[key], new.quantities[key]) for key in both}
     if foreign := [key for key, word in verdicts.items() if word and not old.quantities[key].is_ours]:
-        terminal.say(f"{len(foreign)} of these are not vidjax's: the machine or the packages changed, too")
+        terminal.say(f"{len(foreign)} of the changes are not in vidjax: the machine or the packages changed, too")
     return any(word == "slower" and old.quantities[key].is_ours for key, word in verdicts.items())
 
 
@@ -235,8 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, metavar="OLD.json")
     parser.add_argument("new", type=Path, metavar="NEW.json")
-    parser.add_argument("--all", action="store_true", help="also show what did not change")
-    parser.add_argument("--fail-slower", action="store_true", help="exit status 1 if something of vidjax got slower")
+    parser.add_argument("--all", action="store_true", help="also show unchanged quantities")
+    parser.add_argument("--fail-slower", action="store_true", help="exit with status 1 if vidjax got slower")
     arguments = parser.parse_args(argv)
     try:
         is_slower = compare(read(arguments.old), read(arguments.new), arguments.all)

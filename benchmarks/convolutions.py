@@ -1,14 +1,14 @@
-"""Single convolutions and their gradients, beside PyTorch, in float32 on a CPU.
+"""Compares single convolutions and their gradients with PyTorch, in float32 on a CPU.
 
   pip install -r requirements-bench.txt
   python -m benchmarks.convolutions                                  all operations, all implementations
   python -m benchmarks.convolutions --operations 3x3x3 stem_5x7x7
   python -m benchmarks.convolutions --out results/benchmarks/convolutions.json   for the docs
 
-Of each operation: the forward pass, the gradient of the input and that of the kernel. PyTorch is measured with channels
-last in memory and with channels first; the ratio is to the better of the two. vidjax is compiled as in training,
-JAX native as `jax.jit` does it by default. Each operation of each implementation is
-measured in a fresh process, in rounds in which all take turns.
+Measures the forward pass, the input gradient and the kernel gradient. PyTorch is measured with channels last and with
+channels first in memory; ratios are relative to the better of the two. vidjax is compiled as in training, JAX native
+with the default options of `jax.jit`. Each operation of each implementation is measured in fresh processes, in rounds
+of all implementations.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks import child, processes, report
-from benchmarks.child import StatusCallback
+from benchmarks import processes, report, worker
+from benchmarks.worker import StatusCallback
 
 IMPLEMENTATIONS = {
     "jax_native": "JAX native",
@@ -34,10 +34,10 @@ PASSES = ("forward", "input gradient", "kernel gradient")
 
 
 class Operation(NamedTuple):
-    """A convolution, padded by half its kernel.
+    """A convolution, padded by half the kernel.
 
     Attributes:
-      shape: of its input, channels last.
+      shape: of the input, channels last.
       kernel: extents, input channels of a group, output channels.
       strides: along each axis.
       groups: of channels.
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """On both sides of each axis."""
+        """Padding on both sides of each axis."""
         return tuple(extent // 2 for extent in self.kernel[:-2])
 
     @property
@@ -60,11 +60,11 @@ class Operation(NamedTuple):
         return (self.shape[0], *((n + 2 * p - k) // s + 1 for n, k, p, s in sizes), self.kernel[-1])
 
     def shrunk(self) -> "Operation":
-        """The same of one small clip, to try the program with."""
+        """The same operation on one small clip, to try the program with."""
         return self._replace(shape=(1, *(min(n, 8) for n in self.shape[1:-1]), self.shape[-1]))
 
     def describe(self) -> str:
-        """In words."""
+        """Description for tables."""
         extents, channels = "x".join(map(str, self.kernel[:-2])), f"{self.shape[-1]} to {self.kernel[-1]}"
         strided = "" if set(self.strides) == {1} else f", stride {'x'.join(map(str, self.strides))}"
         depthwise = ", depthwise" if self.groups > 1 else ""
@@ -88,7 +88,7 @@ OPERATIONS = {
 
 
 def passes(operation: Operation, implementation: str) -> dict[str, Callable[[], Any]]:
-    """For each pass a function that computes it and waits; arrays of PyTorch are channels first."""
+    """For each pass a blocking function that computes it; PyTorch arrays are channels first."""
     rng = np.random.default_rng(0)
     x, kernel, gradient = (
         rng.standard_normal(shape, np.float32) for shape in (operation.shape, operation.kernel, operation.output)
@@ -134,7 +134,7 @@ def _torch_passes(
 ) -> dict[str, Callable[[], Any]]:
     import torch
 
-    torch.set_num_threads(child.threads())
+    torch.set_num_threads(worker.threads())
     order: Any = torch.contiguous_format
     if implementation == "torch_last":
         order = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
@@ -165,7 +165,7 @@ def measure(mark: StatusCallback, *, operation: str, implementation: str, second
     """
     chosen = OPERATIONS[operation].shrunk() if tiny else OPERATIONS[operation]
     calls = passes(chosen, implementation)
-    return {name: child.timed(call, seconds, at_least=3) for name, call in calls.items()}
+    return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
 def plan(

@@ -1,16 +1,16 @@
-"""Reading clips from video files, beside plain decord, PyAV, OpenCV and torchcodec; then through the whole pipeline.
+"""Compares reading clips from video files with decord, PyAV, OpenCV and torchcodec; then measures the whole pipeline.
 
   pip install -r requirements-bench.txt
-  python -m benchmarks.input                               on videos that it makes: MPEG-4 in AVI, H.264 in MP4
-  python -m benchmarks.input --videos UCF-101              on some of one's own
+  python -m benchmarks.input                               on generated videos: MPEG-4 in AVI, H.264 in MP4
+  python -m benchmarks.input --videos UCF-101              on your own videos
   python -m benchmarks.input --videos UCF-101 --count 40 --out results/benchmarks/input.json   for the docs
 
-Each reader reads the same clips of 16 frames at 112 pixels with one thread, in turns, in one process; the table shows
-the median of its CPU time per clip with its quartiles, the ratio of medians to vidjax, the frames that it gives in a
-second, and how many of them were others than those of decoding in order. "PyAV, seeking unchecked" goes where vidjax
-goes, but holds no frame to the table: the difference is what certainty costs. The second table is clips per second
-through Grain, without a cache and with decoded videos in memory or on disk, beside what as many threads of the bare
-reader give, in rounds.
+All readers read the same clips of 16 frames at 112 pixels with one thread, alternating in one process. The table
+shows the median CPU time per clip with quartiles, the ratio of medians to vidjax, frames per second, and the fraction
+of frames that differ from sequential decoding. "PyAV, seeking unchecked" seeks to the same positions as vidjax, but
+does not check frames against the index: the difference is the cost of the check. The second table shows clips per
+second through Grain, without a cache and with decoded videos in memory or on disk, and of the same number of threads
+with the bare reader.
 """
 
 import argparse
@@ -51,7 +51,7 @@ FRAMES, SIDE = 16, 112
 Size = tuple[int, int]
 Reader = Callable[[Video, Sequence[int], Size], np.ndarray]
 
-# What is asked of a video of so many frames.
+# Frames to read of a video with a given number of frames.
 PATTERNS: dict[str, Callable[[int, random.Random], list[int]]] = {
     "consecutive": lambda count, rng: _dense(count, 1, rng),
     "stride 2": lambda count, rng: _dense(count, 2, rng),
@@ -60,7 +60,7 @@ PATTERNS: dict[str, Callable[[int, random.Random], list[int]]] = {
 
 
 class Measured(NamedTuple):
-    """What a reader took for a clip, and how many of its frames were wrong."""
+    """CPU time of a reader for a clip, and the number of wrong frames."""
 
     cpu_ms: float
     wrong: int
@@ -86,7 +86,7 @@ def _decord(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
 
 
 def _pyav(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """In order, as its cookbook reads; only what is wanted is converted."""
+    """Sequential decoding, as in its cookbook; only the requested frames are converted."""
     wanted, last, found = set(indices), max(indices), {}
     with av.open(video.path) as container:
         container.streams.video[0].thread_count = 1
@@ -99,7 +99,7 @@ def _pyav(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
 
 
 def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """By the same table and in the same way as vidjax, but whatever comes is believed."""
+    """Seeks with the same index as vidjax, but does not verify frames."""
     info = video.streams["rgb"].info
     if info is None or info.table is None:
         return _pyav(video, indices, size)
@@ -122,7 +122,7 @@ def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarra
 
 
 def _opencv(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """In order; only what is wanted is retrieved."""
+    """Sequential decoding; only the requested frames are retrieved."""
     cv2 = importlib.import_module("cv2")
     cv2.setNumThreads(1)
     capture = cv2.VideoCapture(video.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -160,13 +160,13 @@ PACKAGES = {"decord": "decord", "OpenCV": "opencv-python-headless", "torchcodec"
 def _importable(module: str | None) -> bool:
     try:
         return module is None or importlib.import_module(module) is not None
-    except Exception as error:  # torchcodec raises what it likes where its libraries are missing
-        terminal.say(f"left out: {module} ({str(error).splitlines()[0][:80]})")
+    except Exception as error:  # torchcodec raises various errors if its libraries are missing
+        terminal.say(f"skipping {module} ({str(error).splitlines()[0][:80]})")
         return False
 
 
 def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str, list[Measured]]]:
-    """Pattern -> reader -> what it took for each clip, readers in turns."""
+    """Pattern -> reader -> measurements of each clip, readers alternating."""
     readers = {name: reader for name, (reader, module) in READERS.items() if _importable(module)}
     taken: dict[str, dict[str, list[Measured]]] = {pattern: {name: [] for name in readers} for pattern in PATTERNS}
     rng = random.Random(0)
@@ -181,7 +181,7 @@ def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str
                     started = time.process_time()
                     try:
                         frames = readers[name](video, indices, size)
-                    except Exception:  # of any library: then all of its frames are missing
+                    except Exception:  # of any library: all frames count as wrong
                         taken[pattern][name].append(Measured(float("nan"), FRAMES))
                         continue
                     cpu = 1000 * (time.process_time() - started)
@@ -190,7 +190,7 @@ def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str
 
 
 def _wrong(frames: np.ndarray, truth: np.ndarray, indices: Sequence[int]) -> int:
-    """How many frames look more like another one of the video than like the one that was asked for."""
+    """The number of frames that look more like another frame of the video than like the requested one."""
     small = truth[:, ::4, ::4].astype(np.int16)
     count = 0
     for frame, number in zip(frames[:, ::4, ::4].astype(np.int16), indices, strict=True):
@@ -200,7 +200,7 @@ def _wrong(frames: np.ndarray, truth: np.ndarray, indices: Sequence[int]) -> int
 
 
 def reader_table(taken: dict[str, dict[str, list[Measured]]]) -> pd.DataFrame:
-    """A row for each pattern and reader."""
+    """One row per pattern and reader."""
     rows = []
     for pattern, readers in taken.items():
         ours = statistics.median(_times(readers["vidjax"]))
@@ -217,11 +217,11 @@ def _times(measured: Sequence[Measured]) -> list[float]:
     return [m.cpu_ms for m in measured if m.cpu_ms == m.cpu_ms] or [float("nan")] * 2
 
 
-_EPOCHS = 10  # after which each of two processes has seen nearly every video
+_EPOCHS = 10  # after this many, each of two processes has seen nearly every video
 
 
 class Setting(NamedTuple):
-    """How the pipeline reads."""
+    """Settings of the pipeline."""
 
     cache: str
     threads: int
@@ -239,10 +239,10 @@ SETTINGS = [
 def measure_pipeline(
     videos: Sequence[Video], seconds: float, rounds: int
 ) -> dict[Setting, list[tuple[float, float | None]]]:
-    """Setting -> (clips per second through Grain, of as many threads of the bare reader) in each round."""
+    """Setting -> (clips per second through Grain, and of as many threads of the bare reader) of each round."""
     clip = ClipSpec(frames=FRAMES, short_side=SIDE, crop=SIDE)
     measured: dict[Setting, list[tuple[float, float | None]]] = {setting: [] for setting in SETTINGS}
-    # A thread that is on its way when the last iterator is closed may still write into the folder.
+    # Threads that are still running when the last iterator is closed may write into the folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         caches: dict[str, Cache | None] = {
             "none": None,
@@ -262,7 +262,7 @@ def measure_pipeline(
 
 
 def pipeline_table(measured: dict[Setting, list[tuple[float, float | None]]]) -> pd.DataFrame:
-    """A row for each setting."""
+    """One row per setting."""
     rows = []
     for setting, rates in measured.items():
         through, bare = [rate for rate, _ in rates], [rate for _, rate in rates if rate is not None]
@@ -271,7 +271,7 @@ def pipeline_table(measured: dict[Setting, list[tuple[float, float | None]]]) ->
         beside = (f"{statistics.median(bare):,.0f}", f"{ours / statistics.median(bare):.2f}") if bare else ("-", "-")
         rows.append((*map(str, setting), spread, *beside))
     return pd.DataFrame(
-        rows, columns=["cache", "threads", "processes", "clips/s (range)", "bare reader", "share of it"]
+        rows, columns=["cache", "threads", "processes", "clips/s (range)", "bare reader", "fraction of it"]
     )
 
 
@@ -288,7 +288,7 @@ def _clips_per_second(
         threads=setting.threads,
         workers=setting.processes,
     ) as batches:
-        # What is ready when the clock starts was made before; and each process has a memory of its own to fill.
+        # Skip batches that are prefetched before the timer starts; each process also has its own memory cache to fill.
         ready = 2 * max(setting.threads, 1) * max(setting.processes, 1)
         for _ in range(ready + (_EPOCHS * len(videos) // batch_size if cache and setting.processes else 0)):
             next(batches)
@@ -300,7 +300,7 @@ def _clips_per_second(
 
 
 def _bare(videos: Sequence[Video], clip: ClipSpec, threads: int, seconds: float) -> float:
-    """Clips per second of as many threads that only read, what the pipeline reads and in its order."""
+    """Clips per second of threads that only read, the same clips and in the same order as the pipeline."""
     positions, started = itertools.count(), time.monotonic()
     deadline = started + seconds
 
@@ -321,7 +321,7 @@ def _bare(videos: Sequence[Video], clip: ClipSpec, threads: int, seconds: float)
 
 
 def make_videos(folder: Path, count: int) -> list[str]:
-    """MPEG-4 in AVI and H.264 in MP4, 320 x 240, 180 frames of a picture that drifts."""
+    """MPEG-4 in AVI and H.264 in MP4, 320 x 240, 180 frames of a drifting image."""
     rng = np.random.default_rng(0)
     kinds = (("avi", "mpeg4", {"b": "600k"}), ("mp4", "libx264", {"preset": "veryfast"}))
     paths = []
@@ -342,12 +342,12 @@ def make_videos(folder: Path, count: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, metavar="FOLDER", help="of videos; default: some are made")
-    parser.add_argument("--count", type=int, default=24, help="videos that are read (24)")
-    parser.add_argument("--repeats", type=int, default=3, help="times that each clip is read by each reader (3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement of the pipeline (5)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each setting of the pipeline (5)")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
+    parser.add_argument("--videos", type=Path, metavar="FOLDER", help="folder of videos (default: generated videos)")
+    parser.add_argument("--count", type=int, default=24, help="number of videos (default 24)")
+    parser.add_argument("--repeats", type=int, default=3, help="reads of each clip by each reader (default 3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each pipeline measurement (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each pipeline setting (default 5)")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="write the results to this file")
     arguments = parser.parse_args()
     if arguments.out:
         report.check_writable(parser, arguments.out)
@@ -376,7 +376,7 @@ def main() -> None:
                 "readers": {p: {name: _times(m) for name, m in readers.items()} for p, readers in taken.items()},
                 "pipeline": [{**setting._asdict(), "rates": rates} for setting, rates in pipeline.items()],
             }
-            about = f"{len(videos)} videos {f'of {arguments.videos.name}' if arguments.videos else 'that it made'}"
+            about = f"{len(videos)} videos {f'of {arguments.videos.name}' if arguments.videos else 'generated'}"
             used = [PACKAGES[name] for name in taken["consecutive"] if name in PACKAGES]
             packages = ("av", *used, "grain", "numpy")
             report.write(arguments.out, tables, samples, about=about, packages=packages)

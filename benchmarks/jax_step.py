@@ -1,4 +1,4 @@
-"""Training steps in JAX, with vidjax's layers or with XLA's own operations in their place."""
+"""Training steps in JAX, with vidjax's layers or with XLA's native operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +19,11 @@ from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 
 
 class LSTMClassifier(nn.Module):
-    """A layer of LSTM cells and a classifier of its last state.
+    """An LSTM layer and a classifier of its last state.
 
     Attributes:
       features: hidden units.
-      native: flax's own layer.
+      native: whether to use flax's layer.
     """
 
     features: int
@@ -50,16 +50,16 @@ def build(network: Network, native: bool) -> nn.Module:
 
 
 def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[], float]:
-    """Initialises a network.
+    """Builds a training step.
 
     Args:
       network: the network.
-      native: with XLA's own operations, and flax's LSTM.
-      variables: what it begins with; default: at random.
+      native: whether to use XLA's native operations and flax's LSTM.
+      variables: initial variables; random by default.
 
     Returns:
-      A function that takes one step on the network's batch, waits for all that it computes and returns the loss
-      before it; compiled when it is first called.
+      A function that takes one step on the network's batch, waits for it and returns the loss before the step; compiled
+      on its first call.
     """
     model, optimizer = build(network, native), optax.sgd(networks.LEARNING_RATE, networks.MOMENTUM)
     clip, label = (jnp.asarray(array) for array in networks.batch(network))
@@ -85,7 +85,7 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), model_state, opt_state), loss
 
-    # Both begin as training does; what XLA does by default belongs to the native step.
+    # Both initialize as training does; the native step is compiled with XLA's default options.
     state = jax.jit(start, compiler_options=accepted_options({"xla_backend_optimization_level": 1}))(variables)
     compiled = jax.jit(step, donate_argnums=0, compiler_options=None if native else accepted_options(CPU_OPTIONS))
 

@@ -1,7 +1,7 @@
-"""Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (CVPR), of vidjax's convolutions.
+"""Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (CVPR), with vidjax's convolutions.
 
-Each block expands the channels by 1x1, convolves every channel by itself, and projects to few channels without a
-non-linearity (table 1); where neither size nor channels change, its input is added.
+Each block expands the channels by a 1x1 convolution, applies a depthwise convolution and projects to few channels
+without a non-linearity (table 1); if neither size nor channels change, its input is added.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ BLOCKS = (
 
 
 class _Layer(nn.Module):
-    """Convolution, batch normalisation, and ReLU6 where wanted."""
+    """Convolution, batch normalization and optional ReLU6."""
 
     features: int
     extent: int

@@ -1,4 +1,4 @@
-"""The networks that `benchmarks.train_step` trains; imports neither JAX nor PyTorch, so that each starts alone."""
+"""The networks of `benchmarks.train_step`. Imports neither JAX nor PyTorch, so that a process only loads one."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network and the batch that it sees.
+    """A network and the shape of its batch.
 
     Attributes:
       name: in commands.
       title: in tables.
       shape: of a batch: clips [B, T, H, W, 3], images [B, H, W, 3] or sequences [B, T, D].
-      width: of AlexNet's layers, a multiplier; hidden units of the LSTM; the others have one width.
+      width: multiplier of AlexNet's layers; hidden units of the LSTM; unused by other networks.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Network:
 
     @property
     def size(self) -> str:
-        """Of the batch, in words."""
+        """Description of the batch."""
         batch, *rest = self.shape
         return f"{batch} x {'x'.join(map(str, rest if len(self.shape) == 3 else rest[:-1]))}"
 
@@ -41,7 +41,7 @@ NETWORKS = {
         Network("lstm", "LSTM", (32, 16, 512), 512),
     )
 }
-# To try the program with: the smallest that each network takes.
+# The smallest input of each network, to try the program with.
 TINY = {
     "early_fusion": Network("early_fusion", "early fusion, tiny", (4, 2, 47, 47, 3), 0.125),
     "c3d_small": Network("c3d_small", "C3D small, tiny", (2, 8, 32, 32, 3)),
@@ -52,6 +52,6 @@ TINY = {
 
 
 def batch(network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """The same batch each time: float32 of the network's shape, and int64 labels [B]."""
+    """A fixed batch: float32 of the network's shape, and int64 labels [B]."""
     rng = np.random.default_rng(0)
     return rng.standard_normal(network.shape, np.float32), rng.integers(0, CLASSES, network.shape[0])

@@ -1,6 +1,6 @@
-"""Measurements in processes of their own, one after the other.
+"""Runs measurements in separate processes, one at a time.
 
-What such a process does is in `benchmarks.child`.
+The code of such a process is in `benchmarks.worker`.
 """
 
 import contextlib
@@ -18,25 +18,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import threads
+from benchmarks.worker import threads
 from vidjax.system import termination
 from vidjax.system.terminal import duration
 
 _ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT = 1800.0  # seconds after which a process is given up
-_LOG_LINES = 200  # that a log keeps of a process, the last ones
+TIMEOUT = 1800.0  # seconds until a process is killed
+_LOG_LINES = 200  # last lines of a process to keep in the log
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A process to be.
+    """A process to run.
 
     Attributes:
       target: "module:function".
-      arguments: of the function, as JSON has them.
-      kind: what is measured; tasks of one kind take about as long.
-      subject: tasks of one subject are left out when one of them has failed.
-      environment: variables of the process; None removes one.
+      arguments: of the function, as JSON values.
+      kind: what is measured; tasks of one kind take about the same time.
+      subject: once a task fails, others of the same subject are skipped.
+      environment: environment variables of the process; None removes a variable.
     """
 
     target: str
@@ -51,12 +51,12 @@ def run(task: Task, timeout: float = TIMEOUT, log: Path | None = None) -> dict[s
 
     Args:
       task: the process.
-      timeout: seconds that it has in all.
-      log: a file to which what the process says on stderr is added.
+      timeout: in seconds.
+      log: file to append the stderr output of the process to.
 
     Returns:
-      What it measured, and for each mark the seconds from the start of the process; or "error": why, in one line, and
-      the marks that it came to.
+      The results, and the seconds from the start of the process to each mark; or "error", a reason in one line, and the
+      marks that were reached.
     """
     cores = str(threads())
     environment = os.environ | {"OMP_NUM_THREADS": cores, "MKL_NUM_THREADS": cores, "JAX_PLATFORMS": "cpu"}
@@ -65,7 +65,7 @@ def run(task: Task, timeout: float = TIMEOUT, log: Path | None = None) -> dict[s
         environment.pop(name, None)
         if value is not None:
             environment[name] = value
-    command = [sys.executable, "-m", "benchmarks.child", task.target, json.dumps(task.arguments)]
+    command = [sys.executable, "-m", "benchmarks.worker", task.target, json.dumps(task.arguments)]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -75,11 +75,11 @@ def run(task: Task, timeout: float = TIMEOUT, log: Path | None = None) -> dict[s
         try:
             return _listen(process, started, timeout, marks) or {"error": _reason(process.wait(), errors)} | marks
         except queue.Empty:
-            return {"error": f"not done after {duration(timeout)}"} | marks
+            return {"error": f"timed out after {duration(timeout)}"} | marks
         finally:
             if log is not None:
                 _add_to(log, task, errors)
-            # With what it started itself: compilers, for instance.
+            # Including its own children, e.g. compilers.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -101,17 +101,17 @@ def _listen(
         seconds, line = _next(lines, process, started + timeout)
         if not line:
             return None
-        said = json.loads(line)
-        if "result" in said:
-            return said["result"] | marks
-        marks[said["mark"]] = round(seconds, 3)
+        message = json.loads(line)
+        if "result" in message:
+            return message["result"] | marks
+        marks[message["mark"]] = round(seconds, 3)
 
 
 def _next(lines: queue.Queue, process: subprocess.Popen, until: float) -> tuple[float, str]:
-    """The next line; an empty one at the end, also where something that the process started still holds its output.
+    """The next line; an empty one at the end, even if a child of the process still holds its output open.
 
     Raises:
-      queue.Empty: if none comes in time.
+      queue.Empty: if there is none in time.
     """
     while True:
         has_ended = process.poll() is not None
@@ -140,7 +140,7 @@ def _add_to(log: Path, task: Task, errors: Any) -> None:
 
 
 def run_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """Runs tasks in this order, and says on stderr which, and how long all will take."""
+    """Runs tasks in this order; prints progress and the estimated remaining time to stderr."""
     took: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     with termination.sigterm_to_system_exit():

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: its tables, the measurements behind them, and on what they were made; and options."""
+"""Output and common options of the benchmarks: tables, samples, and the machine and versions they are from."""
 
 import argparse
 import datetime
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.child import threads
+from benchmarks.worker import threads
 from vidjax.system import files, provenance, terminal
 
 if TYPE_CHECKING:
-    import pandas as pd  # who has a table has imported it
+    import pandas as pd  # slow to import: callers have already done so
 
 
 def write(
@@ -31,11 +31,11 @@ def write(
 
     Args:
       path: of the file.
-      tables: title -> a table of text.
-      samples: every single measurement.
-      about: what was measured, in a few words.
-      packages: whose versions are noted, where they are installed.
-      tiny: on inputs whose times mean nothing.
+      tables: title -> table of text cells.
+      samples: all measurements.
+      about: short description of what was measured.
+      packages: whose versions are recorded if they are installed.
+      tiny: whether tiny inputs were used, whose times mean nothing.
     """
     content = {
         "about": about,
@@ -55,24 +55,24 @@ def write(
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """The median, and from the smallest to the largest, as "12.3 (11.9 to 12.8)"; "-" of nothing.
+    """The median and the range, e.g. "12.3 (11.9 to 12.8)"; "-" without values.
 
     Args:
-      values: one for each round.
-      digits: that are significant.
+      values: one per round.
+      digits: significant digits.
     """
     return between(statistics.median(values), min(values), max(values), digits) if values else "-"
 
 
 def between(middle: float, low: float, high: float, digits: int = 3) -> str:
-    """Three numbers as "12.3 (11.9 to 12.8)", all with the decimals that the first needs for its digits."""
+    """Three numbers as "12.3 (11.9 to 12.8)", all with as many decimals as the first one needs."""
     decimals = max(0, digits - len(f"{abs(middle):.0f}")) if abs(middle) >= 1 else digits - 1
     middle, low, high = (f"{value:,.{decimals}f}" for value in (middle, low, high))  # type: ignore[assignment]
     return f"{middle} ({low} to {high})"
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The ratio of the medians of rounds, and the range of the ratios of all rounds; "-" where there is none."""
+    """The ratio of the medians, and the range of the ratios of all rounds; "-" without values."""
     if not ours or not theirs:
         return "-"
     by_round = [a / b for a, b in zip(ours, theirs)]
@@ -80,13 +80,13 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
 
 
 def better(candidates: Sequence[Sequence[float]]) -> Sequence[float]:
-    """The one with the smallest median of those that are not empty; else ()."""
+    """The non-empty candidate with the smallest median; () if all are empty."""
     return min(filter(None, candidates), key=statistics.median, default=())
 
 
 def add_choice(parser: argparse.ArgumentParser, flag: str, names: Mapping[str, Any]) -> None:
-    """An option that takes some of these names, by default all."""
-    help_ = f"of {', '.join(names)} (all)"
+    """Adds an option that takes some of these names, by default all."""
+    help_ = f"choose from {', '.join(names)} (default: all)"
     parser.add_argument(flag, nargs="+", choices=list(names), default=list(names), metavar="NAME", help=help_)
 
 
@@ -98,21 +98,21 @@ def read_arguments(
     *,
     seconds: float,
 ) -> argparse.Namespace:
-    """Declares and reads the options of a benchmark whose implementations take turns in processes of their own.
+    """Declares and parses the options of a benchmark that measures implementations in separate processes.
 
     Args:
-      parser: of the benchmark, with the options that it alone has.
-      argv: None: those of the program.
+      parser: of the benchmark, with its own options.
+      argv: None: the arguments of the program.
       implementations: name -> title.
-      of_torch: those of PyTorch; where it is not installed, `implementations` of the result is without them.
+      of_torch: names of the PyTorch implementations, which are dropped if PyTorch is not installed.
       seconds: the default of --seconds.
     """
     add_choice(parser, "--implementations", implementations)
-    parser.add_argument("--rounds", type=int, default=3, help="processes for each, in turns (3)")
-    help_ = f"for which each thing is measured in a process ({seconds:g})"
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default 3)")
+    help_ = f"duration of each measurement (default {seconds:g})"
     parser.add_argument("--seconds", type=float, default=seconds, help=help_)
-    parser.add_argument("--tiny", action="store_true", help="tiny inputs, to try the program: the times mean nothing")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="also write the numbers")
+    parser.add_argument("--tiny", action="store_true", help="tiny inputs, to try the program: times mean nothing")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="write the results to this file")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or arguments.seconds <= 0:
         parser.error("--rounds and --seconds must be above 0")
@@ -123,7 +123,7 @@ def read_arguments(
 
 
 def check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
-    """Ends the program now, rather than after its measurements, where the file could not be written."""
+    """Exits now, rather than after the measurements, if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a"):
@@ -135,31 +135,31 @@ def check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
 
 
 def publish(arguments: argparse.Namespace, tables: Mapping[str, "pd.DataFrame"], samples: Any) -> None:
-    """Shows the tables and, with --out, writes them and what is behind them.
+    """Prints the tables and, with --out, writes them together with the samples.
 
     Args:
       arguments: of `read_arguments`.
-      tables: title -> a table of text.
-      samples: every single measurement.
+      tables: title -> table of text cells.
+      samples: all measurements.
     """
     for title, frame in tables.items():
         terminal.table(frame, title)
     if arguments.out:
-        about = f"{arguments.rounds} processes of {arguments.seconds:g} s for each, in turns, {threads()} threads"
+        about = f"{arguments.rounds} rounds of {arguments.seconds:g} s per implementation, {threads()} threads"
         packages = ("jax", "jaxlib", "flax", "optax", "torch")
         write(arguments.out, tables, samples, about=about, packages=packages, tiny=arguments.tiny)
 
 
 def without_missing_torch(names: Sequence[str], titles: Mapping[str, str], of_torch: Sequence[str]) -> list[str]:
-    """The names without PyTorch's where it is not installed; then it says how to get it.
+    """Drops the PyTorch implementations, with a message, if PyTorch is not installed.
 
     Raises:
-      SystemExit: if none is left.
+      SystemExit: if none are left.
     """
     missing = [name for name in names if name in of_torch] if importlib.util.find_spec("torch") is None else []
     if missing:
         left_out = " and ".join(titles[name] for name in missing)
-        terminal.say(f"left out: {left_out}; for them: pip install -r requirements-bench.txt")
+        terminal.say(f"skipping {left_out}: PyTorch is not installed; pip install -r requirements-bench.txt")
     if len(missing) == len(names):
         raise SystemExit(1)
     return [name for name in names if name not in missing]
@@ -180,6 +180,6 @@ def _cpu() -> str:
         lines = []
     facts = {key.strip(): value.strip() for key, value in lines}
     name = facts.get("model name") or platform.processor() or platform.machine()
-    # Of processors whose names tell little, what convolutions depend on.
+    # Model names may say little; these flags matter for convolutions.
     has = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in facts.get("flags", "").split()]
     return f"CPU, {cores} cores ({', '.join([name, *has])})"

@@ -1,15 +1,15 @@
-"""Routing of capsules: beside PyTorch, and its share of a training step; in float32 on a CPU.
+"""Capsule routing: compared with PyTorch, and its fraction of a training step; in float32 on a CPU.
 
   pip install -r requirements-bench.txt
   python -m benchmarks.routing
   python -m benchmarks.routing --out results/benchmarks/routing.json   for the docs
 
-Routing by agreement at the size of CapsNet: 128 examples, from 1,152 capsules of 8 dimensions to 10 of 16. In PyTorch
-as it is usually written, the votes by a product of matrices that are broadcast and sums over what is multiplied element
-by element; and as it is fastest, all by matrix products of contiguous votes. Gradients are those of all iterations, as
-in the paper's code, and those of the last one alone, its couplings detached, as in many other public ones. The shares
-are those of a loss and its gradients, without the optimizer. Each measurement is made in a fresh process, in rounds in
-which all take turns.
+Routing by agreement at the size of CapsNet: 128 examples, from 1,152 capsules of 8 dimensions to 10 of 16. PyTorch is
+measured in its usual form, with broadcast matrix products for the votes and sums of elementwise products, and in its
+fastest form, with matrix products of contiguous votes only. Gradients are taken through all iterations, as in the
+paper's code, and through the last one only with detached couplings, as in many other implementations. Fractions are
+those of a loss and its gradients, without the optimizer. Each measurement is made in fresh processes, in rounds of
+all implementations.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import child, processes, report
-from benchmarks.child import StatusCallback
+from benchmarks import processes, report, worker
+from benchmarks.worker import StatusCallback
 
 IMPLEMENTATIONS = {
     "vidjax": "vidjax",
@@ -49,7 +49,7 @@ def _arrays(tiny: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def passes(implementation: str, iterations: int, tiny: bool) -> dict[str, Callable[[], Any]]:
-    """For each pass a function that computes it, waits, and returns it: poses [B, J, D], or gradients of their sum."""
+    """For each pass a blocking function that computes poses [B, J, D], or gradients of their sum."""
     of = _torch_passes if implementation in TORCH else _jax_passes
     return of(implementation, iterations, *_arrays(tiny))
 
@@ -82,7 +82,7 @@ def _torch_passes(
 ) -> dict[str, Callable[[], Any]]:
     import torch
 
-    torch.set_num_threads(child.threads())
+    torch.set_num_threads(worker.threads())
     # As in public implementations, a map [J, I, D, P] takes an input to a vote [B, J, I, D].
     maps = torch.from_numpy(np.ascontiguousarray(kernel.transpose(2, 0, 3, 1))).requires_grad_()
     inputs = torch.from_numpy(x).requires_grad_()
@@ -137,7 +137,7 @@ def measure(
       tiny: of few capsules.
     """
     calls = passes(implementation, ITERATIONS[iterations], tiny)
-    return {name: child.timed(call, seconds, at_least=3) for name, call in calls.items()}
+    return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
 def measure_share(mark: StatusCallback, *, network: str, seconds: float, tiny: bool) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def measure_share(mark: StatusCallback, *, network: str, seconds: float, tiny: b
       "whole" and "routing", as `child.timed` gives them.
     """
     calls = whole_and_routing(network, tiny)
-    return {name: child.timed(call, seconds, at_least=3) for name, call in calls.items()}
+    return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
 def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:

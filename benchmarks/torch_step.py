@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import child, networks
+from benchmarks import networks, worker
 from benchmarks.networks import CLASSES, Network
 from benchmarks.torch_models import c3d, early_fusion, mobilenet, recurrent, slowfast
 
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def build(network: Network) -> torch.nn.Module:
@@ -21,8 +21,7 @@ def build(network: Network) -> torch.nn.Module:
             left = (-(-shape[1] // 16), *(-(-side // 32) for side in shape[2:4]))
             return c3d.C3D(CLASSES, left, batch=True, width_multiplier=0.125)
         case "slowfast_r18_small":
-            window = min(7, -(-shape[2] // 32))
-            return slowfast.SlowFast(CLASSES, 4, 5, depth=18, width=16, beta_inverse=4, window=window)
+            return slowfast.slowfast_r18_small(CLASSES, shape[2])
         case "mobilenet_v2":
             return mobilenet.MobileNetV2(CLASSES)
         case "lstm":
@@ -31,45 +30,55 @@ def build(network: Network) -> torch.nn.Module:
 
 
 def use_threads() -> None:
-    """As many threads as there are cores for this process."""
-    torch.set_num_threads(child.threads())
+    """Uses as many threads as this process has cores."""
+    torch.set_num_threads(worker.threads())
 
 
 def prepare(network: Network, compiled: bool, model: torch.nn.Module | None = None) -> Callable[[], float]:
-    """Initialises a network.
+    """Builds a training step.
 
     Args:
       network: the network.
-      compiled: by `torch.compile`: the network and the loss; else eager.
-      model: the network itself, with weights of one's own; default: at random.
+      compiled: whether `torch.compile` compiles the network and the loss.
+      model: the network with given weights; by default it is initialized randomly.
 
     Returns:
-      A function that takes one step on the network's batch and returns the loss before it.
+      A function that takes one step on the network's batch and returns the loss before the step.
     """
     torch.manual_seed(0)
     model = build(network) if model is None else model
     array, label = (torch.from_numpy(array) for array in networks.batch(network))
     clip = array if array.ndim == 3 else array.movedim(-1, 1)
-    if clip.ndim in _FORMATS:
-        clip = clip.contiguous(memory_format=_FORMATS[clip.ndim])
+    if clip.ndim in FORMATS:
+        clip = clip.contiguous(memory_format=FORMATS[clip.ndim])
         for parameter in model.parameters():
-            if parameter.ndim in _FORMATS:
-                parameter.data = parameter.data.contiguous(memory_format=_FORMATS[parameter.ndim])
+            if parameter.ndim in FORMATS:
+                parameter.data = parameter.data.contiguous(memory_format=FORMATS[parameter.ndim])
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # The fastest of PyTorch's three forms of it on a CPU.
+    # The fastest of PyTorch's three implementations on a CPU.
     optimizer = torch.optim.SGD(trained, networks.LEARNING_RATE, momentum=networks.MOMENTUM, fused=True)
 
     def objective(clip: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(model(clip).mean(dim=1), label)
 
-    computed = torch.compile(objective) if compiled else objective
+    take = training_step(torch.compile(objective) if compiled else objective, optimizer, clip, label)
+    return lambda: take().item()
 
-    def take() -> float:
-        loss = computed(clip, label)
+
+def training_step(
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    clip: torch.Tensor,
+    label: torch.Tensor,
+) -> Callable[[], torch.Tensor]:
+    """A function that takes one step on a batch and returns the loss before the step."""
+
+    def take() -> torch.Tensor:
+        loss = objective(clip, label)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return loss.item()
+        return loss.detach()
 
     return take

@@ -1,22 +1,22 @@
-"""Whole training steps, beside PyTorch: forward, backward, SGD with momentum, in float32 on a CPU.
+"""Compares training steps with PyTorch: forward, backward, SGD with momentum, in float32 on a CPU.
 
   pip install -r requirements-bench.txt
   python -m benchmarks.train_step                                       all networks, all implementations
   python -m benchmarks.train_step --models lstm --implementations vidjax torch_eager
   python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the docs
 
-Implementations: "JAX native" has XLA's own convolutions, pooling and flax's LSTM in the places of vidjax's, and
-what XLA compiles with by default, where vidjax has `vidjax.training.compiler_options.CPU_OPTIONS`; "keep_memory off"
-gives the memory of a step back after it (`vidjax.system.memory`); "torch
-eager" and "torch.compile" have channels last in memory and fused SGD. All train the same networks (a test carries
-weights over) on the same batch, without dropout, with as many threads as there are cores for the process.
+Implementations: "JAX native" uses XLA's convolutions and pooling and flax's LSTM instead of vidjax's, and XLA's
+default compiler options instead of `vidjax.training.compiler_options.CPU_OPTIONS`; "keep_memory off" returns freed
+memory to the system (see `vidjax.system.memory`); "torch eager" and "torch.compile" use the channels-last memory
+format and fused SGD. All train the same networks (a test checks this with transferred weights) on the same batch,
+without dropout, with as many threads as the process has cores.
 
-Each is measured in a fresh process, in rounds in which all take turns, so that a slow drift of the machine hits all
-alike. A step is timed from its call until all is computed. "first step" is what a user waits for: from the start of the
-process, with imports and initialisation; cold without a compilation cache, warm with one on disk that an earlier
-process has filled (vidjax: `vidjax.system.compilation_cache`, as in training; JAX native: JAX's own cache of every
-program; torch.compile: Inductor's). "compile" is how much longer the
-first step is than a later one. "peak memory" is that of a cold process, without the compilers that it starts.
+Each implementation is measured in fresh processes, in rounds of all implementations, so that slow drifts of the
+machine affect all of them equally. A step is timed from its call until everything is computed. "first step" is the
+time from the start of the process, including imports and initialization; cold without a compilation cache, warm with
+a cache on disk filled by an earlier process (vidjax: `vidjax.system.compilation_cache`, as in training; JAX native:
+JAX's cache for every program; torch.compile: Inductor's). "compile" is the difference between the first step and a
+later one. "peak memory" is that of a cold process, without the compilers that it starts.
 """
 
 import argparse
@@ -46,15 +46,15 @@ IMPLEMENTATIONS = {
 def plan(
     models: Sequence[str], implementations: Sequence[str], rounds: int, seconds: float, folder: Path, tiny: bool = False
 ) -> Iterator[Task]:
-    """The processes of all rounds; those that fill a cache come first, and their measurements do not count.
+    """The processes of all rounds, preceded by processes that fill the caches, whose measurements are discarded.
 
     Args:
       models: of `networks`.
       implementations: of `IMPLEMENTATIONS`.
-      rounds: in which each takes its turns, in an order that changes.
-      seconds: for which steps are measured.
+      rounds: number of rounds, each in random order.
+      seconds: duration of each measurement.
       folder: for the caches.
-      tiny: the networks at their smallest.
+      tiny: whether to use the smallest version of the networks.
     """
 
     def task(number: int, model: str, implementation: str, start: str) -> Task:
@@ -117,7 +117,7 @@ def medians(processes_of_rounds: Sequence[Mapping[str, Any]], key: str) -> list[
 
 
 def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
-    """A row for each model and implementation: a step."""
+    """Step times: one row per model and implementation."""
     rows: list[tuple[str, ...]] = []
     for model, implementations in samples.items():
         network = (networks.TINY if tiny else networks.NETWORKS)[model]
@@ -140,7 +140,7 @@ def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
 
 
 def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
-    """A row for each model and implementation: the first step, and memory."""
+    """First steps and memory: one row per model and implementation."""
     rows = []
     for model, implementations in samples.items():
         title = (networks.TINY if tiny else networks.NETWORKS)[model].title

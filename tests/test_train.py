@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -34,7 +33,6 @@ from vidjax.errors import (
 from vidjax.training.metrics_line import STEP_METRICS
 from vidjax.training.metrics_log import MetricsLog
 
-ROOT = Path(__file__).resolve().parent.parent
 RUN = {
     "train.steps": 12,
     "train.log_every": 5,
@@ -150,7 +148,7 @@ class Net(nn.Module):
 
 
 def test_a_model_of_ones_own_is_trained_and_evaluated_with_its_options(toy_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(ROOT)])
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(toy.ROOT)])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_model_with_options.py").write_text(OWN_MODEL)
     factory, workdir = "own_model_with_options:Net", tmp_path / "run"
@@ -414,7 +412,7 @@ def command(root, workdir, *more):
 def test_kill_and_the_same_command_again_ends_at_the_same_numbers(finished, toy_folder, tmp_path):
     workdir = tmp_path / "killed"
     process = subprocess.Popen(
-        command(toy_folder, workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(toy_folder, workdir), cwd=toy.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
     # As soon as a first checkpoint is whole, in the middle of training.
@@ -423,7 +421,7 @@ def test_kill_and_the_same_command_again_ends_at_the_same_numbers(finished, toy_
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (workdir / "result.json").exists()
-    again = subprocess.run(command(toy_folder, workdir), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(command(toy_folder, workdir), cwd=toy.ROOT, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert "resuming" in again.stdout
     assert comparable(workdir) == comparable(finished[0])
@@ -432,7 +430,7 @@ def test_kill_and_the_same_command_again_ends_at_the_same_numbers(finished, toy_
 def test_launcher_says_what_is_wrong_in_one_line(toy_folder, tmp_path):
     wrong = subprocess.run(
         command(toy_folder, tmp_path, "--config.train.batchsize=3"),
-        cwd=ROOT,
+        cwd=toy.ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -480,7 +478,7 @@ def test_interrupted_while_it_starts_it_ends_at_once_and_says_so(toy_folder, tmp
                 *(sys.executable, "launch.py", "--config=configs/early_fusion.py:folder"),
                 *(*arguments, f"--workdir={tmp_path / str(number)}"),
             ],
-            cwd=ROOT,
+            cwd=toy.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

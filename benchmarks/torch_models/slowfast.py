@@ -177,3 +177,8 @@ class SinglePathway(nn.Module):
         for number in range(3, 6):
             x = run_stage(self, number, 0, x)
         return self.head([x])
+
+
+def slowfast_r18_small(num_classes: int, side: int) -> SlowFast:
+    """SlowFast small, as in `vidjax.models.slowfast`, without dropout, for clips of this height and width."""
+    return SlowFast(num_classes, 4, 5, depth=18, width=16, beta_inverse=4, window=min(7, -(-side // 32)))

@@ -103,13 +103,13 @@ def test_what_is_there_is_not_measured_again_and_what_failed_comes_last(fake, tm
     path, rows = tmp_path / "out.json", [row("a"), row("b"), row("c")]
     fake.outcomes["slowfast/bfloat16/a"] = {"error": "MemoryError: too much"}
     BenchmarkSession(path, tiny=False).run(rows[:2], None)
-    campaign = BenchmarkSession(path, tiny=False)
-    assert [r.name for r in accelerator.pending(rows, campaign.done, again=False)] == [rows[2].name, rows[0].name]
-    assert accelerator.pending(rows, campaign.done, again=True) == rows
+    session = BenchmarkSession(path, tiny=False)
+    assert [r.name for r in accelerator.pending(rows, session.done, rerun=False)] == [rows[2].name, rows[0].name]
+    assert accelerator.pending(rows, session.done, rerun=True) == rows
     # A failure does not take the place of a measurement.
     fake.outcomes["slowfast/bfloat16/b"] = {"error": "RuntimeError: lost"}
-    campaign.run([rows[1]], None)
-    assert "error" not in campaign.done[rows[1].name]
+    session.run([rows[1]], None)
+    assert "error" not in session.done[rows[1].name]
 
 
 def test_rows_that_do_not_fit_the_minutes_are_left(fake, tmp_path, capsys):
@@ -173,14 +173,14 @@ def test_tables_of_a_gpu(fake, tmp_path, capsys):
     # 6 x 50.3 GMACs x 800 clips/s = 241.5 TFLOP/s, of 989.4 and of 800.
     head = ["SlowFast R50 8x8, 16 x 32x224x224", "bfloat16", "vidjax", "20.0 (18.0 to 22.0)", "800"]
     assert vidjax == [*head, "0.80", "24.4 (30.2)", "11.0 (14.0)", "42.0"]
-    assert native[2:6] == ["vidjax, traced with native operations alone", "19.0 (17.1 to 20.9)", "842", "0.76"]
+    assert native[2:6] == ["vidjax, native operations only", "19.0 (17.1 to 20.9)", "842", "0.76"]
     assert eager[5] == "1.00" and compiled[2:5] == ["torch.compile", "failed: not done after 4:46", "-"]
     assert tables["Max pooling and its gradient"][0][-2:] == ["2.00", "0.5"]
-    assert tables["A small network trained twice from one start"] == [
+    assert tables["A small network trained twice from the same state"] == [
         ["set", "bit-equal", "bit-equal"],
         ["not set", "differs at step 10: params/a; bit-equal", "differs at step 20: params/b"],
     ]
-    assert tables["From host to device"] == [
+    assert tables["Host-to-device transfer"] == [
         ["16x32x224x224x3", "jax", "pageable", "2.00 (1.00 to 3.00)", "38.5", "8,000"]
     ]
     accelerator.main(["--show", str(path)])
@@ -250,7 +250,7 @@ def test_tiny_rows_of_each_kind(tmp_path):
     pytest.importorskip("torch", reason="the peers need PyTorch (requirements-parity.txt)")
     path = tmp_path / "out.json"
     names = ["c3d/bfloat16/32/torch_eager", "capsnet/bfloat16/128/torch_eager", "pooling", "transfer/*"]
-    accelerator.main(["--tiny", "--rows", *names, "determinism/flag/*", "initialisation", "--out", str(path)])
+    accelerator.main(["--tiny", "--rows", *names, "determinism/flag/*", "initialization", "--out", str(path)])
     rows = json.loads(path.read_text())["rows"]
     assert len(rows) == 8 and not [row["error"] for row in rows.values() if "error" in row]
     assert rows["determinism/flag/1"]["repeat"] is None

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks import child, processes
+from benchmarks import processes, worker
 from benchmarks.processes import Task
 
 PROBE = """
@@ -46,7 +46,7 @@ def test_failures_are_told_in_one_line(monkeypatch):
     assert processes.run(Task("probe:fail", {}, "net")) == {"error": "ValueError: it does not work"}
     assert processes.run(Task("probe:crash", {}, "net")) == {"error": "ended with status 3"}
     started = time.monotonic()
-    assert processes.run(Task("probe:wait", {}, "net"), timeout=0.5) == {"error": "not done after 0:00"}
+    assert processes.run(Task("probe:wait", {}, "net"), timeout=0.5) == {"error": "timed out after 0:00"}
     assert time.monotonic() - started < 20
 
 
@@ -69,7 +69,7 @@ def test_what_has_failed_is_not_tried_again(capsys):
 
 def test_calls_are_timed():
     calls = []
-    timed = child.timed(lambda: calls.append(time.sleep(0.01)), 0.0, at_least=4)
+    timed = worker.timed(lambda: calls.append(time.sleep(0.01)), 0.0, at_least=4)
     assert len(timed["wall_ms"]) == 4 and len(calls) == 5 and min(timed["wall_ms"]) >= 10 > timed["cpu_ms"]
-    assert len(child.timed(lambda: time.sleep(0.01), 0.1, at_least=1)["wall_ms"]) > 4
-    assert child.peak_megabytes() > 10
+    assert len(worker.timed(lambda: time.sleep(0.01), 0.1, at_least=1)["wall_ms"]) > 4
+    assert worker.peak_megabytes() > 10

@@ -154,7 +154,7 @@ def test_random_shapes(data):
     theirs = None if isinstance(padding, str) else PaddedBeforehand(padding, options)
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans(), label="large"):
-            for threshold in ("_MANY_PIXELS", "_LARGE_IMAGE", "_LARGE_BATCH"):
+            for threshold in ("_MIN_BLOCKED_PIXELS", "_LARGE_IMAGE", "_LARGE_BATCH"):
                 patch.setattr(conv2d, threshold, 0)
         assert compare((2, *spatial, channels), theirs=theirs, padding=padding, **options) < 1e-5
 

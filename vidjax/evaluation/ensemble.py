@@ -215,7 +215,9 @@ def _check_same(first: PredictionsFile, other: PredictionsFile, first_name: str,
         raise DataError(f"{both}: video {odd} is only in {first_name if odd in ids else name}")
     for video_id in labels.keys() & others.keys():
         if labels[video_id] != others[video_id]:
-            raise DataError(f"{both}: video {video_id} has labels {labels[video_id]} and {others[video_id]}")
+            raise DataError(
+                f"{both}: video {video_id} has label {labels[video_id]} in one and {others[video_id]} in the other"
+            )
 
 
 def _same(values: Iterable[Any]) -> bool:

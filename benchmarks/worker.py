@@ -1,7 +1,7 @@
-"""A process that measures, and what it measures with; only the standard library, since its imports are timed, too.
+"""A process that runs a measurement, with helpers. Only imports the standard library, since imports are timed, too.
 
-A measurement is a function in some module, called as `function(mark, **arguments)`; it returns what it measured, as
-JSON has it, and calls `mark(name)` where the time since the start of the process is wanted, which the parent takes.
+A measurement is a function that is called as `function(mark, **arguments)` and returns its results as JSON values. It
+may call `mark(name)` to let the parent record the time since the start of the process.
 """
 
 import importlib
@@ -18,14 +18,14 @@ StatusCallback = Callable[[str], None]
 
 
 def threads() -> int:
-    """The cores that this process may use: both frameworks get as many threads."""
+    """The number of cores that this process may use, and of threads that each framework gets."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held, children aside."""
+    """The peak memory of this process, without its children."""
     try:
-        # Of this program alone: what getrusage gives includes the parent's, at the time of the fork.
+        # Unlike getrusage, this does not include the memory of the parent at the time of the fork.
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
@@ -34,23 +34,23 @@ def peak_megabytes() -> float:
 
 
 def timed_once(call: Callable[[], Any]) -> float:
-    """Seconds that a call takes."""
+    """The duration of a call in seconds."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def timed(call: Callable[[], Any], seconds: float, *, at_least: int, warm_up: float = 0.1) -> dict[str, Any]:
-    """Calls a function again and again.
+    """Times repeated calls of a function.
 
     Args:
-      call: returns when all is computed.
-      seconds: for how long.
-      at_least: so many times.
-      warm_up: share of these seconds that it is called before.
+      call: returns when everything is computed.
+      seconds: duration of the measurement.
+      at_least: minimum number of calls.
+      warm_up: duration of the warmup as a fraction of `seconds`.
 
     Returns:
-      "wall_ms" of each call; per call the CPU time of all threads, "cpu_ms", and that of the kernel in it,
+      "wall_ms" of each call; mean CPU time per call over all threads, "cpu_ms", including that of the kernel,
       "system_ms".
     """
     deadline = time.perf_counter() + warm_up * seconds
@@ -76,18 +76,18 @@ def timed(call: Callable[[], Any], seconds: float, *, at_least: int, warm_up: fl
 
 
 def main() -> None:
-    """`python -m benchmarks.child MODULE:FUNCTION ARGUMENTS`, as `benchmarks.processes` calls it."""
+    """`python -m benchmarks.worker MODULE:FUNCTION ARGUMENTS`, as called by `benchmarks.processes`."""
     target, arguments = sys.argv[1:]
-    # Whatever libraries print goes to stderr.
+    # Output of libraries is redirected to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def say(**content: Any) -> None:
+    def send(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     module, _, function = target.partition(":")
-    result = getattr(importlib.import_module(module), function)(lambda name: say(mark=name), **json.loads(arguments))
-    say(result=result)
+    result = getattr(importlib.import_module(module), function)(lambda name: send(mark=name), **json.loads(arguments))
+    send(result=result)
 
 
 if __name__ == "__main__":
