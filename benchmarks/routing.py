@@ -133,31 +133,31 @@ def measure(
       mark: not used.
       implementation: of `IMPLEMENTATIONS`.
       iterations: of `ITERATIONS`.
-      seconds: for each pass.
-      tiny: of few capsules.
+      seconds: duration of the measurement of each pass.
+      tiny: whether to use few capsules.
     """
     calls = passes(implementation, ITERATIONS[iterations], tiny)
     return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
 def measure_share(mark: StatusCallback, *, network: str, seconds: float, tiny: bool) -> dict[str, Any]:
-    """Computes loss and gradients of a network, and the gradients of its routed layers alone; in a process of its own.
+    """Measures loss and gradients of a network, and the gradients of only its routed layers, in a separate process.
 
     Args:
       mark: not used.
       network: of `NETWORKS`.
-      seconds: for each of the two.
-      tiny: of one example.
+      seconds: duration of each of the two measurements.
+      tiny: whether to use a batch of one example.
 
     Returns:
-      "whole" and "routing", as `child.timed` gives them.
+      "whole" and "routing", as returned by `worker.timed`.
     """
     calls = whole_and_routing(network, tiny)
     return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
 
 
 def whole_and_routing(network: str, tiny: bool) -> dict[str, Callable[[], Any]]:
-    """Functions that compute and wait: "whole" a loss and its gradients, "routing" those of the routed layers."""
+    """Blocking functions: "whole" computes a loss and its gradients, "routing" those of the routed layers."""
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -222,8 +222,8 @@ def plan(implementations: Sequence[str], rounds: int, seconds: float, tiny: bool
     Args:
       implementations: of `IMPLEMENTATIONS`.
       rounds: in which each takes its turns, in an order that changes.
-      seconds: for each pass.
-      tiny: of few capsules.
+      seconds: duration of the measurement of each pass.
+      tiny: whether to use few capsules.
     """
     rng = random.Random(0)
     chosen = {"seconds": seconds, "tiny": tiny}
@@ -273,13 +273,13 @@ def routing_table(samples: dict[str, Any]) -> pd.DataFrame:
 
 
 def share_table(samples: dict[str, Any]) -> pd.DataFrame:
-    """A row for each network."""
+    """One row per network."""
     rows = []
     for network, outcomes in samples.items():
         whole, routing = (_medians(outcomes, name) for name in ("whole", "routing"))
         shares = [100 * part / all_ for part, all_ in zip(routing, whole)]
         rows.append((NETWORKS[network], report.spread(whole), report.spread(routing), report.spread(shares, 2)))
-    return pd.DataFrame(rows, columns=["network", "loss and gradients, ms", "routed layers alone, ms", "share, %"])
+    return pd.DataFrame(rows, columns=["network", "loss and gradients, ms", "routed layers only, ms", "fraction, %"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,9 +1,12 @@
 """Rooms below the config do not know the names of its keys: they name options, and who knows the section the keys."""
 
 import ast
+import collections
+import importlib
 import re
 from pathlib import Path
 
+import flax.linen as nn
 import pytest
 
 from vidjax.config import declarations
@@ -38,3 +41,25 @@ def test_no_room_names_a_key_of_the_config(room):
         if re.search(rf"(?<!\w)({keys})(?!\w)", text)
     ]
     assert found == []
+
+
+# The preprocessing of published weights has its own name only within `vidjax.pretrained`.
+SHARED_NAMES = {"Preprocessing"}
+
+
+def test_no_two_public_classes_have_one_name():
+    """Modules of flax are left out: theirs are the names of the papers."""
+    found = collections.defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name)
+    assert len(found) > 100
+    twice = {name: modules for name, modules in found.items() if len(modules) > 1}
+
+    def is_layer(name):
+        classes = (getattr(importlib.import_module(module), name) for module in twice[name])
+        return all(issubclass(each, nn.Module) for each in classes)
+
+    assert {name for name in twice if not is_layer(name)} == SHARED_NAMES, twice

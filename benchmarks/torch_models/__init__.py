@@ -1,1 +1,1 @@
-"""Networks in PyTorch, from the papers: peers that vidjax is measured beside and that tests compare it with."""
+"""PyTorch implementations of networks, from the papers, for benchmarks and parity tests."""

@@ -10,7 +10,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 class C3D(nn.Module):
-    """With or without batch normalisation before each ReLU; for clips of which the last pool leaves t x h x w."""
+    """With or without batch normalization before each ReLU; `left` is the size t x h x w after the last pool."""
 
     def __init__(self, num_classes, left, batch=False, width_multiplier=1.0):
         super().__init__()

@@ -1,7 +1,7 @@
-"""CapsNet in PyTorch, from the paper (Sabour, Frosst and Hinton 2017), for grey pictures.
+"""CapsNet in PyTorch, from the paper (Sabour, Frosst and Hinton 2017), for gray images.
 
-Pictures are [B, 3, T, H, W] of one frame, T = 1. The decoder draws the label's picture alone, which is all that the
-loss sees.
+Images are [B, 3, T, H, W] with one frame, T = 1. The decoder only reconstructs the image of the label, which is all
+that the loss uses.
 """
 
 import itertools
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def wide(x: Tensor) -> Tensor:
-    """In at least float32."""
+    """Converts to at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def lengths(poses: Tensor) -> Tensor:
-    """Over the last axis; the gradient at zero is zero."""
+    """Lengths along the last axis; the gradient at zero is zero."""
     squared = poses.square().sum(-1)
     return torch.where(squared > 0, torch.where(squared > 0, squared, 1).sqrt(), 0)
 
@@ -40,7 +40,7 @@ class CapsNet(nn.Module):
         self.fc1, self.fc2, self.fc3 = (nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def poses(self, pictures: Tensor) -> Tensor:
-        """[B, K, 16] of grey pictures [B, 1, H, W]."""
+        """[B, K, 16] of gray images [B, 1, H, W]."""
         x = self.primary(self.conv1(pictures).relu()).permute(0, 2, 3, 1)
         primary = squash(wide(x.reshape(len(x), -1, 8)))
         votes = torch.einsum("bip,ipjd->bijd", primary, self.kernel)

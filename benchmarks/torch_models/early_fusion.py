@@ -1,4 +1,4 @@
-"""Early fusion in PyTorch, from the paper (Karpathy et al. 2014, section 4.1), with batch normalisation.
+"""Early fusion in PyTorch, from the paper (Karpathy et al. 2014, section 4.1), with batch normalization.
 
 Clips are [B, 3, T, H, W], logits [B, 1, K].
 """
@@ -10,7 +10,7 @@ POOLED = (1, 2, 5)
 
 
 class EarlyFusion(nn.Module):
-    """C(96,11,3)-P-C(256,5,1)-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P-FC(4096)-FC(4096), for clips of this size."""
+    """C(96,11,3)-P-C(256,5,1)-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P-FC(4096)-FC(4096), for clips of a given size."""
 
     def __init__(self, num_classes: int, frames: int, side: int, width_multiplier: float = 1.0):
         super().__init__()

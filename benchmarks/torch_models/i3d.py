@@ -34,7 +34,7 @@ def max_pool(x: Tensor, kernel, stride) -> Tensor:
 
 
 class Unit(nn.Module):
-    """Convolution ("SAME"), batch normalisation without gamma, ReLU."""
+    """Convolution ("SAME"), batch normalization without gamma, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1):
         super().__init__()

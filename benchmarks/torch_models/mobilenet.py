@@ -10,7 +10,7 @@ STEM, LAST = 32, 1280
 
 
 def layers(inputs: int, outputs: int, extent: int, stride: int = 1, groups: int = 1) -> Iterator[nn.Module]:
-    """Convolution and batch normalisation."""
+    """Convolution and batch normalization."""
     yield nn.Conv2d(inputs, outputs, extent, stride, extent // 2, groups=groups, bias=False)
     yield nn.BatchNorm2d(outputs)
 

@@ -1,10 +1,10 @@
-"""An LSTM and a classifier of its last state in PyTorch. Sequences are [B, T, D], logits [B, 1, K]."""
+"""An LSTM with a classifier of its last state, in PyTorch. Sequences are [B, T, D], logits [B, 1, K]."""
 
 from torch import Tensor, nn
 
 
 class LSTMClassifier(nn.Module):
-    """One layer; PyTorch has two biases that are added up, of which the first is left at 0 here."""
+    """One layer; of PyTorch's two biases, which are summed, the first is fixed at 0."""
 
     def __init__(self, num_classes: int, inputs: int, features: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""SlowFast and its kin in PyTorch, from the papers (Feichtenhofer et al. 2019, table 1; Wang et al. 2018, table 1).
+"""SlowFast and related networks in PyTorch, after Feichtenhofer et al. 2019 (table 1) and Wang et al. 2018 (table 1).
 
 Parameters have the names of PySlowFast's checkpoints. Clips are [B, 3, T, H, W], logits [B, N, K].
 """
@@ -21,7 +21,7 @@ def conv(inputs, outputs, kernel, stride=(1, 1, 1)):
 
 
 class Stem(nn.Module):
-    """Convolution, batch normalisation, ReLU and pool."""
+    """Convolution, batch normalization, ReLU and pool."""
 
     def __init__(self, width, kernel):
         super().__init__()

@@ -106,7 +106,7 @@ def test_both_frameworks_take_the_same_steps(name):
     net, size = accelerator_rows.network(name, tiny=True), accelerator_rows.TINY_BATCH
     model = comparison.randomize(accelerator_torch.build(net))
     for place, buffer in model.named_buffers():
-        if place.endswith("norm.weight"):  # of a normalisation that has no gamma
+        if place.endswith("norm.weight"):  # of a normalization that has no gamma
             buffer.fill_(1.0)
     variables = carried(name, model, create(net.model, net.classes, **net.options))
     take = accelerator_torch.prepare(

@@ -36,7 +36,7 @@ def source(tmp_path):
     return Source("tones", "1", ("dark", "bright", "long", "never"), parts["train"], (), parts["test"])
 
 
-def test_nearest_neighbour_standardises_and_ignores_constants():
+def test_nearest_neighbor_standardizes_and_ignores_constants():
     train = np.array([[0.0, 1000.0, 5.0], [1.0, 1000.0, 5.0], [0.0, 3000.0, 5.0]])
     labels = np.array([0, 1, 2])
     # Unscaled, the second feature alone would decide: 1,600 is nearer to 1,000 than to 3,000.
@@ -57,14 +57,14 @@ def test_rows_count_what_was_predicted(source):
     steps = []
     rows = {row.baseline: row for row in baseline_rows(source, lambda done, total: steps.append((done, total)))}
     assert steps == [(n, 11) for n in range(1, 12)]
-    majority, length, colour = rows.values()
+    majority, length, color = rows.values()
     assert (majority.baseline, majority.correct, majority.video_top1) == ("majority class", 1, 0.25)
     assert majority.mean_class_accuracy == pytest.approx(1 / 3)  # over the classes that are tested
     assert majority.per_class_correct == [1, 0, 0, 0] and majority.per_class_videos == [1, 2, 1, 0]
     assert majority.classes == ["dark", "bright", "long", "never"]
     groups = majority.groups
     assert (groups.label, groups.videos, groups.correct) == ([0, 1, 1, 2], [1, 1, 1, 1], [1, 0, 0, 0])
-    assert colour.correct == 4 and colour.video_top1 == 1
+    assert color.correct == 4 and color.video_top1 == 1
     assert length.per_class_correct[2] == 1 and length.correct < 4
     assert all((row.dataset, row.split, row.videos, row.failed_videos) == ("tones", "1", 4, 0) for row in rows.values())
 

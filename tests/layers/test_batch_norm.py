@@ -84,7 +84,7 @@ FAR_CLIPS = FAR_CLIPS.astype(np.float32)
 
 
 def of_torch(clips):
-    """Output, mean and (biased) variance of PyTorch's batch normalisation after one step with momentum 1."""
+    """Output, mean and (biased) variance of PyTorch's batch normalization after one step with momentum 1."""
     torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-parity.txt)")
     layer = torch.nn.BatchNorm3d(clips.shape[-1], momentum=1.0)
     output = layer(torch.from_numpy(np.moveaxis(clips, -1, 1).copy())).detach().numpy()

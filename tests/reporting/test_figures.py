@@ -73,7 +73,7 @@ def test_names_are_text(name):
         assert b"<script" not in svg
 
 
-def test_figures_are_equal_for_equal_data_and_take_the_colour_of_the_page():
+def test_figures_are_equal_for_equal_data_and_take_the_color_of_the_page():
     svg = figures.loss_curves(metrics())
     assert svg == figures.loss_curves(metrics())
     assert b"currentColor" in svg

@@ -69,7 +69,7 @@ def test_frozen_statistics_stay():
     jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
 
 
-def test_other_normalisations_are_refused():
+def test_other_normalizations_are_refused():
     model = Net(nn.BatchNorm)
     state, step = state_of(model), make_moments_step(model, Preprocessing(std=255.0), seed=0)
     with refused(ValueError, "vidjax.layers.BatchNorm"):

@@ -272,7 +272,7 @@ def orthogonal(matrix):
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 2, 3, 5)])
 def test_three_muon_steps_on_a_quadratic(shape):
-    """Kernels are orthogonalised as matrices [everything else, output]; the bias gets Adam at its own rate."""
+    """Kernels are orthogonalized as matrices [everything else, output]; the bias gets Adam at its own rate."""
     start = np.random.default_rng(0).normal(size=shape)
     optimizer = optimizers.create("muon", 0.1, adam_ratio=0.5, weight_decay=0.3)
     params = {"kernel": jnp.array(start), "bias": jnp.array(START["bias"])}
@@ -291,7 +291,7 @@ def test_three_muon_steps_on_a_quadratic(shape):
 
 
 def test_muon_with_consistent_size_of_a_step():
-    """The root mean square of a step is near 0.2 whatever the shape; orthogonalisation leaves it 0.7 to 1.2 of that."""
+    """The root mean square of a step is near 0.2 whatever the shape; orthogonalization leaves it 0.7 to 1.2 of that."""
     for shape in [(8, 100), (100, 8), (3, 3, 4, 16)]:
         params = {"kernel": jnp.array(np.random.default_rng(0).normal(size=shape))}
         optimizer = optimizers.create("muon", 1.0, consistent_rms=0.2)
