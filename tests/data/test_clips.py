@@ -36,12 +36,12 @@ def test_indices_follow_the_sampling():
     rng = np.random.default_rng(0)
     dense, segments = ClipSpec(frames=3, stride=2), ClipSpec(frames=3, sampling="segments")
     assert np.diff(dense.training_indices(40, 2, rng)).tolist() == [2, 2]
-    assert dense.evaluation_indices(9, 2, 3).tolist() == [[0, 2, 4], [2, 4, 6], [4, 6, 8]]
+    assert ViewSpec(clips=3).frame_indices(dense, 9, 2).tolist() == [[0, 2, 4], [2, 4, 6], [4, 6, 8]]
     assert (segments.training_indices(30, 1, rng) // 10).tolist() == [0, 1, 2]
-    assert segments.evaluation_indices(30, 1, 1).tolist() == [[5, 15, 25]]
+    assert ViewSpec(clips=1).frame_indices(segments, 30, 1).tolist() == [[5, 15, 25]]
     seventh = ClipSpec(frames=1, frame_number=6)
     assert seventh.training_indices(30, 1, rng).tolist() == [6]
-    assert seventh.evaluation_indices(30, 1, 1).tolist() == [[6]]
+    assert ViewSpec(clips=1).frame_indices(seventh, 30, 1).tolist() == [[6]]
 
 
 def test_a_jittered_short_side_is_read_at_its_largest_in_training_and_its_smallest_in_evaluation():

@@ -1,4 +1,4 @@
-"""Which frames make a clip, and how they are resized and cropped."""
+"""Which frames make a training clip (`vidjax.data.views`: a test clip), and how frames are resized and cropped."""
 
 import dataclasses
 
@@ -124,18 +124,11 @@ class ClipSpec:
         if self.sampling == "segments":
             return sampling.random_segments(count, self.frames, rng)
         if self.is_fixed:
-            return self._fixed_indices(count, stride)
+            return self.fixed_indices(count, stride)
         return sampling.random_clip(count, self.frames, stride, rng)
 
-    def evaluation_indices(self, count: int, stride: float, clips: int) -> np.ndarray:
-        """Frame numbers, int64 [clips, T], of the test clips; arguments as in training. One clip if it is fixed."""
-        if self.sampling == "segments":
-            return sampling.uniform_segments(count, self.frames, clips)
-        if self.is_fixed:
-            return self._fixed_indices(count, stride)[None]
-        return sampling.uniform_clips(count, self.frames, stride, clips)
-
-    def _fixed_indices(self, count: int, stride: float) -> np.ndarray:
+    def fixed_indices(self, count: int, stride: float) -> np.ndarray:
+        """Frame numbers, int64 [T], of the one clip that training and evaluation see; arguments as in training."""
         if self.frame_number is not None:
             return sampling.clip_from(self.frame_number, count, self.frames, stride)
         return sampling.clip_at(self.position, count, self.frames, stride)

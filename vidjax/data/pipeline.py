@@ -220,14 +220,14 @@ class _EvaluationExample:
 
     def _frames(self, video: Video) -> Frames:
         """Those of all clips of the video, read in one pass."""
-        clip, clips = self.clip, self.views.clips
+        clip, views = self.clip, self.views
         return cropping.read(
             video,
             self.inputs,
             clip,
             clip.resizing(training=False),
             self.cache,
-            lambda count, stride: clip.evaluation_indices(count, stride, clips).reshape(-1),
+            lambda count, stride: views.frame_indices(clip, count, stride).reshape(-1),
         )
 
     def _blank(self) -> dict[str, np.ndarray]:

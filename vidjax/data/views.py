@@ -1,7 +1,10 @@
-"""The views of a test video: the clips and crops by which an evaluation scores it."""
+"""The views of a test video: which frames of it an evaluation scores, in which clips and crops."""
 
 import dataclasses
 
+import numpy as np
+
+from vidjax.data import sampling
 from vidjax.data.clips import ClipSpec
 from vidjax.errors import OptionError
 
@@ -49,6 +52,18 @@ class ViewSpec:
     def count(self) -> int:
         """Views per video."""
         return self.clips * self.crop_count * (2 if self.flip else 1)
+
+    def frame_indices(self, clip: ClipSpec, count: int, stride: float) -> np.ndarray:
+        """Frame numbers, int64 [clips, T], that an evaluation scores; arguments as of `ClipSpec.training_indices`.
+
+        Clips are spread evenly over the video; of "segments", places are spread evenly over each segment. A fixed clip
+        is the only one.
+        """
+        if clip.sampling == "segments":
+            return sampling.uniform_segments(count, clip.frames, self.clips)
+        if clip.is_fixed:
+            return clip.fixed_indices(count, stride)[None]
+        return sampling.uniform_clips(count, clip.frames, stride, self.clips)
 
     def describe(self) -> str:
         """Returns e.g. "2 clips x 3 crops x 2 flips"."""
