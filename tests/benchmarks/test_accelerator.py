@@ -40,7 +40,7 @@ def no_gpu(monkeypatch):
 
 
 class Processes:
-    """In the place of `processes.run`: an hour's work in no time."""
+    """Replaces `processes.run`, without any waiting."""
 
     def __init__(self, monkeypatch):
         self.outcomes, self.took, self.now, self.ran = {}, {}, 0.0, []
@@ -218,7 +218,7 @@ sys.meta_path.insert(0, Absent())
 
 
 def bare(tmp_path, *arguments):
-    """Runs Python where these packages cannot be imported, in its children neither."""
+    """Runs Python where these packages cannot be imported, not even in its children."""
     (tmp_path / "sitecustomize.py").write_text(ABSENT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "JAX_PLATFORMS": "cpu"}
     return subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""A model of one's own, as `config.model.factory` takes it: constant logits, whose accuracy is known exactly."""
+"""A custom model for `config.model.factory`: constant logits, whose accuracy is known exactly."""
 
 import flax.linen as nn
 import jax.numpy as jnp

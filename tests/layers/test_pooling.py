@@ -1,4 +1,4 @@
-"""Pooling by slices is flax's, that of the largest down to which of equal values has the gradient."""
+"""Pooling by slices has the values and gradients of flax's, including which of equal maxima gets the gradient."""
 
 import functools
 
@@ -74,7 +74,7 @@ def test_means_of_windows(window, strides):
 
 
 def test_many_narrow_numbers_are_summed_in_float32():
-    """The windows of SlowFast's fast pathway at full size; in bfloat16 their sum comes to a standstill."""
+    """The windows of SlowFast's fast pathway at full size; summed in bfloat16 they would stop growing."""
     x = np.random.default_rng(0).uniform(size=(1, 32, 8, 8, 4)).astype(np.float32)
     pooled = avg_pool(jnp.asarray(x, jnp.bfloat16), (32, 7, 7))
     assert pooled.dtype == jnp.bfloat16

@@ -18,7 +18,7 @@ from vidjax.training.step import make_train_step
 
 
 class Clock:
-    """What the device has done: it is as far as the host has made it wait."""
+    """Simulated progress of the device: it is as far as the host has waited for."""
 
     def __init__(self):
         self.started = 0
@@ -93,7 +93,7 @@ def test_steps_do_not_overlap_where_they_must_not():
 
 
 class Guarded(Number):
-    """A number that may be waited for two steps later, and be looked at then, only by `completed_windows`."""
+    """A number that only `completed_windows` may read, and that may be waited for two steps later at the earliest."""
 
     def _look(self, *_, **__):
         assert self.clock.doing == "completed_windows", f"{self.clock.doing} looks at a number"
@@ -136,7 +136,7 @@ def batch_of(number):
 
 @pytest.mark.parametrize("name, devices", [("jit", 1), ("sharded", 2)])
 def test_steps_move_nothing_but_the_batches_that_the_strategy_places(name, devices):
-    """Under JAX's guard of transfers to the device; that from a device does nothing on CPUs (`Guarded` is for it)."""
+    """With JAX's guard of host-to-device transfers; the other direction is not guarded on CPUs (see `Guarded`)."""
     strategy = parallel.choose(name, jax.devices()[:devices])
     optimizer = optimizers.create("momentum", 0.1)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}

@@ -247,7 +247,7 @@ def test_every_option_of_an_optimizer_has_a_case():
 
 
 def test_centered_rmsprop_bears_a_steady_gradient():
-    """The mean square less the squared mean rounds to below zero, whose root would be no number."""
+    """The mean square minus the squared mean rounds to a negative number, whose root would be nan."""
     optimizer = optimizers.create("rmsprop", 0.1, centered=True)
     params = {"kernel": jnp.ones((2, 2))}
     state = optimizer.init(params)

@@ -153,8 +153,8 @@ def test_float64_parameters_agree_after_20_steps(strategy, devices, reference64)
     "strategy, devices, mixing",
     [("pmap", 8, Mixing()), ("sharded", 8, Mixing()), ("pmap", 4, Mixing(0.5, 0.5)), ("sharded", 4, Mixing(0.5, 0.5))],
 )
-def test_accumulated_parts_have_the_same_examples_in_every_strategy(strategy, devices, mixing):
-    """Batch statistics are those of a part, so that parts of other examples would give other numbers."""
+def test_microbatches_have_the_same_examples_in_every_strategy(strategy, devices, mixing):
+    """Batch statistics are those of a microbatch, so microbatches of other examples would give other numbers."""
     with jax.enable_x64(True):
         optimizer = optimizers.create("sgd", 1e-2)
         want, want_measured, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)

@@ -38,7 +38,7 @@ def test_parameters_are_those_of_the_models_own_init():
     assert_equal_bits(state.model_state, variables)
 
 
-def test_a_model_whose_variables_depend_on_its_input_is_initialised_on_zeros():
+def test_a_model_whose_variables_depend_on_its_input_is_initialized_on_zeros():
     class Centred(nn.Module):
         @nn.compact
         def __call__(self, rgb, train=False):

@@ -93,8 +93,8 @@ def test_a_step_measures_what_is_declared():
 
 def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clipped():
     _, _, whole = measured()
-    _, _, parts = measured(num_microbatches=2)
-    assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-5)
+    _, _, accumulated = measured(num_microbatches=2)
+    assert accumulated["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=1e-5)
     _, _, clipped = measured(clip_norm=whole["gradient_norm"] / 2)
     assert clipped["gradient_norm"] == whole["gradient_norm"]
     assert clipped["update_norm"] == pytest.approx(whole["update_norm"] / 2, rel=1e-5)
