@@ -1,7 +1,7 @@
 """What the pages show of the code itself: `<!-- generated: NAME -->` is replaced when a page is read.
 
 Nothing of it is stored, so nothing of it goes stale: the keys of a config come from their declarations (as in --help),
-the model zoo from the models, their exact counts, the configs and the catalogue of published weights. The pages of the
+the model zoo from the models, their exact counts, the configs and the catalog of published weights. The pages of the
 API reference, one for each package, are written to docs/api/ before the build reads them.
 """
 
