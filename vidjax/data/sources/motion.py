@@ -95,5 +95,5 @@ def load(
 
 
 def _is_set(path: Path) -> bool:
-    """Whether this has the name of a set that `motion_files.ensure` made."""
+    """Whether this has the name of a set that `vidjax.data.motion.files.ensure` made."""
     return re.fullmatch(r"v\d+-[0-9a-f]{12}", path.name) is not None
