@@ -24,7 +24,7 @@ _PARTS = {"train": 8, "validation": 4, "test": 4}
 
 
 def flow(*, root: str) -> Source:
-    """Flow alone, quantised: 128 is no motion, 16 a pixel."""
+    """Flow alone, quantized: 128 is no motion, 16 a pixel."""
     return _source(Path(root), (FLOW,))
 
 
@@ -88,11 +88,11 @@ def _write(root: Path, stream: Input, name: str, number: int) -> Path:
         fields[..., 0] = np.where(block[:-1], 128 + 16 * (lefts[1] - lefts[0]), 128)
         np.save(path, fields)
         return path
-    grey = np.where(block, 220, 40).astype(np.uint8)[:, :: -1 if stream.name == "rgb_2" else 1]
+    gray = np.where(block, 220, 40).astype(np.uint8)[:, :: -1 if stream.name == "rgb_2" else 1]
     with av.open(str(path), "w") as container:
         track = container.add_stream("mjpeg", rate=25)
         track.width, track.height, track.pix_fmt = _WIDTH, _HEIGHT, "yuvj420p"
-        for picture in np.repeat(grey[..., None], 3, axis=-1):
+        for picture in np.repeat(gray[..., None], 3, axis=-1):
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(track.encode())
     return path

@@ -9,7 +9,7 @@ def normal(shape, seed=0, dtype=np.float32):
 
 
 def like(shapes, seed=1):
-    """Of the shapes and types of a tree, each about as large as an initialiser makes it."""
+    """Of the shapes and types of a tree, each about as large as an initializer makes it."""
     rng = np.random.default_rng(seed)
 
     def draw(leaf):

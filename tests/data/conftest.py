@@ -9,22 +9,22 @@ import pytest
 
 from vidjax.data import RGB, Input, Negate, Permute, Source, Stream, Video
 
-STEP = 8  # grey levels between two frame numbers: far more than the codec blurs
+STEP = 8  # gray levels between two frame numbers: far more than the codec blurs
 
 
 def write_video(path: Path, number: int = 0, frames: int = 32, size: tuple[int, int] = (32, 48), fps: int = 25) -> Path:
-    """A grey video: the upper third shows the frame's number, the middle the video's, the lower a ramp to the right."""
+    """A gray video: the upper third shows the frame's number, the middle the video's, the lower a ramp to the right."""
     height, width = size
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj444p"
         stream.codec_context.options = {"qscale": "2", "flags": "+qscale"}
         for index in range(frames):
-            grey = np.empty((height, width), np.uint8)
-            grey[:] = np.linspace(0, 255, width)
-            grey[: 2 * height // 3] = STEP * (number % 32)
-            grey[: height // 3] = STEP * (index % 32)
-            picture = av.VideoFrame.from_ndarray(np.repeat(grey[..., None], 3, axis=-1), format="rgb24")
+            gray = np.empty((height, width), np.uint8)
+            gray[:] = np.linspace(0, 255, width)
+            gray[: 2 * height // 3] = STEP * (number % 32)
+            gray[: height // 3] = STEP * (index % 32)
+            picture = av.VideoFrame.from_ndarray(np.repeat(gray[..., None], 3, axis=-1), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path

@@ -69,7 +69,7 @@ def corners(views, height, width, clip):
     return [views.corner(place, height, width, clip) for place in range(views.crop_count // (1 + views.mirrored))]
 
 
-def test_ten_crops_are_the_corners_and_centre_of_what_training_cuts_from():
+def test_ten_crops_are_the_corners_and_center_of_what_training_cuts_from():
     ten = ViewSpec(crops="ten", side=170)
     middle = ClipSpec(frames=1, crop=200)
     assert corners(ten, 200, 267, middle) == [(0, 33), (0, 63), (30, 33), (30, 63), (15, 48)]

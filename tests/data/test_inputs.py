@@ -283,7 +283,7 @@ def test_a_pair_shows_the_same_place(clip):
         else:
             difference = batch.inputs["rgb"].astype(int) - batch.inputs["rgb_2"]
             inner = difference[:, :, 4:-4, 4:-4]
-            assert np.abs(inner).max() <= 8, "3 or 5 grey levels are a pixel"
+            assert np.abs(inner).max() <= 8, "3 or 5 gray levels are a pixel"
             corners.add(tuple(batch.inputs["rgb"][0, 0, 5, 5]))
     assert len(corners) > (1 if clip.crop_position == "random" else 0)
 

@@ -129,9 +129,9 @@ def test_segments_lie_in_their_parts_in_order(count, frames, clips, seed):
     assert random.shape == (frames,) and uniform.shape == (clips, frames)
     for clip in (random, *uniform):
         assert (clip >= np.floor(parts[:-1])).all() and (clip < np.maximum(parts[1:], np.floor(parts[:-1]) + 1)).all()
-    # read part by part, the places are the centres of clips * frames equal parts
-    centres = (np.arange(clips * frames) * 2 + 1) * count // (2 * clips * frames)
-    assert uniform.T.ravel().tolist() == centres.tolist()
+    # read part by part, the places are the centers of clips * frames equal parts
+    centers = (np.arange(clips * frames) * 2 + 1) * count // (2 * clips * frames)
+    assert uniform.T.ravel().tolist() == centers.tolist()
 
 
 def test_one_test_clip_of_segments_is_that_of_tsn():

@@ -24,7 +24,7 @@ def test_frames_in_memory():
         read_frames(video.streams["rgb"], RGB, [0, 2])
 
 
-def test_grey_frames_become_three_equal_channels():
+def test_gray_frames_become_three_equal_channels():
     video = Video.of("a", "nowhere#1", 0, "a", frames=FRAMES[..., :1])
     frames = read_frames(video.streams["rgb"], RGB, [0])
     assert frames.shape == (1, 4, 6, 3)

@@ -71,7 +71,7 @@ def test_a_video_that_failed_in_any_run_is_failed():
     assert [(each.id, each.reason) for each in got.failed] == [("v1", "run0: broken"), ("v2", "run1: broken")]
 
 
-def relabelled():
+def relabeled():
     other = predicted([0.5, 0.5])
     other.videos[1] = dataclasses.replace(other.videos[1], label=0)
     return other
@@ -87,7 +87,7 @@ def relabelled():
         (predicted([0.5, 0.5], classes=["a", "b", "c"]), ("classes", "2", "3")),
         (predicted([0.5, 0.5, 0.5]), ("v2",)),
         (predicted([0.5]), ("v1",)),
-        (relabelled(), ("v1", "label", "1", "0")),
+        (relabeled(), ("v1", "label", "1", "0")),
     ],
 )
 def test_runs_on_other_videos_are_refused(other, tokens):

@@ -34,7 +34,7 @@ def test_it_is_that_of_flax(use_scale):
     np.testing.assert_allclose(module.apply({**variables, **stats}, CLIPS, train=False), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_groups_are_normalised_on_their_own():
+def test_groups_are_normalized_on_their_own():
     grouped, variables = start(group_size=4)
     whole, _ = start()
     got, changed = trained(grouped, variables, CLIPS)

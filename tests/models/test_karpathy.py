@@ -27,7 +27,7 @@ def test_early_fusion_extends_only_the_first_kernel_in_time():
     assert early - single == 11 * 11 * 3 * 9 * 96
 
 
-def test_batch_normalisation_adds_a_scale_and_takes_over_the_bias_of_every_convolution():
+def test_batch_normalization_adds_a_scale_and_takes_over_the_bias_of_every_convolution():
     lrn = summary(create("single_frame", 101), rgb=(1, 1, 170, 170, 3)).parameters
     batch = summary(create("single_frame", 101, normalization="batch"), rgb=(1, 1, 170, 170, 3)).parameters
     assert batch - lrn == 96 + 256 + 384 + 384 + 256
@@ -193,7 +193,7 @@ def test_slow_fusion_equals_three_dimensional_convolutions():
         x = nn.max_pool(nn.relu(want), (1, 2, 2), strides=(1, 2, 2), padding="SAME")
 
 
-def test_the_streams_see_the_centre_and_the_whole_frame():
+def test_the_streams_see_the_center_and_the_whole_frame():
     rgb = jnp.arange(8 * 12, dtype=jnp.float32).reshape(1, 1, 8, 12, 1)
     streams = _streams(rgb, "both")
     np.testing.assert_array_equal(streams["fovea"][0, 0, :, :, 0], rgb[0, 0, 2:6, 3:9, 0])

@@ -46,12 +46,12 @@ def test_a_scan_counts_once_per_step():
 
 
 def test_batch_statistics_are_no_parameters():
-    class Normalised(nn.Module):
+    class Normalized(nn.Module):
         @nn.compact
         def __call__(self, rgb):
             return nn.BatchNorm(use_running_average=True)(rgb)
 
-    assert summary(Normalised(), rgb=(2, 8, 8, 3)).parameters == 6
+    assert summary(Normalized(), rgb=(2, 8, 8, 3)).parameters == 6
 
 
 def test_a_loop_of_unknown_length_is_refused():

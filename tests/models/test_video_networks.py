@@ -69,7 +69,7 @@ def test_c3d_has_the_layers_of_the_paper():
     assert by_layer["fc6"] == (512 * 4 * 4 + 1) * 4096 and by_layer["fc7"] == 4097 * 4096
 
 
-def test_slowfast_has_110_normalisations():
+def test_slowfast_has_110_normalizations():
     variables = jax.eval_shape(create("slowfast_r50_4x16", 400).init, jax.random.key(0), jnp.zeros((1, 32, 64, 64, 3)))
     assert len(jax.tree.leaves(variables["batch_stats"])) == 2 * 110
 

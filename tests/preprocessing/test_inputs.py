@@ -44,7 +44,7 @@ def marked(size=40):
 
 
 def where(picture):
-    """Centre of the bright blob, x and y as shares; None where it is cut off."""
+    """Center of the bright blob, x and y as shares; None where it is cut off."""
     h, w = picture.shape
     if picture.max() < 0.6 or max(picture[[0, -1]].max(), picture[:, [0, -1]].max()) > 0.15:
         return None
@@ -133,7 +133,7 @@ def test_flow_is_turned_and_enlarged_as_the_picture_is():
     np.testing.assert_allclose(vector[0, 0, 0, 0], moved[0, 0, 1] - moved[0, 0, 0], atol=1e-6)
 
 
-def test_a_pair_sees_the_same_places_and_colours():
+def test_a_pair_sees_the_same_places_and_colors():
     clips = np.random.default_rng(0).integers(0, 256, (40, 2, 16, 16, 3), np.uint8)
     preprocessing = Preprocessing(
         inputs=(RGB, SECOND),

@@ -23,7 +23,7 @@ def mixed(mixing, count=400, seed=0):
     return (got[:, 0, :, :, 0] - partner[:, None, None]) / (numbers - partner)[:, None, None], np.asarray(labels.weight)
 
 
-def test_neighbours_are_exchanged():
+def test_neighbors_are_exchanged():
     np.testing.assert_array_equal(swap_neighbors(jnp.arange(8).reshape(4, 2)), [[2, 3], [0, 1], [6, 7], [4, 5]])
     with refused(ValueError, "3"):
         swap_neighbors(jnp.arange(3))
@@ -36,7 +36,7 @@ def test_mixup_weights_are_beta_and_multiply_every_pixel(alpha):
     assert stats.kstest(weight, stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
-def test_cutmix_shows_the_neighbour_in_a_rectangle_and_weighs_by_its_area():
+def test_cutmix_shows_the_neighbor_in_a_rectangle_and_weighs_by_its_area():
     shares, weight = mixed(Mixing(cutmix=1.0))
     assert set(np.unique(shares)) == {0.0, 1.0}
     np.testing.assert_allclose(weight, shares.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)

@@ -42,7 +42,7 @@ def training(preprocessing, batch):
     return jax.jit(preprocessing.training)(batch, KEY)
 
 
-def test_nothing_but_normalisation_by_default():
+def test_nothing_but_normalization_by_default():
     batch = batch_of()
     inputs, label = training(Preprocessing(mean=117.0, std=58.0), batch)
     np.testing.assert_allclose(inputs["rgb"], (batch.inputs["rgb"] - 117.0) / 58.0, rtol=1e-5, atol=1e-6)
@@ -56,7 +56,7 @@ def test_evaluation_may_see_a_larger_square_than_training():
     np.testing.assert_array_equal(pipeline.evaluation(batch)["rgb"], batch.inputs["rgb"][:, :, 1:9, 1:9])
 
 
-def test_evaluation_cuts_the_centre_and_draws_nothing():
+def test_evaluation_cuts_the_center_and_draws_nothing():
     batch = batch_of()
     inputs = EVERYTHING.evaluation(batch)
     np.testing.assert_array_equal(inputs["rgb"], batch.inputs["rgb"][:, :, 2:8, 2:8])
@@ -113,21 +113,21 @@ def test_draws_follow_the_example_number():
 
 
 @pytest.mark.parametrize("kind", ["brightness", "contrast", "saturation"])
-def test_colour_jitter_is_one_draw_per_clip_within_its_strength(kind):
+def test_color_jitter_is_one_draw_per_clip_within_its_strength(kind):
     clips = jax.random.uniform(KEY, (6, 3, 5, 5, 3), minval=100.0, maxval=120.0)
     keys = jax.random.split(KEY, 6)
     got = np.asarray(augment.color_jitter(clips, ColorJitter(**{kind: 0.4}), keys))
     clips = np.asarray(clips)
-    grey = (clips * np.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)
-    centre = {"brightness": 0.0, "contrast": grey.mean((1, 2, 3, 4), keepdims=True), "saturation": grey}[kind]
-    # With a centre c, the result is c + factor * (clip - c): one factor for the whole clip.
-    factors = ((got - centre) * (clips - centre)).sum((1, 2, 3, 4)) / ((clips - centre) ** 2).sum((1, 2, 3, 4))
+    gray = (clips * np.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True)
+    center = {"brightness": 0.0, "contrast": gray.mean((1, 2, 3, 4), keepdims=True), "saturation": gray}[kind]
+    # With a center c, the result is c + factor * (clip - c): one factor for the whole clip.
+    factors = ((got - center) * (clips - center)).sum((1, 2, 3, 4)) / ((clips - center) ** 2).sum((1, 2, 3, 4))
     assert (np.abs(factors - 1) <= 0.4).all() and factors.std() > 0.05
-    want = centre + factors[:, None, None, None, None] * (clips - centre)
+    want = center + factors[:, None, None, None, None] * (clips - center)
     np.testing.assert_allclose(got, want, rtol=2e-3)
 
 
-def test_colour_jitter_of_strength_zero_changes_nothing():
+def test_color_jitter_of_strength_zero_changes_nothing():
     clips = jax.random.uniform(KEY, (2, 3, 5, 5, 3), maxval=255.0)
     got = augment.color_jitter(clips, ColorJitter(), jax.random.split(KEY, 2))
     np.testing.assert_allclose(got, clips, rtol=1e-4, atol=1e-3)
@@ -168,7 +168,7 @@ def test_a_warp_sees_beyond_the_crop():
 
 
 def test_the_papers_recipe_is_the_ucf101_preset():
-    """Karpathy et al. 2014, section 4.1: centre region at 200 x 200, a random 170 x 170 of it, flips, minus 117."""
+    """Karpathy et al. 2014, section 4.1: center region at 200 x 200, a random 170 x 170 of it, flips, minus 117."""
     config = loading.load("configs/single_frame.py:ucf101")
     clip = data.clip(config)
     assert (clip.short_side, clip.crop, clip.crop_position, clip.resize) == (200, 200, "center", "short_side")

@@ -49,7 +49,7 @@ def test_shifts_go_down_and_right_and_repeat_the_border():
     np.testing.assert_allclose(got[:, 2:, :2], np.repeat(clip[:, :-2, :1], 2, axis=2), atol=0.01)
 
 
-def test_zoom_enlarges_about_the_centre():
+def test_zoom_enlarges_about_the_center():
     clip = clip_of(9, 9)
     got = affine(jnp.asarray(clip), *map(jnp.float32, (0, 2, 0, 0)))
     np.testing.assert_allclose(got[:, ::2, ::2], clip[:, 2:7, 2:7], atol=0.01)

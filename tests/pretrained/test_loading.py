@@ -1,4 +1,4 @@
-"""The catalogue, and the real weights against the package that they come from."""
+"""The catalog, and the real weights against the package that they come from."""
 
 import importlib.util
 import pickle
@@ -23,7 +23,7 @@ def i3d():
     return pretrained.load(NAME)
 
 
-def test_the_catalogue_is_whole(test_data):
+def test_the_catalog_is_whole(test_data):
     for name, info in CATALOG.items():
         assert info.name == name and info.num_classes == len(set(info.classes))
     classes = CATALOG[NAME].classes

@@ -72,9 +72,9 @@ def test_frames_that_are_cut_already_are_not_resized():
 
 
 def test_values_and_averages(brightness, monkeypatch):
-    """Grey frames of rising brightness, in one piece and in three: the logits are averaged, not the probabilities."""
+    """Gray frames of rising brightness, in one piece and in three: the logits are averaged, not the probabilities."""
     frames = np.repeat(np.arange(0, 240, 16, dtype=np.uint8), 24 * 30 * 3).reshape(15, 24, 30, 3)
-    video = Video.of("grey", "grey", 0, "grey", frames=frames)
+    video = Video.of("gray", "gray", 0, "gray", frames=frames)
     logit = (np.arange(0, 240, 16) - 127.5).mean() / 127.5
     scores = VideoClassifier(brightness)(video)
     assert (scores.frames, scores.pieces) == (15, 1)
@@ -85,7 +85,7 @@ def test_values_and_averages(brightness, monkeypatch):
     np.testing.assert_allclose(again.probabilities, scores.probabilities, rtol=1e-5)
 
 
-def test_the_centre_is_cut(brightness):
+def test_the_center_is_cut(brightness):
     frames = np.zeros((8, 24, 40, 3), np.uint8)
     frames[:, 2:22, 10:30] = 255
     scores = VideoClassifier(brightness)(Video.of("square", "square", 0, "square", frames=frames))

@@ -39,11 +39,11 @@ def test_parameters_are_those_of_the_models_own_init():
 
 
 def test_a_model_whose_variables_depend_on_its_input_is_initialized_on_zeros():
-    class Centred(nn.Module):
+    class Centered(nn.Module):
         @nn.compact
         def __call__(self, rgb, train=False):
             mean = self.variable("batch_stats", "mean", lambda: rgb.mean() + 5.0)
             return Output(nn.Dense(4)(rgb.mean(axis=(1, 2, 3)) - mean.value)[:, None])
 
-    state = make_init(Centred(), optax.sgd(0.1), SPEC, seed=0)()
+    state = make_init(Centered(), optax.sgd(0.1), SPEC, seed=0)()
     assert float(state.model_state["batch_stats"]["mean"]) == 5.0

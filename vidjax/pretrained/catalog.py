@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocessing:
+class ExpectedInput:
     """What a network was trained to see.
 
     Attributes:
@@ -59,7 +59,7 @@ class Info:
     license: str
     citation: str
     class_list: str
-    preprocessing: Preprocessing
+    preprocessing: ExpectedInput
     accuracy: Mapping[str, float]
 
     @property
@@ -91,7 +91,7 @@ CATALOG: Mapping[str, Info] = {
         class_list="kinetics400.txt",
         # Section 4.1 and the README of the authors' code (github.com/google-deepmind/kinetics-i3d), which also has the
         # accuracy: of the RGB network whose training began from ImageNet.
-        preprocessing=Preprocessing(
+        preprocessing=ExpectedInput(
             frames=64, fps=25.0, short_side=256, crop=224, mean=127.5, std=127.5, average="logits"
         ),
         accuracy={"Kinetics-400 test, top-1 %": 71.1, "Kinetics-400 test, top-5 %": 89.3},

@@ -26,7 +26,7 @@ from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 from vidjax.evaluation.scores import AVERAGES, average_views
 from vidjax.pretrained import Pretrained
-from vidjax.pretrained.catalog import Preprocessing
+from vidjax.pretrained.catalog import ExpectedInput
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def inspected(paths: Sequence[str]) -> dict[str, Video]:
     return videos
 
 
-def split_into_segments(info: VideoInfo, preprocessing: Preprocessing, frames: int | None = None) -> list[np.ndarray]:
+def split_into_segments(info: VideoInfo, preprocessing: ExpectedInput, frames: int | None = None) -> list[np.ndarray]:
     """The frames that the network sees, at its frame rate: int64 [T] for each segment.
 
     Args:
@@ -137,7 +137,7 @@ def split_into_segments(info: VideoInfo, preprocessing: Preprocessing, frames: i
     return np.array_split(indices, -(-len(indices) // MAX_FRAMES))
 
 
-def frame_size(height: int, width: int, preprocessing: Preprocessing) -> Size:
+def frame_size(height: int, width: int, preprocessing: ExpectedInput) -> Size:
     """The (height, width) to which frames of that size are resized, before the square is cut."""
     if (height, width) == (preprocessing.crop, preprocessing.crop):
         return height, width

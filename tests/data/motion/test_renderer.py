@@ -43,17 +43,17 @@ def test_drawn_motion_has_the_right_sign():
     drawn = dataclasses.replace(draw(5), background=np.zeros((EASY.side, EASY.side, 3), np.float32))
     rows, columns = np.mgrid[: EASY.side, : EASY.side] + 0.5
 
-    def mass_centre_and_area(state):
+    def mass_center_and_area(state):
         alone = render_states(np.array([state]), drawn)[0].sum(-1) > 0
         return columns[alone].mean(), rows[alone].mean(), alone.sum()
 
     middle = EASY.side / 2
-    x0, y0, area0 = mass_centre_and_area([middle, middle, 0.0, math.log(15)])
-    x1, y1, _ = mass_centre_and_area([middle + 5, middle + 3, 0.0, math.log(15)])
+    x0, y0, area0 = mass_center_and_area([middle, middle, 0.0, math.log(15)])
+    x1, y1, _ = mass_center_and_area([middle + 5, middle + 3, 0.0, math.log(15)])
     assert (x1 - x0, y1 - y0) == pytest.approx((5, 3), abs=0.3)
-    assert mass_centre_and_area([middle, middle, 0.0, math.log(18)])[2] == pytest.approx(1.44 * area0, rel=0.05)
-    # A quarter turn clockwise on the screen takes what is right of the centre below it.
-    x2, y2, _ = mass_centre_and_area([middle, middle, math.pi / 2, math.log(15)])
+    assert mass_center_and_area([middle, middle, 0.0, math.log(18)])[2] == pytest.approx(1.44 * area0, rel=0.05)
+    # A quarter turn clockwise on the screen takes what is right of the center below it.
+    x2, y2, _ = mass_center_and_area([middle, middle, math.pi / 2, math.log(15)])
     assert (x2 - middle, y2 - middle) == pytest.approx((-(y0 - middle), x0 - middle), abs=0.3)
 
 
@@ -86,8 +86,8 @@ def test_object_wraps_around_the_border():
     middle, corner = EASY.side / 2, 0.0
     states = np.array([[middle, middle, 1.0, 3.0], [corner, corner, 1.0, 3.0]])
     blank = dataclasses.replace(drawn, background=np.zeros_like(drawn.background))
-    centred, split = render_states(states, blank)
-    np.testing.assert_array_equal(np.roll(centred, (EASY.side // 2, EASY.side // 2), axis=(0, 1)), split)
+    centered, split = render_states(states, blank)
+    np.testing.assert_array_equal(np.roll(centered, (EASY.side // 2, EASY.side // 2), axis=(0, 1)), split)
 
 
 def test_no_object_looks_the_same_after_a_turn():

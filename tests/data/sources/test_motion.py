@@ -236,7 +236,7 @@ def test_residue_of_a_frame_depends_on_that_frame_alone(tmp_path):
     np.testing.assert_array_equal(decoded_in_order(tmp_path / "mixed.avi")[5], forward[9])
 
 
-# ---- no single frame tells, and no nearest neighbour of the mean frame ----
+# ---- no single frame tells, and no nearest neighbor of the mean frame ----
 
 
 def inside_chance(correct: int, videos: int) -> bool:
@@ -245,7 +245,7 @@ def inside_chance(correct: int, videos: int) -> bool:
     return low <= correct <= high
 
 
-def nearest_neighbour(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+def nearest_neighbor(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     train, test = (x.reshape(len(x), -1).astype(np.float32) for x in (train, test))
     return train_labels[((train**2).sum(1) - 2 * test @ train.T).argmin(1)]
 
@@ -273,16 +273,16 @@ def standard(request):
     return {"level": request.param, "train": decoded(loaded.train), "test": decoded(loaded.test)}
 
 
-def neighbours_correct(standard, name: str) -> tuple[int, int]:
+def neighbors_correct(standard, name: str) -> tuple[int, int]:
     (train, train_labels), (test, labels) = standard["train"], standard["test"]
-    return int((nearest_neighbour(train[name], train_labels, test[name]) == labels).sum()), len(labels)
+    return int((nearest_neighbor(train[name], train_labels, test[name]) == labels).sum()), len(labels)
 
 
 @pytest.mark.slow
-def test_nearest_neighbour_on_the_mean_frame_is_at_chance(standard):
-    assert inside_chance(*neighbours_correct(standard, "mean"))
+def test_nearest_neighbor_on_the_mean_frame_is_at_chance(standard):
+    assert inside_chance(*neighbors_correct(standard, "mean"))
     # The same test sees a class where it is: variation over time tells the four axes of the easy classes.
-    assert standard["level"] == "hard" or not inside_chance(*neighbours_correct(standard, "spread"))
+    assert standard["level"] == "hard" or not inside_chance(*neighbors_correct(standard, "spread"))
 
 
 @pytest.mark.slow
@@ -290,7 +290,7 @@ def test_nearest_neighbour_on_the_mean_frame_is_at_chance(standard):
 def test_single_frames_are_at_chance(standard, frame):
     from sklearn.linear_model import RidgeClassifier
 
-    assert inside_chance(*neighbours_correct(standard, frame))
+    assert inside_chance(*neighbors_correct(standard, frame))
     (train, train_labels), (test, labels) = standard["train"], standard["test"]
     flat = [part[frame][:, ::2, ::2].reshape(len(part[frame]), -1) / 255.0 for part in (train, test)]
     linear = RidgeClassifier(alpha=100.0).fit(flat[0], train_labels)

@@ -23,8 +23,8 @@ def barcode(frames: np.ndarray) -> np.ndarray:
     """The numbers that frames show: eight bars at the top, most significant first, with their complement below."""
     _, height, width, _ = frames.shape
     eighth, columns = height // 8, ((np.arange(8) + 0.5) * width / 8).astype(int)
-    grey = frames.astype(int).sum(axis=-1)
-    bits = grey[:, eighth // 2, columns] > grey[:, eighth + eighth // 2, columns]
+    gray = frames.astype(int).sum(axis=-1)
+    bits = gray[:, eighth // 2, columns] > gray[:, eighth + eighth // 2, columns]
     return bits @ (1 << np.arange(7, -1, -1))
 
 
@@ -52,7 +52,7 @@ def test_both_decoders_agree(test_data):
     assert probe(path).frames == probe(path, exact_seek=True).frames
 
 
-def test_colours_are_rgb(tmp_path):
+def test_colors_are_rgb(tmp_path):
 
     with av.open(str(tmp_path / "red.avi"), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)

@@ -110,7 +110,7 @@ def test_the_display_matrix_turns_and_mirrors(write, tmp_path, matrix):
     assert record.rotation == 90 * sum(quarters)
 
 
-def test_colours_by_number_are_read(tmp_path):
+def test_colors_by_number_are_read(tmp_path):
     picture = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(2, 0).repeat(2, 1)).convert("P")
     picture.save(tmp_path / "palette.png")
     with av.open(str(tmp_path / "palette.mov"), "w") as container:

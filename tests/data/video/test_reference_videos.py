@@ -53,9 +53,9 @@ def numbers(frames, turns=0):
     if turns:
         frames = np.rot90(frames, turns, axes=(1, 2))
     _, h, w, _ = frames.shape
-    grey = frames.astype(int).sum(axis=-1)
+    gray = frames.astype(int).sum(axis=-1)
     columns = ((np.arange(8) + 0.5) * w / 8).astype(int)
-    bits = grey[:, h // 16][:, columns] > grey[:, 3 * h // 16][:, columns]
+    bits = gray[:, h // 16][:, columns] > gray[:, 3 * h // 16][:, columns]
     return bits @ (1 << np.arange(7, -1, -1))
 
 
