@@ -19,8 +19,8 @@ def get_experiment():
                 "single frame": Setting("configs/single_frame.py", overrides={"model.normalization": "batch"}),
                 "slow fusion": Setting("configs/slow_fusion.py", overrides={"model.normalization": "batch"}),
                 "C3D": Setting("configs/c3d.py"),
-                "R3D-18": Setting("configs/conv3d.py"),
-                "R(2+1)D-18": Setting("configs/conv3d.py:variant=r2plus1d_18"),
+                "R3D-18": Setting("configs/resnet3d.py"),
+                "R(2+1)D-18": Setting("configs/resnet3d.py:variant=r2plus1d_18"),
                 "SlowFast-18": Setting("configs/slowfast.py"),
                 "capsules": Setting("configs/capsule_video.py"),
             }

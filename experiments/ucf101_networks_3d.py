@@ -26,8 +26,8 @@ def get_experiment():
                     "configs/slow_fusion.py:ucf101_small", overrides={"model.normalization": "batch"}
                 ),
                 "C3D": Setting("configs/c3d.py:ucf101_small"),
-                "R3D-18": Setting("configs/conv3d.py:ucf101_small"),
-                "R(2+1)D-18": Setting("configs/conv3d.py:ucf101_small,variant=r2plus1d_18"),
+                "R3D-18": Setting("configs/resnet3d.py:ucf101_small"),
+                "R(2+1)D-18": Setting("configs/resnet3d.py:ucf101_small,variant=r2plus1d_18"),
                 "SlowFast-18": Setting("configs/slowfast.py:ucf101_small"),
                 "capsules": Setting("configs/capsule_video.py:ucf101_small"),
             }

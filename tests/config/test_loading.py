@@ -71,8 +71,8 @@ def test_steps_between_validations_displace_their_share_of_the_run():
 
 VIDEO_NETWORKS = (
     "c3d",
-    "conv3d",
-    "conv3d:variant=r2plus1d_18",
+    "resnet3d",
+    "resnet3d:variant=r2plus1d_18",
     "i3d",
     "slowfast",
     "slowfast:variant=slow_r50",

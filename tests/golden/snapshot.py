@@ -43,7 +43,7 @@ ROOT = FOLDER.parent.parent
 
 # Arguments of config files beside the presets, which every file is tried with.
 _ARGUMENTS = {
-    "conv3d": ("variant=r2plus1d_18", "kinetics,variant=r2plus1d_18"),
+    "resnet3d": ("variant=r2plus1d_18", "kinetics,variant=r2plus1d_18"),
     "c3d": ("variant=c3d",),
     "early_fusion": ("frames=5", "ucf101_small,frames=5"),
     "late_fusion": ("fuse_at=scores", "ucf101_small,fuse_at=scores"),
