@@ -1,12 +1,15 @@
 """`launch.py` and `python -m vidjax train`: what their flags mean together, before anything of a run begins."""
 
+import logging
+
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax import train
 from vidjax.cli import train as launcher
+from vidjax.config import renamed
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.experiment import plan
 from vidjax.system import memory
@@ -70,3 +73,14 @@ def test_what_is_typed_of_the_config_arrives(monkeypatch, tmp_path):
     assert str(workdir) == "runs/early_fusion-folder"
     with refused(ConfigError, "'more'", "--KEY=VALUE"):
         call("more", "--config.train.steps=5", **values)
+
+
+def test_an_earlier_name_of_a_key_is_told_in_the_terminal(monkeypatch, capsys):
+    logger = logging.getLogger("vidjax")
+    monkeypatch.setattr(logger, "handlers", [])  # as in a new process
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(renamed, "_announced", set())
+    monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: None)
+    monkeypatch.setattr(memory, "retain_freed_memory", lambda: None)
+    assert call("--config.train.ema=0.5", config="configs/early_fusion.py") == 0
+    assert not unnamed(capsys.readouterr().out, "warning:", "train.ema", "train.ema_decay")

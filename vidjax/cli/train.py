@@ -38,7 +38,7 @@ from absl import app, flags, logging
 
 from vidjax.config import help, loading, overrides
 from vidjax.errors import ConfigError, VidjaxError
-from vidjax.system import memory
+from vidjax.system import memory, terminal
 from vidjax.system.paths import typed_path
 from vidjax.system.termination import recover_lost_interrupts
 
@@ -59,18 +59,18 @@ def main(argv: Sequence[str]) -> int:
     Raises:
       VidjaxError: for what the user can mend.
     """
-    logging.set_verbosity(logging.ERROR)  # Orbax tells dozens of lines about each checkpoint
+    logging.set_verbosity(logging.ERROR)  # Orbax logs dozens of lines for each checkpoint
+    terminal.show_warnings()  # of loading a config, too
     typed = [word for word in argv[1:] if word.startswith("--config.")]
     others = [word for word in argv[1:] if word not in typed]
     config = None
-    if _CONFIG.value is not None and not _EXPERIMENT.value:  # what is wrong with it is said before seconds of imports
+    if _CONFIG.value is not None and not _EXPERIMENT.value:  # its errors come before seconds of imports
         config = loading.load(_CONFIG.value, overrides.config_overrides(typed))
     # After the flags: these take seconds to import.
     from vidjax import evaluate, train
     from vidjax.experiment import runner
-    from vidjax.system import compilation_cache, terminal
+    from vidjax.system import compilation_cache
 
-    terminal.show_warnings()
     compilation_cache.enable()
     workdir = typed_path(_WORKDIR.value) if _WORKDIR.value else None
 
