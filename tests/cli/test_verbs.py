@@ -119,6 +119,15 @@ def test_every_verb_knows_the_home_directory():
         assert not [action.dest for action in parser._actions if action.type is Path]
 
 
+@pytest.mark.parametrize("words", [["train", "--config=c.py"], ["--config=c.py", "train"]])
+def test_train_parses_its_own_flags_wherever_it_stands(words, monkeypatch):
+    launched = []
+    monkeypatch.setattr("vidjax.cli.train.launch", lambda *given: launched.append(given) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert launched == [("-m vidjax train", ["--config=c.py"])]
+
+
 def test_python_m_vidjax_runs():
     done = subprocess.run([sys.executable, "-m", "vidjax", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "baselines" in done.stdout

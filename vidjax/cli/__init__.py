@@ -32,16 +32,17 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit status: 0, 1 after an error that the user can mend, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"]:
+    verb = next((word for word in argv if word in VERBS), None)
+    if verb == "train":
         from vidjax.cli import train
 
-        train.launch("-m vidjax train", argv[1:])
-    verb = next((word for word in argv if word in VERBS), None)
+        argv.remove(verb)
+        train.launch("-m vidjax train", argv)
     parser = argparse.ArgumentParser(prog="python -m vidjax", description="All that vidjax does, one verb each.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, purpose in VERBS.items():
         subparser = verbs.add_parser(name, help=purpose, allow_abbrev=False)
-        if name == verb and name != "train":
+        if name == verb:
             module = _module(name)
             subparser.description = module.__doc__
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
