@@ -6,8 +6,8 @@ python launch.py --config=configs/single_frame.py
 
 python launch.py --config=configs/single_frame.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
-    64 -> 56 pixels. On the 176 clips of 8 classes that the tests use, 2 CPU cores: one minute; what it gives there
-    stands in docs/results.md.
+    64 -> 56 pixels. On the 176 clips of 8 classes that the tests use, 2 CPU cores: one minute;
+    results: docs/results.md.
 
 python launch.py --config=configs/single_frame.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=1

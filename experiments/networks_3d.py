@@ -1,4 +1,4 @@
-"""3D networks and capsules beside a single frame and slow fusion, small, on the embedded data set.
+"""3D networks and capsules, a single frame and slow fusion, small, on the embedded data set.
 
   python launch.py --experiment=experiments/networks_3d.py --workdir=runs/experiments/networks_3d
   python -m vidjax collect runs/experiments/networks_3d && python -m vidjax readme

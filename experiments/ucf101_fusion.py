@@ -1,4 +1,4 @@
-"""Karpathy's ways to join frames (2014) on UCF101, from scratch, at a size that 2 CPU cores can bear.
+"""Karpathy's ways to fuse frames (2014) on UCF101, from scratch, at a size for 2 CPU cores.
 
 Where only a part of UCF101 is on the disk:
 

@@ -1,4 +1,4 @@
-"""3D networks and capsules beside a single frame and slow fusion on UCF101, from scratch, at a size for 2 CPU cores.
+"""3D networks and capsules, a single frame and slow fusion on UCF101, from scratch, at a size for 2 CPU cores.
 
 Where only a part of UCF101 is on the disk:
 

@@ -1,4 +1,4 @@
-"""Errors that the user can mend. Each is one line; the mains show it without a traceback."""
+"""Errors that the user can fix. Each is one line, which the command line shows without a traceback."""
 
 import contextlib
 from collections.abc import Collection, Iterator
@@ -13,7 +13,7 @@ class ConfigError(VidjaxError):
 
     Args:
       message: in one line.
-      keys: of the config that it is about, where whoever raises it knows them.
+      keys: of the config that it is about, if known.
     """
 
     def __init__(self, message: str = "", keys: Collection[str] = ()):
@@ -68,11 +68,11 @@ class LeakError(DataError):
 
 
 class _OfOptionsError(VidjaxError):
-    """Names options without the section of the config that they are in, which who raises it does not know.
+    """Names options without their section of the config, which the code that raises it does not know.
 
     Args:
       text: with each option in braces, e.g. "{crop}=3 does not fit into {size}=2".
-      fields: the options that stand in braces; other braces stay, since what users have typed may have some.
+      fields: the options in braces; other braces are left alone, since user input may contain some.
     """
 
     def __init__(self, text: str, fields: Collection[str] = ()):
@@ -104,10 +104,10 @@ class OptionDataError(_OfOptionsError, DataError):
 
 @contextlib.contextmanager
 def options_of(section: str) -> Iterator[None]:
-    """Makes the options that errors name keys of a section of the config.
+    """Turns the options that errors name into keys of a section of the config.
 
     Raises:
-      ConfigError, DataError: in the place of an `OptionError` and an `OptionDataError`.
+      ConfigError, DataError: instead of an `OptionError` or `OptionDataError`.
     """
     try:
         yield
@@ -121,7 +121,7 @@ class VideoError(DataError):
     """A video file cannot be read. Pickles both ways, so it may cross process borders.
 
     Args:
-      path: the file, or what stands for it; shown as text.
+      path: the file, or its description; shown as text.
       reason: what is wrong with it, in one line.
     """
 
@@ -135,5 +135,5 @@ class VideoError(DataError):
 
 
 def printable(name: str) -> str:
-    """A name, or a reason that names one, on one line, whatever a file is called."""
+    """A name, or a reason that contains one, escaped if it has characters that cannot be printed on one line."""
     return name if name.isprintable() else ascii(name)

@@ -47,7 +47,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
       The result.
 
     Raises:
-      VidjaxError: for what the user can mend, e.g. a directory that holds a run of another config.
+      VidjaxError: for what the user can fix, e.g. a directory that holds a run of another config.
     """
     validation.check_config(config)
     _check_directory(config, workdir)
@@ -189,10 +189,10 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
     """
     stored = read_stored(workdir)
     if not (workdir / "result.json").exists() and not _has_checkpoint(workdir):
-        return  # an attempt that got nowhere holds nothing that could be lost
+        return  # nothing was trained, so nothing can be lost
     changes = identity.differences_except_paths(stored, config.to_dict()) if stored is not None else []
     if changes:
-        run_validation.check_shapes(config)  # what could not be trained anywhere
+        run_validation.check_shapes(config)  # an error that another --workdir would not fix
         raise DifferentRunError(
             f"{workdir} holds a run with a different config ({'; '.join(changes)}):"
             " choose another --workdir or delete it",
@@ -207,9 +207,9 @@ def _has_checkpoint(workdir: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(workdir: Path) -> Iterator[None]:
-    """Holds the run directory; the system lets go of it when the process ends, however it does.
+    """Locks the run directory; the system releases the lock however the process ends.
 
-    A directory that was made for a run which ends before it writes anything is taken away again.
+    A directory that was created for a run that ends before it writes anything is removed again.
 
     Raises:
       VidjaxError: if it cannot be written; InUseError: if another process holds it.
@@ -230,7 +230,7 @@ def _lock(workdir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # nothing here is to take the place of what ended the run
+            with contextlib.suppress(OSError):  # no error here may replace the one that ended the run
                 if made and [entry.name for entry in workdir.iterdir()] == [".lock"]:
                     (workdir / ".lock").unlink()
                     files.remove_empty(made)
@@ -258,7 +258,7 @@ def _finished(config: ConfigDict, workdir: Path) -> Result | None:
 
 
 def _is_complete(page: Path) -> bool:
-    """Whether a page is there to its end: older versions left it cut where a kill came while it was written."""
+    """Whether a page is there to its end: in older versions it was cut short if the process was killed meanwhile."""
     return page.is_file() and page.read_bytes().rstrip().endswith(b"</html>")
 
 
@@ -282,8 +282,8 @@ def _print_summary(run: Run, workdir: Path) -> None:
     if need is not None:
         bound = run.config.data.cache_gigabytes
         terminal.say(
-            f"  cache: {gigabytes(need)} {'on disk' if run.config.data.cache == 'disk' else 'in memory'} hold all"
-            f" videos at their size for clips (data.cache_gigabytes={bound:g})"
+            f"  cache: all videos, at the size at which clips are cut, need {gigabytes(need)}"
+            f" {'on disk' if run.config.data.cache == 'disk' else 'in memory'} (data.cache_gigabytes={bound:g})"
         )
         if need > bound * 1e9:
             terminal.say(

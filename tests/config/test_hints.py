@@ -54,7 +54,7 @@ def test_what_people_try_names_the_key(known, typed, meant):
         ("optimizer.beta", " (optimizer has: "),
         (
             "foo.bar",
-            " (there are: dtype, keep_memory, name, native_convolutions, parallel, seed, batch_norm.*, checkpoint.*, ",
+            " (known: dtype, keep_memory, name, native_convolutions, parallel, seed, batch_norm.*, checkpoint.*, ",
         ),
         ("checkpoint.path", "; results go to the flag --workdir"),
         ("BN.EPSILON", " (batch_norm has: "),
@@ -65,7 +65,7 @@ def test_what_people_try_names_the_key(known, typed, meant):
         ("model.gamma", " (model has: "),
         ("train.min_lr", "; did you mean 'schedule.final_fraction' (a share of the peak)?"),
         ("check_val_every_n_epoch", "; did you mean 'train.validate_every' (steps)?"),
-        ("foo", " (there are: dtype, "),
+        ("foo", " (known: dtype, "),
     ],
 )
 def test_what_no_key_stands_for_gets_no_guess(known, typed, said):

@@ -30,7 +30,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status: 0, 1 after an error that the user can mend, 130 when interrupted."""
+    """Runs one verb; returns its exit status: 0, 1 after an error that the user can fix, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in argv if word in VERBS), None)
     if verb == "train":

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if arguments.steps < 1:
         raise ConfigError(f"--steps={arguments.steps}: give at least 1")
     compilation_cache.enable()
-    # What making or checking the data says is no part of the result.
+    # Messages of making or checking the data do not belong to the result.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         config = loading.load(arguments.config, dict(overrides))
         if config.keep_memory:
@@ -125,7 +125,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       - profile: folder, or None.
 
     Raises:
-      VidjaxError: for what the user can mend.
+      VidjaxError: for what the user can fix.
     """
     if steps < 1:
         raise ConfigError(f"--steps={steps}: give at least 1")

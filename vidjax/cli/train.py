@@ -5,11 +5,11 @@ r"""Trains and evaluates a video classifier, or runs a whole experiment.
 
   python launch.py --config=configs/early_fusion.py:ucf101_small --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist --config.data.split=1
-      The word behind the colon is the data preset: motion (default), motion_hard, ucf101, ucf101_small, folder
+      The word after the colon is the data preset: motion (default), motion_hard, ucf101, ucf101_small, folder
       or kinetics.
 
   python launch.py --config=FILE --config.optimizer.learning_rate=3e-4 --config.train.steps=2000
-      Any key that --help lists, with its range and what it is.
+      Any key can be set; --help lists them all, with their ranges and meanings.
 
   python launch.py --config=FILE --workdir=DIR             the same directory resumes an interrupted run
   python launch.py --workdir=DIR --mode=eval --config.evaluate.clips=10
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
       argv: program name, and what is left of the command line.
 
     Raises:
-      VidjaxError: for what the user can mend.
+      VidjaxError: for what the user can fix.
     """
     logging.set_verbosity(logging.ERROR)  # Orbax logs dozens of lines for each checkpoint
     terminal.show_warnings()  # of loading a config, too

@@ -59,4 +59,4 @@ def _read_as(kind: type, text: str, part: str) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"config argument {part!r}: {text!r} is no {kind.__name__}") from error
+        raise ConfigError(f"config argument {part!r}: {text!r} is not of type {kind.__name__}") from error

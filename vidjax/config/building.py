@@ -84,8 +84,8 @@ def _inputs(config: ConfigDict, source: Source, network: nn.Module) -> tuple[Inp
     for mask in models.required_masks(network):
         if mask not in {f"{each.name}_mask" for each in inputs if each.is_masked}:
             raise ConfigError(
-                f"model {name!r} needs {mask!r}, which there is none of: points have masks, and floats that are no"
-                " image"
+                f"model {name!r} needs {mask!r}, which does not exist: only points, and floats that are not images,"
+                " have masks"
             )
     return inputs
 
@@ -191,7 +191,7 @@ def _erasing(section: ConfigDict) -> Erasing:
     keys = {"erasing": "probability"} | {f"erasing_{name}": name for name in ("area_min", "area_max", "aspect_min")}
     given = {name: section[key] for key, name in keys.items() if section[key] is not None}
     if not given.get("probability") and given.keys() - {"probability"}:
-        raise OptionError("erasing_* are given without {erasing}, a probability above 0", ["erasing"])
+        raise OptionError("the options erasing_* have no effect without {erasing}, a probability above 0", ["erasing"])
     if (erasing := Erasing(**given)).area_min > erasing.area_max:
         low, high = "erasing_area_min", "erasing_area_max"
         raise OptionError(f"{{{low}}}={erasing.area_min:g} is above {{{high}}}={erasing.area_max:g}", [low, high])

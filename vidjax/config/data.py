@@ -69,7 +69,7 @@ def test_views(config: ConfigDict) -> ViewSpec:
         views = ViewSpec(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "center" else side)
     if views.crops == "ten" and config.data.crop_position == "center" and side in (None, config.data.crop):
         raise ConfigError(
-            f"evaluate.crops=ten: the ten would be two, since the model sees all of data.crop={config.data.crop}:"
+            f"evaluate.crops=ten: only two would differ, since the model sees all of data.crop={config.data.crop}:"
             " give a smaller preprocessing.crop, or data.crop_position=random for corners of the whole frame"
         )
     return views

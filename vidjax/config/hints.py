@@ -151,13 +151,13 @@ _SECTION_OF = {word: section for section, words in _SECTIONS.items() for word in
 
 
 def suggestion(key: str, known: Collection[str]) -> str | None:
-    """Returns the first of the keys that `hint` proposes for a key that there is not, or None."""
+    """Returns the first of the keys that `hint` proposes for an unknown key, or None."""
     proposed = _proposed(*_split(key), known)
     return proposed[0] if proposed else None
 
 
 def hint(key: str, known: Collection[str], prefix: str = "") -> str:
-    """Returns what is said of a key that there is not, behind a message that names it.
+    """Returns what to append to a message about an unknown key.
 
     Args:
       key: as it was typed, e.g. "optimizer.lr".
@@ -165,7 +165,7 @@ def hint(key: str, known: Collection[str], prefix: str = "") -> str:
       prefix: of the keys that are proposed, "--config." where flags are meant.
 
     Returns:
-      "; did you mean 'optimizer.learning_rate'?", a sentence where no key does it, or the keys that there are.
+      "; did you mean 'optimizer.learning_rate'?", a sentence if no key does that, or the known keys.
 
     Example:
       >>> hint("train.lr", ["train.steps", "optimizer.learning_rate"])
@@ -185,9 +185,7 @@ def hint(key: str, known: Collection[str], prefix: str = "") -> str:
     if section:
         names = [name.partition(".")[2] for name in known if name.startswith(f"{section}.")]
         return f" ({section} has: {', '.join(names)})"
-    return (
-        f" (there are: {', '.join([name for name in known if '.' not in name] + [f'{name}.*' for name in sections])})"
-    )
+    return f" (known: {', '.join([name for name in known if '.' not in name] + [f'{name}.*' for name in sections])})"
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -197,7 +195,7 @@ def _split(key: str) -> tuple[str, str]:
 
 
 def _proposed(section: str, word: str, known: Collection[str]) -> list[str]:
-    """The keys that may be meant: those of another word for the same, of the same name, or of a slip."""
+    """The keys that may be meant: those synonyms, equal names in other sections, or similar spellings."""
     whole = f"{section}.{word}" if section else word
     if whole in known:
         return [whole]

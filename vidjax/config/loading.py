@@ -1,9 +1,8 @@
 """Loading configs: files, and the overrides that apply to them; unknown keys are refused.
 
-A config is an `ml_collections.ConfigDict` of the keys of `vidjax.config.sections` and of the options of what it
-chooses.
-A key whose default is None was not given: then what it is an option of has its own default, and an
-option that the chosen model, optimizer, schedule, loss or data source does not take is an error.
+A config is an `ml_collections.ConfigDict` with the keys of `vidjax.config.sections` and the options of the components
+that it chooses. A key that is None was not given: the default of its component applies. An option that the chosen
+model, optimizer, schedule, loss or data source does not take is an error.
 """
 
 import importlib.util
@@ -88,7 +87,7 @@ def _rename_keys(config: ConfigDict) -> None:
 def _check_sections(config: ConfigDict) -> None:
     """Refuses unknown and missing keys of a config file, and casts values.
 
-    Which options of what is chosen are right is seen where these are declared.
+    Options of the chosen components are checked where they are declared.
     """
     known = [f"{section}.{name}".lstrip(".") for section, keys in sections.KEYS.items() for name in keys]
     values = flatten(config)
@@ -213,7 +212,7 @@ def _load_file(argument: str) -> ConfigDict:
         raise ConfigError(f"no config file {path!r}{near}")
     spec = importlib.util.spec_from_file_location("vidjax_config", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"--config={path} is no Python file")
+        raise ConfigError(f"--config={path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
@@ -229,7 +228,9 @@ def _load_file(argument: str) -> ConfigDict:
     except TypeError as error:
         raise ConfigError(_describe_type_error(path, error)) from error
     if not isinstance(config, ConfigDict):
-        raise ConfigError(f"{path}: get_config() returns no ConfigDict; start from vidjax.config.presets.get_config()")
+        raise ConfigError(
+            f"{path}: get_config() must return a ConfigDict; start from vidjax.config.presets.get_config()"
+        )
     return config
 
 
@@ -253,4 +254,4 @@ def _describe_type_error(path: str, error: TypeError) -> str:
                 said = f"{section}.{name}".lstrip(".") + f": {refusal}"
             break
         dicts += [value for value in held.values() if isinstance(value, ConfigDict)]
-    return f"{path}, line {line}: {said}" if line else f"{path}: {said}"  # its get_config may be another file's
+    return f"{path}, line {line}: {said}" if line else f"{path}: {said}"  # get_config may come from another file

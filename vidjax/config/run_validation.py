@@ -51,8 +51,8 @@ def check_run(run: Run) -> None:
 def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: float | None) -> None:
     """Refuses training data with too many unreadable videos; the readable ones replace the others.
 
-    One video is never too much, so that small sets bear a broken file, unless `data.max_bad_fraction` is 0 or no
-    other video is left.
+    One is always allowed, so that a broken file does not stop a small data set, unless `data.max_bad_fraction` is 0
+    or no other video is left.
 
     Args:
       source: with the training part.
@@ -60,7 +60,7 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
       max_bad_fraction: the share of them that may be; None: 0.01.
 
     Raises:
-      DataError: naming the first, and what to type in order to go on.
+      DataError: naming the first, and what to set in order to continue.
     """
     limit = 0.01 if max_bad_fraction is None else max_bad_fraction
     videos = len(source.train)
@@ -92,7 +92,7 @@ def _check_input(run: Run) -> None:
     if ignores_devices and run.abstract_state.model_state:
         raise ConfigError(
             f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
-            " would differ between devices: take parallel=sharded"
+            " would differ between devices: use parallel=sharded"
         )
     if run.config.optimizer.multipliers or run.config.optimizer.freeze:
         recipe.check_groups(run.config.optimizer, run.abstract_state.params)
@@ -205,7 +205,7 @@ def _check_crops(run: Run) -> None:
     video, image = run.source.test[0], run.source.image
     if image is None:
         raise ConfigError(
-            f"evaluate.crops={views.crops}: {run.source.name} has no images to be cut: take evaluate.crops=center"
+            f"evaluate.crops={views.crops}: {run.source.name} has no images to crop: use evaluate.crops=center"
         )
     try:
         info = streams.probe(video.streams[image.stream_name], image)
@@ -217,5 +217,5 @@ def _check_crops(run: Run) -> None:
     if height == width == views.side_of(run.clip):
         raise ConfigError(
             f"evaluate.crops={views.crops}: all crops would be identical, because the model sees all {height}x{width}"
-            f" pixels of a frame ({video.path}); take evaluate.crops=center or a smaller preprocessing.crop"
+            f" pixels of a frame ({video.path}); use evaluate.crops=center or a smaller preprocessing.crop"
         )

@@ -1,7 +1,7 @@
 """The keys of a config that every run has, whatever it chooses: types, defaults, ranges and help, section by section.
 
-What is chosen by a name (a model, a source, a loss, an optimizer, a schedule) declares its own options, which come to
-these (`vidjax.config.declarations`). A key whose default is None was not given.
+A component that is chosen by name (a model, a source, a loss, an optimizer, a schedule) declares its own options, which
+are added to these (`vidjax.config.declarations`). A key whose default is None was not given.
 """
 
 import dataclasses
@@ -322,7 +322,7 @@ def new_config() -> ConfigDict:
 
 
 def set_field(config: ConfigDict, key: OptionSpec, value: Any) -> None:
-    """Makes the field of a key, with its type; None: it was not given, and may be later."""
+    """Creates the typed field of a key; a value of None means that it was not given, and it may be set later."""
     if key.name in config:
         del config[key.name]
     config[key.name] = placeholder(key.field_type)
@@ -331,7 +331,7 @@ def set_field(config: ConfigDict, key: OptionSpec, value: Any) -> None:
 
 
 def of_choice(section: str, part: ConfigDict) -> dict[str, Any]:
-    """What a section holds beside the keys that every run has: options of what is chosen, by name -> value or None."""
+    """Returns the options of the chosen component in a section: name -> value, or None if it was not given."""
     return {name: value for name, value in part.items() if name not in KEYS[section]}
 
 

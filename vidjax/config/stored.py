@@ -24,7 +24,7 @@ def read_stored(workdir: Path) -> dict[str, Any] | None:
     """
     stored = files.read_json(workdir / "config.json")
     if stored is not None and not isinstance(stored, dict):
-        raise ConfigError(f"{workdir / 'config.json'} is no config of a run: {type(stored).__name__} in JSON")
+        raise ConfigError(f"{workdir / 'config.json'} is not the config of a run: {type(stored).__name__} in JSON")
     return None if stored is None else nested(to_current_names(flatten(stored)))
 
 
@@ -37,8 +37,7 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
         that it must be typed again.
 
     Raises:
-      ConfigError: for a stored or typed key that there is not, a value that does not fit, or a factory that is not
-        typed again.
+      ConfigError: for an unknown key, a value that does not fit, or a factory that is not typed again.
     """
     overrides, flat = overrides or {}, to_current_names(flatten(stored))
     _check_factories(flat, overrides)

@@ -27,7 +27,7 @@ def check_combinations() -> Iterator[Finding]:
     lib = packages.installed_version("jaxlib")
     for name in ("jax-cuda12-plugin", "jax-cuda13-plugin"):
         if (version := packages.installed_version(name)) and version != lib:
-            text = f"{version} does not fit jaxlib {lib}, and JAX leaves it unused: install the GPU's requirements anew"
+            text = f"{version} does not fit jaxlib {lib}, and JAX leaves it unused: reinstall the GPU's requirements"
             yield Finding("combinations", name, WARNING, text, version)
     yield from _unmet_requirements()
 

@@ -81,7 +81,7 @@ class Experiment:
         return self._product({axis: list(settings) for axis, settings in self.axes.items()})
 
     def row_labels(self) -> list[dict[str, str]]:
-        """Axis name -> label, for each row of the table in order; ensembles stand behind the runs of their axis."""
+        """Axis name -> label, for each row of the table in order; ensembles follow the runs of their axis."""
         labels = {axis: list(settings) for axis, settings in self.axes.items()}
         axes = {name: self._axis_of(name) for name in self.ensembles}
         for name, axis in axes.items():
@@ -113,7 +113,7 @@ class Experiment:
         """Looks up the columns by name.
 
         Raises:
-          ConfigError: for a column that there is not.
+          ConfigError: for an unknown column.
         """
         unknown = [c for c in self.columns if isinstance(c, str) and c not in comparison.COLUMNS]
         if unknown:

@@ -198,7 +198,7 @@ def run(
       workdir: holds `runs/NAME/` (each with `log.txt`, and `error.txt` where it failed), `table.md`,
         `table.csv` (full precision) and `results.json`.
       overrides: dotted config key -> value, for all runs.
-      list_only: says what would be run, and runs nothing.
+      list_only: lists the runs and their status, and runs nothing.
       only: pattern of run names, e.g. "hard-*-seed0": no others are run. The table shows what there is of all.
       launcher: the program that does one run.
 
@@ -206,7 +206,7 @@ def run(
       Exit status: 1 if any run failed, else 0.
 
     Raises:
-      ConfigError: if the experiment or the config of any run is wrong, or no run fits `only`; found before the first
+      ConfigError: if the experiment or the config of any run is wrong, or no run matches `only`; found before the first
         run begins.
     """
     workdir = Path(workdir)
@@ -231,12 +231,12 @@ def run(
         raise ConfigError(f"--workdir={workdir} is not a writable folder: {problem.strerror}") from problem
     description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
     files.write_json(workdir / "experiment.json", description)
-    selected = f" that fit {only!r}" if len(chosen) < len(runs) else ""
+    selected = f" that match {only!r}" if len(chosen) < len(runs) else ""
     terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {len(chosen) - len(waiting)} finished already")
     for each in runs:
         if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
             aside = _archive(workdir / "runs" / each.name)
-            terminal.say(f"{each.name}: made with another config; moved to {aside}")
+            terminal.say(f"{each.name}: made with a different config; moved to {aside}")
     errors = {}
     started = time.monotonic()
     table = write_tables(experiment, runs, workdir)
@@ -267,8 +267,8 @@ def main(path: Path | str, workdir: Path | str, arguments: Sequence[str] = ()) -
     Args:
       path: the experiment file.
       workdir: of the experiment.
-      arguments: `--config.key=value` for all runs; `--list` shows the runs and their states only; `--only=PATTERN`
-        runs those whose names fit.
+      arguments: `--config.key=value` for all runs; `--list` only lists the runs and their status; `--only=PATTERN`
+        runs those whose names match.
 
     Raises:
       ConfigError: for any other argument, and as `run`.

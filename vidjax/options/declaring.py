@@ -128,7 +128,7 @@ class OptionSpec:
             if text.lower() in truth:
                 return truth[text.lower()]
             if self.types == (bool,):
-                raise ValueError(f"{text!r} is no boolean: give True or False")
+                raise ValueError(f"{text!r} is not a boolean: give True or False")
         if object in self.types:
             return self.cast(_literal(text, text))
         if tuple in self.types:
@@ -137,12 +137,12 @@ class OptionSpec:
             if is_number and not {int, float} & {*self.types}:
                 return (value,)
             if not isinstance(value, tuple | list) and float in self.types:
-                return self._number(text, f"{text!r} is no {self.type_name}")
+                return self._number(text, f"{text!r} is not of type {self.type_name}")
             try:
                 return self.cast(value)
             except ValueError as error:
-                raise ValueError(f"{text!r} is no {self.type_name}") from error
-        return self._number(text, f"{text!r} is no number")
+                raise ValueError(f"{text!r} is not of type {self.type_name}") from error
+        return self._number(text, f"{text!r} is not a number")
 
     def _number(self, text: str, refusal: str) -> int | float:
         try:
@@ -155,7 +155,7 @@ class OptionSpec:
         except (ValueError, OverflowError) as error:
             raise ValueError(refusal) from error
         if number != whole:
-            raise ValueError(f"{text!r} is no whole number")
+            raise ValueError(f"{text!r} is not a whole number")
         return whole
 
     def cast(self, value: Any) -> Any:
@@ -166,7 +166,7 @@ class OptionSpec:
         """
         if object in self.types:
             if not _is_json_value(value):
-                raise ValueError(f"{value!r} is no number, text, or tuple of these")
+                raise ValueError(f"{value!r} is not a number, a text or a tuple of these")
             return tuple(value) if isinstance(value, list) else value
         if isinstance(value, list | tuple) and tuple in self.types:
             if float not in self.types:
@@ -181,11 +181,11 @@ class OptionSpec:
                 return float(value)
             if int in self.types and isinstance(value, int):
                 return value
-        raise ValueError(f"{value!r} is no {self.type_name}")
+        raise ValueError(f"{value!r} is not of type {self.type_name}")
 
 
 def _literal(text: str, otherwise: Any = None) -> Any:
-    """Evaluates a Python literal; returns `otherwise` if the text is none."""
+    """Evaluates a Python literal; returns `otherwise` if the text is not one."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError):

@@ -2,12 +2,12 @@
 
 JAX's persistent compilation cache, in `compiled/` of the user's cache folder (`vidjax.system.paths`), one folder for
 each kind of machine: XLA's programs for CPUs are compiled for the features of one CPU and for a number of cores, and
-JAX's keys do not tell the number of cores apart. The folder is kept below `MAX_BYTES`; what was not used longest goes
-first.
+JAX's keys do not tell the number of cores apart. The folder is kept below `MAX_BYTES`: the least recently used entries
+are removed first.
 
-Whoever sets `JAX_COMPILATION_CACHE_DIR` himself has his folder and JAX's own defaults; the other variables of JAX
-(`JAX_ENABLE_COMPILATION_CACHE=false` turns it off, `JAX_COMPILATION_CACHE_MAX_SIZE`,
-`JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS`) hold, too.
+If `JAX_COMPILATION_CACHE_DIR` is set, that folder is used, with JAX's own defaults. JAX's other variables
+(`JAX_ENABLE_COMPILATION_CACHE=false` turns the cache off, `JAX_COMPILATION_CACHE_MAX_SIZE`,
+`JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS`) apply, too.
 """
 
 import contextlib
@@ -45,10 +45,10 @@ logger = logging.getLogger(__name__)
 def enable() -> Path | None:
     """Turns the cache on for this process; to be called before the first program is compiled.
 
-    A folder that cannot be used stops nothing: one warning says so.
+    A folder that cannot be used is no error: one warning says so.
 
     Returns:
-      The folder; None where the user turned the cache off or has set a folder of his own, or it cannot be used.
+      The folder; None if the user turned the cache off or has set another folder, or it cannot be used.
     """
     options = jax.config.values
     is_set = "JAX_COMPILATION_CACHE_DIR" in os.environ or options["jax_compilation_cache_dir"]
@@ -59,8 +59,8 @@ def enable() -> Path | None:
         _open(folder)
     except OSError as error:
         logger.warning(
-            "%s cannot be used, so that every run compiles anew: %s (VIDJAX_CACHE=FOLDER chooses another folder,"
-            " JAX_ENABLE_COMPILATION_CACHE=false none)",
+            "%s cannot be used, so every run compiles again: %s (VIDJAX_CACHE=FOLDER chooses another folder,"
+            " JAX_ENABLE_COMPILATION_CACHE=false turns the cache off)",
             folder,
             error.strerror or error,
         )
@@ -127,9 +127,9 @@ def _remove_incomplete_entries(folder: Path) -> None:
 
 
 def _evict_corrupt_entries(folder: Path) -> None:
-    """Removes an entry that JAX warns that it cannot read, so that it is written anew: JAX itself never replaces one.
+    """Removes entries that JAX warns it cannot read, so that they are written again: JAX itself never replaces one.
 
-    Of what fails for another reason, the first warning is shown, in one line.
+    Of other failures the first warning is shown, in one line.
     """
     show, is_told = warnings.showwarning, False
 
@@ -145,7 +145,7 @@ def _evict_corrupt_entries(folder: Path) -> None:
         if not is_told:
             is_told = True
             first = reason.splitlines()[0] if reason else error
-            logger.warning("%s: %s a compiled program failed, so that it is compiled anew: %s", folder, what, first)
+            logger.warning("%s: %s a compiled program failed, so it is compiled again: %s", folder, what, first)
 
     warnings.showwarning = showwarning
     warnings.filterwarnings("always", message=_WARNING.pattern.partition("(")[0])  # also the second of one text

@@ -41,7 +41,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits until no other process is in this context; the system lets go of it when a process ends."""
+    """Waits until no other process is in this context; the system releases it when a process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -51,7 +51,7 @@ def locked(path: Path) -> Iterator[None]:
 def to_json(content: Any, *, sort_keys: bool = False) -> str:
     """JSON as it is read and compared: a key on each line, lists of numbers on one."""
     text = json.dumps(content, indent=1, sort_keys=sort_keys)
-    # A line break inside of a string is escaped, so that one behind a bracket is always a list's.
+    # A line break inside of a string is escaped, so one after a bracket is always that of a list.
     return re.sub(r'\[\n[^\[\]{}"]*\]', lambda numbers: "[" + " ".join(numbers[0][1:-1].split()) + "]", text) + "\n"
 
 
@@ -61,7 +61,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; None where it is missing or is no JSON."""
+    """Content of a JSON file; None if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def typed_path(text: str) -> Path:
-    """Returns the path of a flag or an argument; a leading ~ is the home directory, which no shell expands behind a =.
+    """Returns the path of a flag or an argument; a leading ~, which shells keep after a =, is the home directory.
 
-    One of a user who is not known stays as it is.
+    The ~ of an unknown user is left as it is.
     """
     return Path(os.path.expanduser(text))
 

@@ -9,7 +9,7 @@ from vidjax.system.paths import checkout
 def commit() -> str | None:
     """Returns the commit of the code that runs, with "+" appended where tracked or new Python files differ from it.
 
-    None where the package is installed, or its checkout is no repository: another one may lie around it.
+    None if the package is installed, or its checkout is not a repository by itself: another one may contain it.
     """
     root = checkout()
     if root is None:
