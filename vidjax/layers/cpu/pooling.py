@@ -5,11 +5,16 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
+
+from vidjax.layers.shapes import Array
 
 Pairs = tuple[tuple[int, int], ...]
 
 
-def max_pool(x: jax.Array, window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs) -> jax.Array:
+def max_pool(
+    x: Float[Array, "n *spatial channels"], window: tuple[int, ...], strides: tuple[int, ...], padding: Pairs
+) -> Float[Array, "n *out_spatial channels"]:
     """Max pooling, one axis at a time; among equal values, the first one gets the gradient.
 
     Differentiable in reverse mode only; windows that contain NaN have no gradient.
