@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import logging
 import multiprocessing
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from vidjax.data import (
     Video,
     ViewSpec,
     evaluation_batches,
+    iteration,
     read_frames,
     sampling,
     training_batches,
 )
+from vidjax.data.cache import disk, memory
 from vidjax.data.cache.disk import DiskCache
 from vidjax.data.video.conversion import resize_frames
 from vidjax.errors import ConfigError, EmptyPartError, VideoError
@@ -385,3 +388,16 @@ def test_the_papers_region_is_the_center_square_of_the_resized_frame(videos):
     ours, theirs = batch.inputs["rgb"][0].astype(int), resize_frames(same_frames.inputs["rgb"][0], (20, 20)).astype(int)
     assert np.abs(ours - theirs)[:, :, 1:-1].max() <= 2  # the border columns see beyond the region
     assert np.abs(ours - theirs).max() <= 6
+
+
+@pytest.mark.parametrize(("number", "level"), [(0, logging.WARNING), (1, logging.ERROR)])
+def test_caches_warn_in_the_first_worker_only(number, level):
+    loggers = [logging.getLogger(name) for name in ("vidjax", "vidjax.data.cache")]
+    before = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    try:
+        iteration._start_worker(number, 2)
+        assert {logging.getLogger(each.__name__).getEffectiveLevel() for each in (memory, disk)} == {level}
+    finally:
+        for logger, old, propagate, handlers in before:
+            logger.setLevel(old)
+            logger.propagate, logger.handlers[:] = propagate, handlers

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
-from vidjax.data.cache import memory
+from vidjax.data import cache
 from vidjax.data.records import Batch
 
 # Batches that may wait for the step in each process, besides those that its threads are making.
@@ -93,14 +93,14 @@ def _copied(batch: Batch) -> Batch:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Sets up a worker's logging: plain lines, and warnings of a full cache from the first worker only."""
+    """Sets up a worker's logging: plain lines, and the warnings of a cache from the first worker only."""
     logger, handler = logging.getLogger("vidjax"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     if index:
-        logging.getLogger(memory.__name__).setLevel(logging.ERROR)
+        logging.getLogger(cache.__name__).setLevel(logging.ERROR)
 
 
 def _mark_flags_as_parsed() -> None:
