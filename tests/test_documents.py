@@ -197,3 +197,11 @@ def test_the_notebook_is_stored_without_outputs():
     assert len(cells) >= 5
     for cell in cells:
         assert not cell["outputs"] and cell["execution_count"] is None
+
+
+def test_the_notebook_imports_what_there_is():
+    notebook = json.loads((ROOT / "docs" / "compare_networks.ipynb").read_text())
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    imports = re.findall(r"^from vidjax.*", code, re.MULTILINE)
+    assert len(imports) >= 5
+    exec("\n".join(imports), {})
