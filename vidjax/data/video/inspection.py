@@ -1,8 +1,8 @@
 """Inspects video files: frame count, damage, and the keyframes to which seeking is exact.
 
-A first pass decodes the file in order (`vidjax.data.video.sequential`). A second one seeks to each keyframe; those from
-which decoding gives, bit for bit, the frames of the first pass make the seek table (`vidjax.data.video.seeking`). A
-file without a table is only slower to read: it is decoded from its beginning.
+A first pass decodes the file in order (`vidjax.data.video.sequential`). A second one seeks to each keyframe. If
+decoding from each of them gives, bit for bit, the frames of the first pass, the file gets a seek table
+(`vidjax.data.video.seeking`). A file without a table is only slower to read: it is decoded from its beginning.
 
 Files are untrusted: run this in a process that may be killed (`vidjax.data.video.inspection_workers`).
 """
@@ -93,7 +93,7 @@ def inspect(path: str) -> Iterator[FileRecord | None]:
         record = walk.record(size, mtime_ns)
     except VideoError as error:
         yield FileRecord(
-            path, *_signature_or_zero(file), "refused", error.reason, lasting=_is_permanent(error.__cause__)
+            path, *signature_or_zero(file), "refused", error.reason, lasting=_is_permanent(error.__cause__)
         )
         return
     against = walk.reason_not_seekable()
@@ -120,7 +120,8 @@ def _is_permanent(error: BaseException | None) -> bool:
     return not (isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS)
 
 
-def _signature_or_zero(file: ReadableFile) -> tuple[int, int]:
+def signature_or_zero(file: ReadableFile) -> tuple[int, int]:
+    """The signature of a file; zeros if there is no such file."""
     try:
         return file.signature()
     except VideoError:
@@ -141,7 +142,7 @@ class _SequentialPass:
         self.checksums: list[int] = []
         self.pts: list[Any] = []
         self.keys: list[int] = []
-        self._first: Any = None  # see `decoding.Converter`
+        self._first: Any = None  # see `conversion.Converter`
         self._sizes: set[tuple[int, int]] = set()
         self._about: dict[str, Any] = {}
 

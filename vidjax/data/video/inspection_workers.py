@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidjax.data.video.file import as_file
-from vidjax.data.video.inspection import FileRecord, inspect
-from vidjax.errors import VideoError, VidjaxError
+from vidjax.data.video.inspection import FileRecord, inspect, signature_or_zero
+from vidjax.errors import VidjaxError
 
 MEMORY_LIMIT_BYTES = 2 * 10**9  # bytes of data that a child may allocate
 _HEARTBEAT_TIMEOUT = 8.0  # seconds without a new frame
@@ -109,7 +109,7 @@ class _Worker:
             # A decoder that crashes by its own fault twice always does; for anything else the machine may be the cause.
             lasting = again is not None and lost.own_fault and again.own_fault
             if again is not None and record is None:
-                return FileRecord(path, *_signature_or_zero(path), "refused", str(again), lasting=lasting)
+                return FileRecord(path, *_signature(path), "refused", str(again), lasting=lasting)
             if again is not None and record is not None:
                 return dataclasses.replace(record, reason=f"seeking: {again}", lasting=lasting)
         assert record is not None
@@ -137,7 +137,7 @@ class _Worker:
 
     def _try(self, path: str) -> tuple[FileRecord | None, "_WorkerDiedError | None"]:
         """The last record of a file, and why the child was lost; None if it finished."""
-        patience = _BASE_TIMEOUT + max(_signature_or_zero(path)[0] - _SMALL_FILE_BYTES, 0) / _BYTES_PER_SECOND
+        patience = _BASE_TIMEOUT + max(_signature(path)[0] - _SMALL_FILE_BYTES, 0) / _BYTES_PER_SECOND
         record: FileRecord | None = None
         process = self._started()
         try:
@@ -213,11 +213,8 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _signature_or_zero(path: str) -> tuple[int, int]:
-    try:
-        return as_file(path).load().signature()
-    except (VideoError, OSError):
-        return 0, 0
+def _signature(path: str) -> tuple[int, int]:
+    return signature_or_zero(as_file(path).load())
 
 
 def _serve() -> None:
@@ -239,7 +236,7 @@ def _serve() -> None:
     for line in sys.stdin:
         path, beat = json.loads(line), time.monotonic()
         # Should the decoder hang after the parent is gone, the system ends this process.
-        signal.alarm(int(_MAX_TIMEOUT + _signature_or_zero(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
+        signal.alarm(int(_MAX_TIMEOUT + _signature(path)[0] / _BYTES_PER_SECOND) * 2 + 60)
         answered, frames = False, 0
         try:
             for record in inspect(path):
@@ -256,7 +253,7 @@ def _serve() -> None:
         except MemoryError:
             if not answered:  # otherwise the first record is valid
                 why = f"needs more than {MEMORY_LIMIT_BYTES / 1e9:.0f} GB of memory"
-                say(json.dumps(dataclasses.asdict(FileRecord(path, *_signature_or_zero(path), "refused", why))))
+                say(json.dumps(dataclasses.asdict(FileRecord(path, *_signature(path), "refused", why))))
         say(_DONE)
 
 
