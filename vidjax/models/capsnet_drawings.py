@@ -24,7 +24,7 @@ def draw_reconstructions(
     class_names: Sequence[str],
     channels: int,
 ) -> list[Drawing]:
-    """Draws reconstructions, and how they change with each number of a pose.
+    """Draws reconstructions, and how they change with each element of a pose.
 
     Args:
       decoder: of the model.
@@ -46,8 +46,8 @@ def draw_reconstructions(
         for p, label in zip(predicted, labels)
     )
     caption = (
-        "Above, the pictures; in the middle, what the capsule of the predicted class draws of them; below, that of the"
-        f" true class. Predicted: {predictions}."
+        "Top row: the frames. Middle row: reconstructions from the capsule of the predicted class. Bottom row: from"
+        f" the capsule of the true class. Predicted: {predictions}."
     )
     first_of_class = {label: number for number, label in reversed(list(enumerate(labels)))}
     blocks, names = [], []
@@ -59,9 +59,10 @@ def draw_reconstructions(
         ", ".join(names[start : start + _BLOCKS_PER_LINE]) for start in range(0, len(names), _BLOCKS_PER_LINE)
     )
     about = (
-        f"What a number of a pose stands for. A block for a picture of each class (line by line: {lines}); in each row"
-        f" one number of its capsule's pose is moved from {OFFSETS[0]} on the left to {OFFSETS[-1]} on the right."
-        f" Shown are the {blocks[0].shape[0]} numbers that change the drawing most, the strongest first."
+        f"What the elements of a pose encode. There is one block per class (line by line: {lines}). In each of its"
+        f" rows, one element of the pose of the class's capsule is shifted by {OFFSETS[0]} (left) to {OFFSETS[-1]}"
+        " (right)."
+        f" Shown are the {blocks[0].shape[0]} elements that change the reconstruction most, in descending order."
     )
     return [
         Drawing(caption, _to_images(rows, channels)),
