@@ -203,7 +203,7 @@ class ConvCaps(nn.Module):
       strides: of the window.
       pool: average poses and activations of a type over the window, so that a type votes once (capsule pooling,
         Duarte et al.); else every capsule of the window votes by a matrix of its own.
-      routing: its form.
+      routing: options of the routing.
       dtype, param_dtype: of the computation and of the parameters.
     """
 
@@ -253,8 +253,8 @@ class ClassCaps(nn.Module):
 
     Attributes:
       classes: K.
-      routing: its form; all capsules of a clip are one window. The votes take B * positions * types * K * 64 bytes in
-        float32.
+      routing: its options; all capsules of a clip are one window. The votes take B * positions * types * K * 64 bytes
+        in float32.
       dtype, param_dtype: of the computation and of the parameters.
     """
 

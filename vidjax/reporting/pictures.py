@@ -76,9 +76,8 @@ def grid(images: np.ndarray, scale: int = 1) -> bytes:
       A PNG file.
     """
     rows, columns, h, w, channels = images.shape
-    page = np.ones(
-        (rows, h + 1, columns, w + 1, channels), np.float32
-    )  # with a white line below and to the right of each
+    # With a white line below and to the right of each image.
+    page = np.ones((rows, h + 1, columns, w + 1, channels), np.float32)
     page[:, :h, :, :w] = images.transpose(0, 2, 1, 3, 4)
     page = page.reshape(rows * (h + 1), columns * (w + 1), channels)[:-1, :-1]
     pixels = np.clip(255 * page, 0, 255).round().astype(np.uint8)

@@ -45,10 +45,8 @@ class SequentialReader:
         self._frames = frames
         self._last_pts: int | None = None
         self._last_duration = 0
-        self._latest = (
-            0,
-            0,
-        )  # greatest time, and its duration: not the last one if files were joined
+        # Of the frame that is shown last, time and duration: not of the last one read if files were joined.
+        self._latest = (0, 0)
 
     @property
     def fps(self) -> float | None:
