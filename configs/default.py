@@ -14,6 +14,9 @@ None is not given: the default of the chosen model, optimizer, schedule or sourc
 one does not take is an error.
 """
 
-from vidjax.config.presets import get_config
+from vidjax.config import presets
+from vidjax.config.arguments import parse_argument
 
-__all__ = ["get_config"]
+
+def get_config(argument=""):
+    return presets.get_config(parse_argument(argument, (*presets.PRESETS, "mnist")).preset)

@@ -390,6 +390,8 @@ def test_another_optimizer_drops_the_options_of_the_preset_and_keeps_what_was_ty
 
 
 def test_unknown_source_and_option_are_one_line_errors():
+    with refused(ConfigError, "'ucf102'", "'ucf101'", "motion, motion_hard"):
+        load("configs/default.py:ucf102")
     with refused(ConfigError, "'ufc101'", "'ucf101'"):
         source(load(EARLY, {"data.name": "ufc101"}))
     with refused(ConfigError, "--config.data.root=", "--config.data.splits="):
