@@ -127,7 +127,7 @@ def test_result_has_the_keys_of_a_run(tmp_path):
 
 def test_runs_that_cannot_be_averaged(tmp_path):
     first, second = runs(tmp_path, [0.9, 0.1], [0.9, 0.1])
-    with refused(ConfigError):
+    with refused(ConfigError, "2", first):
         ensemble.ensemble_runs([first])
     with refused(ConfigError, "run0", "--weights"):
         ensemble.ensemble_runs([first, second, first])

@@ -1,6 +1,6 @@
 """Data presets and training recipes: what the config files are built from.
 
-`configs/default.py` says which data presets there are and how a config file takes its argument. The keys of every run
+`configs/default.py` describes the data presets and the argument of a config file. The keys of every run
 are declared in `vidjax.config.sections`; models, sources, losses, optimizers and schedules declare their own options.
 """
 

@@ -1,4 +1,4 @@
-"""Checks of a run that is built: inputs, shapes and views that its network must accept."""
+"""Checks that need a network or the files of the data: shapes, inputs and views, and videos that cannot be read."""
 
 import contextlib
 import decimal

@@ -1,7 +1,7 @@
-"""Checks before a run begins: values in range, and keys that fit each other and the data.
+"""Checks before a run begins: values in range, and keys that fit each other, the devices and the data.
 
-In the order in which it can be known: `check_config` and `check_shapes` by the config alone, `check_devices` by where
-it is to run, `check_data` and `check_readable` by the data, `check_run` by what was built.
+`vidjax.config.run_validation` has the checks that need a network or the files of the data;
+`vidjax.config.preparation.prepare` calls all of them, the cheapest first.
 """
 
 import jax
@@ -93,8 +93,8 @@ def _check_values(config: ConfigDict) -> None:
             raise ConfigError(f"{key}={flat[key]} is larger than data.crop={clip.crop}, which it is cut from")
     if config.train.batch_size % (config.train.grad_accum_steps or 1):
         raise ConfigError(
-            f"train.batch_size={config.train.batch_size} does not divide into"
-            f" train.grad_accum_steps={config.train.grad_accum_steps} parts"
+            f"train.batch_size={config.train.batch_size} is not divisible by"
+            f" train.grad_accum_steps={config.train.grad_accum_steps}"
         )
     if config.loss.factory is None and (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
@@ -160,22 +160,23 @@ def _check_pairs(config: ConfigDict, strategy: parallel.ParallelStrategy) -> Non
 
     A group may also be shared by whole devices.
     """
-    size, devices, parts = config.batch_norm.group_size, len(strategy.devices), config.train.grad_accum_steps or 1
+    size, devices = config.batch_norm.group_size, len(strategy.devices)
+    microbatches = config.train.grad_accum_steps or 1
     if size is not None:
-        each = config.train.batch_size // (devices * parts)
+        each = config.train.batch_size // (devices * microbatches)
         if each % size and (size % each or devices % (size // each)):
             raise ConfigError(
                 f"batch_norm.group_size={size} does not fit train.batch_size={config.train.batch_size} on {devices}"
-                f" device(s) in {parts} part(s): {each} examples each"
+                f" device(s) in {microbatches} microbatch(es): {each} examples each"
             )
     for key in ("mixup", "cutmix"):
         if not config.preprocessing[key]:
             continue
-        multiple = 2 * len(strategy.devices) * (config.train.grad_accum_steps or 1)
+        multiple = 2 * devices * microbatches
         if config.train.batch_size % multiple:
             raise ConfigError(
                 f"train.batch_size={config.train.batch_size}: preprocessing.{key} pairs neighbors,"
-                f" so give a multiple of {multiple}, an even number for each device and accumulated part"
+                f" so give a multiple of {multiple}, an even number for each device and microbatch"
             )
         if jax.process_count() > 1:
             raise ConfigError(f"preprocessing.{key} is not supported with several processes")

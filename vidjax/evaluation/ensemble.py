@@ -33,7 +33,7 @@ def ensemble_runs(folders: Sequence[Path], weights: Sequence[float] | None = Non
       DataError: if a run is unfinished or was tested on other videos than the first one, or if no video is left.
     """
     if len(folders) < 2:
-        raise ConfigError("an ensemble needs at least two runs")
+        raise ConfigError(f"an ensemble needs at least 2 runs, not {', '.join(map(str, folders)) or 'none'}")
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
         twice = next(folder for folder, path in zip(folders, resolved) if resolved.count(path) > 1)
