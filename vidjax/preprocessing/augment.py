@@ -34,14 +34,14 @@ def sample_crop_offsets(keys: jax.Array, space: tuple[int, int]) -> jax.Array:
     return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, jnp.array([space[0] + 1, space[1] + 1])))(keys)
 
 
-def crop_at(clips: jax.Array, size: int, places: jax.Array) -> jax.Array:
-    """Cuts a square of `size` pixels out of each of the clips [B, T, H, W, C], at its place (top, left) of [B, 2]."""
+def crop_at(clips: jax.Array, size: int, offsets: jax.Array) -> jax.Array:
+    """Cuts a square of `size` pixels out of each of the clips [B, T, H, W, C], at its offset (top, left) of [B, 2]."""
     _, t, _, _, c = clips.shape
 
-    def cut(clip: jax.Array, place: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(clip, (0, place[0], place[1], 0), (t, size, size, c))
+    def cut(clip: jax.Array, offset: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(clip, (0, offset[0], offset[1], 0), (t, size, size, c))
 
-    return jax.vmap(cut)(clips, places)
+    return jax.vmap(cut)(clips, offsets)
 
 
 def center_crop(clips: jax.Array, size: int) -> jax.Array:

@@ -16,13 +16,13 @@ class Geometry(NamedTuple):
     Attributes:
       maps: the warp, of the input as loaded.
       size: in pixels, of the square that is cut out of it.
-      places: int32 [B, 2], top and left of that square; None: its center.
+      offsets: int32 [B, 2], top and left of that square; None: its center.
       is_flipped: bool [B], which examples are mirrored left to right.
     """
 
     maps: Affine | None = None
     size: int | None = None
-    places: jax.Array | None = None
+    offsets: jax.Array | None = None
     is_flipped: jax.Array | None = None
 
     def of_images(self, clips: jax.Array) -> jax.Array:
@@ -30,10 +30,10 @@ class Geometry(NamedTuple):
         if self.maps is not None:
             clips = apply_warp(clips.astype(self.maps.angle.dtype), self.maps)
         if self.size is not None:
-            if self.places is None:
+            if self.offsets is None:
                 clips = augment.center_crop(clips, self.size)
             else:
-                clips = augment.crop_at(clips, self.size, self.places)
+                clips = augment.crop_at(clips, self.size, self.offsets)
         return augment.flip_where(clips, self.is_flipped) if self.is_flipped is not None else clips
 
     def of_values(self, values: jax.Array, spec: Input) -> jax.Array:
@@ -66,8 +66,8 @@ class Geometry(NamedTuple):
         if self.size is not None and height is not None and width is not None:
             top: Any = (height - self.size) // 2
             left: Any = (width - self.size) // 2
-            if self.places is not None:
-                top, left = (a.reshape(-1, 1, 1) for a in self.places.T)
+            if self.offsets is not None:
+                top, left = (a.reshape(-1, 1, 1) for a in self.offsets.T)
             x, y = (x * width - left) / self.size, (y * height - top) / self.size
         if self.is_flipped is not None:
             x = jnp.where(self.is_flipped.reshape(-1, 1, 1), 1 - x, x)

@@ -90,8 +90,8 @@ class Preprocessing:
         label, picture = batch.label, self._image_size(batch)
         geometry = Geometry(draw_warp(self.warp, warp_keys, self.dtype)) if self.warp.active else Geometry()
         if self.crop is not None and picture is not None:
-            places = augment.sample_crop_offsets(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
-            geometry = geometry._replace(size=self.crop, places=places)
+            offsets = augment.sample_crop_offsets(crop_keys, (picture[0] - self.crop, picture[1] - self.crop))
+            geometry = geometry._replace(size=self.crop, offsets=offsets)
         if self.flip:
             flip = jax.vmap(jax.random.bernoulli)(flip_keys)
             geometry = geometry._replace(is_flipped=flip)
@@ -119,8 +119,8 @@ class Preprocessing:
             # The center crop of the mirror image: one pixel off that of the image if the margin is odd.
             top, left = ((side - size) // 2 for side in picture)
             right = picture[1] - size - left
-            places = jnp.where(mirrored[:, None], jnp.array([top, right]), jnp.array([top, left]))
-            geometry = geometry._replace(places=places)
+            offsets = jnp.where(mirrored[:, None], jnp.array([top, right]), jnp.array([top, left]))
+            geometry = geometry._replace(offsets=offsets)
         return self._apply_geometry(batch, geometry, None)
 
     def _image_size(self, batch: Batch) -> tuple[int, int] | None:

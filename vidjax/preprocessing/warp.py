@@ -17,7 +17,7 @@ class Warp:
     Attributes:
       rotation: in degrees; the angle is drawn from U[-rotation, rotation].
       zoom: the enlargement is drawn from U[1 - zoom, 1 + zoom], the same for both axes.
-      shift: the shifts are drawn from U[-shift, shift], each a share of the clip's height and of its width.
+      shift: the shifts are drawn from U[-shift, shift], each a fraction of the clip's height and of its width.
     """
 
     rotation: float = 0.0
