@@ -57,7 +57,7 @@ def check_readable(source: Source, bad: Mapping[str, str], max_bad_fraction: flo
     Args:
       source: with the training part.
       bad: id -> reason of its videos that cannot be read.
-      max_bad_fraction: the share of them that may be; None: 0.01.
+      max_bad_fraction: the fraction of them that may be unreadable; None: 0.01.
 
     Raises:
       DataError: naming the first, and what to set in order to continue.

@@ -198,7 +198,7 @@ def _check(shape: Sequence[int], dtype: np.dtype, name: object, spec: Input) -> 
 def _check_indices(indices: Sequence[int], count: int, name: object) -> None:
     first, last = min(indices), max(indices)
     if first < 0 or last >= count:
-        raise VideoError(name, f"frames {first} to {last} were asked for; it has {count}")
+        raise VideoError(name, f"frames {first} to {last} were requested, but it has {count} frames")
 
 
 def _is_gray(shape: Sequence[int], spec: Input) -> bool:

@@ -95,7 +95,8 @@ class Input:
     def _problems(self) -> Iterator[str]:
         """What is wrong with it, in the order of the fields."""
         if not self.name.isidentifier() or self.name in _RESERVED or self.name.endswith("_mask"):
-            yield "its name is that of an argument of the model: an identifier, and neither of Flax's nor a mask's"
+            reserved = f"{', '.join(_RESERVED)} and NAME_mask"
+            yield f"its name is an argument of the model: give an identifier other than {reserved}"
         for field, words in _CHOICES.items():
             value = getattr(self, field)
             if value not in words and not isinstance(value, Negate | Permute):
@@ -113,7 +114,7 @@ class Input:
         if self.space == "points" and not self.dtype.startswith("float"):
             yield f"points are fractions of a frame, so floats, not {self.dtype}"
         if self.reader == "video" and (self.space, self.shape, self.dtype) != ("image", (3,), "uint8"):
-            yield f"what is decoded is image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
+            yield f"decoded videos are image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
         if self.color and (self.space, self.shape) != ("image", (3,)):
             yield "color is for images of three channels"
         if self.vectors and (self.space != "image" or self.shape[0] < 2 or self.mean is None):
@@ -125,13 +126,13 @@ class Input:
         if isinstance(self.mirror, Permute):
             order = self.mirror.order
             if self.space == "image":
-                yield "a mirror image exchanges points, and no channels of an image"
+                yield "a mirror image exchanges points, not channels of an image"
             elif sorted(order) != list(range(self.shape[0])) or any(order[k] != n for n, k in enumerate(order)):
-                yield f"its mirror image is no permutation of its {self.shape[0]} points that undoes itself"
+                yield f"its mirror image must be a permutation of its {self.shape[0]} points that undoes itself"
         for field in ("mean", "std"):
             values = getattr(self, field)
             if values is not None and len(values) not in (1, self.shape[-1]):
-                yield f"{len(values)} numbers as {field} of {self.shape[-1]} channels"
+                yield f"{field} has {len(values)} numbers for {self.shape[-1]} channels: give one, or one per channel"
 
     @property
     def stream_name(self) -> str:

@@ -106,9 +106,9 @@ def random_segments(count: int, frames: int, rng: np.random.Generator) -> np.nda
 
 
 def uniform_segments(count: int, frames: int, clips: int) -> np.ndarray:
-    """Returns int64 [clips, frames]: one frame of each of `frames` equal parts, at evenly shifted places.
+    """Returns int64 [clips, frames]: one frame of each of `frames` equal parts, evenly shifted.
 
-    Clip v takes what lies at the share (v + 1/2) / clips of each part: one clip takes the centers.
+    Clip v takes the frame at the fraction (v + 1/2) / clips of each part: one clip takes the centers.
 
     Example:
       >>> uniform_segments(30, 3, 2)

@@ -141,10 +141,10 @@ def encode(path: Path, frames: np.ndarray, recipe: Recipe = EASY) -> None:
         container.mux(stream.encode(None))
 
 
-def make_shard(directory: Path, plan: Plan, share: int, shares: int) -> Iterator[str]:
-    """Makes every `shares`-th clip, from number `share` on; yields the id of each once it is written."""
+def make_shard(directory: Path, plan: Plan, shard: int, num_shards: int) -> Iterator[str]:
+    """Makes every `num_shards`-th clip, from number `shard` on; yields the id of each once it is written."""
     for number, (clip, label, seed) in enumerate(plan.entries()):
-        if number % shares == share:
+        if number % num_shards == shard:
             encode(directory / f"{clip}.avi", render(seed, label, plan.recipe), plan.recipe)
             yield clip
 
@@ -172,8 +172,8 @@ def _generate_in_processes(directory: Path, plan: Plan, processes: int, advance)
     workers: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryFile("w+") as errors:
         try:
-            for share in range(processes):
-                command = [sys.executable, "-m", __name__, job, str(share), str(processes)]
+            for shard in range(processes):
+                command = [sys.executable, "-m", __name__, job, str(shard), str(processes)]
                 workers.append(
                     subprocess.Popen(
                         command,
@@ -259,18 +259,18 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def _work(arguments: list[str] | None = None) -> None:
-    """Main of a worker process: makes its share and prints a line per clip, for the parent's progress bar."""
-    parser = argparse.ArgumentParser(description="Makes a share of the motion data set (started by vidjax).")
+    """Main of a worker process: makes its shard and prints a line per clip, for the parent's progress bar."""
+    parser = argparse.ArgumentParser(description="Makes a shard of the motion data set (started by vidjax).")
     parser.add_argument("job", type=json.loads, help="directory and plan, in JSON")
-    parser.add_argument("share", type=int)
-    parser.add_argument("shares", type=int)
+    parser.add_argument("shard", type=int)
+    parser.add_argument("num_shards", type=int)
     options = parser.parse_args(arguments)
     job = options.job
     # JSON has no tuples.
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in job["recipe"].items()}
     recipe = Recipe(**fields)
     plan = Plan(job["seed"], tuple(job["clips"]), recipe)
-    for clip in make_shard(Path(job["directory"]), plan, options.share, options.shares):
+    for clip in make_shard(Path(job["directory"]), plan, options.shard, options.num_shards):
         print(clip, flush=True)
 
 

@@ -14,7 +14,7 @@ from vidjax.data.video.checks import one_line
 from vidjax.data.video.file import MemoryFile, VideoFile
 from vidjax.errors import DataError, VideoError
 
-# A share of the files that a process may have open, usually 1024, on macOS 256.
+# A quarter of the files that a process may have open, usually 1024, on macOS 256.
 _OPEN_SHARDS = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 

@@ -46,7 +46,7 @@ def load(
       root: folder that the paths start from, unless they are absolute; None: the folder of the CSV file.
       allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
         labels are renumbered.
-      validation: share of each class's training groups that becomes the validation part where the file lists
+      validation: fraction of each class's training groups that becomes the validation part where the file lists
         none: whole groups, at least one per class, the same ones on every machine.
       mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
         them, as left and right); None leaves it undeclared, and then nothing may be flipped.

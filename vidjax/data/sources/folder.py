@@ -20,16 +20,14 @@ def load(
     *,
     root: Annotated[str, Option("folder of videos")],
     validation: Validation = 0.1,
-    test: Annotated[
-        float, Option("share that is tested where the files do not say what is", at_least=0, below=1)
-    ] = 0.2,
+    test: Annotated[float, Option("fraction for testing if the folder has no test part", at_least=0, below=1)] = 0.2,
     seed: Annotated[int, Option("of the split")] = 0,
     mirror: FlipRuleOption = None,
 ) -> Source:
     """Returns the clips under `root`, in one of two layouts.
 
     `root/CLASS/clip.mp4`: within each class the clips are ordered by a hash of the seed and their name, and the
-    parts cut from that order; every part that a share is asked for gets at least one clip of each class that has
+    parts cut from that order; every part with a fraction above 0 gets at least one clip of each class that has
     enough. Adding clips moves few others. `root/{train,val,test}/CLASS/clip.mp4`: as given ("validation" is
     accepted for "val"; without it, validation is cut from the training clips in the same way).
 
@@ -37,8 +35,8 @@ def load(
 
     Args:
       root: the folder.
-      validation: share of each class for validation, where the layout does not say.
-      test: share of each class for the test, where the layout does not say.
+      validation: fraction of each class for validation, if the layout has no such part.
+      test: fraction of each class for testing, if the layout has no parts.
       seed: of the split.
       mirror: what a horizontal flip does to the classes: "invariant" (nothing) or "forbidden" (it may change
         them, as left and right); None leaves it undeclared, and then nothing may be flipped.
@@ -47,7 +45,7 @@ def load(
       The source; `split` is "given", or "hash, seed N". Every clip is a group of its own.
 
     Raises:
-      ConfigError: if a share or `mirror` is out of range.
+      ConfigError: if a fraction or `mirror` is out of range.
       DataError: if there is no class, a class or a part is empty, a class is missing in a part, or two clips
         have the same class and name.
     """

@@ -41,7 +41,7 @@ def load(
       split: 1, 2 or 3.
       allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
         labels are renumbered.
-      validation: share of each class's training groups that becomes the validation part: whole groups, at least
+      validation: fraction of each class's training groups that becomes the validation part: whole groups, at least
         one per class, the same ones on every machine.
 
     Returns:

@@ -47,7 +47,7 @@ def load(
         label, youtube_id, time_start, time_end, and split where it is one file. test.csv is not used.
       allow_missing: skip listed clips that are missing. Classes without any clip are then dropped, and the remaining
         labels are renumbered.
-      validation: share of each class's training videos that becomes the validation part: all clips of a YouTube
+      validation: fraction of each class's training videos that becomes the validation part: all clips of a YouTube
         video, at least one video per class, the same ones on every machine.
 
     Returns:

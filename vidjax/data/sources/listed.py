@@ -52,7 +52,7 @@ def build_listed_source(
         behind it are numbered anew.
       listed: the clips of "train", "test" and, where the lists have it, "validation".
       root: the folder of the clips, for messages.
-      validation: share of each class's training groups that becomes the validation part where none is listed.
+      validation: fraction of each class's training groups that becomes the validation part if none is listed.
       allow_missing: go on without clips that are listed but not there; they are counted.
       mirror: the rule for horizontal flips.
       drop_overlap: leave out training clips whose group has a test clip, and say how many; without it, such a
@@ -100,7 +100,7 @@ def build_listed_source(
     )
 
 
-def validation_groups(train: Sequence[Video], share: float) -> set[str]:
+def validation_groups(train: Sequence[Video], fraction: float) -> set[str]:
     """Chooses whole groups for validation: of each class those with the lowest hashes, at least one of two.
 
     The choice is the same on every machine. No class loses all of its groups, not even where groups have clips of
@@ -108,7 +108,7 @@ def validation_groups(train: Sequence[Video], share: float) -> set[str]:
 
     Args:
       train: the training clips.
-      share: of each class's groups.
+      fraction: of each class's groups.
     """
     groups: dict[int, set[str]] = defaultdict(set)
     for video in train:
@@ -116,7 +116,7 @@ def validation_groups(train: Sequence[Video], share: float) -> set[str]:
     needed = {name for names in groups.values() if len(names) == 1 for name in names}
     chosen: set[str] = set()
     for names in groups.values():
-        count = min(max(1, round(share * len(names))), len(names) - 1)
+        count = min(max(1, round(fraction * len(names))), len(names) - 1)
         chosen.update(sorted(names - needed, key=hash_fraction)[:count])
     # A class may still have lost all its groups to the choices of other classes.
     for names in groups.values():

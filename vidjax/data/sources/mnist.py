@@ -29,7 +29,7 @@ def load(
     root: Annotated[str | None, Option("folder of the idx files; None: scikit-learn's digits")] = None,
     seed: Annotated[int, Option("of the split")] = 0,
     validation: Validation = 0.1,
-    test: Annotated[float, Option("share that is tested where there is no official part", at_least=0, below=1)] = 0.1,
+    test: Annotated[float, Option("fraction for testing if there is no official test part", at_least=0, below=1)] = 0.1,
 ) -> Source:
     """Returns the digits of the idx files in `root`, whatever parts are there; without `root`, scikit-learn's.
 
@@ -45,14 +45,14 @@ def load(
       root: folder of train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
         t10k-labels-idx1-ubyte, each as it is or as .gz.
       seed: of the cuts.
-      validation: share of each class that is cut for validation.
-      test: share of each class that is cut for the test, where there is no official one.
+      validation: fraction of each class for validation.
+      test: fraction of each class for testing, if there is no official test part.
 
     Returns:
       The source; every digit is a group of its own; flips are forbidden.
 
     Raises:
-      ConfigError: if a share is out of range.
+      ConfigError: if a fraction is out of range.
       DataError: if a file is missing or damaged, or files do not fit each other.
     """
     check_fractions("mnist", validation, test)

@@ -20,7 +20,7 @@ def check_fractions(source: str, validation: float, test: float = 0.0) -> None:
     """Refuses fractions that leave a part empty; `test` is 0 if no test part is split off.
 
     Raises:
-      ConfigError: naming the source and the shares.
+      ConfigError: naming the source and the fractions.
     """
     if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
         others = f" and {{test}} ({test})" if test else ""
@@ -29,12 +29,12 @@ def check_fractions(source: str, validation: float, test: float = 0.0) -> None:
         )
 
 
-def split_by_hash(videos: Sequence[Video], shares: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
+def split_by_hash(videos: Sequence[Video], fractions: Mapping[str, float], seed: int) -> dict[str, list[Video]]:
     """Splits parts off each class, by a hash of the seed and the ids; adding videos moves few others.
 
     Args:
       videos: to be split.
-      shares: part -> share of each class; at least one video, and the last one of a class stays in "train".
+      fractions: part -> fraction of each class; at least one video, and the last one of a class stays in "train".
       seed: of the hash.
 
     Returns:
@@ -46,11 +46,11 @@ def split_by_hash(videos: Sequence[Video], shares: Mapping[str, float], seed: in
     part_of: dict[str, str] = {}
     for members in of_class.values():
         order = sorted((video.id for video in members), key=lambda name: hash_fraction(seed, name))
-        for part, share in shares.items():
-            count = min(max(1, round(share * len(members))), len(order) - 1)
+        for part, fraction in fractions.items():
+            count = min(max(1, round(fraction * len(members))), len(order) - 1)
             part_of.update(dict.fromkeys(order[:count], part))
             order = order[count:]
-    parts: dict[str, list[Video]] = {"train": [], **{part: [] for part in shares}}
+    parts: dict[str, list[Video]] = {"train": [], **{part: [] for part in fractions}}
     for video in videos:
         parts[part_of.get(video.id, "train")].append(video)
     return parts

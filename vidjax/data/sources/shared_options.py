@@ -8,7 +8,7 @@ from vidjax.data.sources.user_paths import existing_folder
 from vidjax.errors import OptionError
 from vidjax.options.declaring import Option
 
-Validation = Annotated[float, Option("share of the training part that is held out (by group)", above=0, below=1)]
+Validation = Annotated[float, Option("fraction of the training part for validation (by group)", above=0, below=1)]
 AllowMissing = Annotated[bool, Option("skip listed clips that are missing, and report how many are")]
 Split = Annotated[int, Option("number of the official split", at_least=1, at_most=3)]
 

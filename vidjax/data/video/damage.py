@@ -18,8 +18,8 @@ _OVERREPORTS_CORRUPTION = frozenset({"mpeg", "mpegts"})
 _STUFFING, _STUFFING_SIZE = b"\x47\x1f\xff", 188
 _MAX_READ_BYTES = 1 << 24  # of a gap, to find these
 _MIN_GAP_BYTES = 300  # bytes; the header of a page of Ogg takes 282
-_UNUSUAL = 2  # times as large as any gap before,
-_MIN_GAP_FRACTION = 1 / 16  # and this share of what the missing frames would take at the mean size: they may be small
+_UNUSUAL = 2  # times as large as any gap before
+_MIN_GAP_FRACTION = 1 / 16  # of what the missing frames would take at the mean size: they may be small
 
 
 class _Gap(NamedTuple):

@@ -73,7 +73,7 @@ def read_frames(file: VideoFile, indices: Sequence[int], size: Size | None = Non
     if size is not None and min(size) < 1:
         raise ValueError(f"size {tuple(size)}: give (height, width) of at least 1 pixel each")
     if min(wanted) < 0:
-        raise VideoError(file, f"frame {min(wanted)} was asked for; frame numbers start at 0")
+        raise VideoError(file, f"frame {min(wanted)} was requested, but frame numbers start at 0")
     source = file.load()
     if source.exact_seek:
         info = probe(source)
@@ -176,7 +176,7 @@ def _read_in_order(file: ReadableFile, wanted: list[int], size: Size | None) -> 
             if number == last:
                 return output.frames()
         why = f"; {video.damage}" if video.damage else ""
-        raise VideoError(file, f"frame {last} was asked for; only frames 0 to {video.count - 1} decode{why}")
+        raise VideoError(file, f"frame {last} was requested, but only frames 0 to {video.count - 1} decode{why}")
 
 
 def _read_by_seeking(file: ReadableFile, wanted: list[int], size: Size | None, index: FrameIndex) -> np.ndarray:

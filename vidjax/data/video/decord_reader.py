@@ -35,7 +35,7 @@ def read_frames(file: ReadableFile, indices: Sequence[int]) -> np.ndarray:
     """
     with _opened(file) as reader:
         if max(indices) >= len(reader):
-            raise VideoError(file, f"frame {max(indices)} was asked for; the file has {len(reader)} frames")
+            raise VideoError(file, f"frame {max(indices)} was requested, but the file has {len(reader)} frames")
         frames: np.ndarray = reader.get_batch(indices).asnumpy()
     return frames
 

@@ -29,9 +29,9 @@ def decode_images(folder: ReadableFile) -> Iterator[av.VideoFrame]:
                 check_pixels(os.path.join(str(folder), name), image.height, image.width)
                 pixels = _rgb(ImageOps.exif_transpose(image))
         except UnidentifiedImageError as error:  # whose message is the path
-            raise VideoError(folder, f"{name} is no image that can be read: of no known format") from error
+            raise VideoError(folder, f"{name} cannot be read: it has no known image format") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VideoError(folder, f"{name} is no image that can be read: {one_line(error)}") from error
+            raise VideoError(folder, f"{name} cannot be read: {one_line(error)}") from error
         yield av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
@@ -45,5 +45,5 @@ def _rgb(image: Any) -> np.ndarray:
         upper = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(upper[..., None], 3, axis=-1)
     if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits: save it with 8 or 16")
+        raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
     return np.asarray(image.convert("RGB"))
