@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     """
     logging.set_verbosity(logging.ERROR)  # Orbax logs dozens of lines for each checkpoint
     terminal.show_warnings()  # of loading a config, too
-    typed = [word for word in argv[1:] if word.startswith("--config.")]
+    typed = [word for word in argv[1:] if word.startswith(overrides.OVERRIDE)]
     others = [word for word in argv[1:] if word not in typed]
     config = None
     if _CONFIG.value is not None and not _EXPERIMENT.value:  # its errors come before seconds of imports

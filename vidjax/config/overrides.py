@@ -12,6 +12,8 @@ from vidjax.config import declarations, hints
 from vidjax.errors import ConfigError
 from vidjax.options import suggestions
 
+OVERRIDE = "--config."  # begins an override of a config key
+
 
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parses all flags except overrides of config keys.
@@ -49,16 +51,13 @@ def join_flag_values(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-OVERRIDE = "--config."
-
-
 def _unknown_flag(name: str, values: flags.FlagValues) -> str:
     """The message for an unknown flag: a similar flag, or the config key that it may mean."""
     own = ["config", *(n for n in values if not str(values.find_module_defining_flag(n)).startswith("absl"))]
     own = [f"--{flag}" for flag in dict.fromkeys(own)]
     if found := suggestions.closest_match(f"--{name}", own):
         return f"unknown flag --{name}; did you mean {found!r}?"
-    near = hints.hint(name, declarations.known_keys(), "--config.")
+    near = hints.hint(name, declarations.known_keys(), OVERRIDE)
     if near.startswith(" ("):
         near = f" (flags: {', '.join(own)}; keys of the config are given as --config.KEY=VALUE)"
     return f"unknown flag --{name}{near}"
@@ -90,14 +89,14 @@ def config_overrides(words: Sequence[str]) -> dict[str, str]:
     remaining = iter(words)
     for word in remaining:
         name, equals, value = word.partition("=")
-        if not name.startswith("--config.") or name == "--config.":
+        if not name.startswith(OVERRIDE) or name == OVERRIDE:
             raise ConfigError(f"unknown argument {word!r} (config keys are given as --config.KEY=VALUE)")
         if not equals:
             given = next(remaining, None)
             if given is None or given.startswith("--"):
                 raise ConfigError(f"{name} needs a value: {name}=VALUE")
             value = given
-        overrides[name.removeprefix("--config.")] = value
+        overrides[name.removeprefix(OVERRIDE)] = value
     return overrides
 
 
