@@ -44,6 +44,13 @@ def test_later_overrides_win():
     assert "--config.data.split=3" in run.arguments()
 
 
+def test_later_overrides_win_under_a_first_name_too():
+    axes = {"average": {"slow": Setting("configs/a.py", overrides={"train.ema_decay": 0.999})}}
+    planned = plan.runs_of(experiment(axes=axes, overrides={}), {"train.ema": "0.9"})
+    assert {run.overrides["train.ema_decay"] for run in planned} == {"0.9"}
+    assert not any("train.ema" in run.overrides for run in planned)
+
+
 def test_without_splits_the_config_decides():
     run = plan.runs_of(experiment(splits=None))[0]
     assert run.name == "early_fusion-low-seed0"

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidjax.config.renamed import to_current_names
 from vidjax.errors import ConfigError
 from vidjax.evaluation.result import Result
 from vidjax.reporting import comparison
@@ -192,10 +193,15 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
                 configs = [experiment.config]
             if len(configs) != 1:
                 raise ConfigError(f"experiment {experiment.name!r}: row {labels} must name exactly one config")
-            values: dict[str, Any] = dict(experiment.overrides)
-            for setting in settings:
-                values |= setting.overrides
-            values |= {"seed": seed} | ({} if split is None else {"data.split": split}) | dict(overrides or {})
+            # By today's names, so that a later layer replaces a key that an earlier one has under its first name.
+            values: dict[str, Any] = {}
+            for layer in (
+                experiment.overrides,
+                *(setting.overrides for setting in settings),
+                {"seed": seed} | ({} if split is None else {"data.split": split}),
+                overrides or {},
+            ):
+                values |= to_current_names(layer, announce=True)
             config = _with_arguments(_find_config(configs[0]), [s.argument for s in settings if s.argument])
             runs.append(PlannedRun(run_name(labels, split, seed), config, values))
     names = [run.name for run in runs] + list(ensembles_of(experiment))
