@@ -38,15 +38,15 @@ class Option:
         """Describes the valid values, e.g. "a number from 0 to below 1"; "" if there is no range."""
         if self.at_most is not None or self.below is not None:
             if self.at_least is None and self.above is None:
-                below = f" below {self.below:g}" if self.below is not None else f", at most {self.at_most:g}"
+                below = f" below {_text(self.below)}" if self.below is not None else f", at most {_text(self.at_most)}"
                 return f"a number{below}"
-            start = f"from {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}"
+            start = f"from {_text(self.at_least)}" if self.at_least is not None else f"above {_text(self.above)}"
             if self.below is not None:
-                return f"a number {start} {'to' if self.at_least is not None else 'and'} below {self.below:g}"
-            return f"a number {start}{' to' if self.at_least is not None else ', at most'} {self.at_most:g}"
+                return f"a number {start} {'to' if self.at_least is not None else 'and'} below {_text(self.below)}"
+            return f"a number {start}{' to' if self.at_least is not None else ', at most'} {_text(self.at_most)}"
         if self.at_least is not None:
-            return "a finite number, 0 or more" if self.at_least == 0 else f"at least {self.at_least:g}"
-        return f"a finite number above {self.above:g}" if self.above is not None else ""
+            return "a finite number, 0 or more" if self.at_least == 0 else f"at least {_text(self.at_least)}"
+        return f"a finite number above {_text(self.above)}" if self.above is not None else ""
 
     def check(self, key: str, value: Any) -> None:
         """Refuses a value that is out of range or not among the choices; of a tuple each element counts.
@@ -74,6 +74,11 @@ class Option:
             and (self.at_most is None or number <= self.at_most)
             and (self.below is None or number < self.below)
         )
+
+
+def _text(number: float | None) -> str:
+    """Integers in full: 2**63 is a bound of seeds."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 @dataclasses.dataclass(frozen=True)
