@@ -54,5 +54,8 @@ nitpick_ignore_regex = [
     ("py:class", r"ndarray"),  # as jaxtyping names NumPy's
     ("py:class", r"vidjax\..*\._\w+"),
     ("py:class", r"vidjax\.(system\.terminal\.Item|training\.checkpoints\.State)"),
-    ("py:.*", r"(abc|functools|matplotlib|multiprocessing|os|pathlib|queue|re|rich|threading|types|typing|PIL)(\..*)?"),
+    (
+        "py:.*",
+        r"(abc|functools|io|matplotlib|multiprocessing|os|pathlib|queue|re|rich|threading|types|typing|PIL)(\..*)?",
+    ),
 ]

@@ -97,7 +97,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
     if others:
         raise DifferentRunError(
             f"{workdir} was trained with a different config ({'; '.join(others)}); only config.evaluate may differ."
-            " Omit --config to use the config of the run",
+            " Leave the other keys, and --config, out to use the config of the run",
             [change.partition(":")[0] for change in others],
         )
     # Precise batch normalization statistics are computed from training clips.

@@ -219,7 +219,9 @@ def _lock(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
     except OSError as error:
-        raise VidjaxError(f"--workdir={workdir} is not a writable folder: {error.strerror}") from error
+        raise VidjaxError(
+            f"--workdir={workdir}: cannot be used as a run directory ({error.strerror}); give another folder"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -117,13 +117,13 @@ def not_taken(
 
     Example:
       >>> str(not_taken("shape", "square", "radius", ["side"], ["circle", "sphere"]))
-      "shape 'square' takes no option 'radius' (circle and 1 other do)"
+      "shape 'square' takes no option 'radius' (shape 'circle' and 1 other do)"
     """
     keys, said = [f"{section}.{key}" if section else key], f"{kind} {name!r} takes no option {key!r}"
     if others:
         more = len(others) - 1
         rest = f" and {more} other{'s' * (more > 1)} do" if more else " does"
-        return UnknownKeyError(f"{said} ({others[0]}{rest})", keys)
+        return UnknownKeyError(f"{said} ({kind} {others[0]!r}{rest})", keys)
     found = closest_match(key, taken)
     meant = f"{section}.{found}" if section and found else found
     return UnknownKeyError(f"{said}{did_you_mean(key, taken)} (it takes: {', '.join(taken) or 'none'})", keys, meant)

@@ -41,7 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[CsvRow]:
             except csv.Error as error:
                 raise DataError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from error
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing") from error
+        raise MissingFileError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
     filled = [(number, fields) for number, fields in lines if any(fields)]

@@ -34,7 +34,7 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing") from error
+        raise MissingFileError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
