@@ -316,11 +316,15 @@ def stored(part: str) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Compares or writes; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, "run"], help="default: all")
+    known = [*PARTS, "run"]
+    # Not choices=: before CPython 3.12 argparse refuses an empty list of them.
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(known)} (default: all)")
     parser.add_argument("--write", action="store_true", help="write the files")
     chosen = parser.parse_args(arguments)
     status = 0
-    for part in chosen.parts or [*PARTS, "run"]:
+    if unknown := [part for part in chosen.parts if part not in known]:
+        parser.error(f"{unknown[0]!r} is not one of {', '.join(known)}")
+    for part in chosen.parts or known:
         if part == "run":
             if chosen.write:
                 write_run()
