@@ -36,23 +36,24 @@ def anchors(path):
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.fixture(scope="module")
-def generated_pages():
-    """The extension that fills the pages; it needs no Sphinx."""
-    path = ROOT / "docs" / "_extensions" / "generated_pages.py"
-    spec = importlib.util.spec_from_file_location("generated_pages", path)
+def extension(name):
+    """A module of docs/_extensions; those that the tests use need no Sphinx."""
+    path = ROOT / "docs" / "_extensions" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generated_pages():
+    """The extension that fills the pages."""
+    return extension("generated_pages")
 
 
 @pytest.fixture(scope="module")
 def plain_docstrings():
-    path = ROOT / "docs" / "_extensions" / "plain_docstrings.py"
-    spec = importlib.util.spec_from_file_location("plain_docstrings", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return extension("plain_docstrings")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,10 +7,10 @@ what was given as --config.KEY=VALUE. `train` alone has flags of its own, those 
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from vidjax.errors import VidjaxError
+from vidjax.errors import ConfigError, VidjaxError
 from vidjax.system.termination import sigterm_to_system_exit
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
@@ -58,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{arguments.verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def refuse_overrides(verb: str, overrides: Mapping[str, str], reason: str = "") -> None:
+    """Refuses --config.KEY=VALUE for a verb that takes none.
+
+    Raises:
+      ConfigError: naming the verb, and the reason where there is one.
+    """
+    if overrides:
+        raise ConfigError(f"{verb} takes no --config.KEY=VALUE{reason}")
 
 
 def _overrides(words: list[str]) -> dict[str, str]:

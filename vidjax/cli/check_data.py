@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vidjax.cli import refuse_overrides
 from vidjax.data.packed.records import DATASET
 from vidjax.data.sources import packed
 from vidjax.data.video import index
@@ -41,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the table; exit status 1 if a file is refused."""
-    if overrides:
-        raise ConfigError("check-data takes no --config.KEY=VALUE")
+    refuse_overrides("check-data", overrides)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ConfigError(f"--jobs {arguments.jobs}: give at least 1")
     if arguments.out and arguments.out.is_dir():

@@ -14,7 +14,7 @@ Results are never edited; run the experiment again for new ones.
 import argparse
 from pathlib import Path
 
-from vidjax.errors import ConfigError
+from vidjax.cli import refuse_overrides
 from vidjax.experiment.collecting import collect, matches_config
 from vidjax.system.paths import typed_path
 
@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
     if arguments.check:
         return _check(arguments.path, overrides, arguments.destination)
-    if overrides:
-        raise ConfigError("collect takes no --config.KEY=VALUE without --check")
+    refuse_overrides("collect", overrides, " without --check")
     files = collect(arguments.path, arguments.destination)
     print(f"{len(files)} results in {files[0].parent}")
     return 0

@@ -19,6 +19,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from vidjax.cli import refuse_overrides
 from vidjax.doctor import examination
 from vidjax.doctor.findings import OK, PROBLEM, WARNING, Finding
 from vidjax.errors import ConfigError
@@ -42,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints what was found; exit status 1 if there is a problem."""
-    if overrides:
-        raise ConfigError("doctor takes no --config.KEY=VALUE")
+    refuse_overrides("doctor", overrides)
     if not arguments.timeout > 0:
         raise ConfigError(f"--timeout={arguments.timeout:g}: give seconds above 0")
     findings = []

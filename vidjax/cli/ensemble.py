@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vidjax.cli import refuse_overrides
 from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
 from vidjax.evaluation.result import Result
@@ -31,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
-    if overrides:
-        raise ConfigError("ensemble takes no --config.KEY=VALUE: the runs were evaluated by their own")
+    refuse_overrides("ensemble", overrides, ": the runs were evaluated by their own")
     folders, out = arguments.runs, arguments.out
     weights = _weights(arguments.weights)
     scored, result = ensemble.ensemble_runs(folders, weights)

@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 
+from vidjax.cli import refuse_overrides
 from vidjax.data.video.discovery import image_files
 from vidjax.errors import ConfigError, VideoError
 from vidjax.system import files, terminal
@@ -48,8 +49,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     from vidjax.pretrained.video_classifier import VideoClassifier, inspected
     from vidjax.system import compilation_cache, devices
 
-    if overrides:
-        raise ConfigError("predict takes no --config.KEY=VALUE")
+    refuse_overrides("predict", overrides)
     if arguments.top < 1:
         raise ConfigError(f"--top={arguments.top}: give at least 1")
     compilation_cache.enable()

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from vidjax.errors import ConfigError, DataError
+from vidjax.cli import refuse_overrides
+from vidjax.errors import DataError
 from vidjax.experiment import plan
 from vidjax.reporting import comparison, readme
 from vidjax.system.paths import typed_path
@@ -67,8 +68,7 @@ def _rows(root: Path, name: str) -> tuple[plan.Experiment, list[comparison.Compa
 
 def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
-    if overrides:
-        raise ConfigError("readme takes no --config.KEY=VALUE")
+    refuse_overrides("readme", overrides)
     disagree = False
     for path in pages(arguments.root):
         before = path.read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from vidjax import pretrained
+from vidjax.cli import refuse_overrides
 from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.statistics import bootstrap_interval
@@ -56,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Classifies and prints; exit status 1 if a clip cannot be read."""
-    if overrides:
-        raise ConfigError("zero-shot takes no --config.KEY=VALUE")
+    refuse_overrides("zero-shot", overrides)
     if arguments.frames < 1:
         raise ConfigError(f"--frames={arguments.frames}: give at least 1")
     compilation_cache.enable()

@@ -37,7 +37,8 @@ _ENTRY, _USED = "-cache", "-atime"
 _WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.*?)': (\w+): ?(.*)", re.DOTALL
 )
-_TRANSIENT_ERRORS = {"Timeout", "OSError", "PermissionError", "FileNotFoundError", "NotImplementedError"}
+# Of the file system and its locks: they do not mean that the entry is damaged.
+_FILE_SYSTEM_ERRORS = {"Timeout", "OSError", "PermissionError", "FileNotFoundError", "NotImplementedError"}
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _evict_corrupt_entries(folder: Path) -> None:
             show(message, category, filename, lineno, file, line)
             return
         what, program, error, reason = found.groups()
-        if what == "reading" and error not in _TRANSIENT_ERRORS and _remove(folder, program):
+        if what == "reading" and error not in _FILE_SYSTEM_ERRORS and _remove(folder, program):
             return
         if not is_told:
             is_told = True

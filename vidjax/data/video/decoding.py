@@ -52,21 +52,7 @@ class DecodedVideo:
 
 
 def read_frames(file: VideoFile, indices: Sequence[int], size: Size | None = None) -> np.ndarray:
-    """Reads the frames with the given numbers, in the given order; numbers may repeat.
-
-    Args:
-      file: the video.
-      indices: frame numbers, counted from 0 in the order of display.
-      size: (height, width) to which frames are resized while they are decoded; None keeps their own.
-
-    Returns:
-      uint8 [T, H, W, 3], RGB, rotated as the file asks.
-
-    Raises:
-      VideoError: the file is missing, not a regular file, not a video, damaged, or has no such frame.
-      TypeError: for a number that is not an integer.
-      ValueError: without a number, or for a size below 1.
-    """
+    """Reads frames, uint8 [T, H, W, 3], as `vidjax.data.read_frames` says, which takes a path."""
     wanted = [operator.index(i) for i in indices]
     if not wanted:
         raise ValueError("indices is empty: at least one frame number is needed")
