@@ -10,6 +10,7 @@ from vidjax.layers.normalization import BatchNorm
 from vidjax.models import Output
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training.batch_statistics import make_moments_step, with_precise_stats
+from vidjax.training.parameter_groups import Frozen
 from vidjax.training.state import make_init
 
 
@@ -65,7 +66,7 @@ def test_frozen_statistics_stay():
     state = state_of(Net())
     step = make_moments_step(Net(), Preprocessing(std=255.0), seed=0)
     moments = [step(state, batch) for batch in batches(2)]
-    new = with_precise_stats(state, moments, frozen=("norm",))
+    new = with_precise_stats(state, moments, frozen=Frozen(("norm",)))
     jax.tree.map(np.testing.assert_array_equal, new.model_state, state.model_state)
 
 

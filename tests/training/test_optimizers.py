@@ -7,6 +7,7 @@ from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.options.signatures import accepted as options_of
 from vidjax.training import optimizers
+from vidjax.training.parameter_groups import Frozen
 
 # A quadratic sum_i a_i (w_i - c_i)^2 / 2 with gradient a (w - c): curvatures and sizes differ from number to number,
 # and some gradients change their sign within three steps, so that nothing cancels in ratios, norms or signs.
@@ -326,11 +327,11 @@ def test_multipliers_scale_the_step_and_the_decay(name):
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_what_is_frozen_does_not_move_and_has_no_part_in_the_clipped_norm(name):
     options = {"weight_decay": 0.5} if "weight_decay" in options_of(optimizers.OPTIMIZERS[name]) else {}
-    frozen = three_steps(optimizers.create(name, 0.1, clip_norm=0.1, freeze=("kernel",), **options))[-1]
+    frozen = three_steps(optimizers.create(name, 0.1, clip_norm=0.1, freeze=Frozen(("kernel",)), **options))[-1]
     np.testing.assert_array_equal(frozen["kernel"], START["kernel"].astype(np.float32))
     assert np.abs(frozen["bias"] - START["bias"]).max() > 1e-6
     if name == "sgd":
-        first = three_steps(optimizers.create(name, 0.1, clip_norm=0.1, freeze=("kernel",)))[0]["bias"]
+        first = three_steps(optimizers.create(name, 0.1, clip_norm=0.1, freeze=Frozen(("kernel",))))[0]["bias"]
         g = gradient("bias", START["bias"])
         np.testing.assert_allclose(first, START["bias"] - 0.1 * 0.1 * g / np.linalg.norm(g), rtol=1e-6)
 

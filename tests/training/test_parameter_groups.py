@@ -4,6 +4,7 @@ import pytest
 from tests.refusals import refused
 from vidjax.errors import ConfigError
 from vidjax.training import parameter_groups
+from vidjax.training.parameter_groups import Frozen
 
 PARAMS = {
     "features": {"conv1": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}, "norm1": {"batch": {"scale": jnp.ones(1)}}},
@@ -65,6 +66,15 @@ def test_statistics_freeze_with_their_module():
     old = {"features": {"norm1": {"batch": {"mean": 0.0}}}, "other": {"mean": 0.0}}
     new = {"features": {"norm1": {"batch": {"mean": 1.0}}}, "other": {"mean": 1.0}}
     for patterns, expected in (((), 1.0), (("classifier",), 1.0), (("features/norm1",), 0.0), (("features/.*",), 0.0)):
-        kept = parameter_groups.restore_frozen(patterns, PARAMS, old, new)
+        kept = parameter_groups.restore_frozen(Frozen(patterns), PARAMS, old, new)
         assert kept["features"]["norm1"]["batch"]["mean"] == expected and kept["other"]["mean"] == 1.0
-    assert parameter_groups.all_frozen((".*",), PARAMS) and not parameter_groups.all_frozen(("features",), PARAMS)
+    assert Frozen((".*",)).selects_all(PARAMS) and not Frozen(("features",)).selects_all(PARAMS)
+
+
+def test_all_but_what_is_trained_is_frozen():
+    frozen = Frozen(train_only=("classifier", "features/norm1"))
+    assert frozen and not Frozen() and not frozen.selects_all(PARAMS)
+    assert frozen.selects("features/conv1/kernel") and frozen.selects("features/conv1")
+    assert not frozen.selects("features/norm1/batch/mean") and not frozen.selects("classifier/fc6/kernel")
+    both = Frozen(("classifier/fc6",), ("classifier",))
+    assert both.selects("classifier/fc6/kernel") and not both.selects("classifier/fc7/kernel")

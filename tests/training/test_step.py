@@ -15,6 +15,7 @@ from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.training import optimizers, schedules
 from vidjax.training.losses import cross_entropy
 from vidjax.training.metrics_line import STEP_METRICS
+from vidjax.training.parameter_groups import NOTHING, Frozen
 from vidjax.training.state import make_init
 from vidjax.training.step import make_train_step
 
@@ -38,7 +39,7 @@ def batch_of(step, size=4):
     return Batch({"rgb": pixels}, rng.integers(0, 2, size).astype(np.int32), index, np.ones(size, bool))
 
 
-def states(steps, *, plateau=None, scale=1.0, ema=None, freeze=(), rate=0.1):
+def states(steps, *, plateau=None, scale=1.0, ema=None, freeze=NOTHING, rate=0.1):
     """The state before and after each step."""
     optimizer = optimizers.create("momentum", rate, freeze=freeze)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
@@ -58,7 +59,7 @@ def kernel(state):
     return np.asarray(state.params["line"]["kernel"], np.float64)
 
 
-def measured(freeze=(), num_microbatches=1, clip_norm=None):
+def measured(freeze=NOTHING, num_microbatches=1, clip_norm=None):
     """The state before and after a step, and the metrics of that step."""
     optimizer = optimizers.create("momentum", 0.1, freeze=freeze, clip_norm=clip_norm)
     spec = {"rgb": jax.ShapeDtypeStruct((1, 1, 2, 2, 3), jnp.float32)}
@@ -101,7 +102,7 @@ def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clippe
 
 
 def test_norms_leave_out_what_is_frozen():
-    _, after, metrics = measured(freeze=("line/kernel",))
+    _, after, metrics = measured(freeze=Frozen(("line/kernel",)))
     assert metrics["parameter_norm"] == pytest.approx(norm(after.params["line"]["bias"]), rel=1e-6)
     assert 0 < metrics["gradient_norm"] < measured()[2]["gradient_norm"]
 
@@ -127,7 +128,7 @@ def test_a_plateau_scales_the_rate():
 
 
 def test_frozen_parameters_stay_and_so_do_the_statistics_of_their_module():
-    first, *_, last = states(3, freeze=("line/kernel",))
+    first, *_, last = states(3, freeze=Frozen(("line/kernel",)))
     np.testing.assert_array_equal(kernel(first), kernel(last))
     assert np.abs(last.params["line"]["bias"] - first.params["line"]["bias"]).max() > 1e-4
     assert np.abs(last.model_state["batch_stats"]["mean"] - first.model_state["batch_stats"]["mean"]).max() > 1e-4

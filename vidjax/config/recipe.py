@@ -57,9 +57,12 @@ def optimizer(section: ConfigDict, learning_rate: optax.ScalarOrSchedule) -> opt
     )
 
 
-def frozen(section: ConfigDict) -> tuple[str, ...]:
-    """Returns the patterns of frozen parameters of `config.optimizer`."""
-    return parameter_groups.read_patterns(section.freeze, "optimizer.freeze")
+def frozen(section: ConfigDict) -> parameter_groups.Frozen:
+    """Returns which parameters `config.optimizer` freezes."""
+    return parameter_groups.Frozen(
+        parameter_groups.read_patterns(section.freeze, "optimizer.freeze"),
+        parameter_groups.read_patterns(section.train_only, "optimizer.train_only"),
+    )
 
 
 def check_groups(section: ConfigDict, params: Any) -> None:
@@ -74,6 +77,9 @@ def check_groups(section: ConfigDict, params: Any) -> None:
     """
     multipliers = parameter_groups.read_multipliers(section.multipliers, "optimizer.multipliers")
     parameter_groups.check(tuple(multipliers), params, "optimizer.multipliers", first_only=True)
-    parameter_groups.check(frozen(section), params, "optimizer.freeze")
-    if parameter_groups.all_frozen(frozen(section), params):
-        raise ConfigError(f"optimizer.freeze={section.freeze!r} freezes every parameter")
+    chosen = frozen(section)
+    parameter_groups.check(chosen.patterns, params, "optimizer.freeze")
+    parameter_groups.check(chosen.train_only, params, "optimizer.train_only")
+    if chosen.selects_all(params):
+        only = f" and optimizer.train_only={section.train_only!r}" if section.train_only else ""
+        raise ConfigError(f"optimizer.freeze={section.freeze!r}{only} freezes every parameter")

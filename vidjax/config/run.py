@@ -188,6 +188,7 @@ class Run:
             axis_name=self.strategy.axis_name,
             num_microbatches=self.config.train.grad_accum_steps or 1,
             freeze=recipe.frozen(self.config.optimizer),
+            use_frozen_statistics=self.config.batch_norm.frozen == "running",
             ema_decay=self.config.train.ema_decay,
         )
         return self.strategy.compile_train(step)

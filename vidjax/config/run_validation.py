@@ -94,7 +94,7 @@ def _check_input(run: Run) -> None:
             f"model {name!r} keeps batch statistics and takes no option 'axis_name', so they"
             " would differ between devices: use parallel=sharded"
         )
-    if run.config.optimizer.multipliers or run.config.optimizer.freeze:
+    if run.config.optimizer.multipliers or recipe.frozen(run.config.optimizer):
         recipe.check_groups(run.config.optimizer, run.abstract_state.params)
     _check_view(run, name)
     if not all(math.prod(layer.output_shape) for layer in counts.layers):

@@ -199,6 +199,7 @@ class OptimizerSection:
         str | None, Option("learning rate multipliers 'PATTERN=FACTOR,...' by parameter path: 'features/.*=0.1'")
     ] = None
     freeze: Annotated[str | None, Option("parameters to freeze, e.g. 'features/conv1,features/conv2'")] = None
+    train_only: Annotated[str | None, Option("freeze all other parameters, e.g. 'classes,trunk/stage7'")] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +254,13 @@ class BatchNormSection:
 
     group_size: Annotated[
         int | None, Option("3D networks: examples normalized together (default: all)", at_least=1)
+    ] = None
+    frozen: Annotated[
+        str | None,
+        Option(
+            "frozen layers in training: by statistics of the batch (default), or running ones, as in evaluation",
+            choices=("batch", "running"),
+        ),
     ] = None
     precise_batches: Annotated[
         int | None, Option("precise BN: recompute statistics over this many batches before evaluation", at_least=1)

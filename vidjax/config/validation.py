@@ -96,6 +96,11 @@ def _check_values(config: ConfigDict) -> None:
             f"train.batch_size={config.train.batch_size} is not divisible by"
             f" train.grad_accum_steps={config.train.grad_accum_steps}"
         )
+    if config.batch_norm.frozen == "running" and config.batch_norm.precise_batches:
+        raise ConfigError(
+            f"batch_norm.precise_batches={config.batch_norm.precise_batches} recomputes what batch_norm.frozen=running"
+            " keeps: leave one of them out (None)"
+        )
     if config.loss.factory is None and (config.loss.name in _CAPSULE_LOSSES) != (config.evaluate.average == "lengths"):
         raise ConfigError(
             f"loss.name={config.loss.name} and evaluate.average={config.evaluate.average} do not fit: the losses"

@@ -39,13 +39,15 @@ def make_moments_step(
     return moments_step
 
 
-def with_precise_stats(state: TrainState, batches: Sequence[Moments], frozen: Sequence[str] = ()) -> TrainState:
+def with_precise_stats(
+    state: TrainState, batches: Sequence[Moments], frozen: parameter_groups.Frozen = parameter_groups.NOTHING
+) -> TrainState:
     """The state with the mean of the batch means, and the variance over the examples of all batches.
 
     Args:
       state: its "batch_stats" are replaced.
       batches: of equal size.
-      frozen: as in `parameter_groups.restore_frozen`; their statistics are kept.
+      frozen: which parameters are not trained; their statistics are kept.
 
     Raises:
       ValueError: if a normalization layer of the model has no moments because it is not `vidjax.layers.BatchNorm`.

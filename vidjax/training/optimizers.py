@@ -11,7 +11,7 @@ Every update is linear in the learning rate, so multipliers and the plateau fact
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import optax
@@ -305,7 +305,7 @@ def create(
     *,
     clip_norm: float | None = None,
     multipliers: Mapping[str, float] | None = None,
-    freeze: Sequence[str] = (),
+    freeze: parameter_groups.Frozen = parameter_groups.NOTHING,
     **options: Any,
 ) -> Optimizer:
     """Builds the optimizer `name`.
@@ -315,7 +315,7 @@ def create(
       learning_rate: a number or a schedule.
       clip_norm: maximum global L2 norm of the gradient; larger gradients are scaled down first.
       multipliers: pattern of parameter paths -> learning rate factor (`parameter_groups.scale_by_multipliers`).
-      freeze: patterns of frozen parameters (`parameter_groups.freeze`).
+      freeze: which parameters are not trained.
       **options: of the optimizer; None means its default.
 
     Raises:

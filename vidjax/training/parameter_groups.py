@@ -4,6 +4,7 @@ A pattern is a regular expression that selects every parameter or module whose w
 ("features", "features/conv1", "classifier/fc7/kernel", ".*/bias"), and everything below such a module.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -107,9 +108,33 @@ def check(patterns: Sequence[str], params: Any, key: str, *, first_only: bool = 
             )
 
 
-def all_frozen(patterns: Sequence[str], params: Any) -> bool:
-    """Whether the patterns select every parameter."""
-    return all(_is_frozen(patterns, path) for path, _ in _leaves(params))
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """Which parameters are not trained: those that `patterns` select, and those that `train_only` does not select.
+
+    Attributes:
+      patterns: of frozen parameters.
+      train_only: of the parameters that are trained; (): all that are not frozen.
+    """
+
+    patterns: tuple[str, ...] = ()
+    train_only: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns or self.train_only)
+
+    def selects(self, path: str) -> bool:
+        """Whether the parameter or statistic of this path is frozen."""
+        if self.train_only and not any(matches(pattern, path) for pattern in self.train_only):
+            return True
+        return any(matches(pattern, path) for pattern in self.patterns)
+
+    def selects_all(self, params: Any) -> bool:
+        """Whether every parameter is frozen."""
+        return all(self.selects(path) for path, _ in _leaves(params))
+
+
+NOTHING = Frozen()
 
 
 def scale_by_multipliers(rules: Mapping[str, float]) -> optax.GradientTransformation:
@@ -129,24 +154,23 @@ def scale_by_multipliers(rules: Mapping[str, float]) -> optax.GradientTransforma
     return optax.stateless(scale)
 
 
-def freeze(optimizer: optax.GradientTransformation, patterns: Sequence[str]) -> optax.GradientTransformation:
+def freeze(optimizer: optax.GradientTransformation, frozen: Frozen) -> optax.GradientTransformation:
     """Excludes frozen parameters from `optimizer`: no update, no decay, no state, no part in gradient clipping."""
 
     def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda keys, _: _is_frozen(patterns, path_of(keys)), params)
+        return jax.tree_util.tree_map_with_path(lambda keys, _: frozen.selects(path_of(keys)), params)
 
     return optax.partition({False: optimizer, True: optax.set_to_zero()}, labels)
 
 
-def global_norm(tree: Any, frozen: Sequence[str] = ()) -> jax.Array:
+def global_norm(tree: Any, frozen: Frozen = NOTHING) -> jax.Array:
     """The global L2 norm of a tree, float [], in at least float32.
 
     Args:
       tree: parameters, gradients or updates.
-      frozen: patterns of parameters to leave out: computing their gradients only for the norm would cost a backward
-        pass.
+      frozen: parameters to leave out: computing their gradients only for the norm would cost a backward pass.
     """
-    squares = [_sum_of_squares(leaf) for path, leaf in _leaves(tree) if not _is_frozen(frozen, path)]
+    squares = [_sum_of_squares(leaf) for path, leaf in _leaves(tree) if not frozen.selects(path)]
     return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
 
 
@@ -155,38 +179,33 @@ def _sum_of_squares(x: jax.Array) -> jax.Array:
     return jnp.dot(flat, flat, precision=jax.lax.Precision.HIGHEST)
 
 
-def restore_frozen(patterns: Sequence[str], params: Any, old: Any, new: Any) -> Any:
+def restore_frozen(frozen: Frozen, params: Any, old: Any, new: Any) -> Any:
     """Restores frozen statistics after a step; frozen parameters are not updated in the first place (`freeze`).
 
-    Statistics such as the running averages of BatchNorm are frozen if a pattern selects them or if all parameters of
-    their module are frozen. A frozen BatchNorm still normalizes training batches by their own statistics; only the
-    running averages for evaluation do not change.
+    Statistics such as the running averages of BatchNorm are frozen if they are selected or if all parameters of their
+    module are frozen. By default a frozen BatchNorm still normalizes training batches by their own statistics, and only
+    the running averages for evaluation do not change (`training.frozen_norms` normalizes by those).
 
     Args:
-      patterns: of frozen parameters and modules.
+      frozen: which parameters are.
       params: the parameters, whose paths tell which modules are frozen.
       old, new: one collection of `model_state`, before and after a step.
 
     Returns:
       `new`, with the frozen leaves of `old`.
     """
-    if not patterns:
+    if not frozen:
         return new
-    frozen = {path: _is_frozen(patterns, path) for path, _ in _leaves(params)}
     modules: dict[str, bool] = {}
-    for path, value in frozen.items():
+    for path, value in {path: frozen.selects(path) for path, _ in _leaves(params)}.items():
         module = path.rpartition("/")[0]
         modules[module] = modules.get(module, True) and value
 
     def choose(keys: Sequence[Any], before: Any, after: Any) -> Any:
         path = path_of(keys)
-        return before if _is_frozen(patterns, path) or modules.get(path.rpartition("/")[0], False) else after
+        return before if frozen.selects(path) or modules.get(path.rpartition("/")[0], False) else after
 
     return jax.tree_util.tree_map_with_path(choose, old, new)
-
-
-def _is_frozen(patterns: Sequence[str], path: str) -> bool:
-    return any(matches(pattern, path) for pattern in patterns)
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """The pure steps: `train_step(state, batch) -> (state, metrics)` and `eval_step(state, batch) -> predictions`."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ from vidjax.evaluation.scores import probabilities
 from vidjax.models import calling
 from vidjax.models.output import Output
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.training import parameter_groups
+from vidjax.training import frozen_norms, parameter_groups
 from vidjax.training.accumulation import accumulate_gradients
 from vidjax.training.losses import bind_step, dominant_label, per_example
 from vidjax.training.state import Metrics, TrainState, Variables, update_ema
@@ -49,7 +49,8 @@ def make_train_step(
     seed: int,
     axis_name: str | None = None,
     num_microbatches: int = 1,
-    freeze: Sequence[str] = (),
+    freeze: parameter_groups.Frozen = parameter_groups.NOTHING,
+    use_frozen_statistics: bool = False,
     ema_decay: float | None = None,
 ) -> TrainStep:
     """Builds the training step.
@@ -63,7 +64,8 @@ def make_train_step(
       axis_name: the mapped axis under `pmap`, where each device holds a part of the batch.
       num_microbatches: of gradient accumulation, to save memory; the gradient is that of the whole batch, but batch
         normalization sees one microbatch at a time.
-      freeze: patterns of the parameters that are not trained.
+      freeze: which parameters are not trained.
+      use_frozen_statistics: whether frozen batch normalization uses its running statistics in training, too.
       ema_decay: of the averaged weights, if the state has them.
     """
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
@@ -73,7 +75,8 @@ def make_train_step(
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
-            output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
+            with frozen_norms.frozen_normalization(freeze if use_frozen_statistics else parameter_groups.NOTHING):
+                output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
             losses = per_example(bind_step(loss, step), output, label)
             return losses.mean(), (output, changed, losses)
 
