@@ -73,3 +73,23 @@ def toy_folder(tmp_path_factory) -> Path:
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
                 container.mux(stream.encode())
     return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(toy_folder, tmp_path_factory) -> Path:
+    """A finished run on copies of those videos that are gone since: early fusion, 2 views of a video, averaged weights.
+
+    Nobody may write into it.
+    """
+    import shutil
+
+    from tests import toy
+    from vidjax import train
+
+    videos, workdir = tmp_path_factory.mktemp("gone") / "videos", tmp_path_factory.mktemp("trained") / "run"
+    shutil.copytree(toy_folder, videos)
+    steps = {"train__steps": 12, "train__validate_every": 4, "checkpoint__every": 6, "train__ema_decay": 0.5}
+    config = toy.config(videos, **steps, data__mirror="invariant", evaluate__clips=2, evaluate__samples=0)
+    train.train_and_evaluate(config, workdir)
+    shutil.rmtree(videos)
+    return shutil.move(workdir, workdir.with_name("moved"))

@@ -117,6 +117,7 @@ ORDER = [
     "config",
     "evaluate",
     "train",
+    "inference",
     "experiment",
     "doctor",
     "cli",

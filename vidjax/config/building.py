@@ -79,8 +79,23 @@ def run(config: ConfigDict, source: Source, strategy: parallel.ParallelStrategy)
 
 
 def _inputs(config: ConfigDict, source: Source, network: nn.Module) -> tuple[Input, ...]:
+    return inputs_of(config, source.inputs, source.name, network)
+
+
+def inputs_of(config: ConfigDict, streams: Sequence[Input], source: str, network: nn.Module) -> tuple[Input, ...]:
+    """The inputs of a network, bound to the streams of a source.
+
+    Args:
+      config: resolved.
+      streams: that the videos of the source have.
+      source: its name.
+      network: the model of the config.
+
+    Raises:
+      ConfigError: for an input or a mask that the source does not have.
+    """
     name, names = config.model.factory or config.model.name, models.input_names(network)
-    inputs = bind_inputs(names, source.inputs, config.data.inputs, model=name, source=source.name)
+    inputs = bind_inputs(names, streams, config.data.inputs, model=name, source=source)
     for mask in models.required_masks(network):
         if mask not in {f"{each.name}_mask" for each in inputs if each.is_masked}:
             raise ConfigError(

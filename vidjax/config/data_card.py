@@ -23,8 +23,14 @@ def write_data_card(source: Source, workdir: Path) -> None:
     """Writes `data.json` into a run directory: which data the run is trained on."""
     parts = {part: len(getattr(source, part)) for part in _PARTS}
     card = {"name": source.name, "fingerprint": source.fingerprint(), **parts, "contents": _contents(source)}
+    card |= {"classes": list(source.classes), "mirror": source.mirror}
     inputs = {"inputs": _as_json(source.inputs)} if source.inputs != (RGB,) else {}
     files.write_json(workdir / "data.json", card | inputs)
+
+
+def read_inputs(card: Mapping[str, Any]) -> tuple[Input, ...]:
+    """The inputs of the source that a card describes."""
+    return tuple(Input.from_json(each) for each in card.get("inputs") or _as_json([RGB]))
 
 
 def check_data_card(config: ConfigDict, source: Source, workdir: Path) -> None:

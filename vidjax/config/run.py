@@ -7,7 +7,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -82,13 +81,7 @@ class Run:
 
     def specs(self, side: int, batch: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
         """Name -> shape and dtype of a batch of each input, and of the masks that the model takes."""
-        specs = {}
-        for each in self.inputs:
-            shape = (batch, *each.example_shape(self.clip.frames, side))
-            specs[each.name] = jax.ShapeDtypeStruct(shape, self.preprocessing.dtype if each.is_float else each.dtype)
-            if each.is_masked:
-                specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
-        return models.accepted_arguments(self.model, specs)
+        return models.accepted_arguments(self.model, self.preprocessing.specs(self.clip.frames, side, batch))
 
     def describe_resolution(self, side: int) -> str:
         """Returns e.g. "16x48x48", of the first image, else of the first input."""

@@ -123,6 +123,22 @@ class Preprocessing:
             geometry = geometry._replace(offsets=offsets)
         return self._apply_geometry(batch, geometry, None)
 
+    def specs(self, frames: int, side: int, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Name -> shape and dtype of a batch of each input, and of its mask, as they leave.
+
+        Args:
+          frames: T, of a clip.
+          side: of images, in pixels.
+          batch: B.
+        """
+        specs = {}
+        for each in self.inputs:
+            shape = (batch, *each.example_shape(frames, side))
+            specs[each.name] = jax.ShapeDtypeStruct(shape, self.dtype if each.is_float else each.dtype)
+            if each.is_masked:
+                specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
+        return specs
+
     def _image_size(self, batch: Batch) -> tuple[int, int] | None:
         """Height and width of the images that the host delivers; None where there are none."""
         for each in self.inputs:

@@ -1,9 +1,13 @@
 """Checkpoints: the only module that uses Orbax."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from vidjax.errors import VidjaxError
@@ -26,8 +30,9 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int | None = None, *, read_only: bool = False):
         writing: dict[str, Any] = {"max_to_keep": keep, "cleanup_tmp_directories": True}
-        options = ocp.CheckpointManagerOptions(**({"read_only": True} if read_only else writing))
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        with _quiet():
+            options = ocp.CheckpointManagerOptions(**({"read_only": True} if read_only else writing))
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder
 
     def __enter__(self) -> "Checkpoints":
@@ -80,17 +85,92 @@ class Checkpoints:
         Raises:
           VidjaxError: if there is no checkpoint, or it does not fit the model.
         """
-        step = step if step is not None else self.latest_step()
-        if step is None:
-            raise VidjaxError(f"{self._folder}: no checkpoint to restore; train first")
+        step = self._step(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields(like))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), notes=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=items)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            reason = str(error).splitlines()[0]
-            raise VidjaxError(f"{self._folder}/{step}: the checkpoint does not fit this model: {reason}") from error
+            raise self._misfit(step, str(error).splitlines()[0]) from error
         return like.replace(**restored["state"]), restored["notes"]  # type: ignore[attr-defined]
+
+    def notes(self, step: int | None = None) -> dict[str, Any]:
+        """The metadata saved with a checkpoint; None: with the latest.
+
+        Raises:
+          VidjaxError: if there is none.
+        """
+        items = ocp.args.Composite(notes=ocp.args.JsonRestore())
+        with _quiet():
+            notes: dict[str, Any] = self._manager.restore(self._step(step), args=items)["notes"]
+        return notes
+
+    def restore_weights(self, like: Variables, step: int | None = None, *, averaged: bool = False) -> Variables:
+        """Restores the weights alone: nothing of the optimizer is read, and no device is asked for.
+
+        Args:
+          like: weights of the same structure, shapes and dtypes, possibly abstract.
+          step: of the checkpoint; None: the latest.
+          averaged: those of the moving average, not those after the last step.
+
+        Returns:
+          NumPy arrays.
+
+        Raises:
+          VidjaxError: if there is no checkpoint, or it does not fit the model.
+        """
+        step = self._step(step)
+        # A manager of its own: each reads an item in one way only, and `restore` does in another.
+        with (
+            _quiet(),
+            ocp.CheckpointManager(
+                self._folder.absolute(),
+                options=ocp.CheckpointManagerOptions(read_only=True),
+                item_handlers={"state": ocp.PyTreeCheckpointHandler()},
+            ) as manager,
+        ):
+            stored = manager.item_metadata(step)["state"].tree
+            stored = stored.get("ema", {}) if averaged else stored
+            tree: Any = {name: stored.get(name, {}) for name in ("params", "model_state")}
+            self._check_fit(step, tree, like)
+            tree = {"ema": tree} if averaged else tree
+            as_numpy = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            arguments = ocp.args.PyTreeRestore(tree, restore_args=as_numpy, partial_restore=True)
+            found = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        found = found["ema"] if averaged else found
+        return Variables(found["params"], found["model_state"])
+
+    def _check_fit(self, step: int, stored: Any, like: Variables) -> None:
+        wanted = {"params": like.params, "model_state": like.model_state}
+        shapes = [
+            {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+            for leaves in map(jax.tree_util.tree_leaves_with_path, (stored, wanted))
+        ]
+        for name in sorted(shapes[0].keys() | shapes[1].keys(), key=lambda name: (not name.startswith("params"), name)):
+            of_file, of_model = (each.get(name) for each in shapes)
+            if of_file != of_model:
+                raise self._misfit(step, f"{name} has the shape {of_file} there, {of_model} in the model")
+
+    def _step(self, step: int | None) -> int:
+        step = step if step is not None else self.latest_step()
+        if step is None:
+            raise VidjaxError(f"{self._folder}: no checkpoint to restore; train first")
+        return step
+
+    def _misfit(self, step: int, reason: str) -> VidjaxError:
+        return VidjaxError(f"{self._folder}/{step}: the checkpoint does not fit this model: {reason}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax from warning that a manager is read-only, and that items are left out."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _fields(state: TrainState | Variables) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def make_init(
     """
 
     def initial_state() -> TrainState:
-        variables = dict(_initial_variables(model, inputs, seed))
+        variables = dict(initial_variables(model, inputs, seed))
         params = variables.pop("params", {})
         # A copy: a step donates the buffers of its state, each only once.
         average = jax.tree.map(jnp.copy, Variables(params, variables)) if ema else None
@@ -98,7 +98,8 @@ def make_init(
     return jax.jit(initial_state, compiler_options=options)
 
 
-def _initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct], seed: int) -> Any:
+def initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct], seed: int) -> Any:
+    """The variables that a model draws from a seed for inputs of these shapes and dtypes."""
     arguments: Any = inputs
     try:
         with native_operations():  # the fastest to trace; none of them is executed

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vidjax.errors import OptionError
+from vidjax.errors import OptionError, VidjaxError
 from vidjax.training.best_checkpoint import best_folder
 from vidjax.training.checkpoints import Checkpoints
 from vidjax.training.early_stopping import EarlyStopping
-from vidjax.training.state import TrainState, validated
+from vidjax.training.state import TrainState, Variables, validated
 
 WEIGHTS = ("last", "ema", "best")
 
@@ -73,3 +73,33 @@ def choose(name: str | None, trained: TrainingOutcome, workdir: Path) -> tuple[T
             weights, _ = checkpoints.restore(state.weights, early_stopping.best_step)
         return state.with_weights(weights), chosen
     return state, chosen
+
+
+def read(name: str, workdir: Path, like: Variables) -> tuple[Variables, int]:
+    """Reads the weights of a run, and nothing else of its checkpoints.
+
+    Args:
+      name: of `WEIGHTS`.
+      workdir: the run directory.
+      like: weights of the same structure and shapes, possibly abstract.
+
+    Returns:
+      The weights, NumPy arrays, and after how many steps they were saved.
+
+    Raises:
+      VidjaxError: if there is no checkpoint, or it does not fit the model.
+      OptionError: if the run has no such weights.
+    """
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise VidjaxError(f"{workdir}: no checkpoints; train first, or pass the directory of a run")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        notes, latest = checkpoints.notes(), checkpoints.latest_step()
+        assert latest is not None
+        best = (notes.get("monitor") or {}).get("best_step")
+        if name != "best":
+            return checkpoints.restore_weights(like, latest, averaged=name == "ema"), latest
+    if best is None or not best_folder(workdir).is_dir():
+        raise OptionError(f"{workdir}: {{weights}}=best needs at least one completed validation", ["weights"])
+    with Checkpoints(best_folder(workdir), read_only=True) as checkpoints:
+        return checkpoints.restore_weights(like, best), best
