@@ -143,13 +143,14 @@ def predict(
     config = run.config
     collected = ViewScores(videos, views, len(run.source.classes), run.source.mirror)
     total = -(-len(videos) * views.count // config.evaluate.batch_size)
+    reading = run.reading(part, views)
     with (
         options_of("data"),
         evaluation_batches(
-            videos,
-            run.clip,
-            views,
-            inputs=run.inputs,
+            reading.videos,
+            reading.clip,
+            reading.views,
+            inputs=reading.inputs,
             batch_size=config.evaluate.batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vidjax import evaluate
@@ -19,7 +20,10 @@ from vidjax.data.cache.interface import gigabytes
 from vidjax.errors import DataError, DifferentRunError, InUseError, VidjaxError, options_of, printable
 from vidjax.evaluation import metrics as video_metrics
 from vidjax.evaluation.result import Result
+from vidjax.inference import features
+from vidjax.inference.network import load_network
 from vidjax.layers.convolution import native_operations
+from vidjax.pretrained.sources import GivenWeights, read_weights
 from vidjax.reporting import tables
 from vidjax.system import files, terminal
 from vidjax.training import best_checkpoint, metrics_line, weights
@@ -55,16 +59,25 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
         finished = _finished(config, workdir)
         if finished is not None:
             return finished
-        run = prepare(config)
-        if _has_checkpoint(workdir):
-            data_card.check_data_card(config, run.source, workdir)
-        else:
+        begins = not _has_checkpoint(workdir)
+        run = prepare(config, given=_given_weights(config) if begins else None)
+        if config.train.features_once:
+            features.check(run)
+        if begins:
             data_card.write_data_card(run.source, workdir)
+        else:
+            data_card.check_data_card(config, run.source, workdir)
         files.write_text(workdir / "config.json", to_json(config))
         _print_summary(run, workdir)
+        if run.initial_weights is not None:
+            run.initial_weights.write(workdir)
+            for line in run.initial_weights.describe():
+                terminal.say(line)
         trained = train(run, workdir)
         with options_of("evaluate"):
             state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
+        if config.train.features_once:
+            run = features.reading_features(run, state)
         return evaluate.evaluate_test_part(
             run,
             run.with_precise_statistics(state),
@@ -76,11 +89,23 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
         )
 
 
+def _given_weights(config: ConfigDict) -> GivenWeights | None:
+    """Reads the weights that training begins from: published ones, or those of another run."""
+    source = config.weights.source
+    if source is None:
+        return None
+    if Path(source).expanduser().is_dir():
+        factory = config.model.factory  # typed for this run, so that it may be called for that one
+        network = load_network(source, {"model.factory": factory} if factory else None)
+        flat = traverse_util.flatten_dict(network.variables, sep="/")
+        return GivenWeights(flat, network.classes, str(source))
+    return read_weights(source, config.model.name, building.model(config, 2))
+
+
 def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
     """Trains to the end, from the newest checkpoint if there is one."""
     config, strategy, early_stopping = run.config, run.strategy, run.new_early_stopping()
     replaced = dict(run.source.refused)
-    train_step, eval_step = run.train_step(), run.eval_step()
     first_step, seconds_before = 0, 0.0
     with (
         options_of("data"),
@@ -95,7 +120,10 @@ def train(run: Run, workdir: Path) -> weights.TrainingOutcome:
             terminal.say(f"resuming {workdir} at step {first_step} of {run.total_steps}")
         else:
             state = strategy.put_state(run.new_state())
+        if config.train.features_once:
+            run = features.reading_features(run, state)
         best.resume(state, early_stopping.best_step)
+        train_step, eval_step = run.train_step(), run.eval_step()
         started = time.monotonic()
         schedule = LoopSchedule.of(
             config.train,

@@ -25,6 +25,7 @@ _UNHASHED_KEYS = {
     "evaluate.samples",
     "keep_memory",
     "native_convolutions",
+    "train.features_once",
     "train.log_every",
 }
 

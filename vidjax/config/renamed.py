@@ -16,6 +16,7 @@ RENAMED = {
 RENAMED_VALUES = {
     "data.crop_position": {"center": "centre"},
     "evaluate.crops": {"center": "centre"},
+    "weights.inflate": {"center": "centre"},
 }
 _announced: set[str] = set()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -12,12 +12,14 @@ from ml_collections import ConfigDict
 
 from vidjax import models
 from vidjax.config import recipe
+from vidjax.config.initial_weights import InitialWeights
 from vidjax.data.cache.interface import Cache
 from vidjax.data.clips import ClipSpec
 from vidjax.data.inputs import Input
 from vidjax.data.iteration import BatchIterator
 from vidjax.data.pipeline import training_batches
-from vidjax.data.records import Batch, Source
+from vidjax.data.records import Batch, Source, Video
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.pipeline import Preprocessing
@@ -25,6 +27,34 @@ from vidjax.system import terminal
 from vidjax.training import batch_statistics, early_stopping, parallel, schedules
 from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, StepScores, make_eval_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What batches of a part of the data are read from: its videos, or features of them that were computed once.
+
+    Attributes:
+      videos: in the order of the part.
+      inputs: of a batch.
+      clip: what is cut from each.
+      views: the views in an evaluation.
+    """
+
+    videos: tuple[Video, ...]
+    inputs: tuple[Input, ...]
+    clip: ClipSpec
+    views: ViewSpec
+
+
+class Features(Protocol):
+    """Features that are read in place of videos (`vidjax.inference.features`)."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the features, on the device."""
+
+    def reading(self, part: str, views: ViewSpec) -> Reading:
+        """What is read of a part of the data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +74,8 @@ class Run:
       total_steps, steps_per_epoch: length of training; an epoch is each training video once.
       schedule: step -> learning rate.
       optimizer: with that schedule.
+      initial_weights: that training begins from; None: random ones.
+      features: that are read in place of videos; None: videos are.
     """
 
     config: ConfigDict
@@ -59,6 +91,8 @@ class Run:
     steps_per_epoch: float
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
+    initial_weights: InitialWeights | None = None
+    features: Features | None = None
 
     @property
     def plateau(self) -> optax.GradientTransformationExtraArgs | None:
@@ -93,8 +127,9 @@ class Run:
         return " + ".join(each.describe(self.clip.frames, side) for each in self.inputs)
 
     def new_state(self) -> TrainState:
-        """A state initialized from the seed."""
-        return self._initial_state()
+        """A state initialized from the seed, with the weights that training begins from."""
+        state = self._initial_state()
+        return state if self.initial_weights is None else self.initial_weights.apply(state)
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
@@ -156,10 +191,11 @@ class Run:
 
     def training_batches(self, start_step: int) -> BatchIterator:
         """The training batches, this process's parts of them, from step `start_step`, counted from 0; to be closed."""
+        reading = self.reading("train", ViewSpec(self.clip.training_views or 1))
         return training_batches(
-            self.source.train,
-            self.clip,
-            inputs=self.inputs,
+            reading.videos,
+            reading.clip,
+            inputs=reading.inputs,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
             start_step=start_step,
@@ -170,13 +206,28 @@ class Run:
             workers=self.config.data.workers,
         )
 
+    def reading(self, part: str, views: ViewSpec) -> Reading:
+        """What batches of a part are read from.
+
+        Args:
+          part: "train", "validation" or "test".
+          views: of each video.
+        """
+        if self.features is not None:
+            return self.features.reading(part, views)
+        return Reading(getattr(self.source, part), self.inputs, self.clip, views)
+
+    @property
+    def _step_preprocessing(self) -> Preprocessing:
+        return self.preprocessing if self.features is None else self.features.preprocessing
+
     def train_step(self) -> Callable[[TrainState, Batch], Any]:
         """The compiled training step."""
         step = make_train_step(
             self.model,
             self.optimizer,
             self.loss,
-            self.preprocessing,
+            self._step_preprocessing,
             seed=self.config.seed,
             axis_name=self.strategy.axis_name,
             num_microbatches=self.config.train.grad_accum_steps or 1,
@@ -189,7 +240,9 @@ class Run:
     def eval_step(self) -> Callable[[TrainState, Batch], StepScores]:
         """The compiled evaluation step."""
         average = AVERAGES[self.config.evaluate.average]
-        step = make_eval_step(self.model, self.loss, self.preprocessing, average, axis_name=self.strategy.axis_name)
+        step = make_eval_step(
+            self.model, self.loss, self._step_preprocessing, average, axis_name=self.strategy.axis_name
+        )
         return self.strategy.compile_eval(step)
 
     @functools.cached_property

@@ -76,6 +76,10 @@ class DataSection:
         str,
         Option("position of the clip; random: evenly spaced in testing", choices=("random", "first", "middle", "last")),
     ] = "random"
+    training_views: Annotated[
+        int | None,
+        Option("training takes one of this many evenly spaced clips of a video (default: any clip)", at_least=1),
+    ] = None
     frame_number: Annotated[int | None, Option("first frame of the clip (0-based), in training and testing")] = None
     resize: Annotated[
         str | None,
@@ -180,6 +184,25 @@ class LossSection:
 
 
 @dataclasses.dataclass(frozen=True)
+class WeightsSection:
+    """The weights that training begins from, instead of random ones."""
+
+    source: Annotated[
+        str | None, Option("published weights by name (python -m vidjax weights list), a run directory or a file")
+    ] = None
+    skip: Annotated[str | None, Option("parameters not to take, e.g. 'classes,trunk/stage7' (paths as of freeze)")] = (
+        None
+    )
+    inflate: Annotated[
+        str | None,
+        Option(
+            "2D kernels over time: repeat (default; divided by T), or center (zero elsewhere)",
+            choices=("repeat", "center"),
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerSection:
     """The optimizer, which declares its own options, and what applies to every optimizer."""
 
@@ -234,6 +257,10 @@ class TrainSection:
     ema_decay: Annotated[
         float | None,
         Option("EMA decay of the weights per step, e.g. 0.999 (default: no EMA)", above=0, below=1),
+    ] = None
+    features_once: Annotated[
+        bool | None,
+        Option("compute the features of frozen layers once per clip, and train the rest on them; needs training_views"),
     ] = None
     monitor: Annotated[
         str | None,
@@ -310,6 +337,7 @@ KINDS: dict[str, type[Any]] = {
     "data": DataSection,
     "preprocessing": PreprocessingSection,
     "loss": LossSection,
+    "weights": WeightsSection,
     "optimizer": OptimizerSection,
     "schedule": ScheduleSection,
     "train": TrainSection,

@@ -7,7 +7,7 @@
 import jax
 from ml_collections import ConfigDict
 
-from vidjax.config import building, data, declarations, recipe
+from vidjax.config import building, data, declarations, initial_weights, recipe
 from vidjax.config.flat import flatten
 from vidjax.data.flip_rule import why_flip_not_allowed
 from vidjax.data.inputs import Input
@@ -30,6 +30,7 @@ def check_config(config: ConfigDict) -> None:
     """
     declarations.declare_all(config)
     _check_values(config)
+    initial_weights.check_section(config.weights)
     data.check_source_options(config)
     building.model(config, 2)
     recipe.optimizer(config.optimizer, 0.0)

@@ -22,6 +22,7 @@ class ClipSpec:
       fps: dense: target frame rate, instead of `stride`: frames are taken at the nearest whole frame.
       position: dense: "random" (a random start in training, evenly spaced clips in evaluation), or "first",
         "middle", "last": the same clip in both.
+      training_views: training takes one of this many clips, evenly spaced as in evaluation, instead of any.
       frame_number: dense: the clip starts at this frame, counted from 0, in training and evaluation; in a
         video that is too short, at the last start at which it fits.
       resize: "short_side", "squash" or "letterbox", see `Resize`.
@@ -50,6 +51,7 @@ class ClipSpec:
     size: int | None = None
     crop: int = 112
     crop_position: str = "center"
+    training_views: int | None = None
     padding: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,11 @@ class ClipSpec:
             raise OptionError(
                 f"{{frame_number}}={self.frame_number}: give 0 or more, without {{position}} ({self.position})",
                 ["frame_number", "position"],
+            )
+        if self.training_views is not None and (self.training_views < 1 or (self.is_fixed and self.training_views > 1)):
+            raise OptionError(
+                f"{{training_views}}={self.training_views}: give 1 or more, and 1 where {{position}} is fixed",
+                ["training_views", "position"],
             )
         if self.sampling == "segments":
             given = [name for name, default in _DENSE_DEFAULTS.items() if getattr(self, name) != default]
@@ -121,11 +128,24 @@ class ClipSpec:
           stride: of dense sampling, in frames of the video: `stride`, or what gives `fps`.
           rng: draws what is random.
         """
+        if self.training_views is not None:
+            return self.even_indices(count, stride, self.training_views)[int(rng.integers(self.training_views))]
         if self.sampling == "segments":
             return sampling.random_segments(count, self.frames, rng)
         if self.is_fixed:
             return self.fixed_indices(count, stride)
         return sampling.random_clip(count, self.frames, stride, rng)
+
+    def even_indices(self, count: int, stride: float, clips: int) -> np.ndarray:
+        """Frame numbers, int64 [clips, T], of clips spread evenly over the video; arguments as in training.
+
+        Of "segments", places are spread evenly over each segment. A fixed clip is the only one.
+        """
+        if self.sampling == "segments":
+            return sampling.uniform_segments(count, self.frames, clips)
+        if self.is_fixed:
+            return self.fixed_indices(count, stride)[None]
+        return sampling.uniform_clips(count, self.frames, stride, clips)
 
     def fixed_indices(self, count: int, stride: float) -> np.ndarray:
         """Frame numbers, int64 [T], of the one clip that training and evaluation see; arguments as in training."""

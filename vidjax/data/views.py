@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from vidjax.data import sampling
 from vidjax.data.clips import ClipSpec
 from vidjax.errors import OptionError
 
@@ -23,12 +22,15 @@ class ViewSpec:
         centered square of `ClipSpec.crop`, or the whole frame where `ClipSpec.crop_position` is "random".
       flip: also the mirror image of each; "ten" has them already.
       side: of the square, in pixels; None: `ClipSpec.crop`.
+      shuffled: the frames of each clip in random order, the same for all videos of one length: what a network still
+        knows then does not come from their order.
     """
 
     clips: int = 1
     crops: str = "center"
     flip: bool = False
     side: int | None = None
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
         if self.clips < 1:
@@ -54,21 +56,17 @@ class ViewSpec:
         return self.clips * self.crop_count * (2 if self.flip else 1)
 
     def frame_indices(self, clip: ClipSpec, count: int, stride: float) -> np.ndarray:
-        """Frame numbers, int64 [clips, T], that an evaluation scores; arguments as of `ClipSpec.training_indices`.
-
-        Clips are spread evenly over the video; of "segments", places are spread evenly over each segment. A fixed clip
-        is the only one.
-        """
-        if clip.sampling == "segments":
-            return sampling.uniform_segments(count, clip.frames, self.clips)
-        if clip.is_fixed:
-            return clip.fixed_indices(count, stride)[None]
-        return sampling.uniform_clips(count, clip.frames, stride, self.clips)
+        """Frame numbers, int64 [clips, T], that an evaluation scores; arguments as of `ClipSpec.even_indices`."""
+        indices = clip.even_indices(count, stride, self.clips)
+        if not self.shuffled:
+            return indices
+        return np.random.default_rng(count).permuted(indices, axis=1)
 
     def describe(self) -> str:
         """Returns e.g. "2 clips x 3 crops x 2 flips"."""
         parts = [_counted(self.clips, "clip"), _counted(self.crop_count, "crop")]
-        return " x ".join([*parts, "2 flips"] if self.flip else parts)
+        text = " x ".join([*parts, "2 flips"] if self.flip else parts)
+        return f"{text}, frames shuffled" if self.shuffled else text
 
     def is_flipped(self, view: int) -> bool:
         """Whether this view shows the mirror image: `Batch.mirrored`."""

@@ -69,14 +69,16 @@ def make_train_step(
       ema_decay: of the averaged weights, if the state has them.
     """
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
+    evaluated = freeze if use_frozen_statistics else parameter_groups.NOTHING
 
     def gradients_of(step: jax.Array, params: Any, model_state: Any, batch: Batch) -> tuple[Any, Any, Metrics]:
         inputs, label = preprocessing.training(batch, augmentation_key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
-            with frozen_norms.frozen_normalization(freeze if use_frozen_statistics else parameter_groups.NOTHING):
-                output, changed = apply_training(model, variables, inputs, batch.index, dropout_key, list(model_state))
+            output, changed = apply_training(
+                model, variables, inputs, batch.index, dropout_key, list(model_state), evaluated
+            )
             losses = per_example(bind_step(loss, step), output, label)
             return losses.mean(), (output, changed, losses)
 
@@ -146,7 +148,13 @@ def make_eval_step(
 
 
 def apply_training(
-    model: nn.Module, variables: Any, inputs: dict[str, jax.Array], index: jax.Array, key: jax.Array, mutable: list[str]
+    model: nn.Module,
+    variables: Any,
+    inputs: dict[str, jax.Array],
+    index: jax.Array,
+    key: jax.Array,
+    mutable: list[str],
+    evaluated: parameter_groups.Frozen = parameter_groups.NOTHING,
 ) -> tuple[Output, Any]:
     """Applies a model in training mode.
 
@@ -157,12 +165,14 @@ def apply_training(
       index: the global example numbers.
       key: of dropout.
       mutable: collections that are updated.
+      evaluated: the parameters whose batch normalization behaves as in evaluation.
 
     Returns:
       Its output, and the updated collections.
     """
     arguments = {**inputs, "example_ids": index, "train": True}
-    output, changed = calling.apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)
+    with frozen_norms.frozen_normalization(evaluated):
+        output, changed = calling.apply(model, variables, arguments, rngs={"dropout": key}, mutable=mutable)
     return output, changed
 
 

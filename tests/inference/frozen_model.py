@@ -1,0 +1,37 @@
+"""A network whose features can be computed once: a convolution with batch normalization, and a dense layer on it."""
+
+import flax.linen as nn
+import jax
+
+from vidjax.layers.convolution import Conv
+from vidjax.layers.dropout import Dropout
+from vidjax.layers.normalization import BatchNorm
+from vidjax.models import Output
+
+
+class Trunk(nn.Module):
+    @nn.compact
+    def __call__(self, rgb, *, train):
+        x = Conv(4, (1, 3, 3), strides=(1, 4, 4), use_bias=False, name="conv")(rgb)
+        return nn.relu(BatchNorm(name="norm")(x, train=train)).mean(axis=(2, 3))
+
+
+class Frozen(nn.Module):
+    num_classes: int
+    dropout: float = 0.5
+    hidden: int = 0
+
+    @nn.compact
+    def __call__(self, rgb=None, *, features=None, example_ids=None, train=False):
+        if features is None:
+            features = Trunk(name="trunk")(rgb, train=train)
+        x = features.reshape(features.shape[0], -1, features.shape[-1])
+        dropped = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
+        if self.hidden:
+            dropped = nn.relu(nn.Dense(self.hidden, name="more")(dropped))
+        logits = nn.Dense(self.num_classes, name="classes")(dropped)
+        return Output(logits, {"features": jax.lax.stop_gradient(x)})
+
+    @property
+    def inputs(self):
+        return ("rgb",)

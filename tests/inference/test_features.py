@@ -1,0 +1,169 @@
+"""Features computed once: the same numbers as without, nothing computed twice, and nothing that would not fit."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from tests import toy
+from tests.refusals import refused
+from vidjax import evaluate, train
+from vidjax.config.preparation import prepare
+from vidjax.errors import ConfigError
+from vidjax.inference import features
+
+MODEL = {
+    "model.factory": "tests.inference.frozen_model:Frozen",
+    "model.width_multiplier": ...,
+    "optimizer.train_only": "classes",
+    "optimizer.learning_rate": 0.05,
+    "batch_norm.frozen": "running",
+    "data.crop": 36,
+    "data.short_side": 36,
+    "data.training_views": 3,
+    "preprocessing.brightness": 0.0,
+    "preprocessing.contrast": 0.0,
+    "preprocessing.saturation": 0.0,
+    "train.epochs": ...,
+    "train.steps": 12,
+    "train.log_every": 1,
+    "train.validate_every_fraction": ...,
+    "train.validate_every": 4,
+    "checkpoint.every": 4,
+    "evaluate.clips": 2,
+    "evaluate.samples": 0,
+}
+
+
+def config(root, **more):
+    return toy.config(root, **{**MODEL, **more})
+
+
+@pytest.fixture(scope="module")
+def runs(toy_folder, tmp_path_factory):
+    """The same run, on features and on videos: its directory by whether features were computed once."""
+    folders = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for once in (True, False):
+            folders[once] = tmp_path_factory.mktemp(f"once{once}")
+            train.train_and_evaluate(config(toy_folder, train__features_once=once), folders[once])
+    return folders
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def scores(workdir):
+    return [video["scores"] for video in json.loads((workdir / "predictions" / "test.json").read_text())["videos"]]
+
+
+def test_the_same_numbers_as_from_videos(runs):
+    with_features, without = (lines(runs[once]) for once in (True, False))
+    assert [line["step"] for line in with_features] == [line["step"] for line in without]
+    for key in ("loss", "top1", "gradient_norm"):
+        values = [[line[key] for line in each if key in line] for each in (with_features, without)]
+        assert len(values[0]) >= 12
+        np.testing.assert_allclose(values[0], values[1], rtol=1e-5, err_msg=key)
+    np.testing.assert_allclose(scores(runs[True]), scores(runs[False]), atol=1e-5)
+    results = [json.loads((runs[once] / "result.json").read_text()) for once in (True, False)]
+    for key in ("parameters", "gmacs_per_view", "inputs", "resolution", "views_detail", "config_hash", "video_top1"):
+        assert results[0][key] == results[1][key], key
+
+
+def test_frozen_means_bit_identical(runs, toy_folder):
+    for once, workdir in runs.items():
+        run = prepare(config(toy_folder, train__features_once=once))
+        before = run.new_state()
+        with train.Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+            after, _ = checkpoints.restore(run.strategy.abstract_state(run.abstract_state))
+        old, new = (jax.device_get((state.params, state.model_state)) for state in (before, after))
+        for (path, was), now in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
+            name = jax.tree_util.keystr(path)
+            assert np.array_equal(was, now) == ("trunk" in name), name
+
+
+def test_nothing_is_computed_twice_and_an_interrupted_computation_goes_on(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
+    run = prepare(config(toy_folder, train__features_once=True))
+    state = run.strategy.put_state(run.new_state())
+    written = []
+    write = features.FeatureStore.write
+
+    def counted(self, video, values):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        write(self, video, values)
+        written.append(video.id)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(features.FeatureStore, "write", counted)
+        features.reading_features(run, state)
+    first = list(written)
+    written.append("")  # counts no longer
+    monkeypatch.setattr(features.FeatureStore, "write", counted)
+    features.reading_features(run, state)
+    source = run.source
+    rest = [video.id for part in (source.train, source.validation, source.test) for video in part]
+    assert first and written[len(first) + 1 :] == rest[len(first) :]
+    count = len(written)
+    features.reading_features(run, state)
+    other = run.strategy.put_state(state.replace(params={**state.params, "classes": state.params["classes"]}))
+    features.reading_features(run, other)
+    assert len(written) == count, "the head changes no features"
+
+
+def test_what_depends_on_the_weights_is_computed_anew(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
+    run = prepare(config(toy_folder, train__features_once=True))
+    state = run.new_state()
+    one = features.reading_features(run, run.strategy.put_state(state))
+    other = jax.tree.map(lambda x: x * 2, jax.device_get(state.params))
+    two = features.reading_features(run, run.strategy.put_state(state.replace(params=other)))
+    rows = [np.load(each.features.reading("test", _test_views(run)).videos[0].path) for each in (one, two)]
+    assert rows[0].shape == rows[1].shape == (2, 2, 4) and np.abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def _test_views(run):
+    return evaluate.data.test_views(run.config)
+
+
+def test_a_video_that_cannot_be_read_is_replaced_alike(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
+    root = shutil.copytree(toy_folder, tmp_path / "videos")
+    broken = sorted((root / "bright").iterdir())[0]
+    broken.write_bytes(b"no video")
+    losses = []
+    for once in (True, False):
+        workdir = tmp_path / f"run{once}"
+        options = {"train__features_once": once, "data__max_bad_fraction": 0.5, "train__steps": 6}
+        train.train_and_evaluate(config(root, **options), workdir)
+        losses.append([line["loss"] for line in lines(workdir)])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "key, value, tokens",
+    [
+        ("optimizer__train_only", "classes,trunk/norm", ["trunk/norm", "optimizer.train_only"]),
+        ("batch_norm__frozen", ..., ["trunk/norm/mean", "batch_norm.frozen"]),
+        ("preprocessing__flip", True, ["preprocessing.flip"]),
+        ("preprocessing__brightness", 0.3, ["preprocessing.brightness"]),
+        ("preprocessing__crop", 32, ["data.crop", "32"]),
+        ("data__training_views", ..., ["data.training_views"]),
+    ],
+)
+def test_what_would_change_is_refused(toy_folder, key, value, tokens):
+    options = {"train.features_once": True, "data.mirror": "invariant", key.replace("__", "."): value}
+    given = config(toy_folder, **options)
+    with refused(ConfigError, "train.features_once", *tokens):
+        features.check(prepare(given))
+
+
+def test_a_model_without_features_is_refused(toy_folder):
+    given = config(toy_folder, **toy.NET, train__features_once=True, optimizer__train_only="Dense_0")
+    with refused(ConfigError, "train.features_once", "'tests.toy:Net'"):
+        features.check(prepare(given))

@@ -1,0 +1,335 @@
+"""Features of videos that the frozen part of a network gives, computed once and kept on disk.
+
+A model that takes `features=` in place of its images skips the layers before them, whose variables it then does not
+have (`trunk_paths`). Where none of these is trained, a run needs the features of each clip once: they are computed by
+the ordinary pipeline and kept per video, so that an interrupted computation goes on, and training and evaluation read
+them instead of videos.
+"""
+
+import dataclasses
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from vidjax import models
+from vidjax.config import data, declarations, recipe
+from vidjax.config.run import Reading, Run
+from vidjax.data.clips import ClipSpec
+from vidjax.data.inputs import Input
+from vidjax.data.pipeline import evaluation_batches
+from vidjax.data.records import Batch, Stream, Video
+from vidjax.data.views import ViewSpec
+from vidjax.errors import ConfigError
+from vidjax.layers.convolution import native_operations
+from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.system import files, paths, terminal
+from vidjax.training import parallel
+from vidjax.training.state import TrainState
+
+NAME = "features"  # of the model's argument, of its entry in `Output.aux`, and of the stream
+_VERSION = 1  # of what is kept: raise it with every change of the numbers
+# Fields of modules that change nothing before the features.
+_AFTER_FEATURES = ("num_classes", "dropout", "fuse", "axis_name", "name", "parent", "scope", "_state", "_id")
+# Preprocessing that differs between two uses of a clip in training.
+_AUGMENTATIONS = (
+    "flip",
+    "brightness",
+    "contrast",
+    "saturation",
+    "rotation",
+    "zoom",
+    "shift",
+    "erasing",
+    "mixup",
+    "cutmix",
+)
+
+
+def feature_shape(model: nn.Module, inputs: Mapping[str, jax.ShapeDtypeStruct], name: str) -> tuple[int, int]:
+    """(N, D): places per clip and numbers per place.
+
+    Args:
+      model: the network.
+      inputs: shape and dtype of a batch of each input.
+      name: of the network, for messages.
+
+    Raises:
+      ConfigError: if it has no features that could be computed once.
+    """
+
+    def output_of(values: Any) -> Any:
+        return model.init_with_output(jax.random.key(0), **values)[0]
+
+    with native_operations():
+        output = jax.eval_shape(output_of, dict(inputs))
+    features = output.aux.get(NAME) if isinstance(output, models.Output) else None
+    if features is None or features.ndim != 3 or NAME not in models.accepted_arguments(model, {NAME: None}):
+        raise ConfigError(f"model {name!r} has no features that can be computed once: leave train.features_once out")
+    _, places, size = features.shape
+    return places, size
+
+
+def trunk_paths(model: nn.Module, inputs: Mapping[str, jax.ShapeDtypeStruct], shape: tuple[int, int]) -> set[str]:
+    """The variables that the features come from, e.g. "params/trunk/stem/conv/kernel".
+
+    Args:
+      model: the network.
+      inputs: shape and dtype of a batch of each input.
+      shape: of its features, (N, D).
+    """
+
+    def variables(given: Mapping[str, Any]) -> set[str]:
+        with native_operations():
+            found: Any = jax.eval_shape(lambda values: model.init(jax.random.key(0), **values), dict(given))
+        return set(traverse_util.flatten_dict(dict(found), sep="/"))
+
+    return variables(inputs) - variables({NAME: jax.ShapeDtypeStruct((1, *shape), jnp.float32)})
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStore:
+    """Features on disk: one file per video, float32 [V, N, D], V views.
+
+    Attributes:
+      folder: of the files, named after all that determines their numbers but the video.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, variables: Mapping[str, np.ndarray], *settings: Any) -> "FeatureStore":
+        """The store of a network's features.
+
+        Args:
+          variables: path -> array, of all that the features come from.
+          *settings: the network, its preprocessing, clips and views; what they print determines the numbers.
+        """
+        digest = hashlib.sha256(repr((_VERSION, *settings)).encode())
+        for path in sorted(variables):
+            array = np.ascontiguousarray(variables[path])
+            digest.update(f"{path}{array.shape}{array.dtype}".encode())
+            digest.update(array.data)
+        return cls(paths.cache_dir() / "features" / digest.hexdigest()[:20])
+
+    def path(self, video: Video) -> Path:
+        """The file of a video; another one if the video's content, place or time of change is another."""
+        streams = [(name, _content(stream)) for name, stream in sorted(video.streams.items())]
+        return self.folder / f"{hashlib.sha256(repr(streams).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npy"
+
+    def has(self, video: Video) -> bool:
+        """Whether the features of a video are there."""
+        return self.path(video).exists()
+
+    def write(self, video: Video, features: np.ndarray) -> None:
+        """Keeps the features of a video, float32 [V, N, D]."""
+        content = io.BytesIO()
+        np.save(content, features)
+        files.write_bytes(self.path(video), content.getvalue())
+
+    def read(self, video: Video) -> np.ndarray:
+        """The features of a video, float32 [V, N, D]."""
+        array: np.ndarray = np.load(self.path(video), allow_pickle=False)
+        return array
+
+
+def _content(stream: Stream) -> Any:
+    if stream.frames is not None:
+        return stream.path, stream.frames.shape, zlib.crc32(np.ascontiguousarray(stream.frames).data)
+    return stream.file.cache_key()
+
+
+# (batch) -> features [B, N, D], index [B] and mask [B] of the whole global batch.
+FeatureStep = Callable[[Batch], tuple[Any, Any, Any]]
+
+
+def compute(
+    videos: Sequence[Video],
+    store: FeatureStore,
+    step: FeatureStep,
+    views: ViewSpec,
+    batches: Callable[[Sequence[Video]], Any],
+    batch_size: int,
+    description: str,
+) -> dict[str, str]:
+    """Computes the features of those videos that are not in the store yet.
+
+    Args:
+      videos: any.
+      store: where they are kept, each video as soon as it is done.
+      step: computes those of a batch.
+      views: of each video.
+      batches: videos -> an iterator of `evaluation_batches` with these views.
+      batch_size: over all devices and processes.
+      description: of the progress.
+
+    Returns:
+      Id -> reason of the videos that could not be read.
+    """
+    missing = [video for video in videos if video.refused is None and not store.has(video)]
+    if not missing:
+        return {}
+    found: dict[int, list[np.ndarray | None]] = {}
+    total = -(-len(missing) * views.count // batch_size)
+    with batches(missing) as source:
+        for batch in terminal.track(source, total, description, "batches"):
+            features, index, mask = jax.device_get(step(batch))
+            for number, values in zip(index[mask].tolist(), features[mask], strict=True):
+                video, view = divmod(number, views.count)
+                rows = found.setdefault(video, [None] * views.count)
+                rows[view] = values
+                done = [row for row in rows if row is not None]
+                if len(done) == views.count:
+                    store.write(missing[video], np.stack(done).astype(np.float32))
+                    found[video] = []
+        return dict(source.failed)
+
+
+class RunFeatures:
+    """Reads the features of a run's clips in place of its videos (`Run.features`).
+
+    Args:
+      run: whose trunk is frozen (`check`).
+      state: with the weights of the trunk.
+    """
+
+    def __init__(self, run: Run, state: TrainState):
+        specs = run.specs(run.input_side)
+        self._run, self._state = run, state
+        self._shape = feature_shape(run.model, specs, declarations.label(run.config.model))
+        trunk = trunk_paths(run.model, specs, self._shape)
+        flat = traverse_util.flatten_dict({"params": state.params, **state.model_state}, sep="/")
+        self._trunk = {path: np.asarray(jax.device_get(flat[path])) for path in trunk}
+        self._step = run.strategy.compile_eval(make_feature_step(run.model, run.preprocessing, run.strategy))
+        self._readings: dict[tuple[str, ViewSpec], Reading] = {}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the features: none."""
+        return Preprocessing(inputs=(self._input,))
+
+    def reading(self, part: str, views: ViewSpec) -> Reading:
+        """What is read of a part of the data; computed first if it is not on disk.
+
+        Args:
+          part: "train", "validation" or "test".
+          views: of each video.
+        """
+        if (part, views) not in self._readings:
+            self._readings[part, views] = self._computed(part, views)
+        return self._readings[part, views]
+
+    @property
+    def _input(self) -> Input:
+        return Input(NAME, self._shape, "float32", space=None)
+
+    def _computed(self, part: str, views: ViewSpec) -> Reading:
+        run, config = self._run, self._run.config
+        videos: tuple[Video, ...] = getattr(run.source, part)
+        module = {name: value for name, value in vars(run.model).items() if name not in _AFTER_FEATURES}
+        settings = (type(run.model), module, config.native_convolutions, run.preprocessing, run.inputs)
+        store = FeatureStore.of(self._trunk, *settings, run.clip, views)
+
+        def batches(missing: Sequence[Video]) -> Any:
+            return evaluation_batches(
+                missing,
+                run.clip,
+                views,
+                inputs=run.inputs,
+                batch_size=config.evaluate.batch_size,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                threads=config.data.threads,
+                workers=config.data.workers,
+            )
+
+        failed = compute(
+            videos,
+            store,
+            lambda batch: self._step(self._state, run.strategy.put_batch(batch)),
+            views,
+            batches,
+            config.evaluate.batch_size,
+            f"features of the {part} videos",
+        )
+        rows = ClipSpec(frames=1, crop=1)
+        return Reading(tuple(self._stored(video, store, failed) for video in videos), (self._input,), rows, views)
+
+    def _stored(self, video: Video, store: FeatureStore, failed: Mapping[str, str]) -> Video:
+        reason = failed.get(video.id, video.refused)
+        stream = Stream(video.path if reason else str(store.path(video)), refused=reason)
+        return dataclasses.replace(video, streams={NAME: stream})
+
+
+def make_feature_step(model: nn.Module, preprocessing: Preprocessing, strategy: parallel.ParallelStrategy) -> Any:
+    """Builds (state, batch) -> features [B, N, D], index [B] and mask [B] of the whole global batch."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+        arguments = {**preprocessing.evaluation(batch), "train": False}
+        output = models.apply(model, {"params": state.params, **state.model_state}, arguments)
+        found = output.aux[NAME], batch.index, batch.mask
+        if strategy.axis_name is not None:
+            found = jax.lax.all_gather(found, strategy.axis_name, tiled=True)
+        return found
+
+    return step
+
+
+def reading_features(run: Run, state: TrainState) -> Run:
+    """The run, reading features in place of videos; those of all its parts are computed now.
+
+    Args:
+      run: `check` has passed.
+      state: with the weights of the frozen layers.
+    """
+    reader = RunFeatures(run, state)
+    reader.reading("train", ViewSpec(run.clip.training_views or 1))
+    if run.source.validation:
+        reader.reading("validation", data.validation_views(run.config))
+    reader.reading("test", data.test_views(run.config))
+    return dataclasses.replace(run, features=reader)
+
+
+def check(run: Run) -> None:
+    """Refuses features that would change during training, or from one use of a clip to the next.
+
+    Raises:
+      ConfigError: naming the key.
+    """
+    config, key = run.config, "train.features_once=True"
+    if config.data.training_views is None and not run.clip.is_fixed:
+        raise ConfigError(f"{key} needs a number of clips: set data.training_views, e.g. to 5")
+    augmented = [name for name in _AUGMENTATIONS if config.preprocessing[name]]
+    if augmented:
+        raise ConfigError(
+            f"{key} shows every clip as it is: preprocessing.{augmented[0]}={config.preprocessing[augmented[0]]} would"
+            " change it at each use; turn it off"
+        )
+    if config.data.short_side_max is not None:
+        raise ConfigError(f"{key} shows every clip at one size: leave data.short_side_max out (None)")
+    is_cropped = config.preprocessing.crop is not None and config.preprocessing.crop != config.data.crop
+    if is_cropped or config.data.crop_position != "center":
+        raise ConfigError(
+            f"{key} shows the center of every clip: set data.crop to preprocessing.crop={config.preprocessing.crop},"
+            " and data.crop_position=center"
+        )
+    specs = run.specs(run.input_side)
+    shape = feature_shape(run.model, specs, declarations.label(config.model))
+    frozen = recipe.frozen(config.optimizer)
+    trained = [path for path in sorted(trunk_paths(run.model, specs, shape)) if not _is_fixed(run, frozen, path)]
+    if trained:
+        only = "optimizer.train_only, and set batch_norm.frozen=running"
+        raise ConfigError(f"{key} needs features that stay the same, but {trained[0]} changes: freeze it with {only}")
+
+
+def _is_fixed(run: Run, frozen: Any, path: str) -> bool:
+    collection, _, name = path.partition("/")
+    return frozen.selects(name) and (collection == "params" or run.config.batch_norm.frozen == "running")

@@ -1,0 +1,93 @@
+"""Filling the variables of a network from given ones: by path, with nothing left out in silence."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vidjax.errors import OptionError
+from vidjax.options.suggestions import did_you_mean
+
+INFLATIONS = ("repeat", "center")  # of a kernel over time
+_MAX_LISTED = 3
+_SKIP = "; if that is meant, name it in {skip}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """Which variables were taken, and which were not.
+
+    Attributes:
+      values: path -> array of the target's shape and dtype, for every variable that is taken.
+      inflated: paths of kernels that were inflated over time.
+      initial: paths of the target that keep their initial values.
+      unused: given paths that are not taken.
+    """
+
+    values: Mapping[str, np.ndarray]
+    inflated: tuple[str, ...]
+    initial: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def fill(
+    target: Mapping[str, Any],
+    given: Mapping[str, np.ndarray],
+    *,
+    skip: Collection[str] = (),
+    inflation: str = "repeat",
+) -> Filled:
+    """Takes every given variable for the target's of the same path.
+
+    A kernel [H, W, I, O] where the target's is [T, H, W, I, O] is inflated (Carreira & Zisserman 2017, section 2.4):
+
+        repeat: kernel[t] = given / T;   center: kernel[T // 2] = given, and 0 at other times.
+
+    Args:
+      target: path -> anything with `shape` and `dtype`, e.g. "params/trunk/stem/conv/kernel".
+      given: path -> array.
+      skip: paths, of either, that are not to be taken.
+      inflation: one of `INFLATIONS`.
+
+    Raises:
+      OptionError: naming a given variable that is not used, one of the target that is not filled, or a shape that does
+        not fit; unless it is skipped.
+    """
+    values, inflated = {}, []
+    for path, spec in target.items():
+        if path in skip or path not in given:
+            continue
+        array, shape = given[path], tuple(spec.shape)
+        if array.shape == shape:
+            values[path] = np.ascontiguousarray(array, spec.dtype)
+        elif array.ndim == 4 and array.shape == shape[1:]:
+            values[path] = _inflated(array, shape[0], inflation).astype(spec.dtype)
+            inflated.append(path)
+        else:
+            raise OptionError(
+                f"parameter {path!r} has shape {array.shape} in the weights, {shape} in the network{_SKIP}", ["skip"]
+            )
+    initial = tuple(path for path in target if path not in values)
+    unused = tuple(path for path in given if path not in values)
+    _refuse([path for path in initial if path not in skip], given, "the network has it, the weights do not")
+    _refuse([path for path in unused if path not in skip], target, "the weights have it, the network does not")
+    if not values:
+        raise OptionError("nothing is taken from the weights: {skip} leaves no parameter", ["skip"])
+    return Filled(values, tuple(inflated), initial, unused)
+
+
+def _refuse(paths: Sequence[str], others: Collection[str], reason: str) -> None:
+    if paths:
+        more = f", and {len(paths) - _MAX_LISTED} more" if len(paths) > _MAX_LISTED else ""
+        listed = ", ".join(map(repr, paths[:_MAX_LISTED]))
+        raise OptionError(f"parameter {listed}{more}: {reason}{did_you_mean(paths[0], others)}{_SKIP}", ["skip"])
+
+
+def _inflated(kernel: np.ndarray, extent: int, inflation: str) -> np.ndarray:
+    """[T, H, W, I, O]."""
+    if inflation == "repeat":
+        return np.broadcast_to(kernel / extent, (extent, *kernel.shape))
+    wide = np.zeros((extent, *kernel.shape), kernel.dtype)
+    wide[extent // 2] = kernel
+    return wide
