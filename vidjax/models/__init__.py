@@ -10,7 +10,7 @@ from typing import Any
 import flax.linen as nn
 
 from vidjax.errors import ConfigError
-from vidjax.models import c3d, capsnet, capsule_video, i3d, karpathy, resnet3d, slowfast
+from vidjax.models import c3d, capsnet, capsule_video, i3d, image_fusion, karpathy, resnet3d, slowfast
 from vidjax.models.calling import accepted_arguments, apply, input_names, offers_drawings, required_masks
 from vidjax.models.output import Drawing, Output
 from vidjax.models.summary import Summary, summary
@@ -22,6 +22,7 @@ MODELS: dict[str, Any] = {
     **c3d.VARIANTS,
     **resnet3d.VARIANTS,
     "i3d": i3d.I3D,
+    **image_fusion.NETWORKS,
     **slowfast.VARIANTS,
     **capsnet.VARIANTS,
     "capsule_video": capsule_video.CapsuleVideo,
