@@ -207,8 +207,15 @@ def evaluate_test_part(
     if not scored.videos:
         raise DataError(unreadable("test", scored))
     result = _result(run, int(state.step), views, metrics.compute_accuracies(scored), chosen, train_seconds, replaced)
+    shuffled = None
+    if run.config.evaluate.shuffled:
+        in_disorder = dataclasses.replace(views, shuffled=True)
+        shuffled, _ = predict(run, state, eval_step, "test", in_disorder, progress=show)
+        result = dataclasses.replace(result, shuffled_top1=metrics.compute_accuracies(shuffled).video_top1)
     if jax.process_index() != 0:
         return result
+    if shuffled is not None:
+        shuffled.write(workdir / "predictions" / "test_shuffled.json")
     scored.write(workdir / "predictions" / "test.json")
     write_samples(run, state, scored, workdir / "samples")
     result = dataclasses.replace(result, seconds=round(train_seconds + time.monotonic() - started, 1))

@@ -197,6 +197,7 @@ def validate(run: Run, state: TrainState, eval_step: Any, step: int) -> Validati
         loss=loss,
         clip_top1=found.clip_top1,
         video_top1=found.video_top1,
+        mean_class_accuracy=found.mean_class_accuracy,
         failed_videos=float(found.failed_videos) if found.failed_videos else None,
     )
 

@@ -32,6 +32,31 @@ def test_contradictions_are_refused(options, tokens):
         ClipSpec(**{"frames": 4, "crop": 20, **options})
 
 
+@pytest.mark.parametrize("options", [{"stride": 2}, {"sampling": "segments"}, {"stride": 2, "training_views": 1}])
+def test_training_takes_one_of_the_views_of_an_evaluation(options):
+    clip = ClipSpec(**{"frames": 3, "training_views": 4, **options})
+    rows = ViewSpec(clips=clip.training_views).frame_indices(clip, 40, clip.stride).tolist()
+    seen = [rows.index(clip.training_indices(40, clip.stride, np.random.default_rng(n)).tolist()) for n in range(50)]
+    assert set(seen) == set(range(clip.training_views))
+    # As a stream of so many rows, of which one is drawn: what features that were computed once are.
+    stored = ClipSpec(frames=1)
+    assert seen == [int(stored.training_indices(len(rows), 1, np.random.default_rng(n))[0]) for n in range(50)]
+    assert ViewSpec(clips=len(rows)).frame_indices(stored, len(rows), 1).tolist() == [[n] for n in range(len(rows))]
+
+
+def test_a_fixed_clip_is_one_view():
+    with refused(ConfigError, "training_views=2", "position"):
+        ClipSpec(frames=3, position="middle", training_views=2)
+
+
+def test_shuffled_views_show_the_same_frames_in_another_order():
+    clip, views = ClipSpec(frames=10), ViewSpec(clips=2, shuffled=True)
+    rows, plain = (each.frame_indices(clip, 50, 1) for each in (views, ViewSpec(clips=2)))
+    np.testing.assert_array_equal(np.sort(rows, axis=1), plain)
+    assert (rows != plain).any(axis=1).all() and (rows[0] - plain[0] != rows[1] - plain[1]).any()
+    np.testing.assert_array_equal(rows, views.frame_indices(clip, 50, 1))
+
+
 def test_indices_follow_the_sampling():
     rng = np.random.default_rng(0)
     dense, segments = ClipSpec(frames=3, stride=2), ClipSpec(frames=3, sampling="segments")

@@ -17,6 +17,7 @@ from vidjax.data import (
     ViewSpec,
     evaluation_batches,
     iteration,
+    pipeline,
     read_frames,
     sampling,
     training_batches,
@@ -401,3 +402,23 @@ def test_caches_warn_in_the_first_worker_only(number, level):
         for logger, old, propagate, handlers in before:
             logger.setLevel(old)
             logger.propagate, logger.handlers[:] = propagate, handlers
+
+
+def test_balanced_epochs_show_equally_many_of_each_class():
+    labels = (0,) * 20 + (1,) * 3 + (2,) * 4
+    orders = [pipeline.balanced_order(labels, seed=5, epoch=epoch) for epoch in range(40)]
+    for order in orders:
+        counts = np.bincount(np.asarray(labels)[order], minlength=3)
+        assert len(order) == len(labels) and counts.max() - counts.min() <= 1
+    shown = np.bincount(np.concatenate(orders), minlength=len(labels))
+    assert shown.min() > 0 and np.ptp(shown[20:23]) <= len(orders), "videos of a class are shown alike"
+    assert (orders[0] != pipeline.balanced_order(labels, seed=6, epoch=0)).any()
+
+
+def test_balanced_batches_are_functions_of_the_step(videos):
+    unequal = [dataclasses.replace(video, label=int(number == 0)) for number, video in enumerate(videos)]
+    batches = train(unequal, 6, balanced=True)
+    assert_same(batches[4:], train(unequal, 2, balanced=True, start_step=4))
+    labels = np.concatenate([batch.label for batch in train(unequal, 3 * len(unequal), balanced=True)])
+    assert abs(labels.mean() - 0.5) < 0.05
+    assert np.concatenate([batch.label for batch in train(unequal, 3 * len(unequal))]).mean() < 0.4

@@ -31,6 +31,14 @@ def test_label_smoothing_spreads_over_all_classes():
     np.testing.assert_allclose(got, [-(np.array([0.8, 0.1, 0.1]) * np.log(p)).sum()], rtol=1e-6)
 
 
+def test_balanced_weights_let_every_class_count_alike():
+    counts, labels = (6, 3, 0), np.array([0] * 6 + [1] * 3)
+    output = Output(jnp.zeros((9, 1, 3)))
+    plain = cross_entropy(output, labels)
+    weighted = np.asarray(cross_entropy(output, labels, class_weights="balanced", class_counts=counts) / plain)
+    assert weighted[labels == 0].sum() == pytest.approx(weighted[labels == 1].sum()) == pytest.approx(3)
+
+
 def test_bfloat16_logits_are_summed_in_float32():
     assert cross_entropy(Output(jnp.zeros((2, 1, 3), jnp.bfloat16)), jnp.array([0, 1])).dtype == jnp.float32
 

@@ -1,5 +1,6 @@
 """Builds the parts of a run from its config; `vidjax.config.validation` checks before and after."""
 
+import collections
 import dataclasses
 import functools
 import inspect
@@ -70,7 +71,7 @@ def run(config: ConfigDict, source: Source, strategy: parallel.ParallelStrategy)
         strategy=strategy,
         model=network,
         preprocessing=preprocessing(config.preprocessing, source.mirror, inputs, config.evaluate.crop),
-        loss=loss(config.loss, total_steps, steps_per_epoch),
+        loss=loss(config.loss, total_steps, steps_per_epoch, class_counts=_class_counts(source)),
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,
@@ -213,8 +214,16 @@ def _erasing(section: ConfigDict) -> Erasing:
     return erasing
 
 
-def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossFunction:
-    """Builds the per-example loss from `config.loss` and the length of the run.
+def _class_counts(source: Source) -> tuple[int, ...]:
+    """How many training videos each class has."""
+    counts = collections.Counter(video.label for video in source.train)
+    return tuple(counts[label] for label in range(len(source.classes)))
+
+
+def loss(
+    section: ConfigDict, total_steps: int, steps_per_epoch: float, *, class_counts: Sequence[int] = ()
+) -> LossFunction:
+    """Builds the per-example loss from `config.loss`, the length of the run and the videos of each class.
 
     Raises:
       ConfigError: for options that it does not take.
@@ -232,6 +241,8 @@ def loss(section: ConfigDict, total_steps: int, steps_per_epoch: float) -> LossF
     if factory:
         by_run = {"step"} & inspect.signature(function).parameters.keys()
         choosing.check_call("loss", factory, function, 2, given.keys() | by_run)
+    if class_counts and "class_counts" in signatures.accepted(function):
+        given["class_counts"] = tuple(class_counts)
     return functools.partial(function, **given)
 
 

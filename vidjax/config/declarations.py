@@ -26,7 +26,10 @@ NAMED_SECTIONS = {
 }
 _WITH_DURATIONS = ("loss", "schedule")  # whose options NAME_steps may be given in any unit
 # Section -> parameters of what is chosen that come from other sections, the data, the machine or the loop.
-_RUN_PROVIDED = {"model": ("num_classes", "dtype", "param_dtype", "axis_name", "group_size"), "loss": ("step",)}
+_RUN_PROVIDED = {
+    "model": ("num_classes", "dtype", "param_dtype", "axis_name", "group_size"),
+    "loss": ("step", "class_counts"),
+}
 # How many arguments what is chosen is given by position, which are no options.
 _POSITIONAL = {"model": 1, "data": 0, "loss": 2, "optimizer": 1, "schedule": 2}
 

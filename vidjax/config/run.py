@@ -198,6 +198,7 @@ class Run:
             inputs=reading.inputs,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
+            balanced=bool(self.config.data.balanced),
             start_step=start_step,
             process_index=jax.process_index(),
             process_count=jax.process_count(),

@@ -76,6 +76,10 @@ class DataSection:
         str,
         Option("position of the clip; random: evenly spaced in testing", choices=("random", "first", "middle", "last")),
     ] = "random"
+    balanced: Annotated[
+        bool | None,
+        Option("balanced sampling: an epoch shows equally many clips of every class, rare ones repeatedly"),
+    ] = None
     training_views: Annotated[
         int | None,
         Option("training takes one of this many evenly spaced clips of a video (default: any clip)", at_least=1),
@@ -266,7 +270,7 @@ class TrainSection:
         str | None,
         Option(
             "validation metric for the best checkpoint (default: video_top1)",
-            choices=("video_top1", "clip_top1", "loss"),
+            choices=("video_top1", "clip_top1", "mean_class_accuracy", "loss"),
         ),
     ] = None
     early_stopping_patience: Annotated[
@@ -316,6 +320,9 @@ class EvaluateSection:
     ] = "probabilities"
     batch_size: Annotated[int, Option("views per step, over all devices and processes", at_least=1)] = 32
     validation_clips: Annotated[int, Option("clips per video in validation", at_least=1)] = 1
+    shuffled: Annotated[
+        bool | None, Option("also score the test clips with their frames in random order (shuffled_top1)")
+    ] = None
     weights: Annotated[
         str | None,
         Option("best: by validation; default: ema with train.ema_decay, else last", choices=("last", "ema", "best")),

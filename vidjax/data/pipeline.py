@@ -39,6 +39,7 @@ def training_batches(
     inputs: Sequence[Input] = (RGB,),
     batch_size: int,
     seed: int,
+    balanced: bool = False,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -54,6 +55,8 @@ def training_batches(
       inputs: of a batch; the crop is drawn for the first that is an image, and the others follow.
       batch_size: over all processes together; each receives batch_size / process_count examples.
       seed: of the order and of every draw.
+      balanced: whether every class has the same number of places in an epoch, up to one; a class of few videos shows
+        them repeatedly, one of many shows others in the next epoch.
       start_step: number of batches that were already trained on.
       process_index: number of this host.
       process_count: how many hosts share each batch.
@@ -72,7 +75,8 @@ def training_batches(
       VideoError: from the iterator, if neither a video nor any of its replacements can be decoded.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
-    make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers))
+    labels = tuple(video.label for video in videos) if balanced else ()
+    make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers), labels)
     positions = grain.MapDataset.range(start_step * batch_size + process_index, sys.maxsize, process_count)
     dataset = positions.map(make)
     return _iterate(dataset, batch_size // process_count, videos, threads, workers)
@@ -150,11 +154,13 @@ class _TrainingExample:
     clip: ClipSpec
     seed: int
     cache: Cache | None
+    balanced: tuple[int, ...] = ()  # labels, where epochs are balanced
 
     def __call__(self, index: int) -> _Example:
         failure: tuple[int, str] | None = None
         epoch, place = divmod(index, len(self.videos))
-        number = int(epoch_order(len(self.videos), self.seed, epoch)[place])
+        order = balanced_order(self.balanced, self.seed, epoch) if self.balanced else None
+        number = int((epoch_order(len(self.videos), self.seed, epoch) if order is None else order)[place])
         for attempt in range(_MAX_REPLACEMENTS + 1):
             # A generator per example, keyed by its global number: no draw depends on who makes the example.
             rng = np.random.default_rng((self.seed % 2**32, index, *([attempt] if attempt else [])))
@@ -187,6 +193,27 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The numbers of the videos in the order of an epoch, int64 [count]."""
     # Grain's own shuffle takes 1 ms for an index where there are few videos.
     order = np.random.default_rng(np.random.SeedSequence(seed % 2**32, spawn_key=(epoch,))).permutation(count)
+    order.setflags(write=False)
+    return order
+
+
+@functools.lru_cache(maxsize=16)
+def balanced_order(labels: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
+    """The numbers of the videos in the order of an epoch with equally many of each class, up to one: int64 [count].
+
+    The videos of a class follow one another in an order that is drawn anew whenever all of them were shown.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed % 2**32, spawn_key=(epoch, 1)))
+    count, members = len(labels), [np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels))]
+    shares = np.full(len(members), count // len(members))
+    shares[rng.permutation(len(members))[: count % len(members)]] += 1
+    # An epoch of few videos may be smaller than a class: then which of them are shown is drawn, too.
+    chosen = [
+        np.concatenate([rng.permutation(videos) for _ in range(-(-int(share) // len(videos)))])[:share]
+        for videos, share in zip(members, shares, strict=True)
+        if share
+    ]
+    order: np.ndarray = rng.permutation(np.concatenate(chosen))
     order.setflags(write=False)
     return order
 

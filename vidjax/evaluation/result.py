@@ -61,6 +61,7 @@ class Result(Record):
       clip_top1, clip_top5: accuracy over views; None for an ensemble.
       video_top5, video_top1: accuracy over videos, by their averaged scores.
       mean_class_accuracy: mean over the classes that have videos.
+      shuffled_top1: video_top1 with the frames of each clip in random order (`evaluate.shuffled`).
       per_class_videos, per_class_correct: ints [K].
       groups: the same per (class, group).
       seconds: wall time of training and evaluation.
@@ -100,6 +101,7 @@ class Result(Record):
     video_top5: float
     video_top1: float
     mean_class_accuracy: float
+    shuffled_top1: float | None = optional()
     per_class_videos: Sequence[int]
     per_class_correct: Sequence[int]
     groups: Groups | None = optional(Groups)  # noqa: RUF009

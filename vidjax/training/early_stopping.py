@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Metric name in the validation line of metrics.jsonl -> whether higher is better.
-METRICS = {"video_top1": True, "clip_top1": True, "loss": False}
+METRICS = {"video_top1": True, "clip_top1": True, "mean_class_accuracy": True, "loss": False}
 
 
 @dataclasses.dataclass

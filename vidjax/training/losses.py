@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Float, Int
 
@@ -29,8 +30,16 @@ def cross_entropy(
         float, Option("label smoothing: fraction of the target spread over all classes", at_least=0, below=1)
     ] = 0.0,
     average: Annotated[str, Option("what to average over positions in time and space", choices=AVERAGED)] = "loss",
+    class_weights: Annotated[
+        str | None,
+        Option("balanced: weight clips inversely to the number of training videos of the class", choices=("balanced",)),
+    ] = None,
+    class_counts: Sequence[int] | None = None,
 ) -> Float[Array, " batch"]:
     """Softmax cross-entropy.
+
+    With `class_weights`, an example of class c counts N / (K n_c) times, where n_c of N training videos are of class c:
+    all classes count alike, and the mean weight is 1.
 
     Args:
       output: logits float [B, N, K].
@@ -39,6 +48,8 @@ def cross_entropy(
         (Szegedy et al. 2016, section 7).
       average: what to average over the N positions: "loss", so that every position is trained on the label, or
         "logits".
+      class_weights: "balanced"; None: all examples count alike.
+      class_counts: int [K], training videos of each class; None: not known, and all examples count alike.
 
     Returns:
       float [B].
@@ -53,7 +64,12 @@ def cross_entropy(
         logits = logits.mean(axis=1, keepdims=True)
     classes = logits.shape[-1]
     target = optax.smooth_labels(jax.nn.one_hot(label, classes, dtype=logits.dtype), label_smoothing)
-    return optax.softmax_cross_entropy(logits, target[:, None, :]).mean(axis=1)
+    losses = optax.softmax_cross_entropy(logits, target[:, None, :]).mean(axis=1)
+    if class_weights is None or class_counts is None:
+        return losses
+    counts = np.asarray(class_counts, np.float64)
+    weights = counts.sum() / (classes * np.maximum(counts, 1))  # a class without videos has no examples, either
+    return losses * jnp.asarray(weights, losses.dtype)[label]
 
 
 def margin(

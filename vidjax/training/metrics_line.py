@@ -59,6 +59,7 @@ class ValidationLine:
       step: steps done before it.
       loss: mean over the views.
       clip_top1, video_top1: accuracy over views and over videos.
+      mean_class_accuracy: mean of the accuracies of the classes.
       failed_videos: how many videos could not be read; None if all could.
       extra: metrics that only other versions log.
     """
@@ -69,6 +70,7 @@ class ValidationLine:
     loss: float
     clip_top1: float
     video_top1: float
+    mean_class_accuracy: float | None = None
     failed_videos: float | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
