@@ -25,13 +25,19 @@ from vidjax.layers.frame_convolution import Window
 from vidjax.layers.shapes import Array, Clips, ExampleIds, FeatureMaps
 from vidjax.models.efficientnet_lite import EfficientNetLite0
 from vidjax.models.image_trunk import VARIANTS, ImageTrunk
+from vidjax.models.inception_v3 import InceptionV3
 from vidjax.models.mobilenet_v2 import MobileNetV2
 from vidjax.models.output import Output
+from vidjax.models.resnet import ResNet50
+from vidjax.models.vgg import VGG19
 from vidjax.options.declaring import Option
 
 BACKBONES: Mapping[str, type[ImageTrunk]] = {
+    "vgg19": VGG19,
     "mobilenet_v2": MobileNetV2,
     "efficientnet_lite0": EfficientNetLite0,
+    "resnet50": ResNet50,
+    "inception_v3": InceptionV3,
 }
 FUSIONS = ("single_frame", "early", "late", "slow")
 FUSES = ("average", "max", "concatenate", "scores")
