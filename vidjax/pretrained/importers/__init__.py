@@ -12,14 +12,26 @@ from collections.abc import Callable
 from typing import Any
 
 from vidjax.pretrained.importers.checkpoint import read_checkpoint
+from vidjax.pretrained.importers.efficientnet_lite_pytorch import from_efficientnet_lite_pytorch
 from vidjax.pretrained.importers.pyslowfast import from_pyslowfast
 from vidjax.pretrained.importers.pytorchvideo import from_pytorchvideo
+from vidjax.pretrained.importers.timm import from_timm
 from vidjax.pretrained.importers.torchvision import from_torchvision
 
 IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
     "pyslowfast": from_pyslowfast,
     "pytorchvideo": from_pytorchvideo,
     "torchvision": from_torchvision,
+    "timm": from_timm,
+    "efficientnet_lite_pytorch": from_efficientnet_lite_pytorch,
 }
 
-__all__ = ["IMPORTERS", "from_pyslowfast", "from_pytorchvideo", "from_torchvision", "read_checkpoint"]
+__all__ = [
+    "IMPORTERS",
+    "from_efficientnet_lite_pytorch",
+    "from_pyslowfast",
+    "from_pytorchvideo",
+    "from_timm",
+    "from_torchvision",
+    "read_checkpoint",
+]

@@ -1,4 +1,4 @@
-"""Filling the variables of a module from arrays in PyTorch's layout, when the names of its layers are known."""
+"""Filling the variables of a module from arrays in another layout, when the names of its parameters are known."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,10 +13,13 @@ from vidjax.errors import ConfigError, DataError
 
 # The name of a layer (without ".weight") for the path of a layer in the module, e.g. ("stem", "conv").
 NameLayer = Callable[[tuple[str, ...]], str]
+# The name and the axes of the counterpart of a variable, given its path, e.g. ("params", "stem", "conv", "kernel"), and
+# its number of axes. The counterpart's axes are in the order of ours.
+NameVariable = Callable[[tuple[str, ...], int], tuple[str, tuple[int, ...]]]
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Of PyTorch's array, in the order of ours: [O, I, T, H, W] to [T, H, W, I, O], [O, I] to [I, O].
-_AXES = {5: (2, 3, 4, 1, 0), 2: (1, 0), 1: (0,)}
+_AXES = {5: (2, 3, 4, 1, 0), 4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 
 class Entry(NamedTuple):
@@ -37,26 +40,26 @@ class Entry(NamedTuple):
     dtype: Any
 
 
-def entries(module: nn.Module, name_layer: NameLayer) -> list[Entry]:
-    """The counterpart of every variable of a module that takes clips."""
-    rgb = jnp.zeros((1, 2 * getattr(module, "alpha", 1), 32, 32, 3))  # no variable depends on the size
+def entries(module: nn.Module, name_variable: NameVariable, size: int = 32) -> list[Entry]:
+    """The counterpart of every variable of a module that takes clips, of `size` pixels where that matters."""
+    rgb = jnp.zeros((1, 2 * getattr(module, "alpha", 1), size, size, 3))
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), rgb=rgb))
     result = []
     for leaf, variable in traverse_util.flatten_dict(shapes).items():
-        axes = _AXES[variable.ndim]
+        name, axes = name_variable(leaf, variable.ndim)
         shape = tuple(variable.shape[axes.index(axis)] for axis in range(variable.ndim))
-        name = f"{name_layer(leaf[1:-1])}.{_LEAVES[leaf[-1]]}"
         result.append(Entry(leaf, name, shape, axes, variable.dtype))
     return result
 
 
-def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameLayer) -> dict[str, Any]:
-    """The variables of a module from a checkpoint.
+def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameLayer, size: int = 32) -> dict[str, Any]:
+    """The variables of a module from a checkpoint of PyTorch.
 
     Args:
       module: SlowFast, for example.
       weights: all parameters and running statistics, by name, in PyTorch's layout. "num_batches_tracked" is ignored.
       name_layer: of the layout.
+      size: of the frames, in pixels, where parameters depend on it.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
@@ -64,7 +67,29 @@ def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameL
     Raises:
       DataError: names the first parameter that is missing, of another shape or kind, or not the module's.
     """
-    table = entries(module, name_layer)
+
+    def name_variable(path: tuple[str, ...], ndim: int) -> tuple[str, tuple[int, ...]]:
+        return f"{name_layer(path[1:-1])}.{_LEAVES[path[-1]]}", _AXES[ndim]
+
+    return fill_by_name(module, weights, name_variable, size)
+
+
+def fill_by_name(
+    module: nn.Module, weights: Mapping[str, np.ndarray], name_variable: NameVariable, size: int = 32
+) -> dict[str, Any]:
+    """As `fill`, for arrays in any layout.
+
+    Args:
+      module, weights, size: as there.
+      name_variable: of the layout.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      DataError: as there.
+    """
+    table = entries(module, name_variable, size)
     missing = [entry.name for entry in table if entry.name not in weights]
     if missing:
         raise DataError(f"parameter {missing[0]!r} is missing from the checkpoint{_and_more(missing)}")
