@@ -11,7 +11,8 @@ import pytest
 from tests.refusals import refused
 from vidjax import pretrained
 from vidjax.errors import ConfigError, DataError
-from vidjax.pretrained import CATALOG, array_pickle
+from vidjax.pretrained import CATALOG
+from vidjax.pretrained.formats import array_pickle
 
 NAME = "i3d-kinetics400"
 

