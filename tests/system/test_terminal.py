@@ -87,8 +87,8 @@ def test_track_yields_everything_and_reports(clock, capsys):
 
     assert list(terminal.track(slow(), 5, "evaluating")) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().out.splitlines() == [
-        "evaluating: 2/5",
-        "evaluating: 4/5",
+        "evaluating: 2/5, ETA 0:18",
+        "evaluating: 4/5, ETA 0:06",
         "evaluating: 5 done in 0:30",
     ]
 

@@ -22,7 +22,7 @@ VERBS = {
     "doctor": "check versions, devices, caches and decoders on this machine",
     "ensemble": "average the test scores of several finished runs",
     "pack": "pack a data set into a few large files, for a pod or an object store",
-    "predict": "classify videos with pretrained weights",
+    "predict": "classify videos with a run or with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
     "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",
     "zero-shot": "evaluate published weights, untrained, on the classes that UCF101 shares with Kinetics",

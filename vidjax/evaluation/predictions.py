@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vidjax.evaluation.record import Record, nested
+from vidjax.evaluation.record import Record, nested, optional
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class VideoPrediction(Record):
       scores: floats [K], probabilities, averaged over the views.
       views: number of views.
       view_ranks: rank of the true class among the scores of each view, 0 = highest; empty for an ensemble.
+      path: where the video was read; older files lack it, as they do the names.
+      label_name, predicted_name: names of the true class, and of the one with the highest score.
     """
 
     id: str
@@ -27,6 +29,9 @@ class VideoPrediction(Record):
     scores: Sequence[float]
     views: int
     view_ranks: Sequence[int]
+    path: str | None = optional()
+    label_name: str | None = optional()
+    predicted_name: str | None = optional()
 
     @property
     def predicted(self) -> int:

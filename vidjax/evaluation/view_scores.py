@@ -78,14 +78,18 @@ class ViewScores:
                 failures.append(Failure(id=video.id, reason=failed.get(video.id, "some views could not be read")))
                 continue
             scores = self._scores[number]
+            averaged = [float(f"{score:.7g}") for score in average_views(scores, average)]
             videos.append(
                 VideoPrediction(
                     id=video.id,
                     group=video.group,
                     label=video.label,
-                    scores=[float(f"{score:.7g}") for score in average_views(scores, average)],
+                    scores=averaged,
                     views=self._views.count,
                     view_ranks=[rank(view, video.label) for view in scores],
+                    path=video.path,
+                    label_name=source.classes[video.label],
+                    predicted_name=source.classes[int(np.argmax(averaged))],
                 )
             )
         return PredictionsFile(

@@ -21,7 +21,6 @@ from vidjax.evaluation.result import Result
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.options.suggestions import did_you_mean
 from vidjax.preprocessing.pipeline import Preprocessing
-from vidjax.pretrained.catalog import ExpectedInput
 from vidjax.system import files
 from vidjax.training import weights
 from vidjax.training.state import Variables, initial_variables
@@ -49,7 +48,7 @@ class TrainedNetwork:
       native_convolutions: of `config.native_convolutions`.
       step: training steps after which the weights were saved; None for published ones.
       weights: which of the run's weights, of `training.weights.WEIGHTS`; "published".
-      expected: of published weights, how their authors test: on the whole video if `frames` is above 1.
+      published: of published weights, where they come from and how their authors test them; None for a run.
       notes: what the user should know, one line each.
     """
 
@@ -67,7 +66,7 @@ class TrainedNetwork:
     native_convolutions: bool = False
     step: int | None = None
     weights: str = "published"
-    expected: ExpectedInput | None = None
+    published: pretrained.Info | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -78,7 +77,7 @@ class TrainedNetwork:
     @property
     def sees_whole_videos(self) -> bool:
         """Whether it is tested on all frames of a video at once, as published networks of videos are."""
-        return self.expected is not None and self.expected.frames > 1
+        return self.published is not None and self.published.preprocessing.frames > 1
 
     def specs(self, batch: Any = 1) -> dict[str, jax.ShapeDtypeStruct]:
         """Name -> shape and dtype of a batch of each argument of the model, as `preprocessing` gives them.
@@ -153,7 +152,7 @@ def published(network: pretrained.Pretrained) -> TrainedNetwork:
         preprocessing=Preprocessing(mean=expected.mean, std=expected.std, inputs=inputs),
         average=expected.average,
         batch_size=_PUBLISHED_BATCH,
-        expected=expected,
+        published=info,
     )
 
 

@@ -29,6 +29,8 @@ VALIDATION_COLOR = "#d9822b"
 PARAMETER_COLOR = "#3d9a50"
 _MATRIX_RGB = (0.18, 0.50, 0.84)
 _MATRIX_ALPHA = 0.75  # of a full cell; below 1, so that the numbers in it are legible on either background
+_SHOWN_OVER_TIME = 5  # classes
+_MARKED_TIMES = 60  # up to so many times each is marked on the line
 _COUNTS_UP_TO = 20  # classes; with more, numbers no longer fit into the cells
 
 _STYLE: Any = {
@@ -170,6 +172,49 @@ def norm_curves(metrics: Sequence[MetricsLine]) -> bytes:
         (_series(metrics, TrainLine, lambda line: line.parameter_norm), PARAMETER_COLOR, "parameters"),
     ]
     return _curves(series, "gradient, update and parameter norms", is_logarithmic=True)
+
+
+def probabilities_over_time(
+    times: Sequence[float], probabilities: np.ndarray, classes: Sequence[str], *, unit: str, title: str = ""
+) -> bytes:
+    """The probabilities of those classes that are highest anywhere, over the length of a video.
+
+    Args:
+      times: float [N], rising.
+      probabilities: float [N, K].
+      classes: the K names.
+      unit: of the times, "s" or "frame".
+      title: above the axes.
+
+    Returns:
+      A PNG file, black on white.
+    """
+    best = np.argsort(-probabilities.max(axis=0), kind="stable")[:_SHOWN_OVER_TIME]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(9.0, 3.6)
+        figure.patch.set(alpha=1, facecolor="white")
+        few = len(times) <= _MARKED_TIMES
+        for label in best:
+            axes.plot(
+                times,
+                probabilities[:, label],
+                label=classes[label],
+                linewidth=1.5,
+                marker="o" if few else "",
+                markersize=3,
+            )
+        if unit == "s":
+            axes.xaxis.set_major_formatter(lambda value, _: f"{int(value) // 60}:{value % 60:02.0f}")
+        axes.set_xlabel("time (min:s)" if unit == "s" else unit)
+        axes.set_ylabel("probability")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_title(title, fontsize=11, parse_math=False)
+        axes.grid(color=_FOREGROUND, alpha=0.12)
+        for text in figure.legend(frameon=False, fontsize=9, loc="outside right upper").get_texts():
+            text.set_parse_math(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+        return buffer.getvalue()
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 2  # transparent pixels between the frames of a strip
+_FONT_SIZE, _LINE = 12, 16  # of captions, in pixels
+_CAPTIONED_WIDTH = 150  # of a frame with a caption of its own, in pixels, at least
 
 
 def _images(frames: np.ndarray, scale: float) -> list[Image.Image]:
@@ -62,6 +64,35 @@ def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
         row.paste(image, (i * (w + _GAP), 0))
     buffer = io.BytesIO()
     row.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def captioned_strip(frames: np.ndarray, captions: Sequence[Sequence[str]]) -> bytes:
+    """Frames side by side on white, with lines of text under each, or under all of them.
+
+    Args:
+      frames: uint8 [T, H, W, 3]; small ones are magnified until a caption fits.
+      captions: the lines of each frame, or one entry: the lines under the whole strip. What is too long is cut.
+
+    Returns:
+      A PNG file.
+    """
+    images = _images(frames, max(1.0, _CAPTIONED_WIDTH / frames.shape[2]))
+    w, h = images[0].size
+    page = Image.new(
+        "RGB", (len(images) * (w + _GAP) - _GAP, h + _LINE * max(map(len, captions)) + _LINE // 4), "white"
+    )
+    for i, image in enumerate(images):
+        page.paste(image, (i * (w + _GAP), 0))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(_FONT_SIZE)
+    width = w if len(captions) > 1 else page.width
+    for i, lines in enumerate(captions):
+        for number, line in enumerate(lines):
+            while line and draw.textlength(line, font) > width:
+                line = line.rstrip("\u2026")[:-1] + "\u2026" if len(line) > 1 else ""
+            draw.text((i * (w + _GAP), h + 1 + number * _LINE), line, "black", font)
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

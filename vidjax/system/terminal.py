@@ -27,8 +27,8 @@ LOG_WIDTH = 120  # columns of a table in a log, which has no terminal width
 _COLUMN_GAP = 2
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
+def _console(*, stderr: bool = False) -> Console:
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
 
 
 def say(text: str) -> None:
@@ -156,7 +156,9 @@ class Progress:
         return duration((time.monotonic() - self._started) / done * (self._total - step))
 
 
-def track(iterable: Iterable[Item], total: int | None, description: str, unit: str = "") -> Iterator[Item]:
+def track(
+    iterable: Iterable[Item], total: int | None, description: str, unit: str = "", *, stderr: bool = False
+) -> Iterator[Item]:
     """Yields from `iterable`, showing its progress.
 
     Args:
@@ -164,8 +166,9 @@ def track(iterable: Iterable[Item], total: int | None, description: str, unit: s
       total: how many items it has; None where unknown.
       description: e.g. "evaluating".
       unit: what an item is, e.g. "batches".
+      stderr: where standard output is for results alone.
     """
-    console = _console()
+    console = _console(stderr=stderr)
     if console.is_terminal:
         with rich_progress.Progress(
             rich_progress.TextColumn("{task.description}", markup=False),
@@ -185,7 +188,11 @@ def track(iterable: Iterable[Item], total: int | None, description: str, unit: s
         now = time.monotonic()
         if now - logged >= LOG_SECONDS:
             logged = now
-            console.print(f"{description}: {count}" + (f"/{total}" if total else "") + behind, soft_wrap=True)
+            left = duration((now - started) / count * (total - count)) if total else ""
+            console.print(
+                f"{description}: {count}{f'/{total}' if total else ''}{behind}{f', ETA {left}' if total else ''}",
+                soft_wrap=True,
+            )
     console.print(f"{description}: {count}{behind} done in {duration(time.monotonic() - started)}", soft_wrap=True)
 
 

@@ -1,0 +1,115 @@
+"""The videos that a trained network is given: files, folders and lists, inspected before they are read."""
+
+import csv
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidjax.data.inputs import Input
+from vidjax.data.records import Video
+from vidjax.data.video import index
+from vidjax.data.video.discovery import videos_below
+from vidjax.data.video.info import VideoInfo
+from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.inference.network import TrainedNetwork
+
+logger = logging.getLogger(__name__)
+
+_HEADERS = ("path", "video")
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+def listed_videos(paths: Iterable[str]) -> list[str]:
+    """The videos that are meant by paths, in order.
+
+    Args:
+      paths: each a video file, a folder of images, which is one video, a folder of videos, searched recursively, or a
+        list NAME.csv: a column of paths, named `path` or `video` in its first line or else the first one; they start
+        from the folder of the list.
+
+    Returns:
+      Paths of files and of folders of images; what does not exist, or is an empty folder, is among them.
+
+    Raises:
+      DataError: if a list cannot be read or names no video.
+    """
+    found: list[str] = []
+    for path in paths:
+        if path.lower().endswith(".csv") and not Path(path).is_dir():
+            found += _of_list(Path(path))
+        elif Path(path).is_dir():
+            found += videos_below(Path(path))[0] or [path]
+        else:
+            found.append(path)
+    return found
+
+
+def _of_list(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [[field.strip() for field in row] for row in csv.reader(stream, strict=True)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
+    rows = [row for row in rows if any(row)]
+    names = [field.lower() for field in rows[0]] if rows else []
+    column = next((names.index(header) for header in _HEADERS if header in names), None)
+    rows, column = (rows, 0) if column is None else (rows[1:], column)
+    found = [str(path.parent / row[column]) for row in rows if len(row) > column and row[column]]
+    if not found:
+        raise DataError(f"{path}: names no video; give one path a line, or a column named {' or '.join(_HEADERS)}")
+    return found
+
+
+def video_input(network: TrainedNetwork) -> Input:
+    """The input that is read from a video file.
+
+    Raises:
+      ConfigError: if the network takes anything else besides, or instead.
+    """
+    first, *others = network.inputs
+    if others or first.reader != "video" or first.per_frame != 1:
+        taken = ", ".join(each.stream_name for each in network.inputs)
+        raise ConfigError(
+            f"{network.name} takes {taken}, and a video file has RGB frames alone: it cannot be used here"
+        )
+    return first
+
+
+def inspected(
+    paths: Sequence[str], network: TrainedNetwork, progress: Progress = lambda records, total: records
+) -> list[Video]:
+    """Inspects files in processes that may be killed.
+
+    Args:
+      paths: video files, or folders of images.
+      network: that is going to see them.
+      progress: wraps the inspection, given how many files are new.
+
+    Returns:
+      A video for each path, with a reason in `refused` where it cannot be read, or is smaller than the square that is
+      cut of it.
+    """
+    stream = video_input(network).stream_name
+    videos = []
+    records = index.inspect_files(paths, progress=progress)
+    for path in paths:
+        record = records[path]
+        if record.verdict == "refused":
+            videos.append(Video.of(path, path, 0, path, stream=stream, refused=record.reason))
+            continue
+        if record.warning:
+            logger.warning("%s", VideoError(path, f"{record.warning}; its first {record.frames} frames are used"))
+        info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table)
+        refused = too_small(record.height, record.width, network)
+        videos.append(Video.of(path, path, 0, path, stream=stream, info=info, refused=refused))
+    return videos
+
+
+def too_small(height: int, width: int, network: TrainedNetwork) -> str | None:
+    """Why frames of this size cannot be shown to the network; None if they can."""
+    side, clip = network.views.side_of(network.clip), network.clip
+    resized = clip.resizing(training=False)(height, width)
+    if clip.resize == "letterbox" or min(resized) >= side:
+        return None
+    return f"its frames are {height}x{width} pixels, smaller than the {side}x{side} that the network sees"
