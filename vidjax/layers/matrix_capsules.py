@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Float
 
 from vidjax.layers.convolution import Conv
@@ -50,7 +51,8 @@ class EMRouting:
         the number of inputs, so that each layer needs another lambda.
       least_variance: added to variances. A Gaussian that has a single input to itself would have none.
       vote_megabytes: megabytes of votes computed at once, at least those of one window; they are recomputed for the
-        gradient. None: all at once, and stored. With gradients, ten times this is in memory.
+        gradient. None: all at once, and stored. With gradients, ten times this is in memory. An export whose batch is
+        free computes all at once.
 
     Raises:
       ValueError: if `iterations` is below 1.
@@ -180,10 +182,11 @@ class _Routed(nn.Module):
             return mean.reshape(self.types, _SIDE, _SIDE), active
 
         group_bytes = math.prod(poses.shape[1:3]) * self.types * _SIZE * 4
-        together = poses.shape[0]
-        if self.routing.vote_megabytes is not None:
-            together = max(1, int(self.routing.vote_megabytes * _MEGABYTE / group_bytes))
-        if together >= poses.shape[0]:
+        groups = poses.shape[0]
+        if self.routing.vote_megabytes is None or export.is_symbolic_dim(groups):
+            return jax.vmap(of_group)((poses, activations))
+        together = max(1, int(self.routing.vote_megabytes * _MEGABYTE / group_bytes))
+        if together >= groups:
             return jax.vmap(of_group)((poses, activations))
         return jax.lax.map(jax.checkpoint(of_group), (poses, activations), batch_size=together)
 
@@ -235,8 +238,8 @@ class ConvCaps(nn.Module):
             seen = jnp.stack(list(_windows(together, window, strides)), -2)
         places = seen.shape[1:-2]
         seen = seen.reshape(-1, 1, *seen.shape[-2:])
-        poses = seen[..., : types * _SIZE].reshape(len(seen), 1, -1, _SIDE, _SIDE)
-        activations = seen[..., types * _SIZE :].reshape(len(seen), 1, -1)
+        poses = seen[..., : types * _SIZE].reshape(seen.shape[0], 1, -1, _SIDE, _SIDE)
+        activations = seen[..., types * _SIZE :].reshape(seen.shape[0], 1, -1)
         pose, activation = _Routed(self.types, self.routing, self.dtype, self.param_dtype, name="routing")(
             poses, activations
         )
