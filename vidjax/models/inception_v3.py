@@ -80,7 +80,7 @@ _EXPANDED: tuple[Branch, ...] = (
     ),
     (Unit("branch_pool", 192),),
 )
-_STEM = (
+STEM = (
     Unit("Conv2d_1a_3x3", 32, (3, 3), 2),
     Unit("Conv2d_2a_3x3", 32, (3, 3)),
     Unit("Conv2d_2b_3x3", 64, (3, 3)),
@@ -132,7 +132,7 @@ class _Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Clips, *, train: bool) -> FeatureMaps:
-        for name, features, kernel, stride in _STEM:
+        for name, features, kernel, stride in STEM:
             padding = "valid" if stride == 2 or name in _UNPADDED else "symmetric"
             window = self.windows.get(name)
             unit = FrameConvNorm(features, kernel, stride, window, padding, name=name, **self.options)
@@ -216,7 +216,7 @@ class InceptionV3(ImageTrunk):
     """
 
     STAGES: ClassVar[tuple[str, ...]] = ("stem", *MODULES)
-    TEMPORAL: ClassVar[tuple[tuple[str, ...], ...]] = tuple((f"stem/{unit.name}",) for unit in _STEM[:3])
+    TEMPORAL: ClassVar[tuple[tuple[str, ...], ...]] = tuple((f"stem/{unit.name}",) for unit in STEM[:3])
 
     @nn.compact
     def __call__(self, clips: Clips, *, train: bool) -> FeatureMaps:

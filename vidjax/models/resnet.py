@@ -13,7 +13,7 @@ from vidjax.layers.pooling import max_pool
 from vidjax.layers.shapes import Clips, FeatureMaps
 from vidjax.models.image_trunk import ImageTrunk
 
-_STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels of the 3 x 3 convolutions, and blocks
+STAGES_OF_BLOCKS = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels of the 3 x 3 convolutions, and blocks
 
 
 class _Bottleneck(nn.Module):
@@ -103,7 +103,7 @@ class ResNet50(ImageTrunk):
         options = {**self._unit_options(1.001e-5 if is_keras else 1e-5), "use_bias": is_keras}
         x = FrameConvNorm(64, (7, 7), 2, window=windows.get("stem"), name="stem", **options)(clips, train=train)
         x = max_pool(x, (1, 3, 3), (1, 2, 2), [(0, 0), (1, 1), (1, 1)])
-        for number, (features, blocks) in enumerate(_STAGES, start=1):
+        for number, (features, blocks) in enumerate(STAGES_OF_BLOCKS, start=1):
             name, stride = f"stage{number}", 1 if number == 1 else 2
             stage = _Stage(features, blocks, stride, is_keras, below(windows, name), options, name=name)
             x = stage(x, train=train)

@@ -14,7 +14,7 @@ from vidjax.layers.pooling import max_pool
 from vidjax.layers.shapes import Clips, FeatureMaps
 from vidjax.models.image_trunk import ImageTrunk
 
-_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and number of convolutions
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and number of convolutions
 
 
 class _Stage(nn.Module):
@@ -60,6 +60,6 @@ class VGG19(ImageTrunk):
         windows = self._checked_windows()
         options = {"kernel_init": KAIMING_FAN_OUT, "dtype": self.dtype, "param_dtype": self.param_dtype}
         x = clips
-        for name, (features, convolutions) in zip(self.STAGES, _BLOCKS, strict=True):
+        for name, (features, convolutions) in zip(self.STAGES, BLOCKS, strict=True):
             x = _Stage(features, convolutions, below(windows, name), options, name=name)(x)
         return x

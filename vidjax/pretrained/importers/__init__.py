@@ -1,4 +1,4 @@
-"""Weights of PyTorch models as variables of vidjax's modules: one file per layout of names.
+"""Weights of PyTorch and Keras models as variables of vidjax's modules: one file per layout of names.
 
     module = create("slowfast_r50_8x8", num_classes=400)
     variables = from_pytorchvideo(module, read_checkpoint("SLOWFAST_8x8_R50.pyth"))
@@ -12,6 +12,7 @@ from typing import Any
 
 from vidjax.pretrained.importers.checkpoint import read_checkpoint
 from vidjax.pretrained.importers.efficientnet_lite_pytorch import from_efficientnet_lite_pytorch
+from vidjax.pretrained.importers.keras import from_keras
 from vidjax.pretrained.importers.pyslowfast import from_pyslowfast
 from vidjax.pretrained.importers.pytorchvideo import from_pytorchvideo
 from vidjax.pretrained.importers.timm import from_timm
@@ -22,12 +23,14 @@ IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
     "pytorchvideo": from_pytorchvideo,
     "torchvision": from_torchvision,
     "timm": from_timm,
+    "keras": from_keras,
     "efficientnet_lite_pytorch": from_efficientnet_lite_pytorch,
 }
 
 __all__ = [
     "IMPORTERS",
     "from_efficientnet_lite_pytorch",
+    "from_keras",
     "from_pyslowfast",
     "from_pytorchvideo",
     "from_timm",
