@@ -1,0 +1,155 @@
+"""The recipe of `configs/pretrained.py` and `configs/finetune.py`: networks that begin from published weights.
+
+Every form of fusion sees the same number of frames of a video (`FRAMES`), in training and in testing:
+
+    network     single_frame      early           late                      slow
+    images      20 frames         2 clips of 10   10 pairs, 15 apart        2 clips of 10
+    I3D         20 still clips    2 clips of 10   1 pair of clips of 10     1 clip of 20
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+REGIMES = ("linear", "attention_pooler", "top", "top3", "fusion", "all", "scratch")
+FUSIONS = ("single_frame", "early", "late", "slow")
+FRAMES = 20  # of each video
+_PAIR = 15  # frames between the two of late fusion (Karpathy et al. 2014, section 4.1)
+_STRIDE = 2  # of clips of 10: 0.8 seconds at 25 frames per second
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A network with published weights.
+
+    Attributes:
+      weights: their name in the catalog.
+      mean, std: of the pixel values that they were trained on.
+      skip: their layers before the classes that the network here goes without.
+      is_video: whether the weights are of a network for videos.
+    """
+
+    weights: str
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    skip: str | None = None
+    is_video: bool = False
+
+
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, as torchvision's weights expect
+BACKBONES = {
+    "efficientnet_lite0": Backbone("efficientnet-lite0-imagenet", 127.0, 128.0),
+    "i3d": Backbone("i3d-kinetics400", 127.5, 127.5, is_video=True),
+    "vgg19": Backbone("vgg19-imagenet", _MEAN, _STD, skip="fc6,fc7"),
+    "mobilenet_v2": Backbone("mobilenet-v2-imagenet", _MEAN, _STD),
+    "resnet50": Backbone("resnet50-imagenet", _MEAN, _STD),
+    "inception_v3": Backbone("inception-v3-imagenet", _MEAN, _STD),
+}
+
+
+def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: str, size: int = 224) -> None:
+    """Sets a network, the weights that it begins from, what of it is trained, and the clips that it sees.
+
+    Args:
+      config: with a data preset.
+      backbone: a key of `BACKBONES`.
+      fusion: one of `FUSIONS`.
+      regime: one of `REGIMES`; what is trained: `linear` the classifier, `attention_pooler` a pooler and the
+        classifier, `top` and `top3` also the last stage or the last three, `fusion` the classifier and the convolutions
+        that span time, `all` everything, `scratch` everything, from random weights.
+      size: side of the square that the network sees, in pixels.
+    """
+    found = BACKBONES[backbone]
+    config.model.name = backbone
+    config.model.fusion = fusion
+    config.preprocessing.mean, config.preprocessing.std = found.mean, found.std
+    trained = trained_layers(backbone, fusion, regime)
+    is_frozen = trained is not None and not any(path.startswith("trunk") or "Mixed" in path for path in trained)
+    if regime != "scratch":
+        config.weights.source, config.weights.skip = found.weights, found.skip
+    if trained is not None:
+        config.optimizer.train_only = ",".join(trained)
+        config.batch_norm.frozen = "running"
+    if regime == "attention_pooler":
+        config.model.pooling = "attention"
+        if fusion in ("single_frame", "late"):
+            config.model.frames = _CLIPS[found.is_video][fusion].frames
+    if found.is_video:
+        config.loss.average = config.evaluate.average = "logits"
+    _clips(config, _CLIPS[found.is_video][fusion], is_frozen=is_frozen)
+    _sizes(config, size, is_frozen=is_frozen)
+    config.evaluate.batch_size = 2 if found.is_video else 8
+    config.train.batch_size = 32 if is_frozen else 16
+    config.train.validate_every_fraction = 0.25
+    config.train.epochs = None
+    config.train.steps = 500 if is_frozen else 200
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-3 if is_frozen else 3e-4
+
+
+def trained_layers(backbone: str, fusion: str, regime: str) -> tuple[str, ...] | None:
+    """The layers that a regime trains, as patterns of parameter paths; None: all.
+
+    I3D fuses time in every layer, so `fusion` trains its classifier alone.
+    """
+    from vidjax.models import image_fusion  # takes a second to import
+
+    if regime in ("all", "scratch"):
+        return None
+    is_video = BACKBONES[backbone].is_video
+    stages = _I3D_STAGES if is_video else image_fusion.stage_names(backbone)
+    temporal = () if is_video else image_fusion.temporal_convolutions(backbone, fusion)
+    more = {
+        "linear": (),
+        "attention_pooler": ("pooler",),
+        "top": stages[-1:],
+        "top3": stages[-3:],
+        "fusion": temporal,
+    }
+    return ("Logits/Conv3d_0c_1x1" if is_video else "classes", *more[regime])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clips:
+    """Frames of a clip, their distance (a stride, or the rate of the network), and clips of a video."""
+
+    frames: int
+    views: int
+    stride: int | None = None
+    fps: float | None = None
+
+
+_I3D_STAGES = ("Mixed_4f", "Mixed_5b", "Mixed_5c")
+_CLIPS = {
+    False: {
+        "single_frame": _Clips(1, FRAMES),
+        "early": _Clips(10, FRAMES // 10, stride=_STRIDE),
+        "late": _Clips(2, FRAMES // 2, stride=_PAIR),
+        "slow": _Clips(10, FRAMES // 10, stride=_STRIDE),
+    },
+    True: {
+        "single_frame": _Clips(1, FRAMES),
+        "early": _Clips(10, FRAMES // 10, fps=25.0),
+        "late": _Clips(10 + _PAIR, FRAMES // 20, fps=25.0),
+        "slow": _Clips(20, FRAMES // 20, fps=25.0),
+    },
+}
+
+
+def _clips(config: ConfigDict, clips: _Clips, *, is_frozen: bool) -> None:
+    config.data.frames, config.data.stride, config.data.fps = clips.frames, clips.stride, clips.fps
+    config.data.training_views = clips.views if is_frozen else None
+    config.evaluate.clips = config.evaluate.validation_clips = clips.views
+    config.evaluate.crops, config.evaluate.flip = "center", False
+
+
+def _sizes(config: ConfigDict, size: int, *, is_frozen: bool) -> None:
+    """The center of every clip for frozen layers, else random crops; 256 -> 224 pixels."""
+    short_side = round(size * 8 / 7)
+    config.data.resize = config.data.size = None
+    config.data.short_side, config.data.short_side_max = short_side, None
+    config.data.crop, config.preprocessing.crop = (size, None) if is_frozen else (short_side, size)
+    if is_frozen:
+        config.preprocessing.flip = False
+        config.preprocessing.brightness = config.preprocessing.contrast = config.preprocessing.saturation = 0.0
+        config.data.cache = "none"  # each clip is read once
