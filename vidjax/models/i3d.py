@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from vidjax.layers.attention import AttentionPooling
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.pooling import avg_pool, max_pool
-from vidjax.layers.shapes import Array, Clips, ExampleIds
+from vidjax.layers.shapes import Array, Clips, ExampleIds, FeatureMaps
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
@@ -37,6 +38,10 @@ _POOLS: dict[str, tuple[Triple, Triple]] = {  # before the module of that name: 
     "Mixed_5b": ((2, 2, 2), (2, 2, 2)),
 }
 _MOMENTUM, _EPSILON = 0.999, 1e-3
+FUSIONS = ("slow", "single_frame", "early", "late")
+FUSES = ("average", "concatenate")
+POOLINGS = ("mean", "attention")
+_STILL, _APART = 8, 15  # frames of a still clip; frames between the two clips of late fusion (Karpathy et al. 2014)
 
 
 class _Mixed(nn.Module):
@@ -72,11 +77,18 @@ class _Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """I3D.
+    """I3D, and what Karpathy et al. 2014 call single frame, early, late and slow fusion, with its weights.
 
     Attributes:
       num_classes: K.
       in_channels: 3 for the input `rgb`, 2 for the input `flow`.
+      fusion: "slow" is the network as it is, which fuses time in all its layers; "early" is the same on what the data
+        makes a short clip. "single_frame": each frame alone, repeated to a still clip of 8. "late": the first L and the
+        last L of T = L + 15 frames are two clips, 15 frames apart, that go through the same layers.
+      fuse: what late fusion does with the features of the two clips, each of the mean of its positions: "average" or
+        "concatenate".
+      pooling: "mean", or "attention" over all places (`AttentionPooling`), of each frame or clip alone.
+      frames: of a clip; needed only for features of single frames that are pooled by attention, which are told apart.
       dropout: before the classifier; the paper's code keeps all in evaluation and half in fine-tuning.
       group_size: of batch normalization.
       axis_name, dtype, param_dtype: as in `BatchNorm`.
@@ -84,6 +96,12 @@ class I3D(nn.Module):
 
     num_classes: int
     in_channels: Annotated[int, Option("3 for RGB, 2 for optical flow", at_least=1)] = 3
+    fusion: Annotated[str, Option("where time is fused; slow is the network as published", choices=FUSIONS)] = "slow"
+    fuse: Annotated[str, Option("how late fusion merges its two clips", choices=FUSES)] = "average"
+    pooling: Annotated[str, Option("how places become one feature vector", choices=POOLINGS)] = "mean"
+    frames: Annotated[
+        int | None, Option("frames of a clip, to tell features of frames apart (pooling=attention)", at_least=1)
+    ] = None
     dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.5
     group_size: int | None = None
     axis_name: str | None = None
@@ -101,24 +119,77 @@ class I3D(nn.Module):
         rgb: Clips | None = None,
         *,
         flow: Float[Array, "batch time height width flow_channels"] | None = None,
+        features: Float[Array, "batch ..."] | None = None,
         example_ids: ExampleIds | None = None,
         train: bool = False,
     ) -> Output:
         """Maps float [B, T, H, W, in_channels], values in [-1, 1], to logits [B, N, K]: N places in time and space.
 
-        One place in space at 224 pixels, where all are averaged before the softmax (`evaluate.average=logits`).
+        One place in space at 224 pixels, where all are averaged before the softmax (`evaluate.average=logits`). Single
+        frames have T times as many; of late fusion, and of attention, N = 1 (T for single frames).
+
+        `aux["features"]`, float [B, N, 1024], are what is classified, before dropout; of late fusion those of its two
+        clips, and with attention all places that it attends to. They give the same logits without the convolutions, as
+        `features` [B, N, 1024] or [B, 1, N, 1024] in place of a clip.
 
         Raises:
-          ValueError: for both rgb and flow, neither, or another number of channels.
+          ValueError: for more than one of rgb, flow and features, or none, for another number of channels, or for too
+            few frames for late fusion.
         """
-        clips = flow if rgb is None else rgb
-        if clips is None or (rgb is not None and flow is not None):
-            raise ValueError("I3D takes exactly one of rgb and flow")
-        if clips.shape[-1] != self.in_channels:
-            raise ValueError(f"I3D with in_channels={self.in_channels} was given {clips.shape[-1]} channels")
+        given = [each for each in (rgb, flow, features) if each is not None]
+        if len(given) != 1:
+            raise ValueError("I3D takes exactly one of rgb, flow and features")
+        if features is None:
+            clips = given[0]
+            if clips.shape[-1] != self.in_channels:
+                raise ValueError(f"I3D with in_channels={self.in_channels} was given {clips.shape[-1]} channels")
+            parts, clips = self._as_clips(clips)
+            x = self._convolutions(clips, parts, train=train)
+            if self.pooling == "mean":
+                window = tuple(min(size, extent) for size, extent in zip((2, 7, 7), x.shape[1:4], strict=True))
+                x = avg_pool(x, window)
+                if self.fusion == "late":  # one vector for each of its clips
+                    x = x.mean(axis=(1, 2, 3), keepdims=True)
+            features = x.reshape(given[0].shape[0], -1, x.shape[-1])
+        else:
+            features = jnp.asarray(features).reshape(features.shape[0], -1, features.shape[-1])
+            parts = self._parts(features.shape[1])
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = features
+        if self.pooling == "attention":
+            x = AttentionPooling(name="pooler", **types)(x.reshape(x.shape[0], parts, -1, x.shape[-1]))
+        if self.fusion == "late":
+            x = x.mean(axis=1, keepdims=True) if self.fuse == "average" else x.reshape(x.shape[0], 1, -1)
+        x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
+        logits = Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x[:, :, None, None])
+        return Output(logits.reshape(*x.shape[:2], self.num_classes), {"features": features})
+
+    def _as_clips(self, clips: jax.Array) -> tuple[int, jax.Array]:
+        """The clips that go through the convolutions, of the same example one after the other, and how many it has."""
+        t = clips.shape[1]
+        if self.fusion == "single_frame":
+            return t, jnp.repeat(clips.reshape(-1, 1, *clips.shape[2:]), _STILL, axis=1)
+        if self.fusion == "late":
+            if t <= _APART:
+                raise ValueError(f"late fusion takes two clips {_APART} frames apart, of {_APART + 1} or more, got {t}")
+            both = jnp.stack([clips[:, : t - _APART], clips[:, _APART:]], axis=1)
+            return 2, both.reshape(-1, *both.shape[2:])
+        return 1, clips
+
+    def _parts(self, count: int) -> int:
+        """How many frames or clips the N features are of, where that matters."""
+        if self.fusion != "single_frame" or self.pooling == "mean":
+            return 2 if self.fusion == "late" else 1
+        if self.frames is None or count % self.frames:
+            raise ValueError(f"{count} features of frames are pooled by attention: give frames=T, which divides them")
+        return self.frames
+
+    def _convolutions(self, clips: Clips, parts: int, *, train: bool) -> FeatureMaps:
+        """Maps [B, T, H, W, C] to [B, T / 8, H / 32, W / 32, 1024], rounded up; `parts` clips are of one example."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm: dict[str, Any] = {"momentum": _MOMENTUM, "epsilon": _EPSILON, "use_scale": False}
-        norm |= {"group_size": self.group_size, "axis_name": self.axis_name}
+        group_size = self.group_size and self.group_size * parts
+        norm |= {"group_size": group_size, "axis_name": self.axis_name}
         # Without gamma, and so with variance 1 of the responses, as Sonnet's default.
         options = {"norm": norm, "kernel_init": nn.initializers.lecun_normal(), **types}
 
@@ -135,8 +206,4 @@ class I3D(nn.Module):
             if name in _POOLS:
                 x = max_pool(x, *_POOLS[name], "SAME")
             x = _Mixed(branches, options, odd_name=name == "Mixed_5b", name=name)(x, train=train)
-        window = tuple(min(size, extent) for size, extent in zip((2, 7, 7), x.shape[1:4], strict=True))
-        x = avg_pool(x, window)
-        x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
-        logits = Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x)
-        return Output(logits.reshape(logits.shape[0], -1, self.num_classes))
+        return x
