@@ -44,16 +44,21 @@ def assert_agree(got, want):
 # PyTorch.
 
 
-def torchvision_model(name):
+def vgg19_without_dense_layers(build):
+    """Theirs hold 120 million numbers, so that smaller ones take their places."""
     import torch
 
+    with torch.device("meta"):
+        model = build()
+    return torch.nn, model.to_empty(device="cpu")
+
+
+def torchvision_model(name):
     models = peers.package("torchvision.models")
     if name == "vgg19":
-        with torch.device("meta"):
-            model = models.vgg19()
-        model.to_empty(device="cpu")
+        nn, model = vgg19_without_dense_layers(models.vgg19)
         for index, (inputs, outputs) in zip((0, 3, 6), ((512 * 49, 64), (64, 64), (64, K)), strict=True):
-            model.classifier[index] = torch.nn.Linear(inputs, outputs)
+            model.classifier[index] = nn.Linear(inputs, outputs)
         return model
     quick = {"init_weights": False} if name == "inception_v3" else {}
     return getattr(models, name)(num_classes=K, **quick)
@@ -62,7 +67,10 @@ def torchvision_model(name):
 def timm_model(name):
     timm = peers.package("timm")
     if name == "vgg19":
-        return timm.create_model(name, num_classes=K, num_features=64)
+        nn, model = vgg19_without_dense_layers(lambda: timm.create_model(name))
+        model.pre_logits.fc1, model.pre_logits.fc2 = nn.Conv2d(512, 64, 7), nn.Conv2d(64, 64, 1)
+        model.head.fc = nn.Linear(64, K)
+        return model
     return timm.create_model(name, num_classes=K)
 
 

@@ -183,7 +183,8 @@ class _Mixed(nn.Module):
         averages = avg_pool(jnp.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))), (1, 3, 3))
         if self.counts_padding:
             return averages
-        h, w = (np.convolve(np.ones(length), np.ones(3), "same") for length in x.shape[2:4])
+        # How many rows and columns of a window are not padding.
+        h, w = (np.convolve(np.ones(length), np.ones(3))[1:-1] for length in x.shape[2:4])
         return averages * jnp.asarray(9 / np.outer(h, w)[:, :, None], averages.dtype)
 
 
