@@ -63,7 +63,7 @@ def test_every_endpoint_is_that_of_the_package(i3d, frames, side, last):
 
     clip = np.random.default_rng(0).uniform(-1, 1, (1, frames, side, side, 3)).astype(np.float32)
     clip = jnp.asarray((clip + np.roll(clip, 1, 2) + np.roll(clip, 1, 3)) / 3)
-    file = pretrained._installed(CATALOG[NAME])
+    file = pretrained.find(CATALOG[NAME])
     content = array_pickle.read(file)
     content["batch_stats"] = jax.tree.map(lambda array: array.reshape(-1), content["batch_stats"])
     _, endpoints = jax.jit(InceptionI3d(final_endpoint=last).apply)(content, clip)

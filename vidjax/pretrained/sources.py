@@ -1,14 +1,18 @@
 """Weights to begin from, from wherever they come: as flat variables of a network of vidjax."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 import flax.linen as nn
 import numpy as np
-from flax import traverse_util
 
 from vidjax import pretrained
-from vidjax.pretrained.catalog import Info
+from vidjax.errors import ConfigError, DataError
+from vidjax.pretrained import store
+from vidjax.pretrained.catalog import CATALOG, Info
+from vidjax.pretrained.formats import read_arrays
+from vidjax.pretrained.importers import recognition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +23,8 @@ class GivenWeights:
       variables: path -> array, e.g. "params/trunk/stem/conv/kernel".
       classes: names of the classes that they score, in label order; None if unknown.
       name: for messages.
-      sha256: of the file, or None for those of a run.
-      info: of published weights.
+      sha256: of names and numbers (`store.content_hash`), wherever they are kept; None for those of a run.
+      info: of published weights, and of files of vidjax.
     """
 
     variables: Mapping[str, np.ndarray]
@@ -31,18 +35,33 @@ class GivenWeights:
 
 
 def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeights:
-    """Reads published weights.
+    """Reads weights that were published, or any file of weights.
 
     Args:
-      source: a key of the catalog.
-      model_name: of the network that they are for, a key of `vidjax.models.MODELS`.
+      source: a key of the catalog, or the path of a file of any format and layout that is known (`formats`,
+        `importers`). In a layout of others the weights are those of `module`, but of other classes maybe, and of an
+        image network where that one fuses time.
+      model_name: of the network that they are for, a key of `vidjax.models.MODELS`; for messages.
       module: that network.
 
     Raises:
-      ConfigError: for an unknown name, or weights that are not on this machine.
-      DataError: if the file is damaged.
+      ConfigError: for an unknown name, weights that are not on this machine, or of another network.
+      DataError: names the file, if it is damaged or does not fit.
     """
-    del model_name, module
-    found = pretrained.load(source)
-    flat = traverse_util.flatten_dict(found.variables, sep="/")
-    return GivenWeights(flat, found.info.classes, source, found.info.sha256, found.info)
+    path = os.path.expanduser(source)
+    if source in CATALOG or not os.path.isfile(path):
+        found = pretrained.load(source)
+        variables = pretrained.flat(found.variables)
+        return GivenWeights(variables, found.info.classes, source, store.content_hash(variables), found.info)
+    arrays = read_arrays(path)
+    if store.is_own(arrays):
+        store.check(path, arrays)
+        info = Info.of_metadata(path, arrays.metadata)
+        return GivenWeights(arrays.arrays, info.classes, source, arrays.metadata["sha256"], info)
+    try:
+        variables = pretrained.flat(recognition.convert(module, arrays))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path} does not fit the network {model_name}: {error}") from error
+    return GivenWeights(variables, None, source, store.content_hash(variables))

@@ -64,7 +64,9 @@ class VideoClassifier:
         module, variables, info = pretrained
         self._preprocessing = info.preprocessing
         self._variables = jax.device_put(variables)
-        mean, std, average = info.preprocessing.mean, info.preprocessing.std, AVERAGES[info.preprocessing.average]
+        expected = info.preprocessing
+        mean, std = (jnp.asarray(values, jnp.float32) for values in (expected.mean, expected.std))
+        average = AVERAGES[expected.average]
 
         def forward(variables: Any, clip: jax.Array) -> jax.Array:
             output: Any = module.apply(variables, rgb=(clip.astype(jnp.float32) - mean) / std)

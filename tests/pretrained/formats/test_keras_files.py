@@ -90,6 +90,13 @@ def test_a_model_within_the_model(tmp_path):
     assert read_arrays(tmp_path / "weights.h5").arrays.keys() == {"conv1/kernel", "conv2/kernel", "top/kernel"}
 
 
+def test_layers_without_names_keep_the_paths_of_their_variables(tmp_path):
+    """As Keras 2.12 to 2.15 write them."""
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file["layers/conv2d_1/vars/0"] = np.ones(2)
+    assert read_arrays(tmp_path / "model.weights.h5").arrays.keys() == {"layers/conv2d_1/vars/0"}
+
+
 def test_files_of_keras_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras")

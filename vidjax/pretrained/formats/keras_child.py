@@ -16,9 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import h5py
 import numpy as np
-from safetensors.numpy import save_file
 
 # Of the layers that image networks have; without a scale there are three statistics.
 _VARIABLES = {
@@ -55,6 +53,8 @@ def read(path: str) -> dict[str, np.ndarray]:
       RefusedError: if something in it is not an array of numbers that the file itself holds.
       Exception: of any kind, if it is damaged.
     """
+    import h5py
+
     left = os.path.getsize(path)
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
@@ -109,14 +109,18 @@ def _numbered(root: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def _variables(layer: Any, group: Any) -> Iterator[tuple[str, Any]]:
+    """The variables of a layer; in early versions, which do not say its name, by their paths in the file."""
     own = layer.name.rpartition("/")[2]
-    name = _texts([group.attrs.get("name", own)])[0]
     known = _VARIABLES.get(re.sub(r"_\d+$", "", own), ())
     if len(group) == 3 and len(known) == 4:
         known = known[1:]  # as in Keras' InceptionV3, whose normalization has no scale
     for number in group:
-        place = int(number)
-        yield f"{name}/{known[place] if place < len(known) else number}", group[number]
+        if "name" in group.attrs:
+            [name] = _texts([group.attrs["name"]])
+            place = int(number)
+            yield f"{name}/{known[place] if place < len(known) else number}", group[number]
+        else:
+            yield f"{layer.name.removeprefix('/')}/vars/{number}", group[number]
 
 
 def _texts(values: Any) -> list[str]:
@@ -125,8 +129,10 @@ def _texts(values: Any) -> list[str]:
 
 def main(path: str, out: str) -> int:
     """Copies, and returns the exit status."""
+    from safetensors.numpy import save_file
+
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in read(path).items()}, out)
+        save_file({name: np.asarray(array, order="C") for name, array in read(path).items()}, out)
     except RefusedError as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ filled, or a `DataError` names the one that does not fit.
 from collections.abc import Callable
 from typing import Any
 
+from vidjax.pretrained.importers.caffe2 import from_caffe2
 from vidjax.pretrained.importers.checkpoint import read_checkpoint
 from vidjax.pretrained.importers.efficientnet_lite_pytorch import from_efficientnet_lite_pytorch
 from vidjax.pretrained.importers.keras import from_keras
@@ -20,6 +21,7 @@ from vidjax.pretrained.importers.torchvision import from_torchvision
 
 IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
     "pyslowfast": from_pyslowfast,
+    "caffe2": from_caffe2,
     "pytorchvideo": from_pytorchvideo,
     "torchvision": from_torchvision,
     "timm": from_timm,
@@ -29,6 +31,7 @@ IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
 
 __all__ = [
     "IMPORTERS",
+    "from_caffe2",
     "from_efficientnet_lite_pytorch",
     "from_keras",
     "from_pyslowfast",
