@@ -67,11 +67,16 @@ def fill(module: nn.Module, weights: Mapping[str, np.ndarray], name_layer: NameL
     Raises:
       DataError: names the first parameter that is missing, of another shape or kind, or not the module's.
     """
+    return fill_by_name(module, weights, in_pytorch(name_layer), size)
+
+
+def in_pytorch(name_layer: NameLayer) -> NameVariable:
+    """The names and axes of PyTorch, given those of its layers."""
 
     def name_variable(path: tuple[str, ...], ndim: int) -> tuple[str, tuple[int, ...]]:
         return f"{name_layer(path[1:-1])}.{_LEAVES[path[-1]]}", _AXES[ndim]
 
-    return fill_by_name(module, weights, name_variable, size)
+    return name_variable
 
 
 def fill_by_name(
@@ -122,7 +127,7 @@ def _variable(entry: Entry, value: np.ndarray) -> np.ndarray:
         )
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise DataError(f"parameter {entry.name!r} holds {value.dtype}, not floating-point numbers")
-    return np.ascontiguousarray(value.transpose(entry.axes), entry.dtype)
+    return np.array(value.transpose(entry.axes), entry.dtype, order="C")  # not a view of the whole file
 
 
 def _and_more(names: list[str]) -> str:
