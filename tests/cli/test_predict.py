@@ -1,5 +1,6 @@
 """`python -m vidjax predict`, with a network that tells dark from bright, and with the real weights."""
 
+import csv
 import dataclasses
 import importlib.util
 import json
@@ -9,10 +10,14 @@ import sys
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.refusals import unnamed
 from vidjax import cli, pretrained
+from vidjax.cli import predict
+from vidjax.inference.classifier import Prediction
 from vidjax.models import Output
 from vidjax.pretrained import CATALOG, Info, Pretrained
 
@@ -39,8 +44,6 @@ def network(monkeypatch, tmp_path):
 
 @pytest.fixture
 def gif(tmp_path):
-    from PIL import Image
-
     path = tmp_path / "white.gif"
     frames = [Image.new("RGB", (32, 24), (250, 250, 250 - number)) for number in range(3)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
@@ -85,11 +88,103 @@ def test_errors_are_one_line(capsys):
     for words, tokens in (
         (["predict", "x.avi", "--pretrained=i3d"], ("'i3d'", "i3d-kinetics400")),
         ([*WORDS, "x.avi", "--top=0"], ("--top=0", "1")),
+        ([*WORDS, "x.avi", "--every=1"], ("'1'", "500ms")),
+        ([*WORDS, "x.avi", "--plot=x.png"], ("--plot", "--every=1s")),
+        ([*WORDS, "x.avi", "--json", "--csv=-"], ("--json", "--csv=-")),
+        (["predict", "x.avi", "--workdir=gone"], ("--workdir=gone",)),
         ([*WORDS, "x.avi", "--config.seed=1"], ("predict", "--config.KEY=VALUE")),
     ):
         assert cli.main(words) == 1
         error = capsys.readouterr().err
         assert not unnamed(error, *tokens) and error.count("\n") == 1
+
+
+@pytest.fixture
+def by_run(trained_run, monkeypatch, tmp_path):
+    """The words of the verb for a run whose videos are gone; what it writes goes to a new working directory."""
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return ["predict", f"--workdir={trained_run}"]
+
+
+def test_a_run_predicts_a_folder_and_a_list(by_run, toy_folder, tmp_path, capsys):
+    (tmp_path / "more.csv").write_text(f"path\n{toy_folder}/bright/bright1.avi\nmissing.avi\n")
+    assert cli.main([*by_run, str(toy_folder / "dark"), str(tmp_path / "more.csv"), "--csv=-", "--top=1"]) == 1
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(printed.out.splitlines()))
+    names = [*(f"dark/dark{n}.avi" for n in (0, 1, 10, 11, *range(2, 10))), "bright/bright1.avi"]
+    assert [row["video"] for row in rows] == [str(toy_folder / name) for name in names]
+    assert {row["rank"] for row in rows} == {"1"} and all(float(row["probability"]) > 0.3 for row in rows)
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0].startswith(f"error: {tmp_path / 'missing.avi'}: ")
+    assert cli.main([*by_run, str(toy_folder / "dark")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(str(toy_folder) in line for line in lines) == 12, "one table of many videos"
+
+
+def test_views_and_weights_by_the_config(by_run, toy_folder, capsys):
+    video = str(toy_folder / "dark" / "dark0.avi")
+    assert cli.main([*by_run, video, "--config.evaluate.clips=5", "--config.evaluate.weights=last"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{video}: 5 clips x 1 crop"
+    assert cli.main([*by_run, video, "--config.train.steps=5"]) == 1
+    assert not unnamed(capsys.readouterr().err, "train.steps")
+
+
+def test_over_time_prints_a_table_and_writes_plot_and_strip(by_run, toy_folder, capsys):
+    video = toy_folder / "dark" / "dark0.avi"
+    assert cli.main([*by_run, str(video), "--every=200ms", "--strip=strips", "--csv=rows.csv"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines() if "0:0" in line] == ["0:00", "0:00.2", "0:00.4"]
+    assert printed.err.splitlines() == ["plot: dark0_over_time.png", "strip: strips/dark0.png", "table: rows.csv"]
+    with Image.open("dark0_over_time.png") as plot, Image.open("strips/dark0.png") as strip:
+        assert plot.width > 800 and strip.width > 3 * 150 and strip.mode == "RGB"
+        pixels = np.asarray(strip)
+    assert (pixels[-1] == 255).all() and pixels[:100, :100].mean() < 120, "dark frames, white below"
+    with open("rows.csv", encoding="utf-8") as file:
+        assert [float(row["time"]) for row in csv.DictReader(file)] == [0, 0.2, 0.4]
+
+
+def test_times_in_json(by_run, toy_folder, capsys):
+    video = str(toy_folder / "dark" / "dark0.avi")
+    assert cli.main([*by_run, video, "--every=7frames", "--json", "--plot=new/plot.png", "--top=2"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert list(entry) == ["video", "predictions", "times"] and os.path.exists("new/plot.png")
+    assert [(row["time"], row["frame"]) for row in entry["times"]] == [(0, 3), (0.28, 10)]
+    assert sum(row["probability"] for row in entry["predictions"]) == pytest.approx(1)
+
+
+def test_long_tables_are_shown_in_stretches(capsys):
+    classes = ("dark", "bright")
+    rows = [predict._Row(float(n), 25 * n, classes[n // 60 % 2], 0.75) for n in range(150)]
+    prediction = Prediction("a.mp4", classes, np.array([0.5, 0.5]), seen="150 clips")
+    predict._show(predict._Found(prediction, rows), 1)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["0:00", "0:59", "dark", "0.7500"] in lines and ["2:00", "2:29", "dark", "0.7500"] in lines
+
+
+def test_equal_names_get_files_of_their_own():
+    names = predict._file_names(["a/x.mp4", "b/x.mp4", "a/x.mp4", "c/y.avi"], "out", ".png")
+    assert list(map(str, names.values())) == ["out/x.png", "out/x_2.png", "out/y.png"]
+
+
+def test_few_pictures_are_kept_of_many():
+    kept = predict._FewPictures()
+    for number in range(1000):
+        kept.add(predict._Row(number, number, "", 0.0), np.zeros((1, 1, 3), np.uint8))
+    frames = [row.frame for row, _ in kept._kept]
+    assert 8 <= len(frames) <= 16 and len(set(np.diff(frames))) == 1 and frames[-1] > 850
+
+
+def test_real_files(by_run, test_data, capsys):
+    """Portrait, one frame, corrupt: each is classified or named."""
+    videos = [str(test_data / "videos" / name) for name in ("rot90.mp4", "one.mp4", "corrupt_moov3.mp4", "h264.mp4")]
+    status = cli.main([*by_run, *videos, "--json"])
+    printed = capsys.readouterr()
+    done = [entry["video"] for entry in json.loads(printed.out)]
+    named = [video for video in videos if f"error: {video}: " in printed.err]
+    assert sorted(done + named) == sorted(videos) and status == bool(named)
+    assert {videos[0], videos[1], videos[3]} <= set(done)
 
 
 @pytest.mark.slow

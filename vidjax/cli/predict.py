@@ -27,8 +27,10 @@ The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: 
 import argparse
 import csv
 import io
+import itertools
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from vidjax.inference.over_time import Interval
 
 _TABLES_UP_TO = 5  # videos that have a table each
+_ROWS_UP_TO = 100  # of a table over time
 _CSV_COLUMNS = ("video", "rank", "label", "probability")
 _CSV_COLUMNS_OVER_TIME = ("video", "time", "frame", "label", "probability")
 _STRIP_FRAMES = 8
@@ -204,8 +207,13 @@ def _over_time(
     from vidjax.reporting import figures
 
     rows, probabilities, pictures = [], [], _FewPictures()
+    started = logged = time.monotonic()
     try:
         for moment, found in classify.over_time(path, interval):
+            if time.monotonic() - logged > terminal.LOG_SECONDS and moment.share:
+                logged = time.monotonic()
+                left = terminal.duration((logged - started) * (1 / moment.share - 1))
+                _say(f"predicting {printable(path)}: {moment.share:.0%}, ETA {left}")
             best = int(found.argmax())
             rows.append(_Row(moment.time, moment.frame, classify.classes[best], float(found[best])))
             probabilities.append(found.astype(np.float32))
@@ -307,8 +315,17 @@ def _show(found: _Found, top: int) -> None:
     best = [(label, f"{probability:.4f}") for label, probability in prediction.top(top)]
     title = f"{printable(prediction.video)}: {prediction.seen}"
     if found.rows:
-        rows = [(_clock(row), row.label, f"{row.probability:.4f}") for row in found.rows]
-        terminal.table(pd.DataFrame(rows, columns=["time", "label", "probability"]), title)
+        if len(found.rows) <= _ROWS_UP_TO:
+            rows = [(_clock(row), row.label, f"{row.probability:.4f}") for row in found.rows]
+            terminal.table(pd.DataFrame(rows, columns=["time", "label", "probability"]), title)
+        else:
+            stretches = [list(same) for _, same in itertools.groupby(found.rows, lambda row: row.label)]
+            lines = [
+                (_clock(same[0]), _clock(same[-1]), same[0].label, f"{np.mean([row.probability for row in same]):.4f}")
+                for same in stretches
+            ]
+            title += " (in stretches of one label; --csv has each)"
+            terminal.table(pd.DataFrame(lines, columns=["from", "to", "label", "mean probability"]), title)
         title = "mean over time"
     terminal.table(pd.DataFrame(best, columns=["label", "probability"]), title)
 

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import logging
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from vidjax.inference.videos import too_small, video_input
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 1e-6  # of times, in intervals
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}  # in seconds
 
 
@@ -58,11 +60,13 @@ class Moment(NamedTuple):
       time: at which it begins, in seconds from the first frame; None where the video states no times.
       frame: number of the frame in the middle of the clip.
       picture: that frame, uint8 [H, W, 3], the square that the network sees.
+      share: of the video that has been decoded so far, 0..1; None where its header does not say how long it is.
     """
 
     time: float | None
     frame: int
     picture: np.ndarray
+    share: float | None = None
 
 
 def clips_over_time(
@@ -99,17 +103,18 @@ def clips_over_time(
             start = min(max(center - (span - 1) // 2, 0), sampling.last_start(count, span))
             frames = sampling.wrap_indices(start + offsets, count) - first
             shown = recent[min(center, count - 1) - first]
-            return Moment(clock.seconds(interval), center, shown), {
+            share = min(count / video.stated_frames, 1.0) if video.stated_frames else None
+            return Moment(clock.seconds(interval), center, shown, share), {
                 spec.name: np.stack([recent[int(number)] for number in frames])
             }
 
         for latest, frame in enumerate(video):
             now = max(now, clock(latest, frame))
             recent.append(_square(path, convert, frame, network))
-            if now >= upcoming + 0.5:
-                interval = int(now - 0.5)
-                waiting.append((interval, latest))
-                upcoming = interval + 1
+            shown_until = now + clock.period - _ROUNDING
+            if shown_until > upcoming + 0.5:
+                waiting.append((max(upcoming, int(now)), latest))
+                upcoming = math.ceil(shown_until - 0.5)
             # The buffer holds exactly the frames of a clip once its last one has come.
             while waiting and latest >= max(waiting[0][1] - (span - 1) // 2, 0) + span - 1:
                 yield cut(*waiting.popleft())
@@ -123,7 +128,11 @@ def clips_over_time(
 
 
 class _Clock:
-    """Tells the time of a frame, in intervals from the first one."""
+    """Tells the time of a frame, in intervals from the first one.
+
+    Attributes:
+      period: for how long a frame is shown, in intervals.
+    """
 
     def __init__(self, path: str, fps: float | None, every: Interval):
         self._path = path
@@ -131,6 +140,7 @@ class _Clock:
         self._every = every
         self._start: float | None = None
         self._rate = fps if every.unit == "frames" else None
+        self.period = (1.0 if every.unit == "frames" else 1 / fps if fps else 0.0) / every.length
 
     def __call__(self, number: int, frame: Any) -> float:
         if self._every.unit == "frames":
@@ -157,7 +167,8 @@ def _offsets(path: str, clip: ClipSpec, every: Interval, fps: float | None) -> n
         raise VideoError(path, "states no frame rate, which the clips of this network need")
     if clip.sampling == "segments":
         window = every.length if every.unit == "frames" else every.length * (fps or 0)
-        return sampling.uniform_segments(max(round(window), 1), clip.frames, 1)[0]
+        numbers = sampling.uniform_segments(max(round(window), 1), clip.frames, 1)[0]
+        return numbers - numbers[0]
     stride = sampling.stride_for_fps(fps or 0, clip.fps) if clip.fps else clip.stride
     return sampling.clip_indices(0, clip.frames, stride)
 

@@ -30,6 +30,8 @@ PARAMETER_COLOR = "#3d9a50"
 _MATRIX_RGB = (0.18, 0.50, 0.84)
 _MATRIX_ALPHA = 0.75  # of a full cell; below 1, so that the numbers in it are legible on either background
 _SHOWN_OVER_TIME = 5  # classes
+_STEPS_OF_TIME = (1, 1.2, 1.5, 2, 3, 6, 10)  # whole minutes, where there are many seconds
+_WHOLE_SECONDS = 10.0
 _MARKED_TIMES = 60  # up to so many times each is marked on the line
 _COUNTS_UP_TO = 20  # classes; with more, numbers no longer fit into the cells
 
@@ -204,7 +206,11 @@ def probabilities_over_time(
                 markersize=3,
             )
         if unit == "s":
-            axes.xaxis.set_major_formatter(lambda value, _: f"{int(value) // 60}:{value % 60:02.0f}")
+            axes.xaxis.set_major_locator(MaxNLocator(8, steps=_STEPS_OF_TIME))
+            digits = 0 if times[-1] > _WHOLE_SECONDS else 1
+            axes.xaxis.set_major_formatter(
+                lambda value, _: f"{int(value) // 60}:{value % 60:0{3 + digits if digits else 2}.{digits}f}"
+            )
         axes.set_xlabel("time (min:s)" if unit == "s" else unit)
         axes.set_ylabel("probability")
         axes.set_ylim(-0.02, 1.02)
