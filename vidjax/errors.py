@@ -47,6 +47,10 @@ class DivergedError(VidjaxError):
     """Numbers of a training are not finite."""
 
 
+class ExportError(VidjaxError):
+    """A network cannot be exported, or the file does not compute what the network does."""
+
+
 class DataError(VidjaxError):
     """A data source is incomplete or contradicts itself; the message names the file or class."""
 

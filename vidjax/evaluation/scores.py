@@ -35,6 +35,21 @@ AVERAGES: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+def of_one_view(scores: jax.Array, average: str) -> jax.Array:
+    """What `average_views` makes of videos with a single view, on the device.
+
+    Args:
+      scores: float [B, K]: probabilities, logits or lengths, by the averaging rule.
+      average: a key of `AVERAGES`.
+
+    Returns:
+      float [B, K] of the same type, each row summing to 1.
+    """
+    if average == "logits":
+        return jax.nn.softmax(scores, axis=-1)
+    return scores / jnp.maximum(scores.sum(-1, keepdims=True), jnp.finfo(scores.dtype).tiny)
+
+
 def average_views(scores: np.ndarray, average: str) -> np.ndarray:
     """Averages the scores of a video's views into probabilities.
 

@@ -1,0 +1,56 @@
+"""What an exported file says of itself."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from vidjax.evaluation.record import Record, nested, optional
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Array(Record):
+    """An input or output.
+
+    Attributes:
+      name: of the argument.
+      shape: "batch" is free.
+      dtype: of its values.
+      values: what they mean.
+    """
+
+    name: str
+    shape: Sequence[int | str]
+    dtype: str
+    values: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card(Record):
+    """Metadata of an exported network: NAME.stablehlo.json, or the key "vidjax" in an ONNX file.
+
+    Attributes:
+      network: the run or the published weights.
+      model: class of the module.
+      classes: K names, in label order.
+      inputs: in the order of the arguments.
+      outputs: one.
+      frames_per_second: of the frames of a clip; None: those of the file, at its stride.
+      stride: between the frames of a clip.
+      commit: of vidjax's code that wrote it; None if it was installed.
+      versions: of the packages that wrote it.
+      platforms: of StableHLO, for which it was lowered.
+      calling_convention: of StableHLO, `jax.export`'s.
+      opset: of ONNX.
+    """
+
+    network: str
+    model: str
+    classes: Sequence[str]
+    inputs: Sequence[Array] = nested(Array)
+    outputs: Sequence[Array] = nested(Array)
+    frames_per_second: float | None = None
+    stride: int = 1
+    commit: str | None
+    versions: Mapping[str, str]
+    platforms: Sequence[str] | None = optional()
+    calling_convention: int | None = optional()
+    opset: int | None = optional()
