@@ -78,6 +78,7 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
         config.loss.average = config.evaluate.average = "logits"
     _clips(config, _CLIPS[found.is_video][fusion], is_frozen=is_frozen)
     _sizes(config, size, is_frozen=is_frozen)
+    config.train.features_once = True if is_frozen else None
     config.evaluate.batch_size = 2 if found.is_video else 8
     config.train.batch_size = 32 if is_frozen else 16
     config.train.validate_every_fraction = 0.25
