@@ -21,6 +21,7 @@ from vidjax.training.state import TrainState, Variables
 
 _FILE = "weights.json"  # in the run directory: what was taken
 _MAX_LISTED = 5
+_DEFAULT_VARIANT = "torch"  # of networks that have variants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +141,9 @@ def check_preprocessing(config: ConfigDict, given: GivenWeights) -> None:
     """
     if given.info is None:
         return
+    variant, chosen = given.info.options.get("variant"), config.model.get("variant")
+    if variant is not None and chosen != variant and (chosen is not None or variant != _DEFAULT_VARIANT):
+        raise ConfigError(f"{given.name} are weights of another variant of the network: set model.variant={variant}")
     expected = given.info.preprocessing
     for key, wanted in (("mean", expected.mean), ("std", expected.std)):
         value = config.preprocessing[key]

@@ -12,38 +12,22 @@ import dataclasses
 from ml_collections import ConfigDict
 
 REGIMES = ("linear", "attention_pooler", "top", "top3", "fusion", "all", "scratch")
+FROZEN = ("linear", "attention_pooler")  # regimes in which no layer before the features is trained
 FUSIONS = ("single_frame", "early", "late", "slow")
 FRAMES = 20  # of each video
 _PAIR = 15  # frames between the two of late fusion (Karpathy et al. 2014, section 4.1)
+_LEFT_OUT = {"vgg19": "fc6,fc7"}  # layers before the classes that a mean over space replaces
 _STRIDE = 2  # of clips of 10: 0.8 seconds at 25 frames per second
 
 
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """A network with published weights.
-
-    Attributes:
-      weights: their name in the catalog.
-      mean, std: of the pixel values that they were trained on.
-      skip: their layers before the classes that the network here goes without.
-      is_video: whether the weights are of a network for videos.
-    """
-
-    weights: str
-    mean: float | tuple[float, ...]
-    std: float | tuple[float, ...]
-    skip: str | None = None
-    is_video: bool = False
-
-
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, as torchvision's weights expect
+# Network -> published weights that it may begin from.
 BACKBONES = {
-    "efficientnet_lite0": Backbone("efficientnet-lite0-imagenet", 127.0, 128.0),
-    "i3d": Backbone("i3d-kinetics400", 127.5, 127.5, is_video=True),
-    "vgg19": Backbone("vgg19-imagenet", _MEAN, _STD, skip="fc6,fc7"),
-    "mobilenet_v2": Backbone("mobilenet-v2-imagenet", _MEAN, _STD),
-    "resnet50": Backbone("resnet50-imagenet", _MEAN, _STD),
-    "inception_v3": Backbone("inception-v3-imagenet", _MEAN, _STD),
+    "efficientnet_lite0": "efficientnet-lite0-imagenet",
+    "i3d": "i3d-kinetics400",
+    "vgg19": "vgg19-imagenet",
+    "mobilenet_v2": "mobilenet-v2-imagenet",
+    "resnet50": "resnet50-imagenet",
+    "inception_v3": "inception-v3-imagenet",
 }
 
 
@@ -59,27 +43,30 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
         that span time, `all` everything, `scratch` everything, from random weights.
       size: side of the square that the network sees, in pixels.
     """
-    found = BACKBONES[backbone]
+    from vidjax.pretrained.catalog import CATALOG  # takes a second to import
+
+    info = CATALOG[BACKBONES[backbone]]
+    expected, trained = info.preprocessing, trained_layers(backbone, fusion, regime)
+    is_frozen, is_video = regime in FROZEN or trained == trained_layers(backbone, fusion, "linear"), expected.frames > 1
     config.model.name = backbone
     config.model.fusion = fusion
-    config.preprocessing.mean, config.preprocessing.std = found.mean, found.std
-    trained = trained_layers(backbone, fusion, regime)
-    is_frozen = trained is not None and not any(path.startswith("trunk") or "Mixed" in path for path in trained)
+    config.preprocessing.mean, config.preprocessing.std = _common(expected.mean), _common(expected.std)
     if regime != "scratch":
-        config.weights.source, config.weights.skip = found.weights, found.skip
+        config.weights.source = info.name
+        config.weights.skip = _LEFT_OUT.get(backbone)
     if trained is not None:
         config.optimizer.train_only = ",".join(trained)
         config.batch_norm.frozen = "running"
     if regime == "attention_pooler":
         config.model.pooling = "attention"
-        if fusion in ("single_frame", "late"):
-            config.model.frames = _CLIPS[found.is_video][fusion].frames
-    if found.is_video:
-        config.loss.average = config.evaluate.average = "logits"
-    _clips(config, _CLIPS[found.is_video][fusion], is_frozen=is_frozen)
+        if fusion == "single_frame" or (fusion == "late" and not is_video):
+            config.model.frames = _CLIPS[is_video][fusion].frames
+    config.loss.average = "logits" if is_video else None
+    config.evaluate.average = expected.average
+    _clips(config, _CLIPS[is_video][fusion], is_frozen=is_frozen)
     _sizes(config, size, is_frozen=is_frozen)
     config.train.features_once = True if is_frozen else None
-    config.evaluate.batch_size = 2 if found.is_video else 8
+    config.evaluate.batch_size = 2 if is_video else 8
     config.train.batch_size = 32 if is_frozen else 16
     config.train.validate_every_fraction = 0.25
     config.train.epochs = None
@@ -91,23 +78,21 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
 def trained_layers(backbone: str, fusion: str, regime: str) -> tuple[str, ...] | None:
     """The layers that a regime trains, as patterns of parameter paths; None: all.
 
-    I3D fuses time in every layer, so `fusion` trains its classifier alone.
+    A network for videos fuses time in all its layers, so `fusion` trains its classifier alone.
     """
-    from vidjax.models import image_fusion  # takes a second to import
+    from vidjax.models import parts_of  # takes a second to import
 
     if regime in ("all", "scratch"):
         return None
-    is_video = BACKBONES[backbone].is_video
-    stages = _I3D_STAGES if is_video else image_fusion.stage_names(backbone)
-    temporal = () if is_video else image_fusion.temporal_convolutions(backbone, fusion)
+    parts = parts_of(backbone, fusion)
     more = {
         "linear": (),
         "attention_pooler": ("pooler",),
-        "top": stages[-1:],
-        "top3": stages[-3:],
-        "fusion": temporal,
+        "top": parts.stages[-1:],
+        "top3": parts.stages[-3:],
+        "fusion": parts.temporal,
     }
-    return ("Logits/Conv3d_0c_1x1" if is_video else "classes", *more[regime])
+    return (parts.classifier, *more[regime])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +105,6 @@ class _Clips:
     fps: float | None = None
 
 
-_I3D_STAGES = ("Mixed_4f", "Mixed_5b", "Mixed_5c")
 _CLIPS = {
     False: {
         "single_frame": _Clips(1, FRAMES),
@@ -154,3 +138,8 @@ def _sizes(config: ConfigDict, size: int, *, is_frozen: bool) -> None:
         config.preprocessing.flip = False
         config.preprocessing.brightness = config.preprocessing.contrast = config.preprocessing.saturation = 0.0
         config.data.cache = "none"  # each clip is read once
+
+
+def _common(channels: tuple[float, ...]) -> float | tuple[float, ...]:
+    """One number where all channels have the same."""
+    return channels[0] if len(set(channels)) == 1 else channels

@@ -13,6 +13,7 @@ from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, image_fusion, karpathy, resnet3d, slowfast
 from vidjax.models.calling import accepted_arguments, apply, input_names, offers_drawings, required_masks
 from vidjax.models.output import Drawing, Output
+from vidjax.models.parts import Parts, parts_of
 from vidjax.models.summary import Summary, summary
 from vidjax.options import choosing as _options
 
@@ -60,6 +61,7 @@ __all__ = [
     "MODELS",
     "Drawing",
     "Output",
+    "Parts",
     "Summary",
     "accepted_arguments",
     "apply",
@@ -67,6 +69,7 @@ __all__ = [
     "find",
     "input_names",
     "offers_drawings",
+    "parts_of",
     "required_masks",
     "summary",
 ]

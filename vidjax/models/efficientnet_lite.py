@@ -7,19 +7,19 @@ squeeze-and-excitation and with ReLU6 in place of swish: 4,652,008 parameters wi
 
 from typing import ClassVar
 
-from vidjax.models.mobilenet_v2 import InvertedResidualTrunk, Stage
+from vidjax.models.mobilenet_v2 import BlockStage, InvertedResidualTrunk
 
 
 class EfficientNetLite0(InvertedResidualTrunk):
     """EfficientNet-Lite0 without its classifier: 3,371,008 parameters; the published weights are of variant "keras"."""
 
     DEFAULT_VARIANT: ClassVar[str] = "keras"
-    TABLE: ClassVar[tuple[Stage, ...]] = (
-        Stage(3, 1, 1, 16, 1),
-        Stage(3, 2, 6, 24, 2),
-        Stage(5, 2, 6, 40, 2),
-        Stage(3, 2, 6, 80, 3),
-        Stage(5, 1, 6, 112, 3),
-        Stage(5, 2, 6, 192, 4),
-        Stage(3, 1, 6, 320, 1),
+    TABLE: ClassVar[tuple[BlockStage, ...]] = (
+        BlockStage(3, 1, 1, 16, 1),
+        BlockStage(3, 2, 6, 24, 2),
+        BlockStage(5, 2, 6, 40, 2),
+        BlockStage(3, 2, 6, 80, 3),
+        BlockStage(5, 1, 6, 112, 3),
+        BlockStage(5, 2, 6, 192, 4),
+        BlockStage(3, 1, 6, 320, 1),
     )

@@ -33,6 +33,8 @@ _MIXED = {
     "Mixed_5b": (256, (160, 320), (32, 128), 128),
     "Mixed_5c": (384, (192, 384), (48, 128), 128),
 }
+STAGES = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3", *_MIXED)
+CLASSIFIER = "Logits/Conv3d_0c_1x1"
 _POOLS: dict[str, tuple[Triple, Triple]] = {  # before the module of that name: window, strides
     "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
     "Mixed_5b": ((2, 2, 2), (2, 2, 2)),
@@ -161,7 +163,7 @@ class I3D(nn.Module):
         if self.fusion == "late":
             x = x.mean(axis=1, keepdims=True) if self.fuse == "average" else x.reshape(x.shape[0], 1, -1)
         x = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
-        logits = Conv(self.num_classes, (1, 1, 1), name="Logits/Conv3d_0c_1x1", **types)(x[:, :, None, None])
+        logits = Conv(self.num_classes, (1, 1, 1), name=CLASSIFIER, **types)(x[:, :, None, None])
         return Output(logits.reshape(*x.shape[:2], self.num_classes), {"features": features})
 
     def _as_clips(self, clips: jax.Array) -> tuple[int, jax.Array]:

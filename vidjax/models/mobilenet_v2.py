@@ -13,7 +13,7 @@ from vidjax.layers.shapes import Clips, FeatureMaps
 from vidjax.models.image_trunk import ImageTrunk
 
 
-class Stage(NamedTuple):
+class BlockStage(NamedTuple):
     """Equal blocks, of which the first has the stride.
 
     Attributes:
@@ -41,7 +41,7 @@ class _InvertedResidual(nn.Module):
       options: of `FrameConvNorm`.
     """
 
-    stage: Stage
+    stage: BlockStage
     stride: int
     windows: Windows
     options: Any
@@ -70,7 +70,7 @@ class _InvertedResiduals(nn.Module):
       options: of `FrameConvNorm`.
     """
 
-    stage: Stage
+    stage: BlockStage
     windows: Windows
     options: Any
 
@@ -94,7 +94,7 @@ class InvertedResidualTrunk(ImageTrunk):
 
     STAGES: ClassVar[tuple[str, ...]] = ("stem", *(f"stage{number}" for number in range(1, 8)), "final")
     TEMPORAL: ClassVar[tuple[tuple[str, ...], ...]] = (("stem",), ("stage2/block0/expand",), ("stage3/block0/expand",))
-    TABLE: ClassVar[tuple[Stage, ...]] = ()
+    TABLE: ClassVar[tuple[BlockStage, ...]] = ()
 
     @nn.compact
     def __call__(self, clips: Clips, *, train: bool) -> FeatureMaps:
@@ -116,12 +116,12 @@ class InvertedResidualTrunk(ImageTrunk):
 class MobileNetV2(InvertedResidualTrunk):
     """MobileNetV2 (table 2) without its classifier: 2,223,872 parameters."""
 
-    TABLE: ClassVar[tuple[Stage, ...]] = (
-        Stage(3, 1, 1, 16, 1),
-        Stage(3, 2, 6, 24, 2),
-        Stage(3, 2, 6, 32, 3),
-        Stage(3, 2, 6, 64, 4),
-        Stage(3, 1, 6, 96, 3),
-        Stage(3, 2, 6, 160, 3),
-        Stage(3, 1, 6, 320, 1),
+    TABLE: ClassVar[tuple[BlockStage, ...]] = (
+        BlockStage(3, 1, 1, 16, 1),
+        BlockStage(3, 2, 6, 24, 2),
+        BlockStage(3, 2, 6, 32, 3),
+        BlockStage(3, 2, 6, 64, 4),
+        BlockStage(3, 1, 6, 96, 3),
+        BlockStage(3, 2, 6, 160, 3),
+        BlockStage(3, 1, 6, 320, 1),
     )
