@@ -12,7 +12,7 @@ python launch.py --config=configs/pretrained.py:folder,backbone=efficientnet_lit
 
 Arguments:
   backbone  efficientnet_lite0 | i3d | vgg19 | mobilenet_v2 | resnet50 | inception_v3
-  fusion    single_frame | early | late | slow. All see 20 frames of a video: 20 single ones, 2 clips of 10, or 10
+  fusion    single_frame | early | late | slow (images: single_frame, I3D: slow). All see 20 frames of a video: 20 single ones, 2 clips of 10, or 10
             pairs that are 15 frames apart. I3D: 20 still clips, 2 clips of 10, a pair of clips of 10, one clip of 20.
   regime    what is trained. linear: the classifier; attention_pooler: with attention in the place of the mean over
             places; top, top3: also the last stage, or the last three; fusion: the classifier and the convolutions that
@@ -34,11 +34,12 @@ def get_config(argument=""):
         argument,
         PRESETS,
         backbone=tuple(pretrained_recipe.BACKBONES),
-        fusion=pretrained_recipe.FUSIONS,
+        fusion=("", *pretrained_recipe.FUSIONS),
         regime=pretrained_recipe.REGIMES,
         size=224,
     )
+    fusion = chosen.fusion or pretrained_recipe.native_fusion(chosen.backbone)
     config = presets.data_config(chosen.preset)
-    config.name = "-".join(["pretrained", chosen.preset, chosen.backbone, chosen.fusion, chosen.regime])
-    pretrained_recipe.pretrained_recipe(config, chosen.backbone, chosen.fusion, chosen.regime, chosen.size)
+    config.name = "-".join(["pretrained", chosen.preset, chosen.backbone, fusion, chosen.regime])
+    pretrained_recipe.pretrained_recipe(config, chosen.backbone, fusion, chosen.regime, chosen.size)
     return config

@@ -16,6 +16,7 @@ from pathlib import Path
 import vidjax
 from vidjax import models
 from vidjax.config import declarations, loading, sections
+from vidjax.models import image_fusion
 from vidjax.options.declaring import OptionSpec
 from vidjax.pretrained import importers
 from vidjax.pretrained.catalog import CATALOG
@@ -73,7 +74,7 @@ def _key(key: OptionSpec) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------ model zoo
 
-_FUSED, _THREE_D = (10, 170, 170, 3), (16, 112, 112, 3)
+_FUSED, _THREE_D, _IMAGE = (10, 170, 170, 3), (16, 112, 112, 3), (1, 224, 224, 3)
 # Model -> the clip [T, H, W, C] that its GMACs are counted at: that of its paper, or of its config.
 VIEWS = {
     "single_frame": (1, 170, 170, 3),
@@ -86,6 +87,11 @@ VIEWS = {
     "r3d_18": _THREE_D,
     "r2plus1d_18": _THREE_D,
     "i3d": (64, 224, 224, 3),
+    "vgg19": _IMAGE,
+    "mobilenet_v2": _IMAGE,
+    "efficientnet_lite0": _IMAGE,
+    "resnet50": _IMAGE,
+    "inception_v3": (1, 299, 299, 3),
     "slowfast_r50_4x16": (32, 224, 224, 3),
     "slowfast_r50_8x8": (32, 224, 224, 3),
     "slow_r50": (8, 224, 224, 3),
@@ -99,6 +105,8 @@ VIEWS = {
     "capsule_video": (16, 48, 48, 3),
 }
 _CLASSES = {"capsnet": 10, "capsnet_baseline": 10, "capsule_video": 8}  # of the others: Kinetics-400's
+_CLASSES |= dict.fromkeys(image_fusion.NETWORKS, 1000)  # ImageNet's
+_OPTIONS = {"vgg19": {"head": "full"}}  # where the defaults are not the paper's
 # Models whose paper is not what the first line of their file begins with.
 _PAPERS = {
     **dict.fromkeys(("i3d_r50", "c2d_r50"), 'Wang et al. 2018, "Non-local Neural Networks" (CVPR)'),
@@ -117,7 +125,7 @@ def zoo_page(names: Iterable[str] = models.MODELS) -> str:
 
 def _model(name: str, config: str) -> list[str]:
     classes, shape = _CLASSES.get(name, 400), VIEWS[name]
-    counts = models.summary(models.create(name, classes), rgb=(1, *shape))
+    counts = models.summary(models.create(name, classes, **_OPTIONS.get(name, {})), rgb=(1, *shape))
     size = "x".join(map(str, shape[:3]))
     macs = f"{counts.macs / 1e9:.3g}" if counts.macs < 1e9 else f"{counts.macs / 1e9:.1f}"
     authors = _paper(name).partition(', "')[0]
@@ -129,10 +137,11 @@ def _paper(name: str) -> str:
     """The paper, from the first line of the file of the model."""
     if name in _PAPERS:
         return _PAPERS[name]
-    kind = models.MODELS[name]
+    kind = image_fusion.BACKBONES.get(name) or models.MODELS[name]
     kind = kind.func if isinstance(kind, functools.partial) else kind
     line = (inspect.getdoc(inspect.getmodule(kind)) or "").splitlines()[0]
-    return re.split(r"(?<=\))[:.,]|: ", line)[0].strip()
+    ends = r"(?<=\))[:.,]" if re.search(r"\)[:.,]", line) else ": "  # titles have colons, too
+    return re.split(ends, line)[0].strip()
 
 
 def configs() -> dict[str, str]:
@@ -158,6 +167,9 @@ def _weights(name: str) -> str:
     kind = models.MODELS[name]
     kind = kind.func if isinstance(kind, functools.partial) else kind
     own = [f"`{key}`" for key, info in CATALOG.items() if info.model == name]
+    if name in image_fusion.BACKBONES:
+        read = [layout for layout, networks in importers.IMAGE_NETWORKS.items() if name in networks]
+        return ", ".join([*own, f"reads {', '.join(read)}"])
     read = [
         each
         for each, function in importers.IMPORTERS.items()

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="parity needs PyTorch (requirements-
 
 from benchmarks.torch_models import c3d, resnet3d, slowfast  # noqa: E402
 from tests.models.reference import comparison  # noqa: E402
+from tests.models.reference.peers import package as peer_package  # noqa: E402
 from vidjax.models import create, summary  # noqa: E402
 from vidjax.pretrained.importers import (  # noqa: E402
     from_pyslowfast,
@@ -294,15 +295,7 @@ def test_importers_make_exactly_the_variables_of_the_module(case):
     np.testing.assert_array_equal(np.sort(np.concatenate(leaves)), np.sort(np.concatenate(numbers)))
 
 
-# The published implementations, where they are installed: pytorchvideo 0.1.5 (also at full size), torchvision 0.29.1.
-
-
-def peer_package(name):
-    reason = f"{name.partition('.')[0]} is not installed, or not for this PyTorch"
-    try:
-        return pytest.importorskip(name, reason=reason, exc_type=ImportError)
-    except RuntimeError as error:  # torchvision's compiled part was built for another PyTorch
-        return pytest.skip(f"{reason}: {error}")
+# The published implementations, where they are installed: pytorchvideo 0.1.5 (also at full size), torchvision 0.28.0.
 
 
 def _pytorchvideo(two, pool=False):

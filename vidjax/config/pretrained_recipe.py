@@ -75,6 +75,11 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     config.optimizer.learning_rate = 1e-3 if is_frozen else 3e-4
 
 
+def native_fusion(backbone: str) -> str:
+    """The form of fusion of a network as it was published."""
+    return "slow" if backbone == "i3d" else "single_frame"
+
+
 def trained_layers(backbone: str, fusion: str, regime: str) -> tuple[str, ...] | None:
     """The layers that a regime trains, as patterns of parameter paths; None: all.
 

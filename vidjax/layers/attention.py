@@ -15,7 +15,8 @@ class AttentionPooling(nn.Module):
 
     Tokens are normalized (layer normalization) and projected to keys and values of `width` channels; the heads'
     averages of values, weighted by softmax, are concatenated and normalized again. Without an output projection and a
-    multilayer perceptron it has (2 D + 7) `width` + 2 D parameters or so: it is trained on few videos.
+    multilayer perceptron it has
+    (2 D + 4) `width` + 2 D parameters: few, to be trained on few videos.
 
     Attributes:
       width: channels of the result, of all heads together.
@@ -44,7 +45,8 @@ class AttentionPooling(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         size = self.width // self.heads
         tokens = nn.LayerNorm(name="tokens_norm", **types)(tokens)
-        keys = nn.DenseGeneral((self.heads, size), name="keys", **types)(tokens)
+        # A bias would add the same to all scores of a query: its gradient is rounding noise, which Adam scales up.
+        keys = nn.DenseGeneral((self.heads, size), use_bias=False, name="keys", **types)(tokens)
         values = nn.DenseGeneral((self.heads, size), name="values", **types)(tokens)
         query = self.param("query", nn.initializers.normal(1.0), (self.heads, size), self.param_dtype)
         scores = jnp.einsum("...nhc,hc->...hn", keys, query.astype(keys.dtype)) / size**0.5

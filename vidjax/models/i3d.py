@@ -166,7 +166,7 @@ class I3D(nn.Module):
         logits = Conv(self.num_classes, (1, 1, 1), name=CLASSIFIER, **types)(x[:, :, None, None])
         return Output(logits.reshape(*x.shape[:2], self.num_classes), {"features": features})
 
-    def _as_clips(self, clips: jax.Array) -> tuple[int, jax.Array]:
+    def _as_clips(self, clips: Clips) -> tuple[int, Float[Array, "..."]]:
         """The clips that go through the convolutions, of the same example one after the other, and how many it has."""
         t = clips.shape[1]
         if self.fusion == "single_frame":

@@ -7,9 +7,10 @@ Importers are pure functions of a module and of a flat mapping, name -> array. E
 filled, or a `DataError` names the one that does not fit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from vidjax.pretrained.importers import efficientnet_lite_pytorch, keras, timm, torchvision
 from vidjax.pretrained.importers.caffe2 import from_caffe2
 from vidjax.pretrained.importers.checkpoint import read_checkpoint
 from vidjax.pretrained.importers.efficientnet_lite_pytorch import from_efficientnet_lite_pytorch
@@ -28,8 +29,16 @@ IMPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
     "keras": from_keras,
     "efficientnet_lite_pytorch": from_efficientnet_lite_pytorch,
 }
+# Layout -> backbone of `ImageFusion` -> the variants that it has weights of.
+IMAGE_NETWORKS: dict[str, Mapping[str, tuple[str, ...]]] = {
+    "torchvision": torchvision.VARIANTS,
+    "timm": timm.VARIANTS,
+    "keras": keras.VARIANTS,
+    "efficientnet_lite_pytorch": efficientnet_lite_pytorch.VARIANTS,
+}
 
 __all__ = [
+    "IMAGE_NETWORKS",
     "IMPORTERS",
     "from_caffe2",
     "from_efficientnet_lite_pytorch",

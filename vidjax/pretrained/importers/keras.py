@@ -24,7 +24,7 @@ from vidjax.pretrained.importers.weight_mapping import fill_by_name
 
 Path = tuple[str, ...]
 
-_VARIANTS = {
+VARIANTS = {
     "vgg19": ("torch", "keras"),  # which are the same
     "mobilenet_v2": ("keras",),
     "resnet50": ("keras",),
@@ -74,7 +74,7 @@ def from_keras(module: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[str
       ConfigError: for another module.
       DataError: names a parameter that is missing, unexpected or of another shape.
     """
-    network = check_image_module(module, "keras", _VARIANTS)
+    network = check_image_module(module, "keras", VARIANTS)
     layers = list(_LAYERS[network.backbone]())
     use_scale = network.backbone != "inception_v3"
     if any(_ANY.fullmatch(name) for name in weights):

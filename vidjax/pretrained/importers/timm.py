@@ -17,7 +17,7 @@ from vidjax.pretrained.importers.torchvision import (
 from vidjax.pretrained.importers.weight_mapping import NameLayer, fill
 
 _VGG19_DENSE = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "classes": "head.fc"}
-_VARIANTS = {
+VARIANTS = {
     "vgg19": ("torch", "keras"),  # which are the same
     "mobilenet_v2": ("torch",),
     "efficientnet_lite0": ("torch", "keras"),  # efficientnet_lite0 and tf_efficientnet_lite0
@@ -46,7 +46,7 @@ def from_timm(module: nn.Module, weights: Mapping[str, np.ndarray]) -> dict[str,
     References:
       timm/models/vgg.py, efficientnet.py, resnet.py and inception_v3.py.
     """
-    network = check_image_module(module, "timm", _VARIANTS)
+    network = check_image_module(module, "timm", VARIANTS)
     if network.backbone == "vgg19":
         weights = _dense(weights)
     return fill(module, without_auxiliary(weights), _LAYERS[network.backbone], SIZE)

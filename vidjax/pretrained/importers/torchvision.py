@@ -23,6 +23,12 @@ _STEM |= {"stem_space": {"conv": "0", "norm": "1"}, "stem_time": {"conv": "3", "
 _UNIT = {"": {"conv": "0", "norm": "1"}}
 _UNIT |= {"space": {"conv": "0.0", "norm": "0.1"}, "time": {"conv": "0.3", "norm": "1"}}  # 0.2 is a ReLU
 _KINDS = {"conv": "conv", "norm": "bn"}
+VARIANTS = {
+    "vgg19": ("torch", "keras"),  # which are the same
+    "mobilenet_v2": ("torch",),
+    "resnet50": ("torch",),
+    "inception_v3": ("torch",),
+}
 # Numbers of VGG19's convolutions, between which ReLUs and pools count.
 VGG19_NUMBERS = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34))
 _VGG19_DENSE = {"fc6": "classifier.0", "fc7": "classifier.3", "classes": "classifier.6"}
@@ -52,7 +58,7 @@ def from_torchvision(module: nn.Module, weights: Mapping[str, np.ndarray]) -> di
     check_module(module, ResNet3D, ImageFusion)
     if isinstance(module, ResNet3D):
         return fill(module, weights, name_layer)
-    network = check_image_module(module, "torchvision", dict.fromkeys(_IMAGE_LAYERS, ("torch",)))
+    network = check_image_module(module, "torchvision", VARIANTS)
     if network.backbone == "vgg19":
         weights = channels_last(weights, f"{_VGG19_DENSE['fc6']}.weight")
     return fill(module, without_auxiliary(weights), _IMAGE_LAYERS[network.backbone], SIZE)
