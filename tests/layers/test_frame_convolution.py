@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from vidjax.layers.frame_convolution import PADDINGS, FrameConvNorm
 
 
 def apply(layer, x):
-    variables = random_variables.of(layer, x, train=False)
+    variables = random_variables.like(jax.eval_shape(functools.partial(layer.init, train=False), jax.random.key(0), x))
     variables["batch_stats"]["norm"]["var"] = np.ones_like(variables["batch_stats"]["norm"]["var"])
     return variables["params"], jax.jit(lambda v, x: layer.apply(v, x, train=False))(variables, x)
 

@@ -14,9 +14,8 @@ class AttentionPooling(nn.Module):
     """One learned query per head attends over all tokens, in any order.
 
     Tokens are normalized (layer normalization) and projected to keys and values of `width` channels; the heads'
-    averages of values, weighted by softmax, are concatenated and normalized again. Without an output projection and a
-    multilayer perceptron it has
-    (2 D + 4) `width` + 2 D parameters: few, to be trained on few videos.
+    averages of values, weighted by softmax, are concatenated and normalized again. It has neither an output projection
+    nor a multilayer perceptron, and (2 D + 4) `width` + 2 D parameters: few, to be trained on few videos.
 
     Attributes:
       width: channels of the result, of all heads together.
