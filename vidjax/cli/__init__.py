@@ -26,6 +26,7 @@ VERBS = {
     "predict": "classify videos with a run or with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
     "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",
+    "weights": "list, fetch, import and verify published weights; export those of a run",
     "zero-shot": "evaluate published weights, untrained, on the classes that UCF101 shares with Kinetics",
 }
 

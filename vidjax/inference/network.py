@@ -21,6 +21,7 @@ from vidjax.evaluation.result import Result
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.options.suggestions import did_you_mean
 from vidjax.preprocessing.pipeline import Preprocessing
+from vidjax.pretrained import hub
 from vidjax.system import files
 from vidjax.training import weights
 from vidjax.training.state import Variables, initial_variables
@@ -77,7 +78,8 @@ class TrainedNetwork:
     @property
     def sees_whole_videos(self) -> bool:
         """Whether it is tested on all frames of a video at once, as published networks of videos are."""
-        return self.published is not None and self.published.preprocessing.frames > 1
+        info = self.published
+        return info is not None and info.views is None and info.preprocessing.frames > 1
 
     def specs(self, batch: Any = 1) -> dict[str, jax.ShapeDtypeStruct]:
         """Name -> shape and dtype of a batch of each argument of the model, as `preprocessing` gives them.
@@ -101,8 +103,9 @@ def load_network(source: str | Path, overrides: Mapping[str, Any] | None = None)
     """Loads a trained network; the data that it was trained on are not needed.
 
     Args:
-      source: a run directory, wherever it lies now, or the name of published weights (`pretrained.CATALOG`). A folder
-        takes precedence over a name.
+      source: a run directory, wherever it lies now, the name of published weights (`pretrained.CATALOG`), or what
+        `python -m vidjax weights export` wrote: the folder, its file, or "hf:USER/REPO". A folder takes precedence over
+        a name.
       overrides: for a run: "evaluate.KEY" -> value, the views and the weights that are used, and "model.factory" ->
         value, which must be typed again since it is code.
 
@@ -112,9 +115,11 @@ def load_network(source: str | Path, overrides: Mapping[str, Any] | None = None)
       VidjaxError: if the checkpoint does not fit.
     """
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    exported = folder / "model.safetensors" if folder.is_dir() else folder
+    if folder.is_dir() and not exported.is_file():
         return _from_run(folder, dict(overrides or {}))
-    if str(source) not in pretrained.CATALOG:
+    name = str(exported) if exported.is_file() else str(source)
+    if name not in pretrained.CATALOG and not exported.is_file() and not hub.is_address(name):
         close = did_you_mean(str(source), pretrained.CATALOG)
         raise ConfigError(
             f"{str(source)!r} is neither a run directory nor the name of published weights{close}"
@@ -122,7 +127,7 @@ def load_network(source: str | Path, overrides: Mapping[str, Any] | None = None)
         )
     if overrides:
         raise ConfigError(f"{source}: published weights take no config keys ({', '.join(overrides)})")
-    return published(pretrained.load(str(source)))
+    return published(pretrained.load(name))
 
 
 def published(network: pretrained.Pretrained) -> TrainedNetwork:
@@ -135,7 +140,7 @@ def published(network: pretrained.Pretrained) -> TrainedNetwork:
     expected = info.preprocessing
     name = models.input_names(module)[0]
     inputs = (RGB if name == RGB.name else dataclasses.replace(RGB, name=name, stream=RGB.name),)
-    clip = ClipSpec(
+    clip = info.clip or ClipSpec(
         frames=expected.frames,
         fps=expected.fps if expected.frames > 1 else None,
         short_side=expected.short_side,
@@ -148,8 +153,11 @@ def published(network: pretrained.Pretrained) -> TrainedNetwork:
         classes=info.classes,
         inputs=inputs,
         clip=clip,
-        views=ViewSpec(_IMAGE_CLIPS if expected.frames == 1 else 1),
-        preprocessing=Preprocessing(mean=expected.mean, std=expected.std, inputs=inputs),
+        views=info.views or ViewSpec(_IMAGE_CLIPS if expected.frames == 1 else 1),
+        preprocessing=Preprocessing(
+            mean=expected.mean, std=expected.std, evaluation_crop=expected.crop, mirror=info.mirror, inputs=inputs
+        ),
+        mirror=info.mirror,
         average=expected.average,
         batch_size=_PUBLISHED_BATCH,
         published=info,

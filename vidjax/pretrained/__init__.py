@@ -21,7 +21,7 @@ from flax import traverse_util
 from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
-from vidjax.pretrained import store
+from vidjax.pretrained import hub, store
 from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info, Package
 from vidjax.pretrained.formats import Arrays, read_arrays
 from vidjax.pretrained.importers import recognition
@@ -46,7 +46,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     """Loads published weights, or a file of `python -m vidjax weights export`.
 
     Args:
-      name: a key of `CATALOG`, or the path of a file in vidjax's own layout.
+      name: a key of `CATALOG`, or the path of a file in vidjax's own layout, or "hf:USER/REPO" with one (`hub`).
       path: of the file that was published under the name; None: what is on this machine, converted by
         `python -m vidjax weights` or brought by a package.
 
@@ -62,9 +62,10 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
         if converted.is_file():
             return _fitted(info, store.read(converted), str(converted))
         return convert(info, find(info))
-    if os.path.isfile(name):
-        found = store.read(name)
-        return _fitted(Info.of_metadata(name, found.metadata), found, name)
+    file = hub.fetch(name) if hub.is_address(name) else os.path.expanduser(name)
+    if os.path.isfile(file):
+        found = store.read(file)
+        return _fitted(Info.of_metadata(name, found.metadata), found, file)
     known = ", ".join(sorted(CATALOG))
     raise ConfigError(
         f"{name!r} is neither a file nor the name of published weights{did_you_mean(name, CATALOG)} (known: {known})"

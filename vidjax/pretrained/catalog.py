@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidjax.errors import DataError
+from vidjax.data.clips import ClipSpec
+from vidjax.data.flip_rule import FlipRule
+from vidjax.data.views import ViewSpec
+from vidjax.errors import ConfigError, DataError
 
 Channels = tuple[float, float, float]
 
@@ -77,6 +80,9 @@ class Info:
       preprocessing: of the clips.
       class_list: name of the file beside this one with the names of the classes, one a line in label order.
       class_names: the same, where there is no such file.
+      clip, views: what is cut from a video, and how often, for its scores. None: of networks of images 10 frames, and
+        networks of videos see the whole video at once.
+      mirror: the rule for horizontal flips of the data that they were trained on.
       layout: of the file, a key of `importers.IMPORTERS`, or the name of another layout.
       download: where the file is.
       megabytes: of the download.
@@ -95,6 +101,9 @@ class Info:
     preprocessing: ExpectedInput
     class_list: str | None = None
     class_names: tuple[str, ...] = ()
+    clip: ClipSpec | None = None
+    views: ViewSpec | None = None
+    mirror: FlipRule = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     layout: str = ""
     download: Package | Address | None = None
@@ -141,6 +150,9 @@ class Info:
             "options": json.dumps(dict(self.options)),
             "classes": json.dumps(self.classes),
             "preprocessing": json.dumps(dataclasses.asdict(self.preprocessing)),
+            "clip": json.dumps(None if self.clip is None else dataclasses.asdict(self.clip)),
+            "views": json.dumps(None if self.views is None else dataclasses.asdict(self.views)),
+            "mirror": json.dumps(self.mirror),
             "source": self.source,
             "license": self.license,
             "citation": self.citation,
@@ -172,13 +184,25 @@ class Info:
                 options=dict(json.loads(metadata["options"])),
                 class_names=tuple(map(str, json.loads(metadata["classes"]))),
                 preprocessing=preprocessing,
+                clip=_spec(ClipSpec, metadata),
+                views=_spec(ViewSpec, metadata),
+                mirror=_tuples(json.loads(metadata.get("mirror", "null"))),
                 source=metadata.get("source", ""),
                 license=metadata.get("license", ""),
                 citation=metadata.get("citation", ""),
                 accuracy={key: float(value) for key, value in json.loads(metadata.get("accuracy", "{}")).items()},
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, ConfigError) as error:
             raise DataError(f"{name}: its metadata do not say what the weights are of ({error!r})") from error
+
+
+def _spec(kind: Any, metadata: Mapping[str, str]) -> Any:
+    given = json.loads(metadata.get({ClipSpec: "clip", ViewSpec: "views"}[kind], "null"))
+    return None if given is None else kind(**{key: _tuples(value) for key, value in given.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _channels(values: Any) -> Channels:
@@ -257,6 +281,7 @@ def _torchvision_videos(name: str, model: str, file: str, megabytes: float, top1
         license="BSD 3-Clause (torchvision's LICENSE)",
         citation=_PAPERS["r(2+1)d"],
         class_list=_KINETICS400,
+        views=ViewSpec(clips=5),
         # Its clips are of 16 frames at 15 frames per second, resized to 128 x 171.
         preprocessing=ExpectedInput(
             frames=16,
@@ -310,7 +335,8 @@ def _slowfast(name: str, model: str, file: str, top1: float, top5: float) -> Inf
         license="Apache-2.0 (pytorchvideo's LICENSE)",
         citation=_PAPERS["slowfast"],
         class_list=_KINETICS400,
-        # 32 frames, every second one of videos at 30 frames per second; tested with 30 views of 256 pixels.
+        views=ViewSpec(clips=10, crops="three"),
+        # 32 frames, every second one of videos at 30 frames per second.
         preprocessing=ExpectedInput(
             frames=32,
             fps=15.0,
@@ -345,6 +371,7 @@ _ENTRIES = (
             frames=64, fps=25.0, short_side=256, crop=224, mean=_GRAY, std=_GRAY, average="logits"
         ),
         accuracy={"Kinetics-400 test, top-1 %": 71.1, "Kinetics-400 test, top-5 %": 89.3},
+        fingerprint=((224, 17.1765), (99, 12.9475), (86, 11.8498), (34, 11.0454), (131, 9.7361)),
     ),
     Info(
         name="efficientnet-lite0-imagenet",
@@ -366,6 +393,7 @@ _ENTRIES = (
         class_list=_IMAGENET,
         preprocessing=_images((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
         accuracy={_TOP1: 75.1},
+        fingerprint=((906, 4.3677), (731, 3.8031), (419, 3.5312), (838, 3.3981), (615, 3.237)),
     ),
     _torchvision_images("vgg19-imagenet", "vgg19", "vgg19-dcbb9e9d.pth", 575, 72.376, 90.876, options={"head": "full"}),
     _torchvision_images(

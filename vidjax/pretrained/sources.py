@@ -9,7 +9,7 @@ import numpy as np
 
 from vidjax import pretrained
 from vidjax.errors import ConfigError, DataError
-from vidjax.pretrained import store
+from vidjax.pretrained import hub, store
 from vidjax.pretrained.catalog import CATALOG, Info
 from vidjax.pretrained.formats import read_arrays
 from vidjax.pretrained.importers import recognition
@@ -38,9 +38,9 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
     """Reads weights that were published, or any file of weights.
 
     Args:
-      source: a key of the catalog, or the path of a file of any format and layout that is known (`formats`,
-        `importers`). In a layout of others the weights are those of `module`, but of other classes maybe, and of an
-        image network where that one fuses time.
+      source: a key of the catalog, the path of a file of any format and layout that is known (`formats`, `importers`),
+        or such a file on the Hugging Face hub (`hub`). In a layout of others the weights are those of `module`, but of
+        other classes maybe, and of an image network where that one fuses time.
       model_name: of the network that they are for, a key of `vidjax.models.MODELS`; for messages.
       module: that network.
 
@@ -48,7 +48,7 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
       ConfigError: for an unknown name, weights that are not on this machine, or of another network.
       DataError: names the file, if it is damaged or does not fit.
     """
-    path = os.path.expanduser(source)
+    path = hub.fetch(source) if hub.is_address(source) else os.path.expanduser(source)
     if source in CATALOG or not os.path.isfile(path):
         found = pretrained.load(source)
         variables = pretrained.flat(found.variables)

@@ -49,6 +49,7 @@ def write(path: Path, variables: Mapping[str, np.ndarray], metadata: Mapping[str
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save_file(arrays, partial, {**metadata, "layout": LAYOUT, "sha256": content_hash(arrays)})
+        partial.chmod(0o644)  # the library makes files that nobody else can read
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

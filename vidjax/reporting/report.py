@@ -116,7 +116,7 @@ def _headline(result: Result) -> list[tuple[str, str]]:
     return [(name, tables.percent(value)) for name, value in shown.items() if value is not None]
 
 
-def _interval(result: Result) -> str:
+def confidence_interval(result: Result) -> str:
     """A sentence with the confidence interval of video top-1; "" if no video was tested."""
     correct, videos = sum(result.per_class_correct), sum(result.per_class_videos)
     if not videos:
@@ -154,7 +154,7 @@ def _context(workdir: Path) -> dict[str, Any]:
         "top5_note": tables.top5_note(result),
         "overfitting_note": overfitting_note(result, metrics),
         "headline": _headline(result),
-        "interval": _interval(result),
+        "interval": confidence_interval(result),
         "curves": [_inline(figure) for figure in figures.curves(metrics)],
         "classes": result.classes,
         "matrix": matrix,
