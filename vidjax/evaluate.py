@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,10 +23,10 @@ from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.config.stored import load_stored, read_stored
 from vidjax.data.pipeline import evaluation_batches
-from vidjax.data.records import Video
+from vidjax.data.records import Batch, Video
 from vidjax.data.views import ViewSpec
 from vidjax.errors import DataError, DifferentRunError, DivergedError, VidjaxError, options_of, printable
-from vidjax.evaluation import metrics, samples
+from vidjax.evaluation import grad_cam, metrics, samples
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
 from vidjax.evaluation.view_scores import ViewScores
@@ -34,6 +35,7 @@ from vidjax.reporting import learning_curves, pictures, tables
 from vidjax.system import devices, files, provenance, terminal
 from vidjax.training import losses, metrics_line, weights
 from vidjax.training.checkpoints import Checkpoints
+from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 from vidjax.training.state import TrainState
 
 # Prefixes of the keys that may differ between training and evaluation, since they do not affect the weights.
@@ -305,7 +307,60 @@ def write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: 
         for video, images in samples.read_samples(chosen, image, 24)
     ]
     drawings = [(each.caption, pictures.grid(each.images, _DRAWING_SCALE)) for each in _drawings(run, state, scored)]
-    pictures.write_samples(folder, contact, clips, drawings)
+    pictures.write_samples(folder, contact, clips, drawings, _explanations(run, state, scored))
+
+
+def _explanations(run: Run, state: TrainState, scored: PredictionsFile) -> list[tuple[str, np.ndarray, float]]:
+    """The most confident mistakes, with the places that speak for the class that was predicted in color."""
+    first = next((each for each in run.inputs if each.space == "image"), None)
+    videos = samples.choose_mistakes(run.source.test, scored, run.config.evaluate.explanations)
+    if not videos or first is None:
+        return []
+    views = ViewSpec(side=data.test_views(run.config).side)
+    labels = {video.id: video.predicted for video in scored.videos}
+    found, classes = [], run.source.classes
+    try:
+        explained = _compiled_grad_cam(run, state)
+        with evaluation_batches(
+            videos, run.clip, views, inputs=run.inputs, batch_size=1, cache=run.cache, threads=0
+        ) as batches:
+            for video, batch in zip(videos, batches, strict=True):
+                if not batch.mask.all():
+                    continue
+                label = labels[video.id]
+                (cam,), (frames,) = explained(batch, label), batch.inputs[first.name][:, :: first.per_frame]
+                shown = pictures.centered(pictures.to_displayable(frames, first.mean), cam.shape[-1])
+                caption = f"{classes[label]}, in fact {classes[video.label]}: {video.id}"
+                found.append((caption, pictures.side_by_side(shown, pictures.with_heat(shown, cam)), 8.0))
+    except Exception as error:  # of a user's network, say: no picture is worth the result, which is not written yet
+        terminal.say(
+            f"mistakes are not explained: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        )
+    return found
+
+
+def _compiled_grad_cam(run: Run, state: TrainState) -> Callable[[Batch, int], np.ndarray]:
+    """Builds (batch, label) -> Grad-CAM at the size of what the model sees, float [B, T, S, S].
+
+    Runs only on this process, which has a full copy of the weights.
+    """
+    params, model_state = jax.tree.map(lambda a: np.asarray(a.addressable_data(0)), (state.params, state.model_state))
+
+    def explain(variables: Any, seen: dict[str, jax.Array], label: jax.Array) -> jax.Array:
+        layer = grad_cam.choose_layer(grad_cam.feature_maps(run.model, variables, seen))
+        cam = grad_cam.grad_cam(run.model, variables, seen, label, layer)
+        return grad_cam.upsampled(cam, run.clip.frames, run.view_side, run.view_side)
+
+    options = accepted_options(CPU_OPTIONS) if jax.default_backend() == "cpu" else None
+    compiled = jax.jit(explain, compiler_options=options)
+
+    def explained(batch: Batch, label: int) -> np.ndarray:
+        labels = jnp.full(batch.label.shape, label)
+        cam = compiled({"params": params, **model_state}, run.preprocessing.evaluation(batch), labels)
+        found: np.ndarray = jax.device_get(cam)
+        return found
+
+    return explained
 
 
 def _drawings(run: Run, state: TrainState, scored: PredictionsFile) -> list[models.Drawing]:

@@ -96,6 +96,7 @@ def test_help_lists_every_verb_and_each_verb_explains_itself(capsys):
         ("check-data", ["~/x", "--out=~/x"]),
         ("collect", ["~/x", "--destination=~/x"]),
         ("ensemble", ["~/x", "~/x", "--out=~/x"]),
+        ("explain", ["~/x", "--workdir=~/x", "--out=~/x"]),
         ("pack", ["~/x", "--config=c.py"]),
         ("predict", ["~/x", "--pretrained=i3d"]),
         ("readme", ["--root=~/x"]),

@@ -21,6 +21,7 @@ VERBS = {
     "collect": "copy the results of an experiment to results/NAME/, to be committed",
     "doctor": "check versions, devices, caches and decoders on this machine",
     "ensemble": "average the test scores of several finished runs",
+    "explain": "show which places of a clip speak for a class (Grad-CAM)",
     "export": "write a trained network as a file that runs without vidjax: StableHLO or ONNX",
     "pack": "pack a data set into a few large files, for a pod or an object store",
     "predict": "classify videos with a run or with published weights",

@@ -45,6 +45,7 @@ from vidjax.system import files, terminal
 
 if TYPE_CHECKING:
     from vidjax.inference.classifier import Classifier, Prediction
+    from vidjax.inference.network import TrainedNetwork
     from vidjax.inference.over_time import Interval
 
 _TABLES_UP_TO = 5  # videos that have a table each
@@ -89,24 +90,23 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--pretrained", metavar="NAME", help="published weights: i3d-kinetics400")
 
 
-def load_classifier(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "Classifier":
+def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "TrainedNetwork":
     """The network that the arguments choose; says what there is to know of it on stderr."""
     from vidjax import pretrained
-    from vidjax.inference.classifier import Classifier
-    from vidjax.inference.network import load_network, published
+    from vidjax.inference import network as networks
     from vidjax.system import compilation_cache, devices
 
     compilation_cache.enable()
     devices.available()  # before weights and videos are read
     if arguments.pretrained:
         refuse_overrides(verb, overrides, " with --pretrained")
-        return Classifier(published(pretrained.load(arguments.pretrained)))
+        return networks.published(pretrained.load(arguments.pretrained))
     if not Path(arguments.workdir).is_dir():
         raise ConfigError(f"--workdir={arguments.workdir}: no such folder; give the directory of a run")
-    network = load_network(Path(arguments.workdir), overrides)
+    network = networks.load_network(Path(arguments.workdir), overrides)
     for note in network.notes:
         print(f"note: {note}", file=sys.stderr)
-    return Classifier(network)
+    return network
 
 
 class _Row(NamedTuple):
@@ -139,9 +139,10 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         from vidjax.inference.over_time import Interval
 
         interval = Interval.read(arguments.every)
+    from vidjax.inference.classifier import Classifier
     from vidjax.inference.videos import listed_videos
 
-    classify = load_classifier("predict", arguments, overrides)
+    classify = Classifier(load_network("predict", arguments, overrides))
     paths = listed_videos(arguments.videos)
     if arguments.plot and len(paths) > 1:
         raise ConfigError(f"--plot={arguments.plot}: names the plot of one video, and {len(paths)} are given")

@@ -22,6 +22,7 @@ _UNHASHED_KEYS = {
     "data.threads",
     "data.workers",
     "evaluate.batch_size",
+    "evaluate.explanations",
     "evaluate.samples",
     "keep_memory",
     "native_convolutions",

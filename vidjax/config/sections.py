@@ -328,6 +328,9 @@ class EvaluateSection:
         Option("best: by validation; default: ema with train.ema_decay, else last", choices=("last", "ema", "best")),
     ] = None
     samples: Annotated[int, Option("number of test clips shown in the report", at_least=0)] = 16
+    explanations: Annotated[
+        int, Option("confident mistakes that the report explains by Grad-CAM", at_least=0, at_most=16)
+    ] = 2
 
 
 @dataclasses.dataclass(frozen=True)

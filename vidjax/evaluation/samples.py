@@ -38,6 +38,19 @@ def choose_clips(videos: Sequence[Video], scored: PredictionsFile, count: int) -
     return [by_id[video_id] for video_id in chosen]
 
 
+def choose_mistakes(videos: Sequence[Video], scored: PredictionsFile, count: int) -> list[Video]:
+    """The misclassified videos with the highest scores, highest first.
+
+    Args:
+      videos: the test videos.
+      scored: their predictions.
+      count: maximum number of videos.
+    """
+    by_id = {video.id: video for video in videos}
+    wrong = sorted((video for video in scored.videos if not video.is_correct), key=lambda video: -max(video.scores))
+    return [by_id[video.id] for video in wrong[:count]]
+
+
 def choose_examples(videos: Sequence[Video], scored: PredictionsFile) -> list[Video]:
     """Videos to draw reconstructions of: a correct one of each of the first classes, then misclassified ones.
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 2  # transparent pixels between the frames of a strip
 _FONT_SIZE, _LINE = 12, 16  # of captions, in pixels
+_HEAT_ALPHA = 0.6
 _CAPTIONED_WIDTH = 150  # of a frame with a caption of its own, in pixels, at least
 
 
@@ -96,6 +97,36 @@ def captioned_strip(frames: np.ndarray, captions: Sequence[Sequence[str]]) -> by
     return buffer.getvalue()
 
 
+def with_heat(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Colors the places of frames by a map, from unchanged (0) over dark red to bright yellow (1).
+
+    Args:
+      frames: uint8 [T, H, W, 3].
+      heat: float [T, H, W] in 0..1.
+
+    Returns:
+      uint8 [T, H, W, 3].
+    """
+    import matplotlib  # takes a while to import, and only this needs it
+
+    colors = matplotlib.colormaps["hot"](0.25 + 0.65 * heat)[..., :3] * 255
+    share = _HEAT_ALPHA * heat[..., None]
+    return np.rint((1 - share) * frames + share * colors).astype(np.uint8)
+
+
+def centered(frames: np.ndarray, side: int) -> np.ndarray:
+    """The square in the middle of frames [T, H, W, C], as an evaluation cuts it."""
+    top, left = ((length - side) // 2 for length in frames.shape[1:3])
+    return frames[:, top : top + side, left : left + side]
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray, axis: int = 2) -> np.ndarray:
+    """Two clips uint8 [T, H, W, 3] as one, with a white line between; axis 1: one above the other."""
+    shape = list(left.shape)
+    shape[axis] = _GAP
+    return np.concatenate([left, np.full(shape, 255, np.uint8), right], axis=axis)
+
+
 def grid(images: np.ndarray, scale: int = 1) -> bytes:
     """A grid of images.
 
@@ -150,6 +181,7 @@ def write_samples(
     contact: Sequence[tuple[str, np.ndarray]],
     clips: Sequence[tuple[str, np.ndarray, float]],
     drawings: Sequence[tuple[str, bytes]] = (),
+    explanations: Sequence[tuple[str, np.ndarray, float]] = (),
     scale: float = 1.0,
 ) -> None:
     """Writes the images of a report, with `index.json`.
@@ -159,12 +191,13 @@ def write_samples(
       contact: (class name, frames uint8 [T, H, W, 3]), shown as a strip on the contact sheet.
       clips: (video id, frames uint8 [T, H, W, 3], frames per second), shown as an animation.
       drawings: (caption, PNG file), shown unchanged.
+      explanations: (caption, frames uint8 [T, H, W, 3], frames per second), shown as an animation.
       scale: size of the images relative to the frames.
     """
     folder = Path(folder)
     (folder / "contact").mkdir(parents=True, exist_ok=True)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    index: dict[str, list[dict[str, str]]] = {"contact": [], "clips": [], "drawings": []}
+    index: dict[str, list[dict[str, str]]] = {"contact": [], "clips": [], "drawings": [], "explanations": []}
     for i, (label, frames) in enumerate(contact):
         file = f"contact/{i}.png"
         (folder / file).write_bytes(strip(frames, scale))
@@ -177,4 +210,8 @@ def write_samples(
         file = f"drawing{i}.png"
         (folder / file).write_bytes(content)
         index["drawings"].append({"label": caption, "file": file})
+    for i, (caption, frames, fps) in enumerate(explanations):
+        file = f"explanation{i}.webp"
+        (folder / file).write_bytes(animation(frames, fps, scale))
+        index["explanations"].append({"label": caption, "file": file})
     (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")

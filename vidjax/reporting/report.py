@@ -169,6 +169,7 @@ def _context(workdir: Path) -> dict[str, Any]:
         "clips": _clips(samples, index, predictions),
         "contact": _labeled(samples, index["contact"]),
         "drawings": _labeled(samples, index.get("drawings", [])),  # missing in older runs
+        "explanations": _labeled(samples, index.get("explanations", [])),  # likewise
         "failed": predictions.failed if predictions else [],
         "provenance": _provenance(result, predictions),
         "config": json.dumps(config, indent=2, ensure_ascii=False) if config is not None else "",
