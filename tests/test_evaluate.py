@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests import toy
+from tests.refusals import unnamed
 from vidjax import evaluate
 from vidjax.config.preparation import prepare
 from vidjax.data import Input, Source, Stream, Video
@@ -92,3 +93,22 @@ def test_a_run_shows_what_its_model_draws_of_test_examples(damaged_folder, tmp_p
     assert [each["label"] for each in shown] == captions
     for each in shown:
         assert Image.open(tmp_path / "samples" / each["file"]).size == (2 * 36 + 2 * 36 + 2, 2 * 36)
+
+
+def test_the_most_confident_mistakes_are_explained(damaged_folder, tmp_path, capsys):
+    """Of a network with feature maps; one without has its samples nevertheless, and says why."""
+    for number, more in enumerate(({"evaluate__explanations": 2}, {"evaluate__explanations": 2, **toy.CONSTANT})):
+        run = prepare(toy.config(damaged_folder, evaluate__samples=1, **more))
+        state = run.strategy.put_state(run.new_state())
+        scored, _ = evaluate.predict(run, state, run.eval_step(), "test", ViewSpec())
+        folder = tmp_path / str(number)
+        evaluate.write_samples(run, state, scored, folder)
+        index = json.loads((folder / "index.json").read_text())
+        assert len(index["clips"]) == 1
+        if number:
+            assert index["explanations"] == [] and not unnamed(capsys.readouterr().out, "2x2")
+            continue
+        wrong = sorted((video for video in scored.videos if not video.is_correct), key=lambda v: -max(v.scores))[:2]
+        assert [entry["label"].rpartition(": ")[2] for entry in index["explanations"]] == [video.id for video in wrong]
+        with Image.open(folder / index["explanations"][0]["file"]) as animation:
+            assert animation.size == (36 + 2 + 36, 36)

@@ -22,6 +22,7 @@ OVERRIDES = {
     "model.width_multiplier": 0.05,
     "train.batch_size": 8,
     "evaluate.batch_size": 8,
+    "evaluate.explanations": 0,  # which compile a gradient
     "parallel": "jit",
 }
 # In the place of early fusion; they have no width.

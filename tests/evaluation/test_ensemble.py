@@ -40,6 +40,8 @@ def test_scores_are_averaged_video_by_video():
     assert [video.id for video in got.videos] == ["v0", "v1", "v2"]
     assert [video.views for video in got.videos] == [6, 6, 6]
     assert metrics.compute_accuracies(got).per_class_correct == [1, 1]
+    assert [(video.label_name, video.predicted_name) for video in got.videos] == [("a", "a"), ("b", "b"), ("a", "b")]
+    assert got.videos[0].path is None and "path" not in got.videos[0].to_json(), "older files have none"
 
 
 def test_weights():

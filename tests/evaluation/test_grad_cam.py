@@ -68,9 +68,9 @@ def test_the_finest_map_within_a_module_that_pools():
 
 # Model -> its options, T, side; the layer that is chosen and the shape of its map.
 LAYERS = {
-    "early_fusion": ({"width_multiplier": 0.05}, 2, 96, "features/conv5", (1, 6, 6)),
-    "late_fusion": ({"width_multiplier": 0.05}, 2, 96, "features/conv5", (2, 6, 6)),
-    "single_frame": ({"width_multiplier": 0.05}, 1, 96, "features/conv5", (1, 6, 6)),
+    "early_fusion": ({"width_multiplier": 0.05}, 2, 96, "features/conv5", (1, 8, 8)),
+    "late_fusion": ({"width_multiplier": 0.05}, 2, 96, "features/conv5", (2, 8, 8)),
+    "single_frame": ({"width_multiplier": 0.05}, 1, 96, "features/conv5", (1, 8, 8)),
     "c3d": ({"width_multiplier": 0.05}, 16, 64, None, None),
     "r2plus1d_18": ({"width_multiplier": 0.1}, 4, 32, None, None),
     "i3d": ({}, 8, 64, "Mixed_5c", (1, 2, 2)),

@@ -43,6 +43,8 @@ def test_views_are_averaged_per_video_in_any_order():
     assert collect([0, 2], scores, ViewSpec(clips=2), order=[3, 0, 2, 1]) == want
     np.testing.assert_allclose(want.videos[0].scores, [0.3, 0.6, 0.1], atol=1e-6)
     assert [video.view_ranks for video in want.videos] == [[0, 2], [0, 0]]
+    first = want.videos[0]
+    assert (first.path, first.label_name, first.predicted_name) == ("v0.avi", "a", "b")
     summary = metrics.compute_accuracies(want)
     assert summary.clip_top1 == 0.75
     assert summary.clip_top5 == 1.0

@@ -50,14 +50,16 @@ def test_fps_must_be_positive():
 def test_write_samples(tmp_path):
     drawings = [("what is drawn", pictures.grid(np.ones((2, 3, 4, 4, 1))))]
     clips = [("../x", frames(), 25.0), ("y", frames(1), 5.0)]
-    pictures.write_samples(tmp_path / "samples", [("a/b", frames())], clips, drawings)
+    explanations = [("where it looked", frames(), 8.0)]
+    pictures.write_samples(tmp_path / "samples", [("a/b", frames())], clips, drawings, explanations)
     index = json.loads((tmp_path / "samples" / "index.json").read_text())
     assert index == {
         "contact": [{"label": "a/b", "file": "contact/0.png"}],
         "clips": [{"id": "../x", "file": "clips/0.webp"}, {"id": "y", "file": "clips/1.webp"}],
         "drawings": [{"label": "what is drawn", "file": "drawing0.png"}],
+        "explanations": [{"label": "where it looked", "file": "explanation0.webp"}],
     }
-    for entry in index["contact"] + index["clips"] + index["drawings"]:
+    for entry in index["contact"] + index["clips"] + index["drawings"] + index["explanations"]:
         Image.open(tmp_path / "samples" / entry["file"]).load()
 
 
@@ -78,3 +80,27 @@ def test_floats_fill_the_range_around_their_middle():
     assert shown[0, 0, 0].tolist() == [0, 191, 128] and shown[0, 0, 1].tolist() == [128, 128, 128]
     assert pictures.to_displayable(flow)[0, 0, 0].tolist() == [0, 255, 128], "without one, the middle of their range"
     assert (pictures.to_displayable(np.full((1, 2, 2, 1), 7.0, np.float32)) == 128).all()
+
+
+def test_captions_are_cut_to_their_place():
+    black = np.zeros((3, 20, 30, 3), np.uint8)
+    captions = [["a", "b"], ["x" * 200], [""]]
+    with Image.open(io.BytesIO(pictures.captioned_strip(black, captions))) as strip:
+        pixels = np.asarray(strip.convert("L"))
+    assert pixels.shape[1] == 3 * 150 + 2 * 2 and (pixels[:100, :150] == 0).all()
+    below = pixels[100:] < 128
+    assert below[:16, :20].any() and below[16:, :20].any(), "two lines"
+    assert below[:16, 152:290].any() and not below[:, 303:].any(), "no caption runs into the next"
+    with Image.open(io.BytesIO(pictures.captioned_strip(black, [["y" * 60]]))) as strip:
+        assert (np.asarray(strip.convert("L"))[100:, 300:] < 128).any(), "one caption for all"
+
+
+def test_heat_leaves_what_is_cold():
+    gray = np.full((2, 4, 4, 3), 90, np.uint8)
+    heat = np.zeros((2, 4, 4), np.float32)
+    heat[0, 0, 0] = 1
+    shown = pictures.with_heat(gray, heat)
+    assert (shown != gray).any(axis=-1).sum() == 1 and shown[0, 0, 0, 0] > 180 > shown[0, 0, 0, 2]
+    assert pictures.side_by_side(gray, shown).shape == (2, 4, 10, 3)
+    assert pictures.side_by_side(gray, shown, axis=1).shape == (2, 10, 4, 3)
+    assert (pictures.centered(gray, 2) == gray[:, 1:3, 1:3]).all()

@@ -49,6 +49,16 @@ def test_report_shows_the_run(tmp_path):
     assert text.count("<svg") == 4
 
 
+def test_report_shows_explained_mistakes(tmp_path):
+    folder = run_directory.write(tmp_path / "run")
+    assert "explained" not in report.write(folder).read_text().partition("</style>")[2]
+    index = json.loads((folder / "samples" / "index.json").read_text())
+    index["explanations"] = [{"label": "a, in fact <b>", "file": index["clips"][0]["file"]}]
+    (folder / "samples" / "index.json").write_text(json.dumps(index))
+    shown = report.write(folder).read_text().partition("clips explained")[2]
+    assert "a, in fact &lt;b&gt;" in shown and "data:image/webp;base64," in shown.partition("</figure>")[0]
+
+
 def test_report_says_how_far_the_accuracy_can_be_trusted(tmp_path):
     folder = run_directory.write(tmp_path / "run", ["a", "b"], videos=8)
     result = json.loads((folder / "result.json").read_text()) | {
