@@ -30,7 +30,7 @@ from vidjax.cli.predict import add_network_arguments, load_classifier
 from vidjax.system import terminal
 
 if TYPE_CHECKING:
-    from vidjax.inference.export.card import Array
+    from vidjax.inference.export.card import Array, Card
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     network = load_classifier("export", arguments, overrides).network
     written = exported_file.write(network, out, is_raw=arguments.raw)
     card = written.card
-    terminal.say(f"{written.path}: {written.size / 1e6:.1f} MB, {card.model} of {card.network}")
+    terminal.say(f"{written.path}: {written.size / 1e6:.1f} MB, {card.model} of {card.network}{_which(card)}")
     for each in card.inputs:
         terminal.say(f"  input   {_describe(each)}")
     for each in card.outputs:
@@ -67,6 +67,10 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     for line in written.snippet.splitlines():
         terminal.say(f"  {line}")
     return 0
+
+
+def _which(card: "Card") -> str:
+    return "" if card.step is None else f", {card.weights} weights of step {card.step}"
 
 
 def _describe(array: "Array") -> str:

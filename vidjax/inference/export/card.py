@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vidjax.evaluation.record import Record, nested, optional
 
@@ -30,11 +31,12 @@ class Card(Record):
     Attributes:
       network: the run or the published weights.
       model: class of the module.
+      weights: which of the run's, e.g. "ema"; "published".
+      step: of the training; None for published ones.
       classes: K names, in label order.
       inputs: in the order of the arguments.
       outputs: one.
-      frames_per_second: of the frames of a clip; None: those of the file, at its stride.
-      stride: between the frames of a clip.
+      clip: how clips are cut from a video, by the options of `data.clips.ClipSpec`.
       commit: of vidjax's code that wrote it; None if it was installed.
       versions: of the packages that wrote it.
       platforms: of StableHLO, for which it was lowered.
@@ -44,11 +46,12 @@ class Card(Record):
 
     network: str
     model: str
+    weights: str
+    step: int | None
     classes: Sequence[str]
     inputs: Sequence[Array] = nested(Array)
     outputs: Sequence[Array] = nested(Array)
-    frames_per_second: float | None = None
-    stride: int = 1
+    clip: Mapping[str, Any]
     commit: str | None
     versions: Mapping[str, str]
     platforms: Sequence[str] | None = optional()

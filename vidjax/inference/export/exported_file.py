@@ -71,14 +71,14 @@ def write(network: TrainedNetwork, path: Path, *, is_raw: bool = False) -> Expor
         if path.suffix == ".onnx":
             card = dataclasses.replace(card, opset=onnx_export.OPSET)
             files.write_bytes(partial, onnx_export.serialize(program, card))
-            difference, snippet = _difference(program, onnx_export.load(partial)), onnx_export.snippet
+            difference, snippet = largest_difference(program, onnx_export.load(partial)), onnx_export.snippet
         else:
             serialized = stablehlo.serialize(program)
             card = dataclasses.replace(
                 card, platforms=stablehlo.PLATFORMS, calling_convention=serialized.calling_convention
             )
             files.write_bytes(partial, serialized.content)
-            difference, snippet = _difference(program, stablehlo.load(partial)), stablehlo.snippet
+            difference, snippet = largest_difference(program, stablehlo.load(partial)), stablehlo.snippet
         if not difference <= TOLERANCE:
             raise ExportError(f"{path}: not written: its output differs from the network's by {difference:.1e}")
         partial.replace(path)
@@ -89,7 +89,7 @@ def write(network: TrainedNetwork, path: Path, *, is_raw: bool = False) -> Expor
     return Exported(path, path.stat().st_size, card, difference, snippet(path, program.inputs))
 
 
-def _difference(program: Program, function: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> float:
+def largest_difference(program: Program, function: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> float:
     """The largest difference of a file's output from the network's, relative to max(1, |value|); nan if any is."""
     inputs = program.example(max(_BATCHES))
     expected = program.run(inputs)
@@ -104,10 +104,14 @@ def _difference(program: Program, function: Callable[[Mapping[str, np.ndarray]],
 
 def _card(network: TrainedNetwork, program: Program, is_raw: bool) -> Card:
     result: Any = jax.eval_shape(program.function, program.variables, program.specs(1))
-    values = "logits" if is_raw else "probabilities"
+    name, values = ("logits", "before the softmax") if is_raw else ("probabilities", "of each clip, summing to 1")
+    if is_raw and network.average == "lengths":
+        values = "lengths or activations of capsules"
     return Card(
         network=network.name,
         model=type(network.module).__name__,
+        weights=network.weights,
+        step=network.step,
         classes=list(network.classes),
         inputs=[
             Array(
@@ -118,9 +122,8 @@ def _card(network: TrainedNetwork, program: Program, is_raw: bool) -> Card:
             )
             for name, spec in sorted(program.inputs.items())
         ],
-        outputs=[Array(name=values, shape=["batch", *result.shape[1:]], dtype=str(result.dtype), values=values)],
-        frames_per_second=network.clip.fps,
-        stride=network.clip.stride,
+        outputs=[Array(name=name, shape=["batch", *result.shape[1:]], dtype=str(result.dtype), values=values)],
+        clip={name: value for name, value in dataclasses.asdict(network.clip).items() if value is not None},
         commit=provenance.commit(),
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax")},
     )

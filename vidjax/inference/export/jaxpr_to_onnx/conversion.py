@@ -8,17 +8,15 @@ the rules of elementwise primitives take it as it is.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from vidjax.errors import ExportError
 from vidjax.inference.export.jaxpr_to_onnx.contractions import CONTRACTIONS
 from vidjax.inference.export.jaxpr_to_onnx.elementwise import ELEMENTWISE
 from vidjax.inference.export.jaxpr_to_onnx.equation import Equation, Rule
-from vidjax.inference.export.jaxpr_to_onnx.graph import Graph, Value
+from vidjax.inference.export.jaxpr_to_onnx.graph import DTYPES, Graph, Value
 from vidjax.inference.export.jaxpr_to_onnx.indexing import INDEXING
 from vidjax.inference.export.jaxpr_to_onnx.layout import LAYOUT
 from vidjax.inference.export.jaxpr_to_onnx.pooling import POOLING
@@ -67,9 +65,12 @@ def convert(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Value]) -> list[
     ]
 
 
-def _run(graph: Graph, jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Operand]) -> list[Operand]:
+def _run(
+    graph: Graph, jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Operand], place: str = ""
+) -> list[Operand]:
+    """The values of a jaxpr's outputs; `place` names the modules that call it."""
     known: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
-    known |= {variable: Operand(_array(constant)) for variable, constant in zip(jaxpr.constvars, constants)}
+    known |= {variable: Operand(np.asarray(constant)) for variable, constant in zip(jaxpr.constvars, constants)}
 
     def read(variable: Any) -> Operand:
         if isinstance(variable, Literal):
@@ -79,7 +80,7 @@ def _run(graph: Graph, jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[
 
     for equation in _needed(jaxpr):
         operands = [read(variable) for variable in equation.invars]
-        known.update(zip(equation.outvars, _converted(graph, equation, operands)))
+        known.update(zip(equation.outvars, _converted(graph, equation, operands, place)))
     return [read(variable) for variable in jaxpr.outvars]
 
 
@@ -93,12 +94,13 @@ def _needed(jaxpr: Jaxpr) -> list[Any]:
     return equations[::-1]
 
 
-def _converted(graph: Graph, equation: Any, operands: list[Operand]) -> list[Operand]:
+def _converted(graph: Graph, equation: Any, operands: list[Operand], place: str) -> list[Operand]:
     name = equation.primitive.name
+    place = "/".join(filter(None, [place, str(equation.source_info.name_stack)]))
     if name in _CALLS:
         body = equation.params[_CALLS[name]]
         jaxpr, constants = (body.jaxpr, body.consts) if isinstance(body, ClosedJaxpr) else (body, ())
-        return _run(graph, jaxpr, constants, operands)
+        return _run(graph, jaxpr, constants, operands, place)
     if name == "broadcast_in_dim":
         return [_broadcast(graph, equation, operands[0])]
     inputs, outputs = ([variable.aval for variable in side] for side in (equation.invars, equation.outvars))
@@ -108,14 +110,18 @@ def _converted(graph: Graph, equation: Any, operands: list[Operand]) -> list[Ope
     else:
         operands = [Operand(_in_full(graph, operand, aval)) for operand, aval in zip(operands, inputs, strict=True)]
     values = [operand.value for operand in operands]
-    place = str(equation.source_info.name_stack)
     described = Equation(name, values, inputs, outputs, equation.params, place)
-    is_static = all(map(_is_static, outputs))
+    for aval in (*inputs, *outputs):
+        if str(aval.dtype) not in DTYPES:
+            described.refuse(f"values of {aval.dtype}")
     if name == "scan":
         return [Operand(value) for value in _unrolled(graph, described)]
     if name == "iota":
         return [_iota(graph, described)]
-    if is_static and all(isinstance(value, np.ndarray) for value in values):
+    if name == "dim_as_value":
+        size = graph.reshape(graph.sizes([equation.params["dim"]]), ())
+        return [Operand(graph.cast(size, outputs[0].dtype))]
+    if all(map(_is_static, outputs)) and all(isinstance(value, np.ndarray) for value in values):
         return [Operand(value, short) for value in _computed(equation, values, name in ELEMENTWISE)]
     rule = ELEMENTWISE.get(name) or _WHOLE.get(name)
     if rule is None:
@@ -130,13 +136,7 @@ def _computed(equation: Any, values: Sequence[Any], is_elementwise: bool) -> lis
         shape = np.broadcast_shapes(*(value.shape for value in values))
         values = [value if value.ndim == 0 else np.broadcast_to(value, shape) for value in values]
     result = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
-    return [_array(each) for each in (result if equation.primitive.multiple_results else [result])]
-
-
-def _array(value: Any) -> np.ndarray:
-    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-        raise ExportError("ONNX: a network that draws random numbers cannot be exported")
-    return np.asarray(value)
+    return [np.asarray(each) for each in (result if equation.primitive.multiple_results else [result])]
 
 
 def _is_static(aval: Any) -> bool:
@@ -207,7 +207,7 @@ def _unrolled(graph: Graph, equation: Equation) -> list[Value]:
         results = [
             _in_full(graph, operand, variable.aval)
             for operand, variable in zip(
-                _run(graph, body.jaxpr, body.consts, operands), body.jaxpr.outvars, strict=True
+                _run(graph, body.jaxpr, body.consts, operands, equation.place), body.jaxpr.outvars, strict=True
             )
         ]
         carry = results[:carried]

@@ -17,6 +17,9 @@ Value = np.ndarray | str
 # An extent: a number, or a multiple of the free batch.
 Size = Any
 
+# What ONNX Runtime computes with.
+DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint32", "float16", "float32", "float64")
+
 
 def product(sizes: Iterable[Size]) -> Size:
     """Of numbers and multiples of the batch."""

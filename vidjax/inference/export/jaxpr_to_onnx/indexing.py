@@ -36,41 +36,67 @@ def _dynamic_slice(graph: Graph, equation: Equation) -> Value:
 
 
 def _gather(graph: Graph, equation: Equation) -> Value:
+    """One window of x, or elements of one axis by their positions within a window of the other axes."""
     numbers, sizes = equation.parameters["dimension_numbers"], equation.parameters["slice_sizes"]
     if numbers.operand_batching_dims:
         equation.refuse(f"operand_batching_dims={numbers.operand_batching_dims}")
-    mode = GatherScatterMode.from_any(equation.parameters["mode"])
+    is_clipped = GatherScatterMode.from_any(equation.parameters["mode"]) != GatherScatterMode.FILL_OR_DROP
     x, indices = equation.inputs
-    if indices.ndim == 1:  # one window of x
-        positions = equation.values[1]
-        starts: dict[int, Value] = {}
-        for number, axis in enumerate(numbers.start_index_map):
-            place = np.array(number, np.int64)
-            known = isinstance(positions, np.ndarray)
-            starts[axis] = positions[number] if known else graph.add("Gather", positions, place, axis=0)
-        cut = _window(graph, equation, starts, sizes, mode != GatherScatterMode.FILL_OR_DROP)
-        return graph.reshape(cut, equation.outputs[0].shape)
-    (axis, *others), collapsed = numbers.start_index_map, numbers.collapsed_slice_dims
-    whole = all(size == extent for place, (size, extent) in enumerate(zip(sizes, x.shape)) if place != axis)
-    if others or collapsed != (axis,) or not whole:
-        equation.refuse(f"dimension_numbers={numbers}")
-    positions = graph.reshape(equation.values[1], indices.shape[:-1])
-    if isinstance(positions, np.ndarray):
-        inside = np.clip(positions, 0, x.shape[axis] - 1)
-        if mode == GatherScatterMode.FILL_OR_DROP and not np.array_equal(inside, positions):
-            equation.refuse("positions outside of the array")
-        positions = inside.astype(np.int64)
-    elif mode == GatherScatterMode.FILL_OR_DROP:
-        equation.refuse("computed positions and mode=fill")
-    elif mode == GatherScatterMode.CLIP:
-        positions = _clipped(graph, graph.cast(positions, np.int64), x.shape[axis] - 1)
-    taken = graph.add("Gather", equation.values[0], positions, axis=axis)
-    # ONNX puts the axes of the positions where the axis of x was, and the others keep their places.
     rank = indices.ndim - 1
-    of_x = iter([*range(axis), *range(axis + rank, x.ndim - 1 + rank)])
-    of_positions = iter(range(axis, axis + rank))
-    order = [next(of_x if place in numbers.offset_dims else of_positions) for place in range(x.ndim - 1 + rank)]
-    return graph.transpose(taken, order)
+    positions = {
+        axis: _column(graph, equation.values[1], number, rank) for number, axis in enumerate(numbers.start_index_map)
+    }
+    moving = [axis for axis, column in positions.items() if rank and not _is_one(column, x.shape[axis], sizes[axis])]
+    if rank and not moving:  # positions that all are the same
+        moving = [axis for axis in numbers.collapsed_slice_dims if axis in positions][:1]
+    if len(moving) != (rank > 0) or any(axis not in numbers.collapsed_slice_dims for axis in moving):
+        equation.refuse(f"dimension_numbers={numbers}")
+    starts = {axis: _first(column) for axis, column in positions.items() if axis not in moving}
+    value = _window(graph, equation, starts, sizes, is_clipped)
+    if not moving:
+        return graph.reshape(value, equation.outputs[0].shape)
+    (axis,) = moving
+    inside = _inside(graph, equation, positions[axis], x.shape[axis] - 1, is_clipped)
+    value = graph.add("Gather", value, inside, axis=axis)
+    # ONNX puts the axes of the positions where the axis of x was; those of x of which one element is left go.
+    left = [other for other in range(x.ndim) if other not in numbers.collapsed_slice_dims]
+    gone = [other if other < axis else other + rank - 1 for other in numbers.collapsed_slice_dims if other != axis]
+    if gone:
+        value = graph.add("Squeeze", value, _axes(gone))
+    before = sum(other < axis for other in left)
+    of_x = iter([*range(before), *range(before + rank, len(left) + rank)])
+    of_positions = iter(range(before, before + rank))
+    order = [next(of_x if place in numbers.offset_dims else of_positions) for place in range(len(left) + rank)]
+    return graph.transpose(value, order)
+
+
+def _column(graph: Graph, positions: Value, number: int, rank: int) -> Value:
+    """Of positions [..., m] those along one of the m axes."""
+    if isinstance(positions, np.ndarray):
+        return positions[..., number]
+    return graph.add("Gather", positions, np.array(number, np.int64), axis=rank)
+
+
+def _is_one(column: Value, extent: Size, size: Size) -> bool:
+    """Whether all positions along an axis are known to be the same."""
+    return extent == size or (isinstance(column, np.ndarray) and column.size > 0 and np.ptp(column) == 0)
+
+
+def _first(column: Value) -> Value:
+    return column.ravel()[:1].reshape(()) if isinstance(column, np.ndarray) else column
+
+
+def _inside(graph: Graph, equation: Equation, positions: Value, last: Size, is_clipped: bool) -> Value:
+    """Positions within 0..last."""
+    if isinstance(positions, np.ndarray):
+        if positions.min() >= 0 and positions.max() <= last:  # which may be batch - 1
+            return positions.astype(np.int64)
+        if not is_clipped:
+            equation.refuse("positions outside of the array")
+        return np.clip(positions, 0, last).astype(np.int64)
+    if not is_clipped:
+        equation.refuse("computed positions and mode=fill")
+    return _clipped(graph, graph.cast(positions, np.int64), last)
 
 
 def _window(
@@ -82,23 +108,16 @@ def _window(
     for axis, start in starts.items():
         if sizes[axis] == x.shape[axis]:
             continue
-        last = x.shape[axis] - sizes[axis]
-        if isinstance(start, np.ndarray | np.integer):
-            begin: Value = np.array([np.clip(int(start), 0, last)], np.int64)
-            if not is_clipped and int(begin[0]) != int(start):
-                equation.refuse("a window outside of the array")
-            end: Value = begin + sizes[axis]
-        elif is_clipped:
-            begin = graph.reshape(_clipped(graph, graph.cast(start, np.int64), last), (1,))
-            end = graph.add("Add", begin, np.array([sizes[axis]], np.int64))
-        else:
-            equation.refuse("a computed start and mode=fill")
+        begin = graph.reshape(_inside(graph, equation, start, x.shape[axis] - sizes[axis], is_clipped), (1,))
+        length = graph.sizes([sizes[axis]])
+        known = isinstance(begin, np.ndarray)
+        end = np.add(begin, length) if known else graph.add("Add", begin, length)
         value = graph.add("Slice", value, begin, end, _axes([axis]))
     return value
 
 
-def _clipped(graph: Graph, positions: Value, last: int) -> Value:
-    return graph.add("Min", graph.add("Max", positions, np.array(0, np.int64)), np.array(last, np.int64))
+def _clipped(graph: Graph, positions: Value, last: Size) -> Value:
+    return graph.add("Min", graph.add("Max", positions, np.array(0, np.int64)), graph.reshape(graph.sizes([last]), ()))
 
 
 def _axes(numbers: Any) -> np.ndarray:

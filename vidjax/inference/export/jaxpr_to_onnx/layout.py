@@ -10,6 +10,10 @@ from vidjax.inference.export.jaxpr_to_onnx.graph import Graph, Value
 
 def _reshape(graph: Graph, equation: Equation) -> Value:
     equation.require(dimensions=None)
+    return _in_shape(graph, equation)
+
+
+def _in_shape(graph: Graph, equation: Equation) -> Value:
     return graph.reshape(equation.values[0], equation.outputs[0].shape)
 
 
@@ -80,7 +84,7 @@ LAYOUT: dict[str, Any] = {
     "argmin": _position_of("ArgMin"),
     "concatenate": _concatenate,
     "cumsum": _cumsum,
-    "expand_dims": _reshape,
+    "expand_dims": _in_shape,
     "pad": _pad,
     "reduce_and": _reduction_of_bool("ReduceMin"),
     "reduce_max": _reduction("ReduceMax"),
@@ -90,7 +94,7 @@ LAYOUT: dict[str, Any] = {
     "reduce_sum": _reduction("ReduceSum"),
     "reshape": _reshape,
     "split": _split,
-    "squeeze": _reshape,
+    "squeeze": _in_shape,
     "stack": _stack,
     "transpose": _transpose,
 }
