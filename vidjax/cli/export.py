@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidjax.cli.predict import add_network_arguments, load_classifier
+from vidjax.cli.predict import add_network_arguments, load_network
 from vidjax.system import terminal
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
     out = Path(arguments.out)
     exported_file.check_path(out)
-    network = load_classifier("export", arguments, overrides).network
+    network = load_network("export", arguments, overrides)
     written = exported_file.write(network, out, is_raw=arguments.raw)
     card = written.card
     terminal.say(f"{written.path}: {written.size / 1e6:.1f} MB, {card.model} of {card.network}{_which(card)}")
