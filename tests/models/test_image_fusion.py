@@ -132,37 +132,23 @@ def test_late_fusion_needs_two_frames():
 
 @functools.cache
 def still(name, size):
-    module, rgb = create(name, K), np.repeat(clip(1, size, 1), 10, axis=1)
-    variables = random(module, rgb[:, :1])
-    logits = jax.jit(lambda v, x: module.apply(v, rgb=x).logits)(variables, rgb[:, :1])
-    return rgb, variables, np.asarray(logits)
+    module, image = ImageFusion(K, name), clip(1, size, 1)
+    variables = random(module, image)
+    logits = jax.jit(lambda v, x: module.apply(v, rgb=x).logits)(variables, image)
+    return image, variables, np.asarray(logits)
 
 
-@pytest.mark.parametrize("fusion, frames", [("early", 10), ("early", 1), ("slow", 10), ("slow", 14)])
-@pytest.mark.parametrize(
-    "name, size",
-    [
-        ("tiny", 16),
-        ("efficientnet_lite0", 33),
-        pytest.param("mobilenet_v2", 33, marks=pytest.mark.slow),
-        pytest.param("vgg19", 32, marks=pytest.mark.slow),
-        pytest.param("resnet50", 33, marks=pytest.mark.slow),
-        pytest.param("inception_v3", 75, marks=pytest.mark.slow),
-    ],
-)
-def test_a_still_clip_gives_the_output_of_the_image(name, size, fusion, frames, request):
-    if name == "efficientnet_lite0" and (fusion, frames) != ("slow", 10):
-        pytest.skip("the other cases are like those of MobileNetV2")
-    if name == "tiny":
-        module = network()
-        rgb = np.repeat(clip(1), 14, axis=1)
-        variables = random(module, rgb[:, :1])
-        want = module.apply(variables, rgb=rgb[:, :1]).logits
-    else:
-        rgb, variables, want = still(name, size)
-        rgb = np.repeat(rgb[:, :1], 14, axis=1)
-    other = network(fusion=fusion) if name == "tiny" else create(name, K, fusion=fusion)
-    rgb = rgb[:, :frames]
+WINDOWS = (("early", 10), ("early", 1), ("slow", 10), ("slow", 14))
+SIZES = {"vgg19": 32, "resnet50": 33, "inception_v3": 75, "mobilenet_v2": 33}
+STILL = [("tiny", 16, *window) for window in WINDOWS]
+STILL += [("efficientnet_lite0", 33, "slow", 10)]
+STILL += [pytest.param(*place, *window, marks=pytest.mark.slow) for place in SIZES.items() for window in WINDOWS]
+
+
+@pytest.mark.parametrize("name, size, fusion, frames", STILL)
+def test_a_still_clip_gives_the_output_of_the_image(name, size, fusion, frames):
+    image, variables, want = still(name, size)
+    rgb, other = np.repeat(image, frames, axis=1), ImageFusion(K, name, fusion=fusion)
     target = jax.eval_shape(other.init, jax.random.key(0), rgb)
     got = jax.jit(lambda v, x: other.apply(v, rgb=x).logits)(inflate(variables, target), rgb)
     assert got.shape == want.shape and np.ptp(want) > 1e-3

@@ -231,13 +231,18 @@ def saved(model, path, layout):
     }
 
 
-@pytest.mark.parametrize("layout", [".weights.h5", ".keras", ".h5", "tensorflow", "oldest"])
-@pytest.mark.parametrize(
-    "application", [name if name == "MobileNetV2" else pytest.param(name, marks=slow) for name in KERAS]
-)
+LAYOUTS = (".weights.h5", ".keras", ".h5", "tensorflow")
+FILES = [("MobileNetV2", layout) for layout in LAYOUTS]
+FILES += [
+    pytest.param(application, layout, marks=slow)
+    for application in KERAS
+    for layout in (*LAYOUTS, *(["oldest"] if application == "VGG19" else []))
+    if application != "MobileNetV2"
+]
+
+
+@pytest.mark.parametrize("application, layout", FILES)
 def test_logits_of_keras_models(application, layout, tmp_path):
-    if layout == "oldest" and application != "VGG19":
-        pytest.skip("only VGG's files are as old")
     name, options, size = KERAS[application]
     model = keras_case(application)
     variables = from_keras(create(name, K, **options), saved(model, tmp_path, layout))
