@@ -79,7 +79,7 @@ class ImageFusion(nn.Module):
         frames. The distance of frames is the data's; 2 frames with stride 15 are the paper's.
       pooling: of feature maps: "mean" over space, or "attention" over all places (`AttentionPooling`), of each frame
         where frames are classified or fused later.
-      head: "pooled" (a dense layer to the classes) or "full": two hidden layers before it, on flattened feature maps, as
+      head: "pooled" (a dense layer to the classes) or "full": two hidden layers before it, on flattened feature maps as
         VGG has them at 224 pixels, or on what attention makes of them.
       hidden: units of each hidden layer of the full head.
       frames: of a clip; needed only for features of frames that are pooled by attention, which are then told apart.
