@@ -271,6 +271,14 @@ def test_numbers_in_names_may_begin_anywhere(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, from_keras(module, moved), from_keras(module, weights))
 
 
+def test_the_older_name_of_mobilenets_last_layer_is_known(tmp_path):
+    module = create("mobilenet_v2", K, variant="keras")
+    weights = saved(keras_case("MobileNetV2"), tmp_path, "tensorflow")
+    older = {name.replace("predictions", "Logits"): value for name, value in weights.items()}
+    assert "Logits/Logits/kernel:0" in older
+    jax.tree.map(np.testing.assert_array_equal, from_keras(module, older), from_keras(module, weights))
+
+
 def test_keras_files_that_do_not_fit_are_refused(tmp_path):
     model = keras_case("MobileNetV2")
     module = create("mobilenet_v2", K, variant="keras")

@@ -41,6 +41,7 @@ _LEAVES = {
     "moving_mean": "mean",
     "moving_variance": "var",
 }
+_OLD_CLASSES = "Logits"  # the last layer of older MobileNetV2
 _OLDEST_LEAVES = {"W": "kernel", "b": "bias"}  # "block1_conv1_W_1:0"
 
 
@@ -124,12 +125,15 @@ def _by_name(layers: list[_Layer], weights: Mapping[str, np.ndarray]) -> dict[tu
         if key in given:
             raise DataError(f"parameter {name!r} is the same as {given[key]!r}")
         given[key] = name
-    numbered = _numbered({of_layer for of_layer, _ in given})
+    present = {of_layer for of_layer, _ in given}
+    numbered = _numbered(present)
     names = {}
     for layer in layers:
         own = layer.name
         if own.startswith("#"):  # its number in the order of creation
             own = dict(enumerate(numbered.get(layer.kind, ()))).get(int(own[1:]), f"{layer.kind}_{own[1:]}")
+        if own == "predictions" and own not in present and _OLD_CLASSES in present:
+            own = _OLD_CLASSES
         for leaf in ("kernel", "bias", "scale", "mean", "var"):
             names[layer.path, leaf] = given.get((own, leaf), f"{own}/{leaf}")
     return names
