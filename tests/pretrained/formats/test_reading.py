@@ -48,6 +48,16 @@ def test_bfloat16_is_widened_and_what_numpy_has_not_is_named(tmp_path):
         read_arrays(path)
 
 
+def test_a_header_of_any_length_is_that_of_safetensors(tmp_path):
+    """128 = 0x80 is also the first byte of a pickle."""
+    path = tmp_path / "weights"
+    content = raw_safetensors("F32", [1], b"1234")
+    length = struct.unpack("<Q", content[:8])[0]
+    for longer in (128, 0x1F8B, 0x4B50):
+        path.write_bytes(struct.pack("<Q", longer) + content[8 : 8 + length].ljust(longer) + b"1234")
+        assert read_arrays(path).format == "safetensors"
+
+
 def test_nested_pickles_are_flattened(tmp_path):
     path = tmp_path / "weights.ckpt"
     path.write_bytes(pickle.dumps({"params": {"conv": {"kernel": ARRAYS["a"]}}, "step": 3, "b": ARRAYS["b"]}, 4))

@@ -87,12 +87,13 @@ def _recognized(path: str, head: bytes, size: int) -> str:
         return "zip"
     if head.startswith(_HDF5):
         return "hdf5"
+    # The length of its header comes first, which can begin as a pickle does.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return "safetensors"
     if head.startswith(torch_file.MAGIC):
         return "torch"
     if head.startswith(b"\x80"):
         return "pickle"
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
-        return "safetensors"
     text = head.lstrip().lower()
     if not head:
         raise DataError(f"{path}: is empty")
