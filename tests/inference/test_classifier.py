@@ -1,6 +1,7 @@
 """`vidjax.load` and what it returns: the numbers of the evaluation, from files that nobody has labeled."""
 
 import dataclasses
+import doctest
 import json
 import subprocess
 import sys
@@ -91,6 +92,12 @@ def test_a_network_of_other_inputs_is_refused(classify):
     network = dataclasses.replace(classify.network, inputs=(*classify.network.inputs, pose))
     with refused(ConfigError, "rgb, pose"):
         Classifier(network)(["a.mp4"])
+
+
+def test_the_example_of_load(trained_run, toy_folder):
+    names = {"vidjax": vidjax, "run": trained_run, "video": toy_folder / "bright" / "bright0.avi"}
+    (example,) = doctest.DocTestFinder(recurse=False).find(vidjax.load, "load", globs=names)
+    assert len(example.examples) == 5 and doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_importing_vidjax_is_light():

@@ -73,9 +73,14 @@ def load(source: str | os.PathLike[str], overrides: Mapping[str, Any] | None = N
       overrides: of a run, e.g. {"evaluate.clips": 10}: as in `inference.network.load_network`.
 
     Example:
-        classify = vidjax.load("runs/motion")
-        for prediction in classify(["a.mp4", "folder_of_videos"]):
-            print(prediction.video, prediction.label, prediction.probability)
+      >>> classify = vidjax.load(run)
+      >>> classify.classes
+      ('bright', 'dark')
+      >>> [good, missing] = classify([video, "missing.mp4"])
+      >>> good.label, good.error
+      ('bright', None)
+      >>> missing.error
+      'No such file or directory'
 
     Raises:
       VidjaxError: in one line, if there is no such network.
