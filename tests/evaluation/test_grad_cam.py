@@ -59,6 +59,8 @@ def test_maps_are_weighted_by_the_mean_gradient(folded):
 def test_the_finest_map_within_a_module_that_pools():
     maps = [FeatureMap("a/conv", (1, 2, 8, 8, 3)), FeatureMap("a", (1, 2, 4, 4, 3)), FeatureMap("b", (1, 2, 9, 9, 3))]
     assert choose_layer(maps[:2]).path == "a/conv" and choose_layer(maps).path == "b"
+    strided = [FeatureMap("a/x", (1, 2, 8, 8, 3)), FeatureMap("a/y", (1, 2, 4, 4, 3)), FeatureMap("a", (1, 2, 4, 4, 3))]
+    assert choose_layer(strided).path == "a", "strides within are no pooling at the end"
     assert choose_layer(maps, "a").places == 16
     with refused(ConfigError, "'a/conf'", "a/conv"):
         choose_layer(maps, "a/conf")
@@ -73,6 +75,7 @@ LAYERS = {
     "single_frame": ({"width_multiplier": 0.05}, 1, 96, "features/conv5", (1, 8, 8)),
     "c3d": ({"width_multiplier": 0.05}, 16, 64, None, None),
     "r2plus1d_18": ({"width_multiplier": 0.1}, 4, 32, None, None),
+    "efficientnet_lite0": ({}, 2, 64, "trunk", (2, 2, 2)),
     "i3d": ({}, 8, 64, "Mixed_5c", (1, 2, 2)),
 }
 

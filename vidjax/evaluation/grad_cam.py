@@ -86,9 +86,9 @@ def choose_layer(maps: Sequence[FeatureMap], path: str | None = None) -> Feature
     if not maps:
         raise ConfigError("the network has no feature map of 2x2 places or more, so nothing of a frame can be shown")
     *_, last = maps
-    # A module that ends in pooling has finer maps within.
-    inner = [each for each in maps if each.path.startswith(f"{last.path}/") and each.places > last.places]
-    return inner[-1] if inner else last
+    # If the last step of a module is pooling, what it called last has finer maps.
+    inner = maps[-2] if len(maps) > 1 and maps[-2].path.startswith(f"{last.path}/") else last
+    return inner if inner.places > last.places else last
 
 
 def grad_cam(
