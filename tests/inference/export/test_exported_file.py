@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 
+import vidjax
 from tests.golden import snapshot
 from tests.refusals import refused
+from vidjax.data.pipeline import evaluation_batches
 from vidjax.errors import ConfigError, ExportError
-from vidjax.inference.export import exported_file, stablehlo
+from vidjax.inference.export import exported_file, onnx_export, stablehlo
 from vidjax.inference.export.card import Card
 from vidjax.inference.network import load_network
+from vidjax.inference.videos import inspected
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,18 @@ def test_the_lines_that_are_shown_run(name, network, tmp_path, monkeypatch):
     exec(written.snippet, variables)
     assert variables["output"].shape == (2, 2) and variables["classes"] == list(network.classes)
     assert len(written.snippet.splitlines()) == 5
+
+
+def test_a_file_gives_what_is_predicted_of_a_video(trained_run, toy_folder, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
+    classify = vidjax.load(trained_run)
+    network, video = classify.network, str(toy_folder / "dark" / "dark3.avi")
+    exported_file.write(network, tmp_path / "a.onnx")
+    views = network.views
+    with evaluation_batches(inspected([video], network), network.clip, views, batch_size=views.count) as batches:
+        (batch,) = batches
+    found = onnx_export.load(tmp_path / "a.onnx")(batch.inputs)
+    np.testing.assert_allclose(found.mean(axis=0), classify(video)[0].probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("error", [2e-5, np.nan])
