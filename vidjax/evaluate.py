@@ -270,6 +270,7 @@ def _result(
         views_detail=views.describe(),
         **vars(accuracies),
         seconds=seconds,
+        feature_seconds=round(run.features.seconds, 1) if run.features is not None else None,
         classes=list(run.source.classes),
         average=config.evaluate.average,
         absent_clips=run.source.num_missing_clips,

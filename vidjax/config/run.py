@@ -53,6 +53,10 @@ class Features(Protocol):
     def preprocessing(self) -> Preprocessing:
         """Of the features, on the device."""
 
+    @property
+    def seconds(self) -> float:
+        """Wall time that they took, whenever they were computed."""
+
     def reading(self, part: str, views: ViewSpec) -> Reading:
         """What is read of a part of the data."""
 

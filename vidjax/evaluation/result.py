@@ -65,6 +65,7 @@ class Result(Record):
       per_class_videos, per_class_correct: ints [K].
       groups: the same per (class, group).
       seconds: wall time of training and evaluation.
+      feature_seconds: wall time of computing features once, whenever that was; not among the others.
       classes: K names.
       average: what was averaged over views, a key of `scores.AVERAGES`.
       absent_clips: number of clips in the data set's lists that are missing.
@@ -106,6 +107,7 @@ class Result(Record):
     per_class_correct: Sequence[int]
     groups: Groups | None = optional(Groups)  # noqa: RUF009
     seconds: float
+    feature_seconds: float | None = optional()
     classes: Sequence[str]
     average: str | None = optional()
     absent_clips: int | str | None = optional()

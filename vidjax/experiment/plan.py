@@ -43,11 +43,14 @@ class Setting:
       overrides: dotted config key -> value.
       argument: words that are added to the argument of the config, which another axis may name: "motion_hard"
         makes "configs/multires.py:base=early_fusion" into "configs/multires.py:base=early_fusion,motion_hard".
+      weights: published weights that the run begins from; without them on the machine it is not run, and its row says
+        how they are fetched.
     """
 
     config: str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     argument: str | None = None
+    weights: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,11 @@ class Experiment:
         name = next((name for name in self.ensembles if row[self._axis_of(name)] == name), None)
         return [{**row, self._axis_of(name): label} for label in self.ensembles[name]] if name else []
 
+    def weights_of(self, row: Mapping[str, str]) -> str | None:
+        """The published weights that the runs of a row begin from."""
+        settings = (self.axes[axis].get(label) for axis, label in row.items())
+        return next((each.weights for each in settings if each is not None and each.weights), None)
+
     def _axis_of(self, ensemble: str) -> str:
         """The axis whose labels an ensemble averages over."""
         labels = self.ensembles[ensemble]
@@ -132,11 +140,13 @@ class PlannedRun:
       name: the same in every invocation, e.g. "early_fusion-split2-seed0".
       config: the `--config` argument.
       overrides: dotted config key -> value.
+      weights: as of `Setting`.
     """
 
     name: str
     config: str
     overrides: Mapping[str, Any]
+    weights: str | None = None
 
     def arguments(self) -> list[str]:
         """The arguments of `launch.py`, without the workdir."""
@@ -203,7 +213,7 @@ def runs_of(experiment: Experiment, overrides: Mapping[str, Any] | None = None) 
             ):
                 values |= to_current_names(layer, announce=True)
             config = _with_arguments(_find_config(configs[0]), [s.argument for s in settings if s.argument])
-            runs.append(PlannedRun(run_name(labels, split, seed), config, values))
+            runs.append(PlannedRun(run_name(labels, split, seed), config, values, experiment.weights_of(labels)))
     names = [run.name for run in runs] + list(ensembles_of(experiment))
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(
@@ -247,7 +257,9 @@ def comparison_rows(experiment: Experiment, found: Mapping[str, Result]) -> list
             names = [run_name(labels, split, seed) for split in experiment.splits or (None,)]
             if all(name in found for name in names):
                 complete.append(comparison.pool([found[name] for name in names]))
-        rows.append(comparison.ComparisonRow(labels, complete, len(experiment.seeds)))
+        weights = experiment.weights_of(labels)
+        how = f"needs `python -m vidjax weights fetch {weights}`" if weights else comparison.MISSING
+        rows.append(comparison.ComparisonRow(labels, complete, len(experiment.seeds), how))
     return rows
 
 

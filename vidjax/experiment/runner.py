@@ -30,6 +30,7 @@ from vidjax.system.paths import checkout
 from vidjax.system.terminal import duration
 from vidjax.system.termination import sigterm_to_system_exit
 
+_NO_WEIGHTS = "no weights"  # status of a run whose published weights are not on this machine
 LAUNCHER = ROOT / "launch.py"  # of a checkout
 
 
@@ -49,6 +50,12 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
     if (folder / "error.txt").is_file():
         return "failed"
     return "interrupted" if before is not None else "new"
+
+
+def _has_weights(name: str) -> bool:
+    from vidjax import pretrained  # imports JAX
+
+    return pretrained.is_here(pretrained.CATALOG[name])
 
 
 def _archive(folder: Path) -> Path:
@@ -213,7 +220,8 @@ def run(
     experiment = load(path)
     experiment.table_columns()
     runs = runs_of(experiment, overrides)
-    states = {each.name: status(each, workdir) for each in runs}
+    here = {name: _has_weights(name) for name in {each.weights for each in runs} if name is not None}
+    states = {each.name: status(each, workdir) if here.get(each.weights or "", True) else _NO_WEIGHTS for each in runs}
     chosen = [each for each in runs if fnmatch.fnmatchcase(each.name, only)]
     if not chosen:
         raise ConfigError(f"--only={only}: no run matches; --list shows all runs, e.g. {runs[0].name}")
@@ -221,7 +229,7 @@ def run(
         for each in chosen:
             terminal.say(f"{states[each.name]:12}  {each.name}  {' '.join(each.arguments())}")
         return 0
-    waiting = [each for each in chosen if states[each.name] != "finished"]
+    waiting = [each for each in chosen if states[each.name] not in ("finished", _NO_WEIGHTS)]
     if waiting and launcher == LAUNCHER:
         _check_configs(waiting)
         _check_devices()
@@ -232,7 +240,11 @@ def run(
     description = {"name": experiment.name, "runs": list(states), "ensembles": ensembles_of(experiment)}
     files.write_json(workdir / "experiment.json", description)
     selected = f" that match {only!r}" if len(chosen) < len(runs) else ""
-    terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {len(chosen) - len(waiting)} finished already")
+    finished = sum(states[each.name] == "finished" for each in chosen)
+    terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {finished} finished already")
+    for name in sorted(name for name, is_here in here.items() if not is_here):
+        count = sum(each.weights == name for each in chosen)
+        terminal.say(f"{count} runs are left out: they begin from {name}; python -m vidjax weights fetch {name}")
     for each in runs:
         if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
             aside = _archive(workdir / "runs" / each.name)

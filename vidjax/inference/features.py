@@ -6,9 +6,11 @@ the ordinary pipeline and kept per video, so that an interrupted computation goe
 them instead of videos.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,6 +127,15 @@ class FeatureStore:
         streams = [(name, _content(stream)) for name, stream in sorted(video.streams.items())]
         return self.folder / f"{hashlib.sha256(repr(streams).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npy"
 
+    @property
+    def seconds(self) -> float:
+        """Wall time that was spent on all that is in the store."""
+        return float(files.read_json(self.folder / "seconds.json") or 0.0)
+
+    def add_seconds(self, seconds: float) -> None:
+        """Adds to that."""
+        files.write_json(self.folder / "seconds.json", round(self.seconds + seconds, 1))
+
     def has(self, video: Video) -> bool:
         """Whether the features of a video are there."""
         return self.path(video).exists()
@@ -179,7 +190,10 @@ def compute(
         return {}
     found: dict[int, list[np.ndarray | None]] = {}
     total = -(-len(missing) * views.count // batch_size)
-    with batches(missing) as source:
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: store.add_seconds(time.monotonic() - started))
+        source = stack.enter_context(batches(missing))
         for batch in terminal.track(source, total, description, "batches"):
             features, index, mask = jax.device_get(step(batch))
             for number, values in zip(index[mask].tolist(), features[mask], strict=True):
@@ -210,6 +224,7 @@ class RunFeatures:
         self._trunk = {path: np.asarray(jax.device_get(flat[path])) for path in trunk}
         self._step = run.strategy.compile_eval(make_feature_step(run.model, run.preprocessing, run.strategy))
         self._readings: dict[tuple[str, ViewSpec], Reading] = {}
+        self._stores: set[FeatureStore] = set()
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -228,6 +243,11 @@ class RunFeatures:
         return self._readings[part, views]
 
     @property
+    def seconds(self) -> float:
+        """Wall time that the features took which are read, whenever they were computed."""
+        return sum(store.seconds for store in self._stores)
+
+    @property
     def _input(self) -> Input:
         return Input(NAME, self._shape, "float32", space=None)
 
@@ -237,6 +257,8 @@ class RunFeatures:
         module = {name: value for name, value in vars(run.model).items() if name not in _AFTER_FEATURES}
         settings = (type(run.model), module, config.native_convolutions, run.preprocessing, run.inputs)
         store = FeatureStore.of(self._trunk, *settings, run.clip, views)
+
+        self._stores.add(store)
 
         def batches(missing: Sequence[Video]) -> Any:
             return evaluation_batches(

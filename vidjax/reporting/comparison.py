@@ -101,11 +101,13 @@ class ComparisonRow:
       labels: axis name -> label.
       results: one pooled result per complete seed.
       seeds: planned number of seeds; None for rows without seeds (baselines).
+      missing: what the first cell says where there is no result.
     """
 
     labels: Mapping[str, str]
     results: Sequence[AnyResult]
     seeds: int | None = 1
+    missing: str = MISSING
 
 
 def _of_runs(value: Callable[[Result], Any]) -> Callable[[AnyResult], Any]:
@@ -153,6 +155,11 @@ COLUMNS: dict[str, AnyColumn] = {
     "video_top5": Column("video top-5 %", _of_runs(tables.top5), "percent"),
     "mean_class_accuracy": Column("mean class acc. %", lambda r: r.mean_class_accuracy, "percent"),
     "seconds": Column("wall time", _of_runs(lambda r: r.seconds), "seconds"),
+    "shuffled_top1": Column("shuffled frames, top-1 %", _of_runs(lambda r: r.shuffled_top1), "percent"),
+    "frames": Column("frames/video", _of_runs(lambda r: int(r.resolution.split("x")[0]) * r.views)),
+    "all_seconds": Column(
+        "wall time, with features", _of_runs(lambda r: r.seconds + (r.feature_seconds or 0.0)), "seconds"
+    ),
 }
 
 
@@ -203,8 +210,15 @@ def _pooled_of_runs(results: Sequence[Result]) -> dict[str, Any]:
         "clip_top1": mean([r.clip_top1 for r in results]),
         "clip_top5": mean([r.clip_top5 for r in results]),
         "video_top5": mean([r.video_top5 for r in results]),
+        "shuffled_top1": mean([r.shuffled_top1 for r in results]),
         "seconds": sum(r.seconds for r in results),
+        "feature_seconds": _sum([r.feature_seconds for r in results]),
     }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _concatenated(groups: Sequence[Groups | None]) -> Groups | None:
@@ -239,7 +253,11 @@ def table(rows: Sequence[ComparisonRow], columns: Sequence[AnyColumn]) -> pd.Dat
     """The table for readers: formatted cells, "mean ± sd" in percent, the number of seeds of each row."""
     lines = []
     for row in rows:
-        cells = {column.title: column.cell(row.results) if row.results else MISSING for column in columns}
+        empty = [row.missing, *[MISSING if row.missing == MISSING else NOT_APPLICABLE] * (len(columns) - 1)]
+        cells = {
+            column.title: column.cell(row.results) if row.results else text
+            for column, text in zip(columns, empty, strict=True)
+        }
         lines.append({**row.labels, **cells, "seeds": _seeds(row)})
     return pd.DataFrame(lines)
 
