@@ -87,7 +87,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments that choose a trained network."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", metavar="DIR", type=os.path.expanduser, help="the directory of a run")
-    which.add_argument("--pretrained", metavar="NAME", help="published weights: i3d-kinetics400")
+    which.add_argument("--pretrained", metavar="NAME", help="published weights: `weights list` has the names")
 
 
 def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "TrainedNetwork":
