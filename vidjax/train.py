@@ -78,7 +78,7 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
             state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
         if config.train.features_once:
             run = features.reading_features(run, state)
-        return evaluate.evaluate_test_part(
+        result = evaluate.evaluate_test_part(
             run,
             run.with_precise_statistics(state),
             run.eval_step(),
@@ -87,6 +87,8 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> Result:
             train_seconds=trained.seconds,
             replaced=len(trained.replaced),
         )
+        terminal.say(f"to classify videos with it: python -m vidjax predict VIDEO --workdir={workdir}")
+        return result
 
 
 def _given_weights(config: ConfigDict) -> GivenWeights | None:

@@ -75,6 +75,25 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     config.optimizer.learning_rate = 1e-3 if is_frozen else 3e-4
 
 
+def finetuning_recipe(config: ConfigDict, backbone: str, regime: str) -> None:
+    """Sets a network for a user's own videos: its own form of fusion, and clips as it was trained on.
+
+    Args:
+      config: with a data preset.
+      backbone: a key of `BACKBONES`.
+      regime: as in `pretrained_recipe`.
+    """
+    fusion = native_fusion(backbone)
+    pretrained_recipe(config, backbone, fusion, regime)
+    is_frozen, is_video = regime in FROZEN, fusion == "slow"
+    _clips(config, _Clips(64, 1, fps=25.0) if is_video else _Clips(1, 10), is_frozen=is_frozen)
+    config.loss.class_weights = "balanced"
+    config.train.monitor = "mean_class_accuracy"
+    config.data.max_bad_fraction = 0.1  # unreadable videos are named, and the others used
+    if not is_frozen:
+        config.train.batch_size = 4 if is_video else 16
+
+
 def native_fusion(backbone: str) -> str:
     """The form of fusion of a network as it was published."""
     return "slow" if backbone == "i3d" else "single_frame"

@@ -243,8 +243,8 @@ def run(
     finished = sum(states[each.name] == "finished" for each in chosen)
     terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {finished} finished already")
     for name in sorted(name for name, is_here in here.items() if not is_here):
-        count = sum(each.weights == name for each in chosen)
-        terminal.say(f"{count} runs are left out: they begin from {name}; python -m vidjax weights fetch {name}")
+        if count := sum(each.weights == name for each in chosen):
+            terminal.say(f"{count} runs are left out: they begin from {name}; python -m vidjax weights fetch {name}")
     for each in runs:
         if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
             aside = _archive(workdir / "runs" / each.name)
