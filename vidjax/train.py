@@ -23,6 +23,7 @@ from vidjax.evaluation.result import Result
 from vidjax.inference import features
 from vidjax.inference.network import load_network
 from vidjax.layers.convolution import native_operations
+from vidjax.pretrained import hub
 from vidjax.pretrained.sources import GivenWeights, read_weights
 from vidjax.reporting import tables
 from vidjax.system import files, terminal
@@ -96,7 +97,8 @@ def _given_weights(config: ConfigDict) -> GivenWeights | None:
     source = config.weights.source
     if source is None:
         return None
-    if Path(source).expanduser().is_dir():
+    folder = Path(source).expanduser()
+    if folder.is_dir() and not (folder / hub.FILE).is_file():
         factory = config.model.factory  # typed for this run, so that it may be called for that one
         network = load_network(source, {"model.factory": factory} if factory else None)
         flat = traverse_util.flatten_dict(network.variables, sep="/")

@@ -38,11 +38,13 @@ def test_the_file_gives_the_scores_of_the_run(trained_run, exported):
 
 
 def test_a_run_can_begin_from_it(trained_run, exported):
-    given = read_weights(str(exported / "model.safetensors"), "early_fusion", create("early_fusion", 3))
     want = pretrained.flat(load_network(trained_run).variables)
-    assert given.classes == ("bright", "dark") and given.variables.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(given.variables[name], array)
+    for source in (exported / "model.safetensors", exported):
+        given = read_weights(str(source), "early_fusion", create("early_fusion", 3))
+        assert given.classes == ("bright", "dark") and given.variables.keys() == want.keys()
+        assert given.info is not None and given.info.preprocessing.crop == 36
+        for name, array in want.items():
+            np.testing.assert_array_equal(given.variables[name], array)
 
 
 def test_the_card_says_what_it_is(trained_run, exported):

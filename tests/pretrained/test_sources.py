@@ -14,7 +14,7 @@ from vidjax.errors import ConfigError, DataError
 from vidjax.pretrained import store
 from vidjax.pretrained.catalog import CATALOG
 from vidjax.pretrained.formats import Arrays
-from vidjax.pretrained.importers import caffe2, pyslowfast, recognition
+from vidjax.pretrained.importers import caffe2, from_keras, pyslowfast, recognition
 from vidjax.pretrained.importers.weight_mapping import entries, in_pytorch
 from vidjax.pretrained.sources import read_weights
 
@@ -159,6 +159,20 @@ def test_weights_of_images_fit_a_network_that_fuses_time():
     given = pretrained.flat(recognition.convert(early, Arrays(state, "torch", {})))
     shapes = pretrained.flat(jax.eval_shape(single.init, jax.random.key(0), clip))
     assert {name: array.shape for name, array in given.items()} == {name: s.shape for name, s in shapes.items()}
+
+
+def test_every_file_of_keras_gives_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    pytest.importorskip("h5py")
+    keras = pytest.importorskip("keras", reason="writing files of Keras needs Keras")
+    model = keras.applications.MobileNetV2(weights=None, classes=K)
+    names = {f"{layer.name}/{v.name}": np.asarray(v) for layer in model.layers for v in layer.variables}
+    want = pretrained.flat(from_keras(models.create("mobilenet_v2", K, variant="keras"), names))
+    late = models.create("mobilenet_v2", 3, variant="keras", fusion="late")
+    for name in ("model.weights.h5", "model.keras", "model.h5"):
+        (model.save_weights if "weights" in name else model.save)(tmp_path / name)
+        given = read_weights(str(tmp_path / name), "mobilenet_v2", late)
+        assert given.sha256 == store.content_hash(want)
 
 
 def test_a_file_of_vidjax_says_its_classes(tmp_path):

@@ -39,8 +39,8 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
 
     Args:
       source: a key of the catalog, the path of a file of any format and layout that is known (`formats`, `importers`),
-        or such a file on the Hugging Face hub (`hub`). In a layout of others the weights are those of `module`, but of
-        other classes maybe, and of an image network where that one fuses time.
+        such a file on the Hugging Face hub (`hub`), or a folder with `model.safetensors`. In a layout of others the
+        weights are those of `module`, but of other classes maybe, and of an image network where that one fuses time.
       model_name: of the network that they are for, a key of `vidjax.models.MODELS`; for messages.
       module: that network.
 
@@ -49,6 +49,8 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
       DataError: names the file, if it is damaged or does not fit.
     """
     path = hub.fetch(source) if hub.is_address(source) else os.path.expanduser(source)
+    if os.path.isdir(path):  # which `weights export` wrote
+        path = os.path.join(path, hub.FILE)
     if source in CATALOG or not os.path.isfile(path):
         found = pretrained.load(source)
         variables = pretrained.flat(found.variables)
