@@ -16,6 +16,12 @@ from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info
 
 SEEN = ExpectedInput(2, 25.0, 40, 32, (1.0, 2.0, 3.0), (4.0, 5.0, 8.0), "logits")
 INFO = Info("mine", "slow_r18_small", "here", "MIT", SEEN, class_names=("a", "b/c", "d"), options={"width": 4})
+TRACES = []
+
+
+def leave_a_trace(*arguments, **options):
+    TRACES.append(arguments)
+    return models.create(INFO.model, 3, width=4)
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +91,16 @@ def test_a_file_that_does_not_fit_what_it_says_is_refused(tmp_path, variables):
         (variables, {"model": "slow_r18"}, "slow_r18"),
         (variables, {"options": json.dumps({"widht": 4})}, "widht"),
         (variables, {"options": "{"}, str(path)),
+        # Code, which no file may name.
+        (variables, {"options": json.dumps({"factory": "tests.pretrained.test_store:leave_a_trace"})}, "factory"),
+        (variables, {"model": "tests.pretrained.test_store:leave_a_trace"}, "leave_a_trace"),
         (variables, {"preprocessing": "{}"}, "'mean'"),
     ]
     for arrays, changed, token in others:
         store.write(path, arrays, {**INFO.metadata(), **changed})
         with refused(DataError, path, token):
             pretrained.load(str(path))
+    assert not TRACES
 
 
 def test_converted_weights_are_found_by_name_before_the_package(monkeypatch, tmp_path):

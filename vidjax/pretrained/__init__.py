@@ -130,7 +130,8 @@ def flat(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _module(info: Info) -> nn.Module:
-    return models.create(info.model, info.num_classes, **info.options)
+    """The network. Options can come from a file: a factory among them, which is code, would be an error."""
+    return models.create(info.model, info.num_classes, factory=None, **info.options)
 
 
 def _fitted(info: Info, found: Arrays, place: str) -> Pretrained:
