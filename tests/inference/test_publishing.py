@@ -56,6 +56,8 @@ def test_the_card_says_what_it_is(trained_run, exported):
     config = json.loads((exported / "config.json").read_text())
     assert config["model"]["name"] == "early_fusion" and config["train"]["steps"] == 12
     assert "data" not in config and str(trained_run) not in card
+    assert all(value is not None for section in config.values() for value in section.values())
+    assert pretrained.load(str(exported)).info.license == "CC-BY-4.0"
 
 
 def test_without_a_license_the_card_says_so(trained_run, tmp_path, capsys):

@@ -45,9 +45,12 @@ def publish(run: Path, out: Path, license_: str = NO_LICENSE) -> Info:
     info = _info(run, network, stored, license_)
     store.write(out / hub.FILE, pretrained.flat(network.variables), info.metadata())
     pretrained.load(str(out / hub.FILE))  # whether it says all that is needed
-    kept: dict[str, Any] = {name: stored[name] for name in _SECTIONS if name in stored}
+    kept = {section: dict(stored.get(section, {})) for section in _SECTIONS}
     kept["train"] = {key: value for key, value in stored.get("train", {}).items() if key in _NUMBERS}
-    files.write_json(out / "config.json", kept)
+    given = {
+        section: {key: value for key, value in keys.items() if value is not None} for section, keys in kept.items()
+    }
+    files.write_json(out / "config.json", given)
     files.write_text(out / "README.md", _card(run, info))
     return info
 
@@ -113,7 +116,7 @@ def _card(run: Path, info: Info) -> str:
         ]
     clip = info.clip
     assert clip is not None
-    rate = f"at {clip.fps:g} frames per second" if clip.fps else f"one of {clip.stride} in the video"
+    rate = f"at {clip.fps:g} frames per second" if clip.fps else f"one of {clip.stride}" if clip.stride > 1 else "all"
     lines += [
         "## Inputs",
         "",

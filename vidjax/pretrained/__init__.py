@@ -46,7 +46,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     """Loads published weights, or a file of `python -m vidjax weights export`.
 
     Args:
-      name: a key of `CATALOG`, or the path of a file in vidjax's own layout, or "hf:USER/REPO" with one (`hub`).
+      name: a key of `CATALOG`, or the path of a file in vidjax's own layout, its folder, or "hf:USER/REPO" (`hub`).
       path: of the file that was published under the name; None: what is on this machine, converted by
         `python -m vidjax weights` or brought by a package.
 
@@ -62,7 +62,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
         if converted.is_file():
             return _fitted(info, store.read(converted), str(converted))
         return convert(info, find(info))
-    file = hub.fetch(name) if hub.is_address(name) else os.path.expanduser(name)
+    file = file_of(name)
     if os.path.isfile(file):
         found = store.read(file)
         return _fitted(Info.of_metadata(name, found.metadata), found, file)
@@ -70,6 +70,12 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     raise ConfigError(
         f"{name!r} is neither a file nor the name of published weights{did_you_mean(name, CATALOG)} (known: {known})"
     )
+
+
+def file_of(source: str) -> str:
+    """The file of a source that is no name: a path, a folder that `weights export` wrote, or an address of the hub."""
+    path = hub.fetch(source) if hub.is_address(source) else os.path.expanduser(source)
+    return os.path.join(path, hub.FILE) if os.path.isdir(path) else path
 
 
 def convert(info: Info, path: str | os.PathLike[str]) -> Pretrained:
@@ -161,4 +167,16 @@ def _fitted(info: Info, found: Arrays, place: str) -> Pretrained:
     return Pretrained(module, variables, info)
 
 
-__all__ = ["CATALOG", "ExpectedInput", "Info", "Pretrained", "convert", "find", "flat", "inflate", "is_here", "load"]
+__all__ = [
+    "CATALOG",
+    "ExpectedInput",
+    "Info",
+    "Pretrained",
+    "convert",
+    "file_of",
+    "find",
+    "flat",
+    "inflate",
+    "is_here",
+    "load",
+]

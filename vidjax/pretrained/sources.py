@@ -9,7 +9,7 @@ import numpy as np
 
 from vidjax import pretrained
 from vidjax.errors import ConfigError, DataError
-from vidjax.pretrained import hub, store
+from vidjax.pretrained import store
 from vidjax.pretrained.catalog import CATALOG, Info
 from vidjax.pretrained.formats import read_arrays
 from vidjax.pretrained.importers import recognition
@@ -48,9 +48,7 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
       ConfigError: for an unknown name, weights that are not on this machine, or of another network.
       DataError: names the file, if it is damaged or does not fit.
     """
-    path = hub.fetch(source) if hub.is_address(source) else os.path.expanduser(source)
-    if os.path.isdir(path):  # which `weights export` wrote
-        path = os.path.join(path, hub.FILE)
+    path = source if source in CATALOG else pretrained.file_of(source)
     if source in CATALOG or not os.path.isfile(path):
         found = pretrained.load(source)
         variables = pretrained.flat(found.variables)
