@@ -13,7 +13,7 @@ def run() -> int:
     with contextlib.suppress(ImportError):  # `doctor` says what is missing
         from vidjax.system import terminal
 
-        terminal.show_warnings()
+        terminal.show_warnings(stderr=True)  # what a verb prints may be JSON
     return main()
 
 

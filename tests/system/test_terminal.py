@@ -153,14 +153,17 @@ def test_parameter_overview_has_totals(capsys):
     assert lines[2].split() == ["conv1", "(24,", "24,", "24)", "3,000", "200,000"]
 
 
-def test_warnings_are_shown_though_the_root_logger_is_quiet(capsys, monkeypatch):
+@pytest.mark.parametrize("stderr", [False, True])
+def test_warnings_are_shown_though_the_root_logger_is_quiet(capsys, stderr):
     root, ours = logging.getLogger(), logging.getLogger("vidjax")
     before = (root.level, ours.level, list(ours.handlers), ours.propagate)
     try:
         root.setLevel(logging.ERROR)  # as launch.py does
-        terminal.show_warnings()
+        ours.handlers.clear()
+        terminal.show_warnings(stderr=stderr)
         logging.getLogger("vidjax.data.cache.memory").warning("the memory cache is full")
-        assert capsys.readouterr().out == "warning: the memory cache is full\n"
+        shown = ["warning: the memory cache is full\n", ""]
+        assert list(capsys.readouterr()) == (shown[::-1] if stderr else shown), "out, err"
     finally:
         root.setLevel(before[0])
         ours.setLevel(before[1])

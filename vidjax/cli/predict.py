@@ -232,7 +232,7 @@ def _over_time(
     if strip:
         pictures.write(strip)
     mean = stacked.mean(axis=0, dtype=np.float64)
-    return _Found(Prediction(path, classify.classes, mean, seen=f"{len(rows)} clips"), rows)
+    return _Found(Prediction(path, classify.classes, mean, seen=f"{len(rows)} clip{'s' * (len(rows) != 1)}"), rows)
 
 
 class _FewPictures:

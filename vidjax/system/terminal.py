@@ -37,16 +37,25 @@ def say(text: str) -> None:
 
 
 class _Warnings(logging.Handler):
+    def __init__(self, stderr: bool):
+        super().__init__()
+        self._stderr = stderr
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        _console(stderr=self._stderr).print(text, soft_wrap=True)
 
 
-def show_warnings() -> None:
-    """Prints what vidjax logs as plain lines."""
+def show_warnings(*, stderr: bool = False) -> None:
+    """Prints what vidjax logs as plain lines.
+
+    Args:
+      stderr: where standard output is for results alone.
+    """
     logger = logging.getLogger("vidjax")
     logger.setLevel(logging.WARNING)  # whatever the root logger's is: launch.py quiets that one for Orbax's sake
     if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
-        logger.addHandler(_Warnings())
+        logger.addHandler(_Warnings(stderr))
         logger.propagate = False
 
 
