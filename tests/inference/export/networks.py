@@ -21,7 +21,7 @@ SLOW = {
     "r3d_18": ("r3d_18", (4, 48, 48, 3), {"width_multiplier": 0.1}),
     "r2plus1d_18": ("r2plus1d_18", (4, 48, 48, 3), {"width_multiplier": 0.1}),
     "i3d": ("i3d", (9, 64, 64, 3), {}),
-    "slowfast_r50_4x16": ("slowfast_r50_4x16", (16, 48, 48, 3), {"width": 16}),
+    "slowfast_r50_4x16": ("slowfast_r50_4x16", (16, 32, 32, 3), {"width": 16, "blocks": (1, 1, 1, 1)}),
     "slowfast_r50_8x8": ("slowfast_r50_8x8", (8, 48, 48, 3), {"width": 16}),
     "slowfast_sum": (
         "slowfast_r18_small",

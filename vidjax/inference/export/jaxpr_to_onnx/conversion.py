@@ -194,7 +194,10 @@ def _iota(graph: Graph, equation: Equation) -> Operand:
 def _unrolled(graph: Graph, equation: Equation) -> list[Value]:
     """A scan, step by step: the carry at the end, and the outputs of all steps."""
     parameters = equation.parameters
-    fixed, carried = parameters["num_consts"], parameters["num_carry"]
+    if "num_consts" in parameters:  # until jax 0.10
+        fixed, carried = parameters["num_consts"], parameters["num_carry"]
+    else:
+        fixed, carried, _ = map(len, parameters["ft_in"].unpack())
     if export.is_symbolic_dim(parameters["length"]):
         equation.refuse(f"length={parameters['length']}")
     body, values = parameters["jaxpr"], list(equation.values)
