@@ -183,12 +183,11 @@ class _Routed(nn.Module):
 
         group_bytes = math.prod(poses.shape[1:3]) * self.types * _SIZE * 4
         groups = poses.shape[0]
-        if self.routing.vote_megabytes is None or export.is_symbolic_dim(groups):
-            return jax.vmap(of_group)((poses, activations))
-        together = max(1, int(self.routing.vote_megabytes * _MEGABYTE / group_bytes))
-        if together >= groups:
-            return jax.vmap(of_group)((poses, activations))
-        return jax.lax.map(jax.checkpoint(of_group), (poses, activations), batch_size=together)
+        if self.routing.vote_megabytes is not None and not export.is_symbolic_dim(groups):
+            together = max(1, int(self.routing.vote_megabytes * _MEGABYTE / group_bytes))
+            if together < groups:
+                return jax.lax.map(jax.checkpoint(of_group), (poses, activations), batch_size=together)
+        return jax.vmap(of_group)((poses, activations))
 
 
 class ConvCaps(nn.Module):
