@@ -210,7 +210,9 @@ def evaluate_test_part(
         raise DataError(unreadable("test", scored))
     result = _result(run, int(state.step), views, metrics.compute_accuracies(scored), chosen, train_seconds, replaced)
     shuffled = None
-    if run.config.evaluate.shuffled:
+    if run.config.evaluate.shuffled and run.clip.frames == 1:
+        result = dataclasses.replace(result, shuffled_top1=result.video_top1)
+    elif run.config.evaluate.shuffled:
         in_disorder = dataclasses.replace(views, shuffled=True)
         shuffled, _ = predict(run, state, eval_step, "test", in_disorder, progress=show)
         result = dataclasses.replace(result, shuffled_top1=metrics.compute_accuracies(shuffled).video_top1)

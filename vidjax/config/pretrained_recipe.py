@@ -67,12 +67,14 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     _sizes(config, size, is_frozen=is_frozen)
     config.train.features_once = True if is_frozen else None
     config.evaluate.batch_size = 2 if is_video else 8
-    config.train.batch_size = 32 if is_frozen else 16
+    config.train.batch_size = 16
     config.train.validate_every_fraction = 0.25
-    config.train.epochs = None
-    config.train.steps = 500 if is_frozen else 200
+    config.train.epochs, config.train.steps = None, 100
     config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 1e-3 if is_frozen else 3e-4
+    config.optimizer.learning_rate = 3e-3
+    if not is_frozen:  # the classifier begins at random, all else is trained already
+        layers = "(Conv3d|Mixed).*" if is_video else "trunk"
+        config.optimizer.multipliers = None if regime == "scratch" else f"{layers}=0.1"
 
 
 def finetuning_recipe(config: ConfigDict, backbone: str, regime: str) -> None:
