@@ -150,14 +150,15 @@ def configs() -> dict[str, str]:
     for path in sorted((ROOT / "configs").glob("*.py")):
         if path.stem == "default":
             continue
-        has_variants = "variant=" in path.read_text(encoding="utf-8")
-        for variant in ("", *(f":variant={name}" for name in models.MODELS if has_variants)):
+        text = path.read_text(encoding="utf-8")
+        key = next((key for key in ("variant", "backbone") if f"{key}=" in text), None)
+        for variant in ("", *(f":{key}={name}" for name in models.MODELS if key)):
             argument = f"{path}{variant}"
             try:
                 name = loading.load(argument).model.name
             except vidjax.errors.ConfigError:
                 continue
-            if not variant or name == variant.removeprefix(":variant="):
+            if not variant or name == variant.removeprefix(f":{key}="):
                 found.setdefault(name, f"{path.name}{variant}")
     return found
 
