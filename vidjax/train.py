@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +228,16 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
         run_validation.check_shapes(config)  # an error that another --workdir would not fix
         raise DifferentRunError(
             f"{workdir} holds a run with a different config ({'; '.join(changes)}):"
-            " choose another --workdir or delete it",
+            f" choose another --workdir or delete it{_how_to_go_on(changes, workdir)}",
             [change.partition(":")[0] for change in changes],
         )
+
+
+def _how_to_go_on(changes: Sequence[str], workdir: Path) -> str:
+    """What to say to a user who wants a run to be longer."""
+    if not all(change.startswith(("train.steps:", "train.epochs:")) for change in changes):
+        return ""
+    return f"; to train on from its weights, give another --workdir and --config.weights.source={workdir}"
 
 
 def _has_checkpoint(workdir: Path) -> bool:

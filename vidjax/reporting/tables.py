@@ -74,6 +74,8 @@ def result_row(result: Result) -> "pd.DataFrame":
         "mean class acc. %": percent(result.mean_class_accuracy),
         "wall time": duration(result.seconds),
     }
+    if result.feature_seconds is not None:
+        row["features, once"] = duration(result.feature_seconds)
     return pd.DataFrame([{name: str(cell) for name, cell in row.items()}])
 
 
