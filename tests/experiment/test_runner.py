@@ -202,3 +202,14 @@ def test_members_that_do_not_fit_stop_nothing(averaging, capsys):
     assert averaging.run() == 0
     assert not unnamed(capsys.readouterr().out, "both-split2-seed0")
     assert "1 of 2" in (averaging.workdir / "table.md").read_text().splitlines()[-1]
+
+
+def test_runs_whose_weights_are_not_here_are_left_out_and_say_how_to_get_them(lab, capsys):
+    text = lab.file.read_text()
+    lab.file.write_text(text.replace('"low": Setting(', '"low": Setting(weights="vgg19-imagenet", '))
+    assert lab.run() == 0
+    assert len(lab.calls()) == 4, "the others are run"
+    table = (lab.workdir / "table.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith("| low")]
+    assert "python -m vidjax weights fetch vgg19-imagenet" in row and "0 of 2" in row
+    assert "4 runs" in capsys.readouterr().out

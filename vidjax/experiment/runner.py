@@ -245,6 +245,10 @@ def run(
     for name in sorted(name for name, is_here in here.items() if not is_here):
         if count := sum(each.weights == name for each in chosen):
             terminal.say(f"{count} runs are left out: they begin from {name}; python -m vidjax weights fetch {name}")
+    if waiting and launcher == LAUNCHER:
+        from vidjax.experiment import cost  # imports JAX
+
+        terminal.say(f"planned: {cost.describe(waiting)}")
     for each in runs:
         if states[each.name] == "other config":  # all at once: none may get into the table meanwhile
             aside = _archive(workdir / "runs" / each.name)
