@@ -35,8 +35,9 @@ def pages(root: Path) -> list[Path]:
 def block(root: Path, name: str) -> str:
     """The Markdown of `<!-- results: NAME -->`, from experiments/NAME.py and results/NAME/ under `root`.
 
-    Of `benchmarks/NAME` and `pretrained/NAME`: from the JSON file of that name in results/. Of `best`: the best row of
-    each data set, over all experiments that have results.
+    Of `matrix/NAME`: video top-1 of an experiment of two axes, a row for each label of the first and a column for each
+    of the second. Of `benchmarks/NAME` and `pretrained/NAME`: from the JSON file of that name in results/. Of `best`:
+    the best row of each data set, over all experiments that have results.
 
     Raises:
       VidjaxError: if the experiment is missing or a result does not fit it.
@@ -50,6 +51,9 @@ def block(root: Path, name: str) -> str:
         return readme.best_block(
             {name: _rows(root, name)[1] for name in tried if (root / "results" / name).is_dir()},
         )
+    if name.startswith("matrix/"):
+        experiment, rows = _rows(root, name.removeprefix("matrix/"))
+        return readme.matrix_block(f"{experiment.title}; video top-1 %", rows)
     experiment, rows = _rows(root, name)
     runs, _ = readme.read_results(root / "results" / name)
     return readme.experiment_block(experiment.title, rows, experiment.table_columns(), runs)

@@ -123,6 +123,34 @@ def experiment_block(
     return f"**{title}**\n\n{table}\n<sub>{_caption(runs)}</sub>\n"
 
 
+def matrix_block(title: str, rows: Sequence[comparison.ComparisonRow]) -> str:
+    """The Markdown of video top-1 of an experiment of two axes: rows of the first, columns of the second.
+
+    Args:
+      title: above the table.
+      rows: of the experiment; those of trivial baselines are left out.
+
+    Raises:
+      DataError: if it has another number of axes.
+    """
+    rows = [row for row in rows if row.seeds is not None]
+    if any(len(row.labels) != 2 for row in rows):
+        raise DataError(f"{title}: a matrix has two axes, not {len(rows[0].labels)}")
+    first = next(iter(rows[0].labels))
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        label, column = row.labels.values()
+        cell = row.missing
+        if row.results:
+            interval = comparison.COLUMNS["video_top1_interval"].cell(row.results)
+            cell = f"{comparison.COLUMNS['video_top1'].cell(row.results)} ({interval})"
+            cell += "" if len(row.results) == row.seeds else f", {len(row.results)} of {row.seeds} seeds"
+        lines.setdefault(label, {first: label})[column] = cell
+    table = tables.to_markdown(pd.DataFrame(list(lines.values())))
+    caption = "Mean ± standard deviation over seeds; in brackets 95% bootstrap intervals."
+    return f"**{title}**\n\n{table}\n<sub>{caption}</sub>\n"
+
+
 def best_block(experiments: Mapping[str, Sequence[comparison.ComparisonRow]]) -> str:
     """The Markdown of one table with the best row of each data set, next to the best trivial baseline.
 
