@@ -84,3 +84,18 @@ def test_block_says_where_its_numbers_come_from():
     assert "No results yet" in readme.experiment_block(
         "Title", [ComparisonRow({"model": "net"}, [], 1)], [COLUMNS["model"]], {}
     )
+
+
+def test_a_matrix_has_a_column_for_each_label_of_the_second_axis():
+    def row(network, fusion, results, missing="missing"):
+        return ComparisonRow({"network": network, "fusion": fusion}, results, 1, missing)
+
+    result = run_directory.result(run_directory.predictions(["x", "y"], 10))
+    rows = [row("a", "early", [result]), row("a", "late", []), row("b", "early", []), row("b", "late", [], "needs x")]
+    lines = readme.matrix_block("Title", rows).splitlines()
+    assert lines[0] == "**Title**" and lines[2] == "| network | early | late |"
+    shown = COLUMNS["video_top1"].cell([result])
+    assert lines[4].startswith(f"| a | {shown} (") and lines[4].endswith("| missing |")
+    assert lines[5] == "| b | missing | needs x |"
+    with refused(DataError, "3"):
+        readme.matrix_block("Title", [dataclasses.replace(rows[0], labels={"a": "1", "b": "2", "c": "3"})])
