@@ -82,6 +82,20 @@ def test_the_same_numbers_as_from_videos(runs):
         assert results[0][key] == results[1][key], key
 
 
+def test_every_crop_and_mirror_image_has_features_of_its_own(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
+    views = {"evaluate.crops": "three", "evaluate.flip": True, "data.mirror": "invariant"}
+    found = []
+    for once in (True, False):
+        given = config(toy_folder, **views, train__features_once=once)
+        run = prepare(given)
+        state = run.strategy.put_state(run.new_state())
+        run = features.reading_features(run, state) if once else run
+        scored, _ = evaluate.predict(run, state, run.eval_step(), "test", _test_views(run))
+        found.append([video.scores for video in scored.videos])
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
 def test_frozen_means_bit_identical(runs, toy_folder):
     for once, workdir in runs.items():
         run = prepare(config(toy_folder, train__features_once=once))

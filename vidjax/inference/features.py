@@ -165,8 +165,9 @@ class RunFeatures:
             config.evaluate.batch_size,
             f"features of the {part} videos",
         )
-        rows = ClipSpec(frames=1, crop=1)
-        return Reading(tuple(self._stored(video, store, failed) for video in videos), (self._input,), rows, views)
+        stored = tuple(self._stored(video, store, failed) for video in videos)
+        # Row i of a file is view i: crops and mirror images have rows of their own.
+        return Reading(stored, (self._input,), ClipSpec(frames=1, crop=1), ViewSpec(views.count))
 
     def _stored(self, video: Video, store: FeatureStore, failed: Mapping[str, str]) -> Video:
         reason = failed.get(video.id, video.refused)
