@@ -16,7 +16,7 @@ FROZEN = ("linear", "attention_pooler")  # regimes in which no layer before the 
 FUSIONS = ("single_frame", "early", "late", "slow")
 FRAMES = 20  # of each video
 _PAIR = 15  # frames between the two of late fusion (Karpathy et al. 2014, section 4.1)
-_LEFT_OUT = {"vgg19": "fc6,fc7"}  # layers before the classes that a mean over space replaces
+_LEFT_OUT = {"vgg19": ("fc6", "fc7")}  # layers before the classes that a mean over space replaces
 _STRIDE = 2  # of clips of 10: 0.8 seconds at 25 frames per second
 
 
@@ -53,7 +53,8 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     config.preprocessing.mean, config.preprocessing.std = _common(expected.mean), _common(expected.std)
     if regime != "scratch":
         config.weights.source = info.name
-        config.weights.skip = _LEFT_OUT.get(backbone)
+        skipped = _LEFT_OUT.get(backbone, ()) + (("pooler",) if regime == "attention_pooler" else ())
+        config.weights.skip = ",".join(skipped) or None
     if trained is not None:
         config.optimizer.train_only = ",".join(trained)
         config.batch_norm.frozen = "running"
