@@ -10,9 +10,14 @@ import pytest
 from tests import toy
 from tests.refusals import refused
 from vidjax import train
+from vidjax.config import loading
+from vidjax.config.initial_weights import check_preprocessing
 from vidjax.config.preparation import prepare
+from vidjax.config.pretrained_recipe import BACKBONES
 from vidjax.errors import ConfigError, VidjaxError
 from vidjax.inference.network import load_network
+from vidjax.pretrained.catalog import CATALOG
+from vidjax.pretrained.sources import GivenWeights
 
 FROZEN = {
     "model.factory": "tests.inference.frozen_model:Frozen",
@@ -88,6 +93,29 @@ def test_what_does_not_fit_is_named(first, toy_folder, keys, tokens):
     given = {"weights.source": str(first[0]), **{key.replace("__", "."): value for key, value in keys.items()}}
     with refused(VidjaxError, *tokens):
         begun(config(toy_folder, **given))
+
+
+@pytest.mark.parametrize(
+    "name, keys, tokens",
+    [
+        ("efficientnet-lite0-imagenet", {"model.variant": "torch"}, ["model.variant=keras"]),
+        ("mobilenet-v2-imagenet-keras", {"preprocessing.mean": 127.5}, ["model.variant=keras"]),
+        ("mobilenet-v2-imagenet", {"model.variant": "keras"}, ["model.variant=torch"]),
+        ("mobilenet-v2-imagenet", {"preprocessing.mean": 127.5}, ["--config.preprocessing.mean=123.675,116.28,103.53"]),
+        ("i3d-kinetics400", {"preprocessing.std": 58.0}, ["--config.preprocessing.std=127.5"]),
+    ],
+)
+def test_pixels_and_padding_other_than_those_of_the_weights_are_refused(name, keys, tokens):
+    given = GivenWeights({}, None, name, info=CATALOG[name])
+    file = f"{toy.ROOT}/configs/pretrained.py:folder,backbone={given.info.model}"
+    with refused(ConfigError, name, *tokens):
+        check_preprocessing(loading.load(file, keys), given)
+
+
+@pytest.mark.parametrize("backbone, name", BACKBONES.items())
+def test_the_recipe_shows_each_network_what_its_weights_were_trained_on(backbone, name):
+    given = GivenWeights({}, None, name, info=CATALOG[name])
+    check_preprocessing(loading.load(f"{toy.ROOT}/configs/pretrained.py:folder,backbone={backbone}"), given)
 
 
 def test_an_unknown_name_is_refused(toy_folder):
