@@ -129,7 +129,8 @@ def test_nothing_is_computed_twice_and_an_interrupted_computation_goes_on(toy_fo
     monkeypatch.setattr(features.FeatureStore, "write", counted)
     features.reading_features(run, state)
     source = run.source
-    rest = [video.id for part in (source.train, source.validation, source.test) for video in part]
+    parts = (source.train, source.validation, source.test, source.test)  # at last with shuffled frames
+    rest = [video.id for part in parts for video in part]
     assert first and written[len(first) + 1 :] == rest[len(first) :]
     count = len(written)
     features.reading_features(run, state)
@@ -147,6 +148,21 @@ def test_what_depends_on_the_weights_is_computed_anew(toy_folder, tmp_path, monk
     two = features.reading_features(run, run.strategy.put_state(state.replace(params=other)))
     rows = [np.load(each.features.reading("test", _test_views(run)).videos[0].path) for each in (one, two)]
     assert rows[0].shape == rows[1].shape == (2, 2, 4) and np.abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def test_seconds_are_those_of_the_videos_that_are_read(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
+    run = prepare(config(toy_folder, train__features_once=True))
+    reader = features.reading_features(run, run.strategy.put_state(run.new_state())).features
+    stores = list((tmp_path / "features").iterdir())
+    assert len(stores) == 4, "training, validation, test, and test with shuffled frames, before they are read"
+    for store in stores:
+        (store / "seconds.json").write_text("10.0")
+    assert reader.seconds == pytest.approx(40)
+    for store in stores:  # as many videos of another run
+        for file in list(store.glob("*.npy")):
+            shutil.copy(file, store / f"other_{file.name}")
+    assert reader.seconds == pytest.approx(20)
 
 
 def _test_views(run):

@@ -50,14 +50,17 @@ class FeatureStore:
         streams = [(name, _content(stream)) for name, stream in sorted(video.streams.items())]
         return self.folder / f"{hashlib.sha256(repr(streams).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.npy"
 
-    @property
-    def seconds(self) -> float:
-        """Wall time that was spent on all that is in the store."""
-        return float(files.read_json(self.folder / "seconds.json") or 0.0)
+    def seconds_of(self, count: int) -> float:
+        """Wall time that so many videos took, by the mean of all in the store, which other runs may have computed."""
+        return self._seconds * count / max(sum(1 for _ in self.folder.glob("*.npy")), 1)
 
     def add_seconds(self, seconds: float) -> None:
-        """Adds to that."""
-        files.write_json(self.folder / "seconds.json", round(self.seconds + seconds, 1))
+        """Adds to the wall time that was spent on all that is in the store."""
+        files.write_json(self.folder / "seconds.json", round(self._seconds + seconds, 1))
+
+    @property
+    def _seconds(self) -> float:
+        return float(files.read_json(self.folder / "seconds.json") or 0.0)
 
     def has(self, video: Video) -> bool:
         """Whether the features of a video are there."""
@@ -115,7 +118,8 @@ def compute(
     total = -(-len(missing) * views.count // batch_size)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: store.add_seconds(time.monotonic() - started))
+        if jax.process_index() == 0:
+            stack.callback(lambda: store.add_seconds(time.monotonic() - started))
         source = stack.enter_context(batches(missing))
         for batch in terminal.track(source, total, description, "batches"):
             features, index, mask = jax.device_get(step(batch))

@@ -107,7 +107,7 @@ class RunFeatures:
         self._trunk = {path: np.asarray(jax.device_get(flat[path])) for path in trunk}
         self._step = run.strategy.compile_eval(make_feature_step(run.model, run.preprocessing, run.strategy))
         self._readings: dict[tuple[str, ViewSpec], Reading] = {}
-        self._stores: set[FeatureStore] = set()
+        self._read: dict[FeatureStore, set[str]] = {}  # ids of the videos that are read from each
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -128,7 +128,7 @@ class RunFeatures:
     @property
     def seconds(self) -> float:
         """Wall time that the features took which are read, whenever they were computed."""
-        return sum(store.seconds for store in self._stores)
+        return sum(store.seconds_of(len(videos)) for store, videos in self._read.items())
 
     @property
     def _input(self) -> Input:
@@ -140,8 +140,6 @@ class RunFeatures:
         module = {name: value for name, value in vars(run.model).items() if name not in _AFTER_FEATURES}
         settings = (type(run.model), module, config.native_convolutions, run.preprocessing, run.inputs)
         store = FeatureStore.of(self._trunk, *settings, run.clip, views)
-
-        self._stores.add(store)
 
         def batches(missing: Sequence[Video]) -> Any:
             return evaluation_batches(
@@ -166,6 +164,8 @@ class RunFeatures:
             f"features of the {part} videos",
         )
         stored = tuple(self._stored(video, store, failed) for video in videos)
+        read = {video.id for video in videos if video.refused is None and video.id not in failed}
+        self._read[store] = self._read.get(store, set()) | read
         # Row i of a file is view i: crops and mirror images have rows of their own.
         return Reading(stored, (self._input,), ClipSpec(frames=1, crop=1), ViewSpec(views.count))
 
@@ -200,7 +200,10 @@ def reading_features(run: Run, state: TrainState) -> Run:
     reader.reading("train", ViewSpec(run.clip.training_views or 1))
     if run.source.validation:
         reader.reading("validation", data.validation_views(run.config))
-    reader.reading("test", data.test_views(run.config))
+    views = data.test_views(run.config)
+    reader.reading("test", views)
+    if run.config.evaluate.shuffled and run.clip.frames > 1:
+        reader.reading("test", dataclasses.replace(views, shuffled=True))
     return dataclasses.replace(run, features=reader)
 
 
