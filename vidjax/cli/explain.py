@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidjax.cli.predict import add_network_arguments, load_network
+from vidjax.cli.network_arguments import add_network, load_network
 from vidjax.errors import printable
 from vidjax.system import files, terminal
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "video", metavar="VIDEO", type=os.path.expanduser, help="a video file, a GIF or a folder of images"
     )
-    add_network_arguments(parser)
+    add_network(parser)
     parser.add_argument("--class", dest="label", metavar="NAME", help="explain this class (default: the most probable)")
     parser.add_argument("--layer", metavar="PATH", help="module whose maps are shown, e.g. features/conv5")
     parser.add_argument(

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidjax.cli.predict import add_network_arguments, load_network
+from vidjax.cli.network_arguments import add_network, load_network
 from vidjax.system import terminal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    add_network_arguments(parser)
+    add_network(parser)
     parser.add_argument(
         "--out", required=True, metavar="FILE", type=os.path.expanduser, help="FILE.onnx or FILE.stablehlo"
     )

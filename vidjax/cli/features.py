@@ -19,21 +19,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidjax.cli.predict import add_network_arguments, load_network
+from vidjax.cli.network_arguments import add_network, add_videos, load_network
 from vidjax.errors import ConfigError, VideoError
 from vidjax.system import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument(
-        "videos",
-        nargs="+",
-        metavar="VIDEO",
-        type=os.path.expanduser,
-        help="a video file, a GIF, a folder of images or of videos, or a list NAME.csv",
-    )
-    add_network_arguments(parser)
+    add_videos(parser)
+    add_network(parser)
     parser.add_argument(
         "--out", required=True, metavar="FILE", type=os.path.expanduser, help="FILE.npz or FILE.safetensors"
     )

@@ -38,14 +38,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vidjax.cli import refuse_overrides
+from vidjax.cli.network_arguments import add_network, add_videos, load_network
 from vidjax.data.video.discovery import image_files
 from vidjax.errors import ConfigError, VideoError, printable
 from vidjax.system import files, terminal
 
 if TYPE_CHECKING:
     from vidjax.inference.classifier import Classifier, Prediction
-    from vidjax.inference.network import TrainedNetwork
     from vidjax.inference.over_time import Interval
 
 _TABLES_UP_TO = 5  # videos that have a table each
@@ -57,14 +56,8 @@ _STRIP_FRAMES = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument(
-        "videos",
-        nargs="+",
-        metavar="VIDEO",
-        type=os.path.expanduser,
-        help="a video file, a GIF, a folder of images or of videos, or a list NAME.csv",
-    )
-    add_network_arguments(parser)
+    add_videos(parser)
+    add_network(parser)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="how many labels are shown (5)")
     parser.add_argument("--every", metavar="TIME", help="over time: 1s, 500ms, 2min or 30frames")
     parser.add_argument(
@@ -81,32 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=os.path.expanduser,
         help="write a picture of each video: frames with the prediction under them (PNG)",
     )
-
-
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments that choose a trained network."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--workdir", metavar="DIR", type=os.path.expanduser, help="the directory of a run")
-    which.add_argument("--pretrained", metavar="NAME", help="published weights: `weights list` has the names")
-
-
-def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "TrainedNetwork":
-    """The network that the arguments choose; says what there is to know of it on stderr."""
-    from vidjax import pretrained
-    from vidjax.inference import network as networks
-    from vidjax.system import compilation_cache, devices
-
-    compilation_cache.enable()
-    devices.available()  # before weights and videos are read
-    if arguments.pretrained:
-        refuse_overrides(verb, overrides, " with --pretrained")
-        return networks.published(pretrained.load(arguments.pretrained))
-    if not Path(arguments.workdir).is_dir():
-        raise ConfigError(f"--workdir={arguments.workdir}: no such folder; give the directory of a run")
-    network = networks.load_network(Path(arguments.workdir), overrides)
-    for note in network.notes:
-        print(f"note: {note}", file=sys.stderr)
-    return network
 
 
 class _Row(NamedTuple):
