@@ -17,7 +17,7 @@ from PIL import Image
 from tests.refusals import unnamed
 from vidjax import cli, pretrained
 from vidjax.cli import predict
-from vidjax.inference.classifier import Prediction
+from vidjax.cli.prediction_output import Row
 from vidjax.models import Output
 from vidjax.pretrained import CATALOG, Info, Pretrained
 
@@ -154,15 +154,6 @@ def test_times_in_json(by_run, toy_folder, capsys):
     assert sum(row["probability"] for row in entry["predictions"]) == pytest.approx(1)
 
 
-def test_long_tables_are_shown_in_stretches(capsys):
-    classes = ("dark", "bright")
-    rows = [predict._Row(float(n), 25 * n, classes[n // 60 % 2], 0.75) for n in range(150)]
-    prediction = Prediction("a.mp4", classes, np.array([0.5, 0.5]), seen="150 clips")
-    predict._show(predict._Found(prediction, rows), 1)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["0:00", "0:59", "dark", "0.7500"] in lines and ["2:00", "2:29", "dark", "0.7500"] in lines
-
-
 def test_equal_names_get_files_of_their_own():
     names = predict._file_names(["a/x.mp4", "b/x.mp4", "a/x.mp4", "c/y.avi"], "out", ".png")
     assert list(map(str, names.values())) == ["out/x.png", "out/x_2.png", "out/y.png"]
@@ -171,7 +162,7 @@ def test_equal_names_get_files_of_their_own():
 def test_few_pictures_are_kept_of_many():
     kept = predict._FewPictures()
     for number in range(1000):
-        kept.add(predict._Row(number, number, "", 0.0), np.zeros((1, 1, 3), np.uint8))
+        kept.add(Row(number, number, "", 0.0), np.zeros((1, 1, 3), np.uint8))
     frames = [row.frame for row, _ in kept._kept]
     assert 8 <= len(frames) <= 16 and len(set(np.diff(frames))) == 1 and frames[-1] > 850
 

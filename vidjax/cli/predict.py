@@ -25,20 +25,17 @@ The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: 
 """
 
 import argparse
-import csv
-import io
-import itertools
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from vidjax.cli.network_arguments import add_network, add_videos, load_network
+from vidjax.cli.prediction_output import Found, Row, as_json, clock, show, show_all, write_csv
 from vidjax.data.video.discovery import image_files
 from vidjax.errors import ConfigError, VideoError, printable
 from vidjax.system import files, terminal
@@ -48,9 +45,6 @@ if TYPE_CHECKING:
     from vidjax.inference.over_time import Interval
 
 _TABLES_UP_TO = 5  # videos that have a table each
-_ROWS_UP_TO = 100  # of a table over time
-_CSV_COLUMNS = ("video", "rank", "label", "probability")
-_CSV_COLUMNS_OVER_TIME = ("video", "time", "frame", "label", "probability")
 _STRIP_FRAMES = 8
 
 
@@ -76,28 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Row(NamedTuple):
-    """A moment of a video.
-
-    Attributes:
-      time: in seconds; None where the video states none.
-      frame: in the middle of the clip.
-      label, probability: of the best class.
-    """
-
-    time: float | None
-    frame: int
-    label: str
-    probability: float
-
-
-class _Found(NamedTuple):
-    """What was found of a video; without `--every` there are no rows."""
-
-    prediction: "Prediction"
-    rows: list[_Row]
-
-
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the predictions; exit status 1 if a video cannot be read."""
     _check(arguments)
@@ -115,12 +87,12 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError(f"--plot={arguments.plot}: names the plot of one video, and {len(paths)} are given")
     strips = _file_names(paths, arguments.strip, ".png") if arguments.strip else {}
     is_quiet, has_many = arguments.json or arguments.csv == "-", len(paths) > _TABLES_UP_TO
-    found: Iterable[_Found]
+    found: Iterable[Found]
     if interval is not None:
         plots = {paths[0]: Path(arguments.plot)} if arguments.plot else _file_names(paths, "", "_over_time.png")
         found = (_over_time(classify, path, interval, arguments.every, plots[path], strips.get(path)) for path in paths)
     else:
-        found = (_Found(prediction, []) for prediction in classify.predictions(paths, _inspection))
+        found = (Found(prediction, []) for prediction in classify.predictions(paths, _inspection))
     if has_many:
         found = terminal.track(found, len(paths), "predicting", "videos", stderr=True)
     done, failed = [], []
@@ -135,16 +107,16 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         if strips and interval is None:
             _write_strip(classify, each.prediction, strips[each.prediction.video])
         if not is_quiet and (each.rows or not has_many):
-            _show(each, arguments.top)
+            show(each, arguments.top)
     if has_many:
         for error in failed:
             print(f"error: {error}", file=sys.stderr)
     if has_many and not is_quiet and interval is None and done:
-        _show_all(done)
+        show_all(done)
     if arguments.json:
-        print(files.to_json([_as_json(each, arguments.top) for each in done]), end="")
+        print(files.to_json([as_json(each, arguments.top) for each in done]), end="")
     if arguments.csv:
-        _write_csv(done, arguments.csv, arguments.top)
+        write_csv(done, arguments.csv, arguments.top)
     return 1 if failed else 0
 
 
@@ -169,7 +141,7 @@ def _inspection(records: Iterable[Any], total: int) -> Iterator[Any]:
 
 def _over_time(
     classify: "Classifier", path: str, interval: "Interval", every: str, plot: Path, strip: Path | None
-) -> _Found:
+) -> Found:
     """Classifies a video over time; writes its plot, and its strip where one is asked for."""
     from vidjax.inference.classifier import Prediction
     from vidjax.reporting import figures
@@ -183,12 +155,12 @@ def _over_time(
                 left = terminal.duration((logged - started) * (1 / moment.share - 1))
                 _say(f"predicting {printable(path)}: {moment.share:.0%}, ETA {left}")
             best = int(found.argmax())
-            rows.append(_Row(moment.time, moment.frame, classify.classes[best], float(found[best])))
+            rows.append(Row(moment.time, moment.frame, classify.classes[best], float(found[best])))
             probabilities.append(found.astype(np.float32))
             if strip:
                 pictures.add(rows[-1], moment.picture)
     except VideoError as error:
-        return _Found(Prediction(path, classify.classes, None, error.reason), [])
+        return Found(Prediction(path, classify.classes, None, error.reason), [])
     times = [float(row.frame) if row.time is None else row.time for row in rows]
     unit = "frame" if rows[0].time is None else "s"
     title = f"{printable(Path(path).name)}, every {every}"
@@ -199,17 +171,17 @@ def _over_time(
     if strip:
         pictures.write(strip)
     mean = stacked.mean(axis=0, dtype=np.float64)
-    return _Found(Prediction(path, classify.classes, mean, seen=f"{len(rows)} clip{'s' * (len(rows) != 1)}"), rows)
+    return Found(Prediction(path, classify.classes, mean, seen=f"{len(rows)} clip{'s' * (len(rows) != 1)}"), rows)
 
 
 class _FewPictures:
     """Keeps pictures that are evenly spaced, few however many come: every nth, n doubling."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[_Row, np.ndarray]] = []
+        self._kept: list[tuple[Row, np.ndarray]] = []
         self._count, self._step = 0, 1
 
-    def add(self, row: _Row, picture: np.ndarray) -> None:
+    def add(self, row: Row, picture: np.ndarray) -> None:
         """Adds the picture of the next moment."""
         if self._count % self._step == 0:
             self._kept.append((row, picture))
@@ -223,7 +195,7 @@ class _FewPictures:
 
         chosen = [self._kept[i] for i in _evenly(len(self._kept), _STRIP_FRAMES)]
         frames = np.stack([picture for _, picture in chosen])
-        captions = [[_clock(row), f"{row.label} {100 * row.probability:.0f}%"] for row, _ in chosen]
+        captions = [[clock(row), f"{row.label} {100 * row.probability:.0f}%"] for row, _ in chosen]
         files.write_bytes(path, pictures.captioned_strip(frames, captions))
         _say(f"strip: {path}")
 
@@ -266,71 +238,3 @@ def _note_folder(path: str) -> None:
         others = sum(1 for entry in folder.iterdir()) - images
         left_out = f"; {others} other files in it are left out" if others else ""
         print(f"note: {path}: {images} images are the frames of one video{left_out}", file=sys.stderr)
-
-
-def _clock(row: _Row) -> str:
-    """The time of a row, "1:02.5", or the number of its frame."""
-    if row.time is None:
-        return f"frame {row.frame}"
-    minutes, seconds = divmod(round(row.time, 3), 60)
-    whole = f"{seconds:06.3f}".rstrip("0").rstrip(".")
-    return f"{int(minutes)}:{whole}"
-
-
-def _show(found: _Found, top: int) -> None:
-    """Prints the table of one video."""
-    prediction = found.prediction
-    best = [(label, f"{probability:.4f}") for label, probability in prediction.top(top)]
-    title = f"{printable(prediction.video)}: {prediction.seen}"
-    if found.rows:
-        if len(found.rows) <= _ROWS_UP_TO:
-            rows = [(_clock(row), row.label, f"{row.probability:.4f}") for row in found.rows]
-            terminal.table(pd.DataFrame(rows, columns=["time", "label", "probability"]), title)
-        else:
-            stretches = [list(same) for _, same in itertools.groupby(found.rows, lambda row: row.label)]
-            lines = [
-                (_clock(same[0]), _clock(same[-1]), same[0].label, f"{np.mean([row.probability for row in same]):.4f}")
-                for same in stretches
-            ]
-            title += " (in stretches of one label; --csv has each)"
-            terminal.table(pd.DataFrame(lines, columns=["from", "to", "label", "mean probability"]), title)
-        title = "mean over time"
-    terminal.table(pd.DataFrame(best, columns=["label", "probability"]), title)
-
-
-def _show_all(done: Iterable[_Found]) -> None:
-    """Prints one table of many videos."""
-    rows = []
-    for each in done:
-        (label, probability), *others = each.prediction.top(2)
-        second = f"{others[0][0]} {others[0][1]:.4f}" if others else ""
-        rows.append((printable(each.prediction.video), label, f"{probability:.4f}", second))
-    terminal.table(pd.DataFrame(rows, columns=["video", "label", "probability", "second"]))
-
-
-def _as_json(found: _Found, top: int) -> dict[str, Any]:
-    predictions = [{"label": label, "probability": value} for label, value in found.prediction.top(top)]
-    content: dict[str, Any] = {"video": found.prediction.video, "predictions": predictions}
-    if found.rows:
-        content["times"] = [row._asdict() for row in found.rows]
-    return content
-
-
-def _write_csv(done: Iterable[_Found], path: str, top: int) -> None:
-    """Writes a row for each video and rank, or for each video and moment."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    done = list(done)
-    has_times = any(each.rows for each in done)
-    writer.writerow(_CSV_COLUMNS_OVER_TIME if has_times else _CSV_COLUMNS)
-    for each in done:
-        if has_times:
-            writer.writerows((each.prediction.video, *row) for row in each.rows)
-            continue
-        for rank, (label, probability) in enumerate(each.prediction.top(top), 1):
-            writer.writerow([each.prediction.video, rank, label, f"{probability:.6g}"])
-    if path == "-":
-        print(text.getvalue(), end="")
-    else:
-        files.write_text(Path(path), text.getvalue())
-        _say(f"table: {path}")
