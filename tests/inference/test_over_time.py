@@ -1,6 +1,7 @@
 """Predictions over the length of a video: which frames are seen, at which times, and that memory stays flat."""
 
 import dataclasses
+from fractions import Fraction
 
 import av
 import flax.linen as nn
@@ -78,6 +79,22 @@ def test_in_frames_and_with_a_rest(numbered):
     assert [(moment.time, moment.frame) for moment, _ in clips] == [(0, 10), (2, 30), (4, 49)]
     every_frame = clips_over_time(numbered, network(ClipSpec(frames=1, crop=32)), Interval.read("1ms"))
     assert [numbers[0] for numbers in frame_numbers(every_frame)] == list(range(50)), "one for each frame at most"
+
+
+def test_a_picture_that_stands_still_for_long(tmp_path):
+    """No interval comes twice, although no frame is new in the first ones."""
+    path = tmp_path / "still.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 56, 40, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for number, tenths in enumerate([0, 1, 2, *range(52, 61)]):
+            gray = av.VideoFrame.from_ndarray(np.full((40, 56, 3), 4 * number, np.uint8), format="rgb24")
+            gray.pts, gray.time_base = tenths, Fraction(1, 10)
+            container.mux(stream.encode(gray))
+        container.mux(stream.encode())
+    clips = clips_over_time(str(path), network(ClipSpec(frames=1, crop=32)), Interval.read("1s"))
+    assert [(moment.time, moment.frame) for moment, _ in clips] == [(4, 3), (5, 6), (6, 11)]
 
 
 def test_a_short_video_is_looped_and_segments_are_those_of_an_interval(numbered, tmp_path):

@@ -113,8 +113,9 @@ def clips_over_time(
             recent.append(_square(path, convert, frame, network))
             shown_until = now + clock.period - _ROUNDING
             if shown_until > upcoming + 0.5:
-                waiting.append((max(upcoming, int(now)), latest))
-                upcoming = math.ceil(shown_until - 0.5)
+                following = math.ceil(shown_until - 0.5)
+                waiting.append((min(max(upcoming, int(now)), following - 1), latest))
+                upcoming = following
             # The buffer holds exactly the frames of a clip once its last one has come.
             while waiting and latest >= max(waiting[0][1] - (span - 1) // 2, 0) + span - 1:
                 yield cut(*waiting.popleft())
