@@ -13,6 +13,7 @@ from PIL import Image
 import vidjax
 from tests.refusals import refused
 from vidjax.data import Input
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.inference.classifier import Classifier
 from vidjax.inference.network import load_network
@@ -42,6 +43,18 @@ def test_all_kinds_of_views_give_the_numbers_of_the_evaluation(trained_run, toy_
     assert len({round(prediction.probability, 6) for prediction in [*plain(videos), *many(videos)]}) > 3
     one_by_one = [many(video)[0].probabilities for video in videos]
     np.testing.assert_allclose([each.probabilities for each in many(videos)], one_by_one, rtol=1e-5)
+
+
+def test_scores_of_mirror_images_are_those_of_the_classes_that_they_change_to(trained_run, toy_folder):
+    """`mirror=(1, 0)` exchanges the two classes of the mirrored view before the mean is taken."""
+    video = str(toy_folder / "dark" / "dark0.avi")
+    network = load_network(trained_run, {"evaluate.clips": 1, "evaluate.flip": True})
+    as_they_are = Classifier(network)(video)[0].probabilities
+    views = Classifier(dataclasses.replace(network, views=ViewSpec(1)))(video)[0].probabilities
+    mirrored = 2 * as_they_are - views  # the mean of both views is known
+    exchanged = Classifier(dataclasses.replace(network, mirror=(1, 0)))(video)[0].probabilities
+    np.testing.assert_allclose(exchanged, (views + mirrored[::-1]) / 2, atol=1e-6)
+    assert abs(exchanged - as_they_are).max() > 0.01
 
 
 def test_what_cannot_be_read_has_an_error_and_the_others_are_done(classify, toy_folder, tmp_path):
