@@ -45,6 +45,8 @@ ELEMENTS = {
         for number, condition in enumerate([x > 0, x >= 0.5, x < -0.5, x <= 1, x == x[:, :1], x != x[:, :1]])
     ),
     "logic": lambda x: jnp.where(((x > 0) & (x < 1)) | ~(x > -1) ^ jnp.isfinite(x), 1.0, x),
+    "saturation": lambda x: sum((300 * x).astype(kind).astype(jnp.float32) for kind in (jnp.int8, jnp.uint8)),
+    "larger of bools": lambda x: (jnp.maximum(x > 0, x > 1) ^ jnp.minimum(x > -1, x < 1)).astype(jnp.float32),
     "integers": lambda x: (x.astype(jnp.int32) % 3 + (x > 0).astype(jnp.int32) & 5 | ~2).astype(jnp.float32),
 }
 SHAPES = {
@@ -160,6 +162,8 @@ REFUSED = {
         lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID", window_dilation=(1, 2, 1, 1)),
         ["reduce_window_sum", "window_dilation=(1, 2, 1, 1)"],
     ),
+    "padded by a window": (lambda x: nn.avg_pool(x, (2, 2), padding=[(2, 0), (0, 0)]), ["reduce_window_sum", "(2, 0)"]),
+    "largest of bools": (lambda x: jnp.max(x > 0, axis=1), ["ReduceMax", "tensor(bool)"]),
     "numbers": (lambda x: nn.max_pool(x.astype(jnp.int32), (2, 2)), ["int32"]),
     "cases": (lambda x: lax.select_n(x.astype(jnp.int32), x, -x, 2 * x), ["select_n"]),
     "computed and filled": (

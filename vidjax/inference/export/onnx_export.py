@@ -135,6 +135,10 @@ def _model(
         producer_version=card.commit or "",
     )
     onnx.helper.set_model_props(model, {_METADATA_KEY: json.dumps(card.to_json())})
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise ExportError(f"ONNX does not allow what the network computes: {reason}") from error
     content: bytes = model.SerializeToString()
     return content

@@ -15,9 +15,9 @@ def _direct(op: str) -> Rule:
     return lambda graph, equation: graph.add(op, *equation.values)
 
 
-def _logical(of_bool: str, of_integers: str) -> Rule:
+def _logical(of_bool: str, of_numbers: str) -> Rule:
     def rule(graph: Graph, equation: Equation) -> Value:
-        return graph.add(of_bool if equation.inputs[0].dtype == bool else of_integers, *equation.values)
+        return graph.add(of_bool if equation.inputs[0].dtype == bool else of_numbers, *equation.values)
 
     return rule
 
@@ -96,9 +96,13 @@ def _not(graph: Graph, equation: Equation) -> Value:
 
 
 def _convert(graph: Graph, equation: Equation) -> Value:
-    if equation.inputs[0].dtype == equation.outputs[0].dtype:
-        return equation.values[0]
-    return graph.cast(equation.values[0], equation.outputs[0].dtype)
+    (x,), before, after = equation.values, equation.inputs[0].dtype, equation.outputs[0].dtype
+    if before == after:
+        return x
+    if np.issubdtype(before, np.floating) and after in (np.int8, np.uint8):  # XLA saturates, ONNX wraps around
+        limits = np.iinfo(after)
+        x = graph.add("Min", graph.add("Max", x, _number(equation, limits.min)), _number(equation, limits.max))
+    return graph.cast(x, after)
 
 
 ELEMENTWISE: dict[str, Any] = {
@@ -129,8 +133,8 @@ ELEMENTWISE: dict[str, Any] = {
     "log1p": _log1p,
     "logistic": _direct("Sigmoid"),
     "lt": _direct("Less"),
-    "max": _direct("Max"),
-    "min": _direct("Min"),
+    "max": _logical("Or", "Max"),
+    "min": _logical("And", "Min"),
     "mul": _direct("Mul"),
     "ne": _not_equal,
     "neg": _direct("Neg"),

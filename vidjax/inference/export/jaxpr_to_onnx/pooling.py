@@ -35,7 +35,8 @@ def _pooled(graph: Graph, equation: Equation, op: str, **attributes: Any) -> Val
     if not axes:
         return equation.values[0]
     others = [axis for axis in range(x.ndim) if axis not in axes]
-    if len(axes) > _MOST_AXES or min(min(padding[axis]) for axis in axes) < 0:
+    is_padded_well = all(0 <= min(padding[axis]) <= max(padding[axis]) < windows[axis] for axis in axes)
+    if len(axes) > _MOST_AXES or not is_padded_well:
         equation.refuse(f"window_dimensions={windows} and padding={padding}")
     order = [*others, *axes]
     value = graph.transpose(equation.values[0], order)
