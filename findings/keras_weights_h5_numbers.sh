@@ -1,11 +1,10 @@
 #!/bin/bash
 # In Keras' .weights.h5 the number of a layer is neither that of its name nor the order in which it was made.
 #
-# Keras 3.15.1 (JAX backend, jax 0.10.2), h5py 3.16.0, CPython 3.11. Seen: two convolutions in parallel, of which the one
-# that was made first, named conv2d, goes through one layer more before they are added. save_weights stores them at
-# layers/conv2d and layers/conv2d_1 in the order in which the model lists its layers, by distance from the output, so
-# a place may hold the layer of another name. The attribute "name" of the group "vars" within has
-# the true one.
+# Keras 3.15.1 (JAX backend, jax 0.10.2), h5py 3.16.0, CPython 3.11. Seen: of two convolutions in parallel the one that
+# was made second, conv2d_1, is followed by two more layers before they are added. save_weights stores its kernel at
+# layers/conv2d, and that of the first at layers/conv2d_1: numbers follow the order in which the model lists its layers,
+# those furthest from the output first. Only the attribute "name" of the group "vars" within has the true name.
 #
 # So whoever reads such a file by the names that model.summary() prints takes the weights of another layer of the same
 # class, and where shapes agree nothing fails.
