@@ -111,36 +111,56 @@ def test_published_weights_from_python():
     assert found["logits"].shape == (1, 400) and len(found["info"].classes) == 400
 
 
-def test_ones_own_videos(toy_folder, tmp_path):
-    (block,) = [block for block in blocks(README, "bash") if "my_videos" in block]
-    lines = [line for line in block.splitlines() if line.strip()]
-    assert len(lines) <= 8
-    (tmp_path / "my_videos").symlink_to(toy_folder)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    small = ["--config.train.epochs=2", "--config.data.frames=2", "--config.model.width_multiplier=0.05"]
+@pytest.fixture(scope="module")
+def in_a_folder(toy_folder, tmp_path_factory):
+    """Runs a command of the README in a folder with `my_videos` and `new.mp4`; returns what it printed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "my_videos").symlink_to(toy_folder)
+    (folder / "new.mp4").symlink_to(next(toy_folder.glob("dark/*.avi")))
+    (folder / "configs").symlink_to(ROOT / "configs")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = str(ROOT)
-    said = []
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        assert words[0] == "python"
+
+    def run(words):
         words = [str(ROOT / word) if word == "launch.py" else word for word in words[1:]]
-        is_training = "--help" not in words and any(word.startswith("--config=") for word in words)
         done = subprocess.run(
-            [sys.executable, *words, *(small if is_training else [])],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
+            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         assert not done.returncode, done.stdout + done.stderr
-        said.append(done.stdout)
-    assert len(said) == 4 and "24" in said[0] and "--config.model.width_multiplier" in said[3]
-    assert files.read_json(tmp_path / "runs/mine/result.json")["finished"]
-    (evaluation,) = (tmp_path / "runs/mine/evaluations").iterdir()
-    assert files.read_json(evaluation / "result.json")["views"] == 20
+        return done.stdout
+
+    run.folder = folder
+    return run
+
+
+def commands(block):
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_ones_own_videos(in_a_folder):
+    (block,) = [block for block in blocks(README, "bash") if "my_videos" in block]
+    fetch, finetune, small, keys = commands(block)
+    assert fetch[:4] == ["python", "-m", "vidjax", "weights"] and "configs/finetune.py" in finetune[2]
+    # A smaller network on smaller frames, from random weights: the published ones are not everywhere.
+    finetune[2] += ":backbone=mobilenet_v2"
+    sizes = ["--config.data.short_side=64", "--config.data.crop=64"]
+    in_a_folder([*finetune, *sizes, "--config.weights.source=None", "--config.train.steps=4"])
+    assert files.read_json(in_a_folder.folder / "runs/mine/result.json")["finished"]
+    shorter = ["--config.train.epochs=2", "--config.data.frames=2", "--config.model.width_multiplier=0.05"]
+    in_a_folder([*small, *shorter])
+    assert files.read_json(in_a_folder.folder / "runs/small/result.json")["finished"]
+    assert "--config.model.width_multiplier" in in_a_folder(keys)
+
+
+def test_using_a_trained_network(in_a_folder, trained_run):
+    (in_a_folder.folder / "runs").mkdir(exist_ok=True)
+    (block,) = [block for block in blocks(README, "bash") if "vidjax predict" in block]
+    predict, explain, export = commands(block.replace("runs/mine", str(trained_run)))
+    assert "dark" in in_a_folder(predict)
+    assert "deletion score" in in_a_folder(explain)
+    pytest.importorskip("onnxruntime", reason="needs requirements-export.txt")
+    assert "check" in in_a_folder(export[export.index("&&") + 1 :])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -192,16 +212,18 @@ def test_docstrings_become_restructured_text(plain_docstrings):
     assert shown[0] == r"max(0, \|v\| - ``a``)^2 of \*all\* names\_::" and shown[2] == "    code(**x)"
 
 
-def test_the_notebook_is_stored_without_outputs():
-    notebook = json.loads((ROOT / "docs" / "compare_networks.ipynb").read_text())
+@pytest.mark.parametrize("name", ["compare_networks", "finetune"])
+def test_notebooks_are_stored_without_outputs(name):
+    notebook = json.loads((ROOT / "docs" / f"{name}.ipynb").read_text())
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) >= 5
     for cell in cells:
         assert not cell["outputs"] and cell["execution_count"] is None
 
 
-def test_the_notebook_imports_what_there_is():
-    notebook = json.loads((ROOT / "docs" / "compare_networks.ipynb").read_text())
+@pytest.mark.parametrize("name", ["compare_networks", "finetune"])
+def test_notebooks_import_what_there_is(name):
+    notebook = json.loads((ROOT / "docs" / f"{name}.ipynb").read_text())
     code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
     imports = re.findall(r"^from vidjax.*", code, re.MULTILINE)
     assert len(imports) >= 5
