@@ -28,12 +28,13 @@ extensions = [
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# The notebook is stored without outputs and executed with every build.
+# The notebooks are stored without outputs and executed with every build.
 nb_execution_mode = "force"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = False
 nb_output_stderr = "remove"
+nb_merge_streams = True  # what a command prints arrives in pieces that end anywhere
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -52,10 +53,12 @@ nitpick_ignore_regex = [
     ("py:.*", r"(jax|jaxlib|flax|optax|orbax|grain|numpy|np|pandas|pd|ml_collections|jaxtyping|absl|logging)(\..*)?"),
     ("py:.*", r"(argparse|array_record|av|collections|concurrent|contextlib|decord|dataclasses|datetime|enum)(\..*)?"),
     ("py:class", r"ndarray"),  # as jaxtyping names NumPy's
+    ("py:exc", r"UnpicklingError"),
     ("py:class", r"vidjax\..*\._\w+"),
     ("py:class", r"vidjax\.(system\.terminal\.Item|training\.checkpoints\.State)"),
     (
         "py:.*",
-        r"(abc|functools|io|matplotlib|multiprocessing|os|pathlib|queue|re|rich|threading|types|typing|PIL)(\..*)?",
+        r"(abc|functools|io|matplotlib|multiprocessing|os|pathlib|pickle|queue|re|rich|threading|types|typing|zipfile|PIL)"
+        r"(\..*)?",
     ),
 ]
