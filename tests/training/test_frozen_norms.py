@@ -8,7 +8,7 @@ import pytest
 
 from vidjax.layers.normalization import BatchNorm
 from vidjax.training.frozen_norms import frozen_normalization
-from vidjax.training.parameter_groups import Frozen
+from vidjax.training.parameter_groups import Frozen, restore_frozen
 
 
 class Norms(nn.Module):
@@ -30,6 +30,36 @@ def test_frozen_layers_evaluate(frozen, moved):
         assert (float(jnp.abs(before["mean"] - changed["batch_stats"][name]["mean"]).max()) > 0) == (name in moved)
     is_normalized = np.abs(np.asarray(y.mean(axis=0))).max() < 1e-5
     assert is_normalized == bool(moved)
+
+
+class FlaxNorms(nn.Module):
+    """As Flax's own examples write it, and without parameters."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, name="usual")(x)
+        bare = nn.BatchNorm(use_scale=False, use_bias=False, name="bare")
+        return nn.Dense(2, name="classes")(bare(x, not train))
+
+
+@pytest.mark.parametrize(
+    "frozen, moved",
+    [
+        (Frozen(("classes",)), {"usual", "bare"}),
+        (Frozen(("usual",)), {"bare"}),
+        (Frozen(train_only=("classes", "bare")), {"bare"}),
+        (Frozen(train_only=("classes",)), set()),
+    ],
+)
+def test_layers_of_flax(frozen, moved):
+    model, x = FlaxNorms(), 3 + jax.random.normal(jax.random.key(0), (8, 5))
+    variables = model.init(jax.random.key(0), x, train=False)
+    with frozen_normalization(frozen):
+        _, changed = model.apply(variables, x, train=True, mutable=["batch_stats"])
+    before, after = variables["batch_stats"], changed["batch_stats"]
+    assert {name for name in before if not np.array_equal(before[name]["mean"], after[name]["mean"])} == moved
+    restored = restore_frozen(frozen, variables["params"], before, after)
+    jax.tree.map(np.testing.assert_array_equal, restored, after)
 
 
 def test_half_a_layer_is_not_frozen():

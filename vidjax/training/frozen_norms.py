@@ -31,10 +31,13 @@ def frozen_normalization(frozen: Frozen) -> Iterator[None]:
     def evaluate_if_frozen(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         module = context.module
         if context.method_name == "__call__" and type(module) in _IN_EVALUATION:
-            leaves = [name for name in ("scale", "bias") if getattr(module, f"use_{name}", True)]
+            # Without parameters a layer is frozen where its statistics are.
+            leaves = [name for name in ("scale", "bias") if getattr(module, f"use_{name}", True)] or ["mean", "var"]
             if all(frozen.selects("/".join((*module.path, leaf))) for leaf in leaves):
                 name, value = _IN_EVALUATION[type(module)]
-                kwargs = {**kwargs, name: value}
+                if getattr(module, name, None) is not None:  # said by the module, which refuses to be told twice
+                    object.__setattr__(module, name, None)
+                args, kwargs = args[:1], {**kwargs, name: value}
         return call(*args, **kwargs)
 
     if not frozen:
