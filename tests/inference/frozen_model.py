@@ -10,23 +10,29 @@ from vidjax.models import Output
 
 
 class Trunk(nn.Module):
+    is_normalized: bool = True
+
     @nn.compact
     def __call__(self, rgb, *, train):
         x = Conv(4, (1, 3, 3), strides=(1, 4, 4), use_bias=False, name="conv")(rgb)
-        return nn.relu(BatchNorm(name="norm")(x, train=train)).mean(axis=(2, 3))
+        if self.is_normalized:
+            x = BatchNorm(name="norm")(x, train=train)
+        return nn.relu(x).mean(axis=(2, 3))
 
 
 class Frozen(nn.Module):
     num_classes: int
     dropout: float = 0.5
     hidden: int = 0
+    norm_of_head: bool = False  # instead of that of the trunk
 
     @nn.compact
     def __call__(self, rgb=None, *, features=None, example_ids=None, train=False):
         if features is None:
-            features = Trunk(name="trunk")(rgb, train=train)
+            features = Trunk(not self.norm_of_head, name="trunk")(rgb, train=train)
         x = features.reshape(features.shape[0], -1, features.shape[-1])
-        dropped = Dropout(self.dropout, name="dropout")(x, example_ids, train=train)
+        head = BatchNorm(name="head")(x, train=train) if self.norm_of_head else x
+        dropped = Dropout(self.dropout, name="dropout")(head, example_ids, train=train)
         if self.hidden:
             dropped = nn.relu(nn.Dense(self.hidden, name="more")(dropped))
         logits = nn.Dense(self.num_classes, name="classes")(dropped)

@@ -96,6 +96,18 @@ def test_every_crop_and_mirror_image_has_features_of_its_own(toy_folder, tmp_pat
     np.testing.assert_allclose(*found, atol=1e-6)
 
 
+def test_precise_statistics_of_the_head_are_those_of_the_features(toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
+    head = {"model.norm_of_head": True, "optimizer.train_only": "classes,head", "batch_norm.frozen": ...}
+    found = []
+    for once in (True, False):
+        run = prepare(config(toy_folder, **head, batch_norm__precise_batches=2, train__features_once=once))
+        state = run.strategy.put_state(run.new_state())
+        run = features.reading_features(run, state) if once else run
+        found.append(jax.device_get(run.with_precise_statistics(state).model_state["batch_stats"]["head"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *found)
+
+
 def test_frozen_means_bit_identical(runs, toy_folder):
     for once, workdir in runs.items():
         run = prepare(config(toy_folder, train__features_once=once))

@@ -261,7 +261,7 @@ class Run:
 
     @functools.cached_property
     def _moments_step(self) -> Callable[[TrainState, Batch], Any]:
-        step = batch_statistics.make_moments_step(self.model, self.preprocessing, seed=self.config.seed)
+        step = batch_statistics.make_moments_step(self.model, self._step_preprocessing, seed=self.config.seed)
         return self.strategy.compile_eval(step)
 
     def with_precise_statistics(self, state: TrainState) -> TrainState:
