@@ -422,3 +422,12 @@ def test_balanced_batches_are_functions_of_the_step(videos):
     labels = np.concatenate([batch.label for batch in train(unequal, 3 * len(unequal), balanced=True)])
     assert abs(labels.mean() - 0.5) < 0.05
     assert np.concatenate([batch.label for batch in train(unequal, 3 * len(unequal))]).mean() < 0.4
+
+
+def test_the_order_of_a_balanced_epoch_is_drawn_once(videos, monkeypatch):
+    drawn, order = [], pipeline.balanced_order
+    monkeypatch.setattr(
+        pipeline, "balanced_order", lambda labels, seed, epoch: drawn.append(epoch) or order(labels, seed, epoch)
+    )
+    batches = train(videos, 2 * len(videos), balanced=True)
+    assert len(drawn) == len(set(drawn)) < sum(len(batch.label) for batch in batches) / 2

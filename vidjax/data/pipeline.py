@@ -30,6 +30,7 @@ from vidjax.errors import ConfigError, EmptyPartError, OptionError, VideoError
 
 # Videos that are tried in place of one that cannot be read.
 _MAX_REPLACEMENTS = 20
+_EPOCHS_AT_ONCE = 16  # whose orders are kept: threads that read ahead are in several
 
 
 def training_batches(
@@ -75,8 +76,8 @@ def training_batches(
       VideoError: from the iterator, if neither a video nor any of its replacements can be decoded.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
-    labels = tuple(video.label for video in videos) if balanced else ()
-    make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers), labels)
+    orders = ComputeOnceCache(_EPOCHS_AT_ONCE) if balanced else None
+    make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers), orders)
     positions = grain.MapDataset.range(start_step * batch_size + process_index, sys.maxsize, process_count)
     dataset = positions.map(make)
     return _iterate(dataset, batch_size // process_count, videos, threads, workers)
@@ -154,13 +155,12 @@ class _TrainingExample:
     clip: ClipSpec
     seed: int
     cache: Cache | None
-    balanced: tuple[int, ...] = ()  # labels, where epochs are balanced
+    balanced_orders: ComputeOnceCache | None = None  # by epoch; None: every video once
 
     def __call__(self, index: int) -> _Example:
         failure: tuple[int, str] | None = None
         epoch, place = divmod(index, len(self.videos))
-        order = balanced_order(self.balanced, self.seed, epoch) if self.balanced else None
-        number = int((epoch_order(len(self.videos), self.seed, epoch) if order is None else order)[place])
+        number = int(self._order(epoch)[place])
         for attempt in range(_MAX_REPLACEMENTS + 1):
             # A generator per example, keyed by its global number: no draw depends on who makes the example.
             rng = np.random.default_rng((self.seed % 2**32, index, *([attempt] if attempt else [])))
@@ -171,6 +171,16 @@ class _TrainingExample:
                 failure = failure or (chosen, self.videos[chosen].reason(error))
                 last = error
         raise last
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self.balanced_orders is None:
+            return epoch_order(len(self.videos), self.seed, epoch)
+
+        def compute() -> np.ndarray:
+            return balanced_order(tuple(video.label for video in self.videos), self.seed, epoch)
+
+        order: np.ndarray = self.balanced_orders.get(epoch, compute)
+        return order
 
     def _example(self, index: int, number: int, rng: np.random.Generator, failure: tuple[int, str] | None) -> _Example:
         video, clip = self.videos[number], self.clip
@@ -188,7 +198,7 @@ class _TrainingExample:
         return _Example(frames.cut(corners, clip.crop), video.label, index, True, failure=failure)
 
 
-@functools.lru_cache(maxsize=16)  # threads that read ahead are in several epochs at once
+@functools.lru_cache(maxsize=_EPOCHS_AT_ONCE)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The numbers of the videos in the order of an epoch, int64 [count]."""
     # Grain's own shuffle takes 1 ms for an index where there are few videos.
@@ -197,7 +207,6 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
-@functools.lru_cache(maxsize=16)
 def balanced_order(labels: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
     """The numbers of the videos in the order of an epoch with equally many of each class, up to one: int64 [count].
 
