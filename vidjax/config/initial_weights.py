@@ -11,9 +11,9 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from vidjax import models
 from vidjax.errors import ConfigError, VidjaxError, options_of
 from vidjax.layers.convolution import native_operations
-from vidjax.models.image_fusion import BACKBONES
 from vidjax.pretrained import filling
 from vidjax.pretrained.sources import GivenWeights
 from vidjax.system import files
@@ -141,8 +141,8 @@ def check_preprocessing(config: ConfigDict, given: GivenWeights) -> None:
     """
     if given.info is None:
         return
-    variant = _variant(given.info.model, given.info.options)
-    if config.model.name == given.info.model and _variant(config.model.name, config.model) != variant:
+    name, variant = given.info.model, models.variant_of(given.info.model, given.info.options.get("variant"))
+    if config.model.name == name and models.variant_of(name, config.model.get("variant")) != variant:
         raise ConfigError(f"{given.name} are weights of another variant of the network: set model.variant={variant}")
     expected = given.info.preprocessing
     for key, wanted in (("mean", expected.mean), ("std", expected.std)):
@@ -152,11 +152,6 @@ def check_preprocessing(config: ConfigDict, given: GivenWeights) -> None:
                 f"preprocessing.{key}={value}: {given.name} was trained with {_numbers(wanted)}; set"
                 f" --config.preprocessing.{key}={_numbers(wanted)}"
             )
-
-
-def _variant(model: str, options: Mapping[str, Any] | ConfigDict) -> str | None:
-    """Whose weights fit an image network; None: any, or of another network."""
-    return options.get("variant") or BACKBONES[model].DEFAULT_VARIANT if model in BACKBONES else None
 
 
 def _numbers(value: Any) -> str:

@@ -13,7 +13,7 @@ from vidjax.errors import ConfigError
 from vidjax.models import c3d, capsnet, capsule_video, i3d, image_fusion, karpathy, resnet3d, slowfast
 from vidjax.models.calling import accepted_arguments, apply, input_names, offers_drawings, required_masks
 from vidjax.models.output import Drawing, Output
-from vidjax.models.parts import Parts, parts_of
+from vidjax.models.parts import Parts, parts_of, variant_of
 from vidjax.models.summary import Summary, summary
 from vidjax.options import choosing as _options
 
@@ -72,4 +72,5 @@ __all__ = [
     "parts_of",
     "required_masks",
     "summary",
+    "variant_of",
 ]

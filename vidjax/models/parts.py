@@ -34,3 +34,18 @@ def parts_of(name: str, fusion: str) -> Parts:
     if name == "i3d":
         return Parts(i3d.CLASSIFIER, i3d.STAGES, ())
     return Parts("classes", image_fusion.stage_names(name), image_fusion.temporal_convolutions(name, fusion))
+
+
+def variant_of(name: str, chosen: str | None) -> str | None:
+    """Whose weights fit a network; None: any, since it has no variants.
+
+    Args:
+      name: a key of `MODELS`.
+      chosen: its option `variant`; None: the default of the network.
+
+    Example:
+      >>> variant_of("efficientnet_lite0", None), variant_of("resnet50", None), variant_of("c3d", None)
+      ('keras', 'torch', None)
+    """
+    kind = image_fusion.BACKBONES.get(name)
+    return (chosen or kind.DEFAULT_VARIANT) if kind is not None else None
