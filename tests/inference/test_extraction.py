@@ -1,7 +1,11 @@
 """`python -m vidjax features`: what is in the file, and that nothing is computed twice."""
 
+import dataclasses
 import json
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -13,6 +17,7 @@ from vidjax.inference import extraction
 from vidjax.inference.feature_store import FeatureStore
 from vidjax.inference.network import load_network
 from vidjax.inference.videos import listed_videos
+from vidjax.models import Output
 
 
 @pytest.fixture
@@ -44,6 +49,36 @@ def test_the_second_time_they_are_read(trained_run, videos, monkeypatch):
     first = extraction.extract(network, videos)
     monkeypatch.setattr(FeatureStore, "write", None)
     np.testing.assert_array_equal(extraction.extract(network, videos).features, first.features)
+
+
+class _Towers(nn.Module):
+    """Scores each frame by the same layer, in calls of its own; then what follows, if anything."""
+
+    is_scored: bool = True
+
+    @nn.compact
+    def __call__(self, rgb):
+        scorer = nn.Dense(2, name="scorer")
+        scores = jnp.stack([scorer(rgb[:, frame].mean(axis=(1, 2))) for frame in range(rgb.shape[1])], 1)
+        return Output(scores if self.is_scored else nn.Dense(3, name="more")(scores)[..., :2])
+
+
+def _of_towers(trained_run, **options):
+    network, module = load_network(trained_run), _Towers(**options)
+    inputs = {name: jnp.zeros(spec.shape) for name, spec in network.specs().items()}
+    return dataclasses.replace(network, module=module, variables=module.init(jax.random.key(0), **inputs))
+
+
+def test_features_of_all_towers(trained_run, videos):
+    """A place for each; the mean of what they see is that of the clip."""
+    found = extraction.extract(_of_towers(trained_run), videos[:1], clips=1)
+    assert found.features.shape == (1, 1, 2, 3)
+    assert (found.features[0, 0, 0] != found.features[0, 0, 1]).any()
+
+
+def test_a_layer_that_has_as_many_outputs_as_classes_by_chance_gives_no_features(trained_run, videos):
+    with refused(ConfigError, str(trained_run)):
+        extraction.extract(_of_towers(trained_run, is_scored=False), videos[:1], clips=1)
 
 
 @pytest.mark.parametrize("ending", extraction.FORMATS)

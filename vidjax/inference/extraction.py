@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -146,24 +147,25 @@ def _flat(network: TrainedNetwork) -> dict[str, np.ndarray]:
 
 def _features(network: TrainedNetwork, variables: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Float [B, N, D], and index [B] and mask [B] of the batch."""
-    scored: list[jax.Array] = []
+    calls: list[tuple[Any, jax.Array, int]] = []  # of layers: whose, its input, its outputs
 
     def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         result = call(*args, **kwargs)
-        is_layer = isinstance(context.module, nn.Dense | Conv) and context.method_name == "__call__"
-        if is_layer and result.shape[-1] == len(network.classes):
-            scored.append(args[0])
+        if isinstance(context.module, nn.Dense | Conv) and context.method_name == "__call__":
+            calls.append((context.module.path, args[0], result.shape[-1]))
         return result
 
     with nn.intercept_methods(note):
         output: models.Output = network.apply(variables, network.preprocessing.evaluation(batch))
+    size = batch.index.shape[0]
     found = output.aux.get(NAME)
     if found is None:
-        if not scored:
-            raise ConfigError(f"{network.name}: no layer of the network scores the classes, so it has no features")
-        found = scored[-1]
-    found = found.reshape(batch.index.shape[0], -1, found.shape[-1])
-    return found, batch.index, batch.mask
+        if not calls or calls[-1][2] != len(network.classes):
+            raise ConfigError(f"{network.name}: no layer at the end of the network scores the classes: no features")
+        last, *_ = calls[-1]
+        inputs = [given for path, given, _ in calls if path == last]  # several, where towers share their weights
+        found = jnp.concatenate([given.reshape(size, -1, given.shape[-1]) for given in inputs], axis=1)
+    return found.reshape(size, -1, found.shape[-1]), batch.index, batch.mask
 
 
 def _times(video: Video, network: TrainedNetwork, views: ViewSpec) -> Iterable[tuple[float, float]]:
