@@ -3,6 +3,7 @@
 The clip in the middle of the video is explained, for its most probable class or for --class=NAME. Two files are
 written: VIDEO_explained.webp, the clip beside the same with the places in color, and VIDEO_explained.png, frames in a
 strip. The map is that of the last layer whose output has places, before it is pooled; --layer=PATH takes another one.
+Of SlowFast that is fast_res5; --layer=slow_res5 shows what its other stream sees.
 
 Printed are the probability of the class and the deletion score: the area under its probability as the pixels are
 replaced by the mean, the most important first. If the map shows what the network looks at, that is below the score of
