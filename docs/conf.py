@@ -34,7 +34,6 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = False
 nb_output_stderr = "remove"
-nb_merge_streams = True  # what a command prints arrives in pieces that end anywhere
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
