@@ -108,6 +108,20 @@ def test_precise_statistics_of_the_head_are_those_of_the_features(toy_folder, tm
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *found)
 
 
+@pytest.mark.parametrize("parallel", ["pmap", "sharded"])
+def test_several_devices_compute_the_same_features(parallel, toy_folder, tmp_path, monkeypatch):
+    rows = []
+    for name in ("jit", parallel):
+        monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / name))
+        run = prepare(config(toy_folder, parallel=name, train__features_once=True))
+        state = run.strategy.put_state(run.new_state())
+        run = features.reading_features(run, state)
+        rows.append([np.load(video.path) for video in run.features.reading("test", _test_views(run)).videos])
+        scored, _ = evaluate.predict(run, state, run.eval_step(), "test", _test_views(run))
+        assert len(scored.videos) == len(rows[-1])
+    np.testing.assert_allclose(*rows, atol=1e-5)
+
+
 def test_frozen_means_bit_identical(runs, toy_folder):
     for once, workdir in runs.items():
         run = prepare(config(toy_folder, train__features_once=once))
