@@ -6,10 +6,11 @@ Where only a part of UCF101 is on the disk:
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
   python -m vidjax collect runs/experiments/pretrained_fusion && python -m vidjax readme
 
-Every run sees the same 20 frames of a video in training and in testing (of I3D's late fusion, 20 of 25), and the regime
-`fusion` trains the classifier and the convolutions that span time; where none does, that is a linear classifier on
-features that were computed once. 96 runs; those whose weights are not on the machine are left out, and say how to get
-them. Reachable by pip alone: EfficientNet-Lite0 and I3D.
+Every run sees 20 frames of a video in testing (of I3D's late fusion, 20 of 25), and the same in training, except early
+and slow fusion of images: they draw their training clips from the whole video. The regime `fusion` trains the
+classifier and the convolutions that span time; where none does, that is a linear classifier on features that were
+computed once. 96 runs; those whose weights are not on the machine are left out, and say how to get them. Reachable by
+pip alone: EfficientNet-Lite0 and I3D.
 """
 
 from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting

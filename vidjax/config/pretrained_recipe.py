@@ -1,6 +1,7 @@
 """The recipe of `configs/pretrained.py` and `configs/finetune.py`: networks that begin from published weights.
 
-Every form of fusion sees the same number of frames of a video (`FRAMES`), in training and in testing:
+Every form of fusion sees the same number of frames of a video in testing (`FRAMES`), and in training, too, where the
+layers before the features are frozen. Otherwise training clips of the same length are drawn from the whole video:
 
     network     single_frame      early           late                      slow
     images      20 frames         2 clips of 10   10 pairs, 15 apart        2 clips of 10

@@ -25,7 +25,7 @@ from vidjax.pretrained.formats.strict_pickle import (
 
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that the older files begin with
 
-_PARTS = ("model_state", "state_dict")  # PySlowFast and pytorchvideo; torchvision's references and many others
+_PARTS = ("model_state", "state_dict")  # PySlowFast and pytorchvideo; many other trainers
 _WANTED_FOR = "dense tensors of numbers"
 _BFLOAT16 = "BFloat16"
 _KINDS = {
