@@ -51,6 +51,9 @@ def test_views_are_those_of_the_run_or_as_asked(trained_run):
     assert load_network(trained_run, {"evaluate.clips": "5", "evaluate.flip": "True"}).views == ViewSpec(5, flip=True)
     with refused(ConfigError, "data.frames"):
         load_network(trained_run, {"data.frames": "5"})
+    with refused(ConfigError, "evaluate.crop=41", "data.crop=40", "evaluate.crops=three"):
+        load_network(trained_run, {"evaluate.crop": "41"})
+    assert load_network(trained_run, {"evaluate.crop": "40"}).side == 40
 
 
 def test_a_run_of_an_older_version_has_its_classes_from_its_result(tmp_path):

@@ -191,6 +191,13 @@ def _from_run(folder: Path, overrides: dict[str, Any]) -> TrainedNetwork:
             " evaluate.crops=center",
             ["evaluate.flip", "evaluate.crops"],
         )
+    crop = config.evaluate.crop
+    if views.side is None and crop is not None and crop > clip.crop:
+        raise ConfigError(
+            f"evaluate.crop={crop} is larger than data.crop={clip.crop}, which it is cut from: give at most that, or"
+            " evaluate.crops=three, which are cut from the whole frame",
+            ["evaluate.crop"],
+        )
     name = config.evaluate.weights
     if name is None:
         name = "ema" if config.train.ema_decay is not None else "last"

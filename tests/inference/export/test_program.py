@@ -41,6 +41,12 @@ def test_probabilities_are_those_of_the_evaluation(network, average):
     np.testing.assert_allclose(program.run(inputs), expected, rtol=1e-5)
 
 
+def test_views_that_are_larger_than_the_clips_of_training():
+    network = load_network(snapshot.FOLDER / "run", {"evaluate.crops": "three", "evaluate.crop": "32"})
+    program = with_preprocessing(network)
+    assert program.inputs["rgb"].shape[1:3] == (32, 32) and program.run(program.example(2)).shape == (2, 2)
+
+
 class _Absolute(nn.Module):
     module: nn.Module
 

@@ -63,9 +63,9 @@ def with_preprocessing(network: TrainedNetwork) -> Program:
     Center crop, normalization, network, mean over its N positions by the rule of the evaluation.
     """
     network = in_float32(network)
-    inputs = {}
+    inputs, side = {}, max(network.clip.crop, network.side)
     for each in network.inputs:
-        shape = each.example_shape(network.clip.frames, network.clip.crop)
+        shape = each.example_shape(network.clip.frames, side)
         inputs[each.name] = jax.ShapeDtypeStruct(shape, np.dtype(each.dtype))
         if each.is_masked:
             inputs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], np.dtype(bool))
