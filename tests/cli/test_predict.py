@@ -142,7 +142,9 @@ def test_over_time_prints_a_table_and_writes_plot_and_strip(by_run, toy_folder, 
         pixels = np.asarray(strip)
     assert (pixels[-1] == 255).all() and pixels[:100, :100].mean() < 120, "dark frames, white below"
     with open("rows.csv", encoding="utf-8") as file:
-        assert [float(row["time"]) for row in csv.DictReader(file)] == [0, 0.2, 0.4]
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["video", "time", "frame", "label", "probability"]
+    assert [float(row["time"]) for row in rows] == [0, 0.2, 0.4] and all(len(row["probability"]) < 9 for row in rows)
 
 
 def test_times_in_json(by_run, toy_folder, capsys):

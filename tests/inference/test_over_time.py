@@ -61,6 +61,8 @@ def test_the_middle_of_each_interval(numbered):
     assert [moment.frame for moment, _ in clips] == [5, 15, 25, 35, 45]
     assert frame_numbers(clips) == [[3, 5, 7], [13, 15, 17], [23, 25, 27], [33, 35, 37], [43, 45, 47]]
     assert clips[0][1]["rgb"].shape == (3, 32, 32, 3) and clips[0][0].picture.shape == (32, 32, 3)
+    often = clips_over_time(numbered, network(ClipSpec(frames=1, crop=32)), Interval.read("200ms"))
+    assert [moment.time for moment, _ in often] == [number / 5 for number in range(25)]
     assert clips[-1][0].share == 0.96 and 0.1 < clips[0][0].share < 0.3
 
 

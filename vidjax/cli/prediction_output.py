@@ -92,7 +92,8 @@ def write_csv(done: Sequence[Found], path: str, top: int) -> None:
     writer.writerow(_CSV_COLUMNS_OVER_TIME if has_times else _CSV_COLUMNS)
     for each in done:
         if has_times:
-            writer.writerows((each.prediction.video, *row) for row in each.rows)
+            for row in each.rows:
+                writer.writerow([each.prediction.video, row.time, row.frame, row.label, f"{row.probability:.6g}"])
             continue
         for rank, (label, probability) in enumerate(each.prediction.top(top), 1):
             writer.writerow([each.prediction.video, rank, label, f"{probability:.6g}"])

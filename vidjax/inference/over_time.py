@@ -25,6 +25,7 @@ from vidjax.inference.videos import too_small, video_input
 logger = logging.getLogger(__name__)
 
 _ROUNDING = 1e-6  # of times, in intervals
+_DIGITS = 6  # of seconds
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}  # in seconds
 
 
@@ -158,8 +159,8 @@ class _Clock:
     def seconds(self, intervals: float) -> float | None:
         """When an interval begins; None where only frames are counted."""
         if self._every.unit == "s":
-            return intervals * self._every.length
-        return intervals * self._every.length / self._rate if self._rate else None
+            return round(intervals * self._every.length, _DIGITS)
+        return round(intervals * self._every.length / self._rate, _DIGITS) if self._rate else None
 
 
 def _offsets(path: str, clip: ClipSpec, every: Interval, fps: float | None) -> np.ndarray:
