@@ -228,16 +228,18 @@ def _check_directory(config: ConfigDict, workdir: Path) -> None:
         run_validation.check_shapes(config)  # an error that another --workdir would not fix
         raise DifferentRunError(
             f"{workdir} holds a run with a different config ({'; '.join(changes)}):"
-            f" choose another --workdir or delete it{_how_to_go_on(changes, workdir)}",
+            f" choose another --workdir or delete it{_how_to_go_on(changes, config, workdir)}",
             [change.partition(":")[0] for change in changes],
         )
 
 
-def _how_to_go_on(changes: Sequence[str], workdir: Path) -> str:
+def _how_to_go_on(changes: Sequence[str], config: ConfigDict, workdir: Path) -> str:
     """What to say to a user who wants a run to be longer."""
     if not all(change.startswith(("train.steps:", "train.epochs:")) for change in changes):
         return ""
-    return f"; to train on from its weights, give another --workdir and --config.weights.source={workdir}"
+    # What published weights lack, such as a pooler, the run has.
+    every = " --config.weights.skip=None" if config.weights.skip is not None else ""
+    return f"; to train on from its weights, give another --workdir and --config.weights.source={workdir}{every}"
 
 
 def _has_checkpoint(workdir: Path) -> bool:
