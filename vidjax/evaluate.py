@@ -30,6 +30,7 @@ from vidjax.evaluation import grad_cam, metrics, samples
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
 from vidjax.evaluation.view_scores import ViewScores
+from vidjax.inference import features
 from vidjax.layers.convolution import native_operations
 from vidjax.reporting import learning_curves, pictures, tables
 from vidjax.system import devices, files, provenance, terminal
@@ -112,6 +113,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
     trained = weights.TrainingOutcome(state, early_stopping, metadata["seconds"])
     with options_of("evaluate"):
         state, chosen = weights.choose(config.evaluate.weights, trained, workdir)
+    if config.train.features_once:
+        run = dataclasses.replace(run, features=features.RunFeatures(run, state))
     terminal.say(f"evaluating step {int(state.step)} of {run.total_steps} on {len(run.source.test)} test videos")
     folder = workdir / "evaluations" / f"step{int(state.step)}-{identity.config_hash(config)}"
     files.write_text(folder / "config.json", flat.to_json(config))

@@ -101,8 +101,9 @@ def _given_weights(config: ConfigDict) -> GivenWeights | None:
     if folder.is_dir() and not (folder / hub.FILE).is_file():
         factory = config.model.factory  # typed for this run, so that it may be called for that one
         network = load_network(source, {"model.factory": factory} if factory else None)
-        flat = traverse_util.flatten_dict(network.variables, sep="/")
-        return GivenWeights(flat, network.classes, str(source))
+        flat, model = traverse_util.flatten_dict(network.variables, sep="/"), (read_stored(folder) or {})["model"]
+        label, seen = model.get("factory") or model["name"], network.preprocessing
+        return GivenWeights(flat, network.classes, source, None, label, model.get("variant"), seen.mean, seen.std)
     return read_weights(source, config.model.name, building.model(config, 2))
 
 

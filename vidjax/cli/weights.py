@@ -189,7 +189,7 @@ def _verify(name: str) -> int:
     terminal.table(shown, f"{name}: largest logits of the generated clip")
     if info.fingerprint is None:
         terminal.say(f"nothing is recorded to compare with: {name} was not reachable where the others were recorded")
-        return 0
+        return 1
     comparison = fingerprint.compare(info.fingerprint, found)
     outcome = "as recorded" if comparison.agree else "DIFFERENT"
     terminal.say(f"largest difference {comparison.difference:.2g}: {outcome}")

@@ -68,8 +68,10 @@ class InitialWeights:
         filled, total = self.filled, len(self.filled.values) + len(self.filled.initial)
         inflated = f", {len(filled.inflated)} of them inflated over time" if filled.inflated else ""
         yield f"weights of {self.given.name}: {len(filled.values)} of {total} arrays taken{inflated}"
+        if self.given.mean is None:
+            yield "  what pixel values they were trained on is not known; preprocessing.mean and std are taken for that"
         if self.head:
-            yield f"  not taken, because the classes are others: {_listed(self.head)}"
+            yield f"  not taken, because the classes or their inputs are others: {_listed(self.head)}"
         others = [path for path in filled.initial if path not in self.head]
         if others:
             yield f"  random at the beginning: {_listed(others)}"
@@ -99,15 +101,23 @@ def fit(
     Raises:
       ConfigError: naming a parameter that is not used or not filled, or preprocessing other than that of the weights.
     """
-    check_preprocessing(config, given)
     target = traverse_util.flatten_dict({"params": state.params, **state.model_state}, sep="/")
     skip = _skipped(config.weights, {**given.variables, **target})
     of_classes = _paths_of_classes(target, lambda: build(len(classes) + 1), inputs)
     head = of_classes if _differs(given, classes, target, of_classes) else ()
-    with options_of("weights"):
-        filled = filling.fill(
-            target, given.variables, skip={*skip, *head}, inflation=config.weights.inflate or "repeat"
-        )
+    try:
+        with options_of("weights"):
+            inflation = config.weights.inflate or "repeat"
+            filled = filling.fill(target, given.variables, skip={*skip, *head}, inflation=inflation)
+    except ConfigError as error:
+        name = config.model.factory or config.model.name
+        if given.model in (None, name):
+            raise
+        raise ConfigError(
+            f"weights.source={config.weights.source} has the weights of {given.model!r}, and model.name={name} needs"
+            f" others: {error}"
+        ) from error
+    check_preprocessing(config, given)
     return InitialWeights(given, filled, tuple(path for path in head if path not in skip))
 
 
@@ -139,19 +149,27 @@ def check_preprocessing(config: ConfigDict, given: GivenWeights) -> None:
     Raises:
       ConfigError: naming the key, and what to give.
     """
-    if given.info is None:
-        return
-    name, variant = given.info.model, models.variant_of(given.info.model, given.info.options.get("variant"))
-    if config.model.name == name and models.variant_of(name, config.model.get("variant")) != variant:
-        raise ConfigError(f"{given.name} are weights of another variant of the network: set model.variant={variant}")
-    expected = given.info.preprocessing
-    for key, wanted in (("mean", expected.mean), ("std", expected.std)):
+    name = config.model.name
+    if given.model == name:
+        wanted, chosen = (models.variant_of(name, each) for each in (given.variant, config.model.get("variant")))
+        if wanted != chosen:
+            raise ConfigError(f"{given.name} are weights of another variant of the network: set model.variant={wanted}")
+    for key, expected in (("mean", given.mean), ("std", given.std)):
         value = config.preprocessing[key]
-        if not np.allclose(np.broadcast_to(value, 3), np.broadcast_to(wanted, 3), rtol=1e-3):
-            raise ConfigError(
-                f"preprocessing.{key}={value}: {given.name} was trained with {_numbers(wanted)}; set"
-                f" --config.preprocessing.{key}={_numbers(wanted)}"
-            )
+        if expected is None or _is_same(value, expected):
+            continue
+        raise ConfigError(
+            f"preprocessing.{key}={value}: {given.name} was trained with {_numbers(expected)}; set"
+            f" --config.preprocessing.{key}={_numbers(expected)}"
+        )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether they are the same for each channel, up to rounding."""
+    try:
+        return bool(np.allclose(np.asarray(one), np.asarray(other), rtol=1e-3))
+    except ValueError:  # of another number of channels
+        return False
 
 
 def _numbers(value: Any) -> str:

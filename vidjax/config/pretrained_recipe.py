@@ -71,7 +71,7 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     config.evaluate.batch_size = 2 if is_video else 8
     config.train.batch_size = 16
     config.train.validate_every_fraction = 0.25
-    config.train.epochs, config.train.steps = None, 100
+    config.train.epochs, config.train.steps = None, 100 if regime == "scratch" else 300
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 3e-3
     if not is_frozen:  # the classifier begins at random, all else is trained already

@@ -97,6 +97,10 @@ def _check_values(config: ConfigDict) -> None:
             f"train.batch_size={config.train.batch_size} is not divisible by"
             f" train.grad_accum_steps={config.train.grad_accum_steps}"
         )
+    if config.batch_norm.frozen is not None and not recipe.frozen(config.optimizer):
+        raise ConfigError(
+            f"batch_norm.frozen={config.batch_norm.frozen} has no effect without optimizer.freeze or train_only"
+        )
     if config.batch_norm.frozen == "running" and config.batch_norm.precise_batches:
         raise ConfigError(
             f"batch_norm.precise_batches={config.batch_norm.precise_batches} recomputes what batch_norm.frozen=running"

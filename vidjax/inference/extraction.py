@@ -21,7 +21,7 @@ from vidjax.data.records import Batch, Video
 from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError
 from vidjax.inference.feature_store import FeatureStore, compute
-from vidjax.inference.features import NAME
+from vidjax.inference.features import NAME, settings_of
 from vidjax.inference.network import TrainedNetwork
 from vidjax.inference.videos import Progress, inspected
 from vidjax.layers.convolution import Conv, native_operations
@@ -100,7 +100,10 @@ def extract(
     """
     views = ViewSpec(clips or network.views.clips, side=network.views.side)
     videos = inspected(paths, network, progress)
-    store = FeatureStore.of(_flat(network), network.module, network.preprocessing, network.inputs, network.clip, views)
+    settings = settings_of(
+        network.module, network.specs(), network.preprocessing, network.clip, native=network.native_convolutions
+    )
+    store = FeatureStore.of(_flat(network), *settings, views)
     strategy = JitStrategy(devices.available()[:1])
     variables = jax.device_put(network.variables, strategy.placement)
     step = jax.jit(lambda variables, batch: _features(network, variables, batch))

@@ -7,6 +7,7 @@ them instead of videos.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from vidjax.training.state import TrainState
 
 NAME = "features"  # of the model's argument, of its entry in `Output.aux`, and of the stream
 # Fields of modules that change nothing before the features.
-_AFTER_FEATURES = ("num_classes", "dropout", "fuse", "axis_name", "name", "parent", "scope", "_state", "_id")
+_AFTER_FEATURES = ("num_classes", "dropout", "fuse", "axis_name", "name", "parent")
 # Preprocessing that differs between two uses of a clip in training.
 _AUGMENTATIONS = (
     "flip",
@@ -90,6 +91,57 @@ def trunk_paths(model: nn.Module, inputs: Mapping[str, jax.ShapeDtypeStruct], sh
     return variables(inputs) - variables({NAME: jax.ShapeDtypeStruct((1, *shape), jnp.float32)})
 
 
+def settings_of(
+    model: nn.Module,
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+    preprocessing: Preprocessing,
+    clip: ClipSpec,
+    *,
+    native: bool,
+) -> tuple[Any, ...]:
+    """What determines features besides weights, videos and views: the name of a `FeatureStore` is a hash of it.
+
+    The code of all modules that are called is part of it, so that an activation that is changed in a model of the
+    user's own is no reason to read what the old one gave.
+
+    Args:
+      model: the network.
+      inputs: shape and dtype of a batch of each input.
+      preprocessing: on the device.
+      clip: what is cut from a video.
+      native: whether XLA's own convolutions compute them.
+    """
+    kinds: set[type] = set()
+
+    def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        kinds.add(type(context.module))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note), native_operations():
+        jax.eval_shape(lambda given: model.init(jax.random.key(0), **given), dict(inputs))
+    code = sorted(f"{kind.__module__}.{kind.__qualname__} {_source(kind)}" for kind in kinds)
+    fields = {
+        field.name: _described(getattr(model, field.name))
+        for field in dataclasses.fields(model)
+        if field.name not in _AFTER_FEATURES
+    }
+    seen = (preprocessing.evaluation_crop or preprocessing.crop, preprocessing.mean, preprocessing.std)
+    cut = dataclasses.replace(clip, training_views=None, crop_position="center", short_side_max=None)
+    return code, sorted(fields.items()), seen, str(preprocessing.dtype), preprocessing.inputs, cut, native
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed into an interpreter
+        return ""
+
+
+def _described(value: Any) -> str:
+    """As `repr`, but for functions, whose addresses change."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+
+
 class RunFeatures:
     """Reads the features of a run's clips in place of its videos (`Run.features`).
 
@@ -105,6 +157,8 @@ class RunFeatures:
         trunk = trunk_paths(run.model, specs, self._shape)
         flat = traverse_util.flatten_dict({"params": state.params, **state.model_state}, sep="/")
         self._trunk = {path: np.asarray(jax.device_get(flat[path])) for path in trunk}
+        native = run.config.native_convolutions
+        self._settings = settings_of(run.model, specs, run.preprocessing, run.clip, native=native)
         self._step = run.strategy.compile_eval(make_feature_step(run.model, run.preprocessing, run.strategy))
         self._readings: dict[tuple[str, ViewSpec], Reading] = {}
         self._read: dict[FeatureStore, set[str]] = {}  # ids of the videos that are read from each
@@ -137,9 +191,7 @@ class RunFeatures:
     def _computed(self, part: str, views: ViewSpec) -> Reading:
         run, config = self._run, self._run.config
         videos: tuple[Video, ...] = getattr(run.source, part)
-        module = {name: value for name, value in vars(run.model).items() if name not in _AFTER_FEATURES}
-        settings = (type(run.model), module, config.native_convolutions, run.preprocessing, run.inputs)
-        store = FeatureStore.of(self._trunk, *settings, run.clip, views)
+        store = FeatureStore.of(self._trunk, *self._settings, views)
 
         def batches(missing: Sequence[Video]) -> Any:
             return evaluation_batches(
@@ -214,13 +266,25 @@ def check(run: Run) -> None:
       ConfigError: naming the key.
     """
     config, key = run.config, "train.features_once=True"
+    if jax.process_count() > 1:
+        raise ConfigError(f"{key} works on one host: leave it out (None) with several processes")
+    specs = run.specs(run.input_side)
+    shape = feature_shape(run.model, specs, declarations.label(config.model))
+    frozen = recipe.frozen(config.optimizer)
+    trained = [path for path in sorted(trunk_paths(run.model, specs, shape)) if not _is_fixed(run, frozen, path)]
+    if trained:
+        only = "optimizer.train_only, and set batch_norm.frozen=running"
+        raise ConfigError(
+            f"{key} needs features that stay the same, but {trained[0]} changes: freeze it with {only}, or leave"
+            " features_once out (None)"
+        )
     if config.data.training_views is None and not run.clip.is_fixed:
         raise ConfigError(f"{key} needs a number of clips: set data.training_views, e.g. to 5")
     augmented = [name for name in _AUGMENTATIONS if config.preprocessing[name]]
     if augmented:
         raise ConfigError(
-            f"{key} shows every clip as it is: preprocessing.{augmented[0]}={config.preprocessing[augmented[0]]} would"
-            " change it at each use; turn it off"
+            f"{key} shows every clip as it is; turn off what would change it at each use:"
+            f" {', '.join(f'preprocessing.{name}={config.preprocessing[name]}' for name in augmented)}"
         )
     if config.data.short_side_max is not None:
         raise ConfigError(f"{key} shows every clip at one size: leave data.short_side_max out (None)")
@@ -230,13 +294,6 @@ def check(run: Run) -> None:
             f"{key} shows the center of every clip: set data.crop to preprocessing.crop={config.preprocessing.crop},"
             " and data.crop_position=center"
         )
-    specs = run.specs(run.input_side)
-    shape = feature_shape(run.model, specs, declarations.label(config.model))
-    frozen = recipe.frozen(config.optimizer)
-    trained = [path for path in sorted(trunk_paths(run.model, specs, shape)) if not _is_fixed(run, frozen, path)]
-    if trained:
-        only = "optimizer.train_only, and set batch_norm.frozen=running"
-        raise ConfigError(f"{key} needs features that stay the same, but {trained[0]} changes: freeze it with {only}")
 
 
 def _is_fixed(run: Run, frozen: Any, path: str) -> bool:

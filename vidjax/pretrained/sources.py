@@ -24,14 +24,25 @@ class GivenWeights:
       classes: names of the classes that they score, in label order; None if unknown.
       name: for messages.
       sha256: of names and numbers (`store.content_hash`), wherever they are kept; None for those of a run.
-      info: of published weights, and of files of vidjax.
+      model: name of the network that they are of; None if unknown.
+      variant: of the network, where it has variants.
+      mean, std: of the pixel values that they were trained on, one number or one for each channel; None if unknown.
     """
 
     variables: Mapping[str, np.ndarray]
     classes: tuple[str, ...] | None
     name: str
     sha256: str | None = None
-    info: Info | None = None
+    model: str | None = None
+    variant: str | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+
+    @classmethod
+    def published(cls, info: Info, variables: Mapping[str, np.ndarray], name: str, sha256: str) -> "GivenWeights":
+        """Weights of the catalog, or of a file of vidjax."""
+        seen, variant = info.preprocessing, info.options.get("variant")
+        return cls(variables, info.classes, name, sha256, info.model, variant, seen.mean, seen.std)
 
 
 def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeights:
@@ -52,12 +63,12 @@ def read_weights(source: str, model_name: str, module: nn.Module) -> GivenWeight
     if source in CATALOG or not os.path.isfile(path):
         found = pretrained.load(source)
         variables = pretrained.flat(found.variables)
-        return GivenWeights(variables, found.info.classes, source, store.content_hash(variables), found.info)
+        return GivenWeights.published(found.info, variables, source, store.content_hash(variables))
     arrays = read_arrays(path)
     if store.is_own(arrays):
         store.check(path, arrays)
         info = Info.of_metadata(path, arrays.metadata)
-        return GivenWeights(arrays.arrays, info.classes, source, arrays.metadata["sha256"], info)
+        return GivenWeights.published(info, arrays.arrays, source, arrays.metadata["sha256"])
     try:
         variables = pretrained.flat(recognition.convert(module, arrays))
     except DataError as error:
