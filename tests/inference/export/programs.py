@@ -18,6 +18,7 @@ CARD = Card(
     inputs=[],
     outputs=[Array(name="output", shape=[], dtype="", values="")],
     clip={},
+    test_clips="1 clip x 1 crop, the middle of the video",
     commit=None,
     versions={},
 )

@@ -1,5 +1,6 @@
 """A file is kept if it computes what the network does, and says of itself what it takes and returns."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import vidjax
 from tests.golden import snapshot
 from tests.refusals import refused
+from vidjax.data.clips import ClipSpec
 from vidjax.data.pipeline import evaluation_batches
+from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, ExportError
 from vidjax.inference.export import exported_file, onnx_export, stablehlo
 from vidjax.inference.export.card import Card
@@ -45,6 +48,25 @@ def test_onnx(network, tmp_path):
     (given,), (returned,) = written.card.inputs, written.card.outputs
     assert (given.dtype, given.shape) == ("float32", ["batch", 4, 20, 20, 3])
     assert (returned.name, returned.shape) == ("logits", ["batch", 1, 2])
+
+
+@pytest.mark.parametrize(
+    "clip, count, words",
+    [
+        ({}, 10, "10 clips x 1 crop, evenly spaced"),
+        ({}, 1, "1 clip x 1 crop, the middle of the video"),
+        ({"position": "last"}, 10, "1 clip x 1 crop, the last of the video"),
+        ({"frame_number": 7}, 1, "from frame 7 on"),
+        ({"sampling": "segments"}, 3, "(v + 1/2) / 3"),
+    ],
+)
+def test_a_reader_of_the_card_can_cut_the_clips(clip, count, words, network, tmp_path):
+    clip = ClipSpec(4, crop=24, **clip)
+    network = dataclasses.replace(network, clip=clip, views=ViewSpec(count))
+    card = exported_file.write(network, tmp_path / "a.stablehlo").card
+    assert card.clip["short_side"] == "keep" and words in card.test_clips
+    resized = dataclasses.replace(network, clip=dataclasses.replace(clip, short_side=30))
+    assert exported_file.write(resized, tmp_path / "a.stablehlo").card.clip["short_side"] == 30
 
 
 @pytest.mark.parametrize("name", ["a.stablehlo", "a.onnx"])

@@ -36,7 +36,9 @@ class Card(Record):
       classes: K names, in label order.
       inputs: in the order of the arguments.
       outputs: one.
-      clip: how clips are cut from a video, by the options of `data.clips.ClipSpec`.
+      clip: how clips are cut from a video, by the options of `data.clips.ClipSpec`; a `short_side` of "keep" leaves
+        the frames at the file's size.
+      test_clips: how many are averaged for a video, and where they lie in time, in words.
       commit: of vidjax's code that wrote it; None if it was installed.
       versions: of the packages that wrote it.
       platforms: of StableHLO, for which it was lowered.
@@ -52,6 +54,7 @@ class Card(Record):
     inputs: Sequence[Array] = nested(Array)
     outputs: Sequence[Array] = nested(Array)
     clip: Mapping[str, Any]
+    test_clips: str
     commit: str | None
     versions: Mapping[str, str]
     platforms: Sequence[str] | None = optional()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vidjax.data.clips import ClipSpec
 from vidjax.errors import ConfigError, ExportError
 from vidjax.inference.export import onnx_export, stablehlo
 from vidjax.inference.export.card import Array, Card
@@ -123,10 +124,41 @@ def _card(network: TrainedNetwork, program: Program, is_raw: bool) -> Card:
             for name, spec in sorted(program.inputs.items())
         ],
         outputs=[Array(name=name, shape=["batch", *result.shape[1:]], dtype=str(result.dtype), values=values)],
-        clip={name: value for name, value in dataclasses.asdict(network.clip).items() if value is not None},
+        clip=_clip(network.clip),
+        test_clips=_test_clips(network),
         commit=provenance.commit(),
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax")},
     )
+
+
+def _clip(clip: ClipSpec) -> dict[str, Any]:
+    """The options that are given, and the file's size, too, where it is kept: its absence would tell nobody."""
+    given = {name: value for name, value in dataclasses.asdict(clip).items() if value is not None}
+    return given if clip.resize != "short_side" else {"short_side": "keep", **given}
+
+
+def _test_clips(network: TrainedNetwork) -> str:
+    """What a video is tested on, in words."""
+    clip, views = network.clip, network.views
+    if clip.is_fixed:
+        views = dataclasses.replace(views, clips=1)
+    if clip.sampling == "segments":
+        place = "each has one frame of each of `frames` equal parts of the video, "
+        if views.clips == 1:
+            place += "its center"
+        else:
+            place += f"clip v = 0, 1, ... the one at the fraction (v + 1/2) / {views.clips} of the part"
+    elif clip.frame_number is not None:
+        place = f"from frame {clip.frame_number} on, or the last start at which it fits"
+    elif clip.is_fixed:
+        place = f"the {clip.position} of the video"
+    elif views.clips == 1:
+        place = "the middle of the video"
+    else:
+        place = "evenly spaced, from the start of the video to the last start at which a clip fits"
+    looped = "" if clip.sampling == "segments" else "; a shorter video is looped"
+    whole = "; its authors test it on all frames of a video at once" if network.sees_whole_videos else ""
+    return f"{views.describe()}, {place}{looped}{whole}"
 
 
 def _values(network: TrainedNetwork, name: str, spec: jax.ShapeDtypeStruct, is_raw: bool) -> str:
