@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from vidjax.data.inputs import Input
 from vidjax.data.records import Video
 from vidjax.data.video import index
-from vidjax.data.video.discovery import videos_below
+from vidjax.data.video.discovery import is_video_name, videos_below
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import ConfigError, DataError, VideoError
 from vidjax.inference.network import TrainedNetwork
@@ -26,13 +27,13 @@ def listed_videos(paths: Iterable[str]) -> list[str]:
     Args:
       paths: each a video file, a folder of images, which is one video, a folder of videos, searched recursively, or a
         list NAME.csv: a column of paths, named `path` or `video` in its first line or else the first one; they start
-        from the folder of the list.
+        from the folder of the list. Columns are separated by "," or ";".
 
     Returns:
       Paths of files and of folders of images; what does not exist, or is an empty folder, is among them.
 
     Raises:
-      DataError: if a list cannot be read or names no video.
+      DataError: if a list cannot be read, names no video, or has a first line that names columns, but none of these.
     """
     found: list[str] = []
     for path in paths:
@@ -48,17 +49,45 @@ def listed_videos(paths: Iterable[str]) -> list[str]:
 def _of_list(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [[field.strip() for field in row] for row in csv.reader(stream, strict=True)]
+            lines = list(stream)
+        separator = _separator(path, lines)
+        rows = [[field.strip() for field in row] for row in csv.reader(lines, delimiter=separator, strict=True)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a list of videos: {error}") from error
     rows = [row for row in rows if any(row)]
     names = [field.lower() for field in rows[0]] if rows else []
     column = next((names.index(header) for header in _HEADERS if header in names), None)
+    if column is None and len(rows) > 1 and _names_columns(path, *rows[:2]):
+        raise DataError(
+            f"{path}: its first line names the columns {', '.join(rows[0])}, and none of them is"
+            f" {' or '.join(_HEADERS)}: rename the one with the paths"
+        )
     rows, column = (rows, 0) if column is None else (rows[1:], column)
     found = [str(path.parent / row[column]) for row in rows if len(row) > column and row[column]]
     if not found:
         raise DataError(f"{path}: names no video; give one path a line, or a column named {' or '.join(_HEADERS)}")
     return found
+
+
+def _separator(path: Path, lines: Sequence[str]) -> str:
+    """Of columns: "," unless the beginning of the list makes sense with ";" alone, which may be part of a name."""
+    first, *others = [line.strip() for line in lines if line.strip()][:2] or [""]
+    if ";" not in first or "," in first or _exists(path, first):
+        return ","
+    columns, *rows = ([field.strip() for field in row] for row in csv.reader([first, *others], delimiter=";"))
+    is_known = any(field.lower() in _HEADERS for field in columns)
+    return ";" if is_known or any(_exists(path, field) for row in (columns, *rows) for field in row) else ","
+
+
+def _names_columns(path: Path, first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether the first line is no video, which might only be missing, but the second one has a path."""
+    return not any(is_video_name(Path(field)) or _exists(path, field) for field in first) and any(
+        _exists(path, field) for field in second
+    )
+
+
+def _exists(path: Path, field: str) -> bool:
+    return bool(field) and os.path.exists(path.parent / field)
 
 
 def video_input(network: TrainedNetwork) -> Input:
