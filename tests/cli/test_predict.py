@@ -131,6 +131,12 @@ def test_views_and_weights_by_the_config(by_run, toy_folder, capsys):
     assert not unnamed(capsys.readouterr().err, "train.steps")
 
 
+def test_a_run_is_no_published_weights(by_run, trained_run, toy_folder, capsys):
+    assert cli.main(["predict", f"--pretrained={trained_run}", str(toy_folder / "dark" / "dark0.avi")]) == 1
+    error = capsys.readouterr().err
+    assert not unnamed(error, f"--workdir={trained_run}") and error.count("\n") == 1
+
+
 def test_over_time_prints_a_table_and_writes_plot_and_strip(by_run, toy_folder, capsys):
     video = toy_folder / "dark" / "dark0.avi"
     assert cli.main([*by_run, str(video), "--every=200ms", "--strip=strips", "--csv=rows.csv"]) == 0

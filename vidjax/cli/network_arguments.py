@@ -29,7 +29,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments that choose a trained network."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", metavar="DIR", type=os.path.expanduser, help="the directory of a run")
-    which.add_argument("--pretrained", metavar="NAME", help="published weights: `weights list` has the names")
+    which.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="published weights: a name of `weights list`, or the file or folder that `weights export` wrote",
+    )
 
 
 def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[str, str]) -> "TrainedNetwork":
@@ -51,6 +55,7 @@ def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[st
     devices.available()  # before weights and videos are read
     if arguments.pretrained:
         refuse_overrides(verb, overrides, " with --pretrained")
+        _refuse_run(arguments.pretrained)
         return networks.published(pretrained.load(arguments.pretrained))
     if not Path(arguments.workdir).is_dir():
         raise ConfigError(f"--workdir={arguments.workdir}: no such folder; give the directory of a run")
@@ -58,3 +63,12 @@ def load_network(verb: str, arguments: argparse.Namespace, overrides: Mapping[st
     for note in network.notes:
         print(f"note: {note}", file=sys.stderr)
     return network
+
+
+def _refuse_run(source: str) -> None:
+    """A run directory is no published weights; the folder that is exported from it has a config.json as well."""
+    from vidjax.pretrained import CATALOG, hub
+
+    folder = Path(source)
+    if source not in CATALOG and (folder / "config.json").is_file() and not (folder / hub.FILE).is_file():
+        raise ConfigError(f"--pretrained={source}: is the directory of a run: give it as --workdir={source}")

