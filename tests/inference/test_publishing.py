@@ -1,12 +1,13 @@
 """The weights of a run, exported, are a network by themselves: the same scores, from one file."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
 from vidjax import cli, pretrained
 from vidjax.errors import ConfigError
 from vidjax.inference import publishing
@@ -64,6 +65,33 @@ def test_without_a_license_the_card_says_so(trained_run, tmp_path, capsys):
     assert cli.main(["weights", "export", str(trained_run), f"--out={tmp_path / 'mine'}"]) == 0
     assert "--license" in capsys.readouterr().out
     assert "license:" not in (tmp_path / "mine" / "README.md").read_text()
+
+
+def test_the_card_names_the_weights_that_a_run_began_from(trained_run, exported, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(trained_run, folder)
+    (second / "weights.json").write_text(json.dumps({"name": str(first)}))
+    published = pretrained.CATALOG["i3d-kinetics400"]
+    for number, (name, tokens) in enumerate(
+        {
+            published.name: (published.name, published.source, published.license),
+            "hf:user/mine": ("hf:user/mine",),
+            str(exported): ("CC-BY-4.0", "early_fusion"),
+            str(tmp_path / "gone.pth"): ("gone.pth",),
+        }.items()
+    ):
+        (first / "weights.json").write_text(json.dumps({"name": name}))
+        info = publishing.publish(second, tmp_path / f"out{number}")
+        card = (tmp_path / f"out{number}" / "README.md").read_text()
+        assert not unnamed(card, *tokens) and str(tmp_path) not in card and tokens[0] in info.source + card
+
+
+def test_a_clip_of_one_frame_is_called_an_image(trained_run):
+    info = publishing._info(trained_run, load_network(trained_run), {"model": {"name": "early_fusion"}}, "MIT")
+    assert "Clips of 2 frames" in publishing._card(trained_run, info)
+    image = dataclasses.replace(info, preprocessing=dataclasses.replace(info.preprocessing, frames=1))
+    assert "1 frames" not in publishing._card(trained_run, image)
 
 
 def test_what_nobody_could_build_is_refused(trained_run, exported, tmp_path):

@@ -20,7 +20,7 @@ from vidjax.system import files
 from vidjax.training import parameter_groups
 from vidjax.training.state import TrainState, Variables
 
-_FILE = "weights.json"  # in the run directory: what was taken
+FILE = "weights.json"  # in the run directory: what was taken
 _MAX_LISTED = 5
 
 
@@ -61,7 +61,7 @@ class InitialWeights:
             "initial": list(self.filled.initial),
             "unused": list(self.filled.unused),
         }
-        files.write_json(workdir / _FILE, record)
+        files.write_json(workdir / FILE, record)
 
     def describe(self) -> Iterator[str]:
         """Yields the same as lines for the terminal."""

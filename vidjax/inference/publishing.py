@@ -1,12 +1,14 @@
 """A trained network as a folder that others can use: weights, config and card, without the run."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 from vidjax import pretrained
+from vidjax.config import initial_weights
 from vidjax.config.stored import read_stored
-from vidjax.errors import ConfigError
+from vidjax.errors import ConfigError, VidjaxError
 from vidjax.evaluation.result import Result
 from vidjax.inference.network import TrainedNetwork, load_network
 from vidjax.pretrained import hub, store
@@ -68,7 +70,7 @@ def _info(run: Path, network: TrainedNetwork, stored: dict[str, Any], license_: 
         name=run.name,
         model=str(name),
         options={key: value for key, value in section.items() if value is not None},
-        source=f"trained with vidjax, {network.step} steps ({network.weights} weights)",
+        source=f"trained with vidjax, {network.step} steps ({network.weights} weights){_origin(run)}",
         license=license_,
         class_names=network.classes,
         clip=dataclasses.replace(clip, short_side_max=None),
@@ -84,6 +86,32 @@ def _info(run: Path, network: TrainedNetwork, stored: dict[str, Any], license_: 
             average=network.average,
         ),
     )
+
+
+def _origin(run: Path) -> str:
+    """The published weights that a run began from, or "": those of the first one where runs began from each other."""
+    seen = set()
+    while run not in seen:
+        seen.add(run)
+        name = (files.read_json(run / initial_weights.FILE) or {}).get("name")
+        if name is None:
+            return ", from those of another run" if len(seen) > 1 else ""
+        if name in pretrained.CATALOG:
+            return _named(name, pretrained.CATALOG[name].source, pretrained.CATALOG[name].license)
+        if hub.is_address(name):
+            return f", from {name}, whose license is stated there"
+        run = Path(name).expanduser()
+        if not run.is_dir() or (run / hub.FILE).is_file():
+            break
+    with contextlib.suppress(VidjaxError):  # gone since, or of another layout
+        metadata = store.read(run / hub.FILE if run.is_dir() else run).metadata
+        return _named(run.name, metadata.get("source", "of unknown origin"), metadata.get("license") or NO_LICENSE)
+    return _named(run.name, "of unknown origin", NO_LICENSE)
+
+
+def _named(name: str, source: str, license_: str) -> str:
+    """Weights in a sentence; of files without the folder, which is one of this machine."""
+    return f", from {name} ({source}; license of those weights: {license_})"
 
 
 def _per_channel(value: float | tuple[float, ...]) -> tuple[float, float, float]:
@@ -117,10 +145,13 @@ def _card(run: Path, info: Info) -> str:
     clip = info.clip
     assert clip is not None
     rate = f"at {clip.fps:g} frames per second" if clip.fps else f"one of {clip.stride}" if clip.stride > 1 else "all"
+    origin = _origin(run)
+    is_image = expected.frames == 1
+    seen = "Single frames" if is_image else f"Clips of {expected.frames} frames ({clip.sampling}, {rate})"
     lines += [
         "## Inputs",
         "",
-        f"Clips of {expected.frames} frames ({clip.sampling}, {rate}) of {expected.crop} x {expected.crop} pixels; a"
+        f"{seen} of {expected.crop} x {expected.crop} pixels; a"
         f" pixel value p in 0..255 becomes (p - mean) / std, with mean {_numbers(expected.mean)} and std"
         f" {_numbers(expected.std)} of red, green and blue.",
         "",
@@ -134,6 +165,10 @@ def _card(run: Path, info: Info) -> str:
         "## License",
         "",
         info.license if info.license != NO_LICENSE else "Not stated by those who published these weights.",
+        *(
+            ["", f"It began from other weights, which have a license of their own: it was trained{origin}."]
+            * bool(origin)
+        ),
         "",
         "## Classes",
         "",
