@@ -35,6 +35,7 @@ def test_argument_grammar():
         ("frame=3", ("'frame'", "'frames'", "variant=...")),
         ("frames=many", ("'many'", "int")),
         ("variant=i3d", ("'i3d'", "c3d, c3d_small")),
+        ("c3d_small", ("'c3d_small'", "variant=c3d_small")),
         ("variant=c3d_smal", ("'c3d_smal'", "'c3d_small'")),
     ],
 )

@@ -34,6 +34,9 @@ def parse_argument(argument: str | None, presets: Sequence[str], **defaults: Any
         key, equals, text = part.partition("=")
         if not equals:
             if key not in presets:
+                named = [f"{name}={key}" for name, words in choices.items() if key in words]
+                if named:
+                    raise ConfigError(f"unknown data preset {key!r}; did you mean {' or '.join(named)}?")
                 raise ConfigError(
                     f"unknown data preset {key!r}{suggestions.did_you_mean(key, presets)} (known: {', '.join(presets)})"
                 )
