@@ -1,3 +1,4 @@
+from tests.refusals import unnamed
 from vidjax.doctor.caches import check_caches
 from vidjax.doctor.findings import OK, PROBLEM
 
@@ -12,7 +13,9 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_what_the_caches_hold(tmp_path, monkeypatch):
     monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # the tests' own
-    (tmp_path / "motion" / "set").mkdir(parents=True)
-    (tmp_path / "motion" / "set" / "clip.avi").write_bytes(b"x" * 2500)
+    for name, size in (("motion/set/clip.avi", 2500), ("weights/a.safetensors", 40), ("features/b/c.npy", 7)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x" * size)
     (found,) = check_caches()
-    assert found.status == OK and "motion 2.5 kB" in found.text and "compiled" not in found.text
+    assert found.status == OK and "compiled" not in found.text
+    assert not unnamed(found.text, "features 7 B, motion 2.5 kB, weights 40 B")
