@@ -165,10 +165,7 @@ def _card(run: Path, info: Info) -> str:
         "## License",
         "",
         info.license if info.license != NO_LICENSE else "Not stated by those who published these weights.",
-        *(
-            ["", f"It began from other weights, which have a license of their own: it was trained{origin}."]
-            * bool(origin)
-        ),
+        *(["", f"The weights that it began from have a license of their own: trained{origin}."] if origin else []),
         "",
         "## Classes",
         "",
