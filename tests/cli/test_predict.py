@@ -137,6 +137,19 @@ def test_a_run_is_no_published_weights(by_run, trained_run, toy_folder, capsys):
     assert not unnamed(error, f"--workdir={trained_run}") and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "images, others, said",
+    [(1, 0, "1 image is the frame of one video"), (2, 1, "2 images are the frames of one video; 1 other file is left")],
+)
+def test_counts_agree_with_their_nouns(images, others, said, tmp_path, capsys):
+    for number in range(images):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    for number in range(others):
+        (tmp_path / f"{number}.txt").touch()
+    predict._note_folder(str(tmp_path))
+    assert f": {said}" in capsys.readouterr().err
+
+
 def test_over_time_prints_a_table_and_writes_plot_and_strip(by_run, toy_folder, capsys):
     video = toy_folder / "dark" / "dark0.avi"
     assert cli.main([*by_run, str(video), "--every=200ms", "--strip=strips", "--csv=rows.csv"]) == 0

@@ -88,7 +88,8 @@ def _show(records: Sequence[FileRecord], others: int) -> int:
     rows = [fine, *_grouped("slow path", slow), *_grouped("refused", refused)]
     terminal.table(pd.DataFrame(rows, columns=["verdict", "files", "why"]))
     if others:
-        terminal.say(f"{others} other files were skipped: their names are not those of videos")
+        skipped = f"{others} other files were" if others != 1 else "1 other file was"
+        terminal.say(f"{skipped} skipped, not named like a video")
     return 1 if refused else 0
 
 

@@ -15,6 +15,7 @@ Examples:
 """
 
 import argparse
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         files.write_bytes(folder / f"{stem}_explained.{ending}", content)
     other = "" if found.label == found.predicted else f" (most probable: {found.predicted})"
     terminal.say(f"{printable(arguments.video)}: {found.label}, probability {found.probability:.4f}{other}")
-    terminal.say(f"layer: {found.layer.path}, {'x'.join(map(str, found.places))} places")
+    places = f"{'x'.join(map(str, found.places))} place{'s' * (math.prod(found.places) != 1)}"
+    terminal.say(f"layer: {found.layer.path}, {places}")
     terminal.say(
         f"deletion score: {found.deletion.area:.3f}; of the map elsewhere: {found.control.area:.3f} (lower is better)"
     )

@@ -54,5 +54,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         print(f"error: {VideoError(path, reason)}", file=sys.stderr)
     found.write(out)
     videos, clips, places, size = found.features.shape
-    terminal.say(f"{out}: features of {videos} videos, {clips} clips x {places} places x {size} numbers each")
+    counts = [(videos, "video"), (clips, "clip"), (places, "place"), (size, "number")]
+    of, *shape = (f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+    terminal.say(f"{out}: features of {of}, {' x '.join(shape)} each")
     return 1 if found.failed else 0

@@ -237,5 +237,6 @@ def _note_folder(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and (images := len(image_files(path))):
         others = sum(1 for entry in folder.iterdir()) - images
-        left_out = f"; {others} other files in it are left out" if others else ""
-        print(f"note: {path}: {images} images are the frames of one video{left_out}", file=sys.stderr)
+        left_out = f"; {others} other file{'s are' if others != 1 else ' is'} left out of it" if others else ""
+        taken = f"{images} images are the frames" if images != 1 else "1 image is the frame"
+        print(f"note: {path}: {taken} of one video{left_out}", file=sys.stderr)

@@ -242,5 +242,6 @@ class Classifier:
             scores = self._whole(video)
         except VideoError as error:
             return Prediction(video.id, self.classes, None, error.reason)
+        frames = f"{scores.frames} frame{'s' * (scores.frames != 1)}"
         parts = f" in {scores.pieces} pieces" if scores.pieces > 1 else ""
-        return Prediction(video.id, self.classes, scores.probabilities, seen=f"{scores.frames} frames{parts}")
+        return Prediction(video.id, self.classes, scores.probabilities, seen=f"{frames}{parts}")

@@ -82,6 +82,8 @@ def test_other_files_are_ignored_and_counted(tmp_path):
     source = load(tmp_path)
     assert len(parts(source)) == 80
     assert source.notes[0].startswith("2 entries")
+    (tmp_path / "README.md").unlink()
+    assert load(tmp_path).notes[0].startswith("1 entry of")
 
 
 def break_empty_class(root):

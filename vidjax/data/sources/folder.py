@@ -105,14 +105,16 @@ def _clips(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
         entries = sorted(path for path in subfolder.iterdir() if not path.name.startswith("."))
         videos = [path for path in entries if _is_clip(path)]
         if not videos:
-            raise DataError(f"folder: class folder {subfolder} holds no video ({len(entries)} other entries)")
+            raise DataError(f"folder: class folder {subfolder} holds no video (other entries: {len(entries)})")
         for path in [subfolder, *videos]:
             _check_name(path)
         clips[subfolder.name] = videos
         ignored += len(entries) - len(videos)
     if not clips:
         raise DataError(f"folder: {folder} has no class folders: it needs one subfolder of videos per class")
-    if ignored:
+    if ignored == 1:
+        notes.append(f"1 entry of {folder} is not a video and was skipped")
+    elif ignored:
         notes.append(f"{ignored} entries of {folder} are not videos and were skipped")
     return clips
 
