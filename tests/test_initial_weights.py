@@ -106,18 +106,32 @@ def test_what_does_not_fit_is_named(first, toy_folder, keys, tokens):
     ],
 )
 def test_pixels_and_padding_other_than_those_of_the_weights_are_refused(name, keys, tokens):
-    given = GivenWeights({}, None, name, info=CATALOG[name])
-    file = f"{toy.ROOT}/configs/pretrained.py:folder,backbone={given.info.model}"
+    given = GivenWeights.published(CATALOG[name], {}, name, "")
+    file = f"{toy.ROOT}/configs/pretrained.py:folder,backbone={given.model}"
     with refused(ConfigError, name, *tokens):
         check_preprocessing(loading.load(file, keys), given)
 
 
 @pytest.mark.parametrize("backbone, name", BACKBONES.items())
 def test_the_recipe_shows_each_network_what_its_weights_were_trained_on(backbone, name):
-    given = GivenWeights({}, None, name, info=CATALOG[name])
+    given = GivenWeights.published(CATALOG[name], {}, name, "")
     check_preprocessing(loading.load(f"{toy.ROOT}/configs/pretrained.py:folder,backbone={backbone}"), given)
 
 
 def test_an_unknown_name_is_refused(toy_folder):
     with refused(ConfigError, "'i3d-kinetics40'", "'i3d-kinetics400'"):
         begun(config(toy_folder, weights__source="i3d-kinetics40"))
+
+
+def test_weights_of_another_network_are_named_as_such(first, toy_folder):
+    given = toy.config(toy_folder, model__normalization="batch", weights__source="i3d-kinetics400")
+    weights = GivenWeights.published(
+        CATALOG["i3d-kinetics400"], {"params/x/kernel": np.zeros(1)}, "i3d-kinetics400", ""
+    )
+    with refused(ConfigError, "weights.source=i3d-kinetics400", "'i3d'", "model.name=early_fusion"):
+        prepare(given, given=weights)
+
+
+def test_pixels_other_than_those_of_the_other_run_are_refused(first, toy_folder):
+    with refused(ConfigError, "preprocessing.mean=10.0", "117"):
+        begun(config(toy_folder, weights__source=str(first[0]), preprocessing__mean=10.0))

@@ -33,7 +33,7 @@ def published(backbone):
     _, variables = shapes(models.create(info.model, info.num_classes, factory=None, **info.options), frames, size)
     flat = traverse_util.flatten_dict(variables, sep="/")
     zeros = {path: np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for path, spec in flat.items()}
-    return GivenWeights(zeros, info.classes, info.name, info=info)
+    return GivenWeights.published(info, zeros, info.name, "")
 
 
 @pytest.mark.parametrize(

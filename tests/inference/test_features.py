@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from tests import toy
+from tests.inference import frozen_model
 from tests.refusals import refused
 from vidjax import evaluate, train
 from vidjax.config.preparation import prepare
+from vidjax.data.clips import ClipSpec
 from vidjax.errors import ConfigError
 from vidjax.inference import features
+from vidjax.preprocessing.pipeline import Preprocessing
 
 MODEL = {
     "model.factory": "tests.inference.frozen_model:Frozen",
@@ -231,3 +234,20 @@ def test_a_model_without_features_is_refused(toy_folder):
     given = config(toy_folder, **toy.NET, train__features_once=True, optimizer__train_only="Dense_0")
     with refused(ConfigError, "train.features_once", "'tests.toy:Net'"):
         features.check(prepare(given))
+
+
+def test_what_a_store_is_named_after():
+    def named(model=None, clip=None, **preprocessing):
+        specs = {"rgb": jax.ShapeDtypeStruct((1, 2, 36, 36, 3), np.float32)}
+        seen = Preprocessing(**preprocessing)
+        cut = clip or ClipSpec(frames=2, crop=36)
+        return features.settings_of(model or frozen_model.Frozen(2), specs, seen, cut, native=False)
+
+    class Other(frozen_model.Frozen):
+        pass
+
+    same = named()
+    assert named(frozen_model.Frozen(5, dropout=0.1)) == same, "the head does not matter"
+    assert named(clip=ClipSpec(frames=2, crop=36, training_views=3)) == same == named(flip=True, mirror="invariant")
+    others = [named(Other(2)), named(clip=ClipSpec(frames=2, crop=36, stride=2)), named(mean=1.0), named(crop=32)]
+    assert all(other != same for other in others) and "0x" not in repr([same, *others])
