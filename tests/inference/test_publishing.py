@@ -43,7 +43,7 @@ def test_a_run_can_begin_from_it(trained_run, exported):
     for source in (exported / "model.safetensors", exported):
         given = read_weights(str(source), "early_fusion", create("early_fusion", 3))
         assert given.classes == ("bright", "dark") and given.variables.keys() == want.keys()
-        assert given.info is not None and given.info.preprocessing.crop == 36
+        assert given.model == "early_fusion" and given.mean == (117.0,) * 3
         for name, array in want.items():
             np.testing.assert_array_equal(given.variables[name], array)
 
