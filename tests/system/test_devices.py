@@ -103,7 +103,7 @@ def test_what_crashes_before_it_writes_leaves_no_folder(tmp_path, monkeypatch):
     from vidjax import train
     from vidjax.config import loading
 
-    monkeypatch.setattr(train, "prepare", lambda config: 1 / 0)
+    monkeypatch.setattr(train, "prepare", lambda config, given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_and_evaluate(loading.load("configs/early_fusion.py"), tmp_path / "runs" / "a")
     assert not (tmp_path / "runs").exists()
