@@ -14,7 +14,7 @@ from vidjax.config import loading
 from vidjax.config.initial_weights import check_preprocessing
 from vidjax.config.preparation import prepare
 from vidjax.config.pretrained_recipe import BACKBONES
-from vidjax.errors import ConfigError, VidjaxError
+from vidjax.errors import ConfigError, DifferentRunError, VidjaxError
 from vidjax.inference.network import load_network
 from vidjax.pretrained.catalog import CATALOG
 from vidjax.pretrained.sources import GivenWeights
@@ -135,3 +135,12 @@ def test_weights_of_another_network_are_named_as_such(first, toy_folder):
 def test_pixels_other_than_those_of_the_other_run_are_refused(first, toy_folder):
     with refused(ConfigError, "preprocessing.mean=10.0", "117"):
         begun(config(toy_folder, weights__source=str(first[0]), preprocessing__mean=10.0))
+
+
+def test_another_length_says_how_to_train_on(first, toy_folder):
+    workdir = first[0]
+    with refused(DifferentRunError, workdir, "train.steps", f"--config.weights.source={workdir}"):
+        train.train_and_evaluate(config(toy_folder, train__steps=3), workdir)
+    given = config(toy_folder, weights__source="i3d-kinetics400", weights__skip="pooler")
+    assert train._how_to_go_on(["train.steps: 4 -> 6"], given, workdir).endswith(" --config.weights.skip=None")
+    assert not train._how_to_go_on(["train.steps: 4 -> 6", "seed: 0 -> 1"], given, workdir)

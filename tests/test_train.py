@@ -116,15 +116,6 @@ def test_a_directory_with_another_config_is_refused(finished, toy_folder):
         train.train_and_evaluate(toy_config(toy_folder, seed=1), finished[0])
 
 
-def test_another_length_says_how_to_train_on(finished, toy_folder):
-    workdir = finished[0]
-    with refused(DifferentRunError, workdir, "train.steps", f"--config.weights.source={workdir}"):
-        train.train_and_evaluate(toy_config(toy_folder, train__steps=13), workdir)
-    given = toy_config(toy_folder, weights__source="i3d-kinetics400", weights__skip="pooler")
-    assert train._how_to_go_on(["train.steps: 4 -> 6"], given, workdir).endswith(" --config.weights.skip=None")
-    assert not train._how_to_go_on(["train.steps: 4 -> 6", "seed: 0 -> 1"], given, workdir)
-
-
 @pytest.mark.parametrize(
     "more, tokens",
     [

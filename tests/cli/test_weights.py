@@ -9,7 +9,8 @@ from tests import random_variables
 from tests.refusals import unnamed
 from vidjax import cli, models, pretrained
 from vidjax.pretrained import fingerprint, store
-from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info, Package
+from vidjax.pretrained.catalog import CATALOG
+from vidjax.pretrained.info import ExpectedInput, Info, Package
 
 SEEN = ExpectedInput(2, 25.0, 40, 32, (100.0, 110.0, 120.0), (50.0, 51.0, 52.0), "logits")
 INFO = Info(

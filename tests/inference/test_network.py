@@ -24,6 +24,16 @@ def leaves(variables):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
 
 
+def copied(run, folder, **changes):
+    """A copy of a run directory whose config says something else: section -> key -> value."""
+    shutil.copytree(run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for section, values in changes.items():
+        config[section] |= values
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def test_a_run_without_its_data(trained_run):
     network = load_network(trained_run)
     assert (network.classes, network.inputs, network.views) == (("bright", "dark"), (RGB,), ViewSpec(clips=2))
@@ -70,21 +80,13 @@ def test_a_run_of_an_older_version_has_its_classes_from_its_result(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_the_parameter(trained_run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["width_multiplier"] = 0.1
-    (folder / "config.json").write_text(json.dumps(config))
+    folder = copied(trained_run, tmp_path / "run", model={"width_multiplier": 0.1})
     with refused(VidjaxError, "checkpoints", "params/classifier"):
         load_network(folder)
 
 
 def test_precise_statistics_are_said_to_be_lost(trained_run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["batch_norm"]["precise_batches"] = 3
-    (folder / "config.json").write_text(json.dumps(config))
+    folder = copied(trained_run, tmp_path / "run", batch_norm={"precise_batches": 3})
     (note,) = load_network(folder).notes
     assert "batch_norm.precise_batches" in note and "3" in note
 

@@ -13,8 +13,9 @@ import pytest
 from tests.refusals import refused
 from vidjax.errors import DataError
 from vidjax.pretrained import store
-from vidjax.pretrained.catalog import CATALOG, Address, Package
+from vidjax.pretrained.catalog import CATALOG
 from vidjax.pretrained.downloading import downloaded
+from vidjax.pretrained.info import Address, Package
 
 CONTENT = bytes(range(256)) * 12_000  # three chunks, and a rest
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()[:8]}"

@@ -12,7 +12,8 @@ from tests.refusals import refused
 from vidjax import models, pretrained
 from vidjax.errors import ConfigError, DataError
 from vidjax.pretrained import store
-from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info
+from vidjax.pretrained.catalog import CATALOG
+from vidjax.pretrained.info import ExpectedInput, Info
 
 SEEN = ExpectedInput(2, 25.0, 40, 32, (1.0, 2.0, 3.0), (4.0, 5.0, 8.0), "logits")
 INFO = Info("mine", "slow_r18_small", "here", "MIT", SEEN, class_names=("a", "b/c", "d"), options={"width": 4})

@@ -12,7 +12,7 @@ from vidjax.errors import ConfigError, VidjaxError
 from vidjax.evaluation.result import Result
 from vidjax.inference.network import TrainedNetwork, load_network
 from vidjax.pretrained import hub, store
-from vidjax.pretrained.catalog import ExpectedInput, Info
+from vidjax.pretrained.info import ExpectedInput, Info
 from vidjax.reporting.report import confidence_interval
 from vidjax.system import files
 

@@ -1,6 +1,6 @@
 """Attention pooling: what a learned query finds in a set of feature vectors."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,29 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from vidjax.layers.shapes import Array
+from vidjax.options.declaring import Option
+
+POOLINGS = ("mean", "attention")
+# Options of the models that have both.
+Pooling = Annotated[str, Option("how places become one feature vector", choices=POOLINGS)]
+FramesToTellApart = Annotated[
+    int | None, Option("frames of a clip, to tell features of frames apart (pooling=attention)", at_least=1)
+]
+
+
+def positions_of(features: int, frames: int | None) -> int:
+    """How many frames the features of a clip are of, where the features do not say it themselves.
+
+    Args:
+      features: N of a clip.
+      frames: T.
+
+    Raises:
+      ValueError: if T is not given, or N is no multiple of it.
+    """
+    if frames is None or features % frames:
+        raise ValueError(f"{features} features of frames are pooled by attention: give frames=T, which divides them")
+    return frames
 
 
 class AttentionPooling(nn.Module):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from vidjax.layers.attention import AttentionPooling
+from vidjax.layers.attention import AttentionPooling, FramesToTellApart, Pooling, positions_of
 from vidjax.layers.conv_norm import ConvNorm, Triple
 from vidjax.layers.convolution import Conv
 from vidjax.layers.dropout import Dropout
@@ -42,7 +42,6 @@ _POOLS: dict[str, tuple[Triple, Triple]] = {  # before the module of that name: 
 _MOMENTUM, _EPSILON = 0.999, 1e-3
 FUSIONS = ("slow", "single_frame", "early", "late")
 FUSES = ("average", "concatenate")
-POOLINGS = ("mean", "attention")
 _STILL, _APART = 8, 15  # frames of a still clip; frames between the two clips of late fusion (Karpathy et al. 2014)
 
 
@@ -100,10 +99,8 @@ class I3D(nn.Module):
     in_channels: Annotated[int, Option("3 for RGB, 2 for optical flow", at_least=1)] = 3
     fusion: Annotated[str, Option("where time is fused; slow is the network as published", choices=FUSIONS)] = "slow"
     fuse: Annotated[str, Option("how late fusion merges its two clips", choices=FUSES)] = "average"
-    pooling: Annotated[str, Option("how places become one feature vector", choices=POOLINGS)] = "mean"
-    frames: Annotated[
-        int | None, Option("frames of a clip, to tell features of frames apart (pooling=attention)", at_least=1)
-    ] = None
+    pooling: Pooling = "mean"
+    frames: FramesToTellApart = None
     dropout: Annotated[float, Option("probability of dropping a unit before the classifier", at_least=0, below=1)] = 0.5
     group_size: int | None = None
     axis_name: str | None = None
@@ -182,9 +179,7 @@ class I3D(nn.Module):
         """How many frames or clips the N features are of, where that matters."""
         if self.fusion != "single_frame" or self.pooling == "mean":
             return 2 if self.fusion == "late" else 1
-        if self.frames is None or count % self.frames:
-            raise ValueError(f"{count} features of frames are pooled by attention: give frames=T, which divides them")
-        return self.frames
+        return positions_of(count, self.frames)
 
     def _convolutions(self, clips: Clips, parts: int, *, train: bool) -> FeatureMaps:
         """Maps [B, T, H, W, C] to [B, T / 8, H / 32, W / 32, 1024], rounded up; `parts` clips are of one example."""

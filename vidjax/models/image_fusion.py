@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from vidjax.layers.attention import AttentionPooling
+from vidjax.layers.attention import AttentionPooling, FramesToTellApart, Pooling, positions_of
 from vidjax.layers.dropout import Dropout
 from vidjax.layers.frame_convolution import Window
 from vidjax.layers.shapes import Array, Clips, ExampleIds, FeatureMaps
@@ -41,7 +41,6 @@ BACKBONES: Mapping[str, type[ImageTrunk]] = {
 }
 FUSIONS = ("single_frame", "early", "late", "slow")
 FUSES = ("average", "max", "concatenate", "scores")
-POOLINGS = ("mean", "attention")
 HEADS = ("pooled", "full")
 
 
@@ -93,12 +92,10 @@ class ImageFusion(nn.Module):
     backbone: str
     fusion: Annotated[str, Option("where time is fused", choices=FUSIONS)] = "single_frame"
     fuse: Annotated[str, Option("how late fusion merges frames", choices=FUSES)] = "average"
-    pooling: Annotated[str, Option("how places become one feature vector", choices=POOLINGS)] = "mean"
+    pooling: Pooling = "mean"
     head: Annotated[str, Option("one dense layer, or VGG's with two hidden layers", choices=HEADS)] = "pooled"
     hidden: Annotated[int, Option("units of each hidden layer of the full head", at_least=1)] = 4096
-    frames: Annotated[
-        int | None, Option("frames of a clip, to tell features of frames apart (pooling=attention)", at_least=1)
-    ] = None
+    frames: FramesToTellApart = None
     variant: Annotated[str | None, Option("whose weights fit: padding, epsilon and so on differ", choices=VARIANTS)] = (
         None
     )
@@ -188,9 +185,7 @@ class ImageFusion(nn.Module):
             return 1
         if self.pooling == "mean":
             return count
-        if self.frames is None or count % self.frames:
-            raise ValueError(f"{count} features of frames are pooled by attention: give frames=T, which divides them")
-        return self.frames
+        return positions_of(count, self.frames)
 
     def _fused(self, x: Float[Array, "batch positions channels"]) -> Float[Array, "batch out_positions out_channels"]:
         if self.fusion != "late":

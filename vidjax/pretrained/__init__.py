@@ -22,10 +22,11 @@ from vidjax import models
 from vidjax.errors import ConfigError, DataError
 from vidjax.options.suggestions import did_you_mean
 from vidjax.pretrained import hub, store
-from vidjax.pretrained.catalog import CATALOG, ExpectedInput, Info, Package
+from vidjax.pretrained.catalog import CATALOG
 from vidjax.pretrained.formats import Arrays, read_arrays
 from vidjax.pretrained.importers import recognition
 from vidjax.pretrained.inflation import inflate
+from vidjax.pretrained.info import ExpectedInput, Info, Package
 
 
 class Pretrained(NamedTuple):

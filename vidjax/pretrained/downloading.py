@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vidjax.errors import DataError
 from vidjax.pretrained import store
-from vidjax.pretrained.catalog import Address, Info, Package
+from vidjax.pretrained.info import Address, Info, Package
 
 Progress = Callable[[Iterable[bytes], int | None], Iterable[bytes]]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from vidjax.errors import OptionError
 from vidjax.options.suggestions import did_you_mean
+from vidjax.pretrained.inflation import inflated
 
-INFLATIONS = ("repeat", "center")  # of a kernel over time
 _MAX_LISTED = 3
 _SKIP = "; if that is meant, name it in {skip}"
 
@@ -40,21 +40,19 @@ def fill(
 ) -> Filled:
     """Takes every given variable for the target's of the same path.
 
-    A kernel [H, W, I, O] where the target's is [T, H, W, I, O] is inflated (Carreira & Zisserman 2017, section 2.4):
-
-        repeat: kernel[t] = given / T;   center: kernel[T // 2] = given, and 0 at other times.
+    A kernel [H, W, I, O] where the target's is [T, H, W, I, O] is inflated.
 
     Args:
       target: path -> anything with `shape` and `dtype`, e.g. "params/trunk/stem/conv/kernel".
       given: path -> array.
       skip: paths, of either, that are not to be taken.
-      inflation: one of `INFLATIONS`.
+      inflation: one of `inflation.RULES`.
 
     Raises:
       OptionError: naming a given variable that is not used, one of the target that is not filled, or a shape that does
         not fit; unless it is skipped.
     """
-    values, inflated = {}, []
+    values, paths = {}, []
     for path, spec in target.items():
         if path in skip or path not in given:
             continue
@@ -62,8 +60,8 @@ def fill(
         if array.shape == shape:
             values[path] = np.ascontiguousarray(array, spec.dtype)
         elif array.ndim == 4 and array.shape == shape[1:]:
-            values[path] = _inflated(array, shape[0], inflation).astype(spec.dtype)
-            inflated.append(path)
+            values[path] = inflated(array, shape[0], inflation).astype(spec.dtype)
+            paths.append(path)
         else:
             raise OptionError(
                 f"parameter {path!r} has shape {array.shape} in the weights, {shape} in the network{_SKIP}", ["skip"]
@@ -74,7 +72,7 @@ def fill(
     _refuse([path for path in unused if path not in skip], target, "the weights have it, the network does not")
     if not values:
         raise OptionError("nothing is taken from the weights: {skip} leaves no parameter", ["skip"])
-    return Filled(values, tuple(inflated), initial, unused)
+    return Filled(values, tuple(paths), initial, unused)
 
 
 def _refuse(paths: Sequence[str], others: Collection[str], reason: str) -> None:
@@ -82,12 +80,3 @@ def _refuse(paths: Sequence[str], others: Collection[str], reason: str) -> None:
         more = f", and {len(paths) - _MAX_LISTED} more" if len(paths) > _MAX_LISTED else ""
         listed = ", ".join(map(repr, paths[:_MAX_LISTED]))
         raise OptionError(f"parameter {listed}{more}: {reason}{did_you_mean(paths[0], others)}{_SKIP}", ["skip"])
-
-
-def _inflated(kernel: np.ndarray, extent: int, inflation: str) -> np.ndarray:
-    """[T, H, W, I, O]."""
-    if inflation == "repeat":
-        return np.broadcast_to(kernel / extent, (extent, *kernel.shape))
-    wide = np.zeros((extent, *kernel.shape), kernel.dtype)
-    wide[extent // 2] = kernel
-    return wide

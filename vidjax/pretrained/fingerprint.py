@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidjax.pretrained import Pretrained
-from vidjax.pretrained.catalog import ExpectedInput
+from vidjax.pretrained.info import ExpectedInput
 
 TOP = 5
 _MAX_FRAMES = 16

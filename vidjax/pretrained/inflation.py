@@ -9,6 +9,7 @@ from flax import traverse_util
 from vidjax.errors import DataError
 
 Path = tuple[str, ...]
+RULES = ("repeat", "center")
 
 
 def inflate(
@@ -47,13 +48,28 @@ def inflate(
     return traverse_util.unflatten_dict(filled)
 
 
+def inflated(kernel: np.ndarray, extent: int, rule: str = "repeat") -> np.ndarray:
+    """A kernel over time, [T, H, W, I, O], from one of a 2D network, [H, W, I, O].
+
+    Args:
+      kernel: of the 2D network.
+      extent: T.
+      rule: one of `RULES`; "repeat": kernel / T at every time; "center": the kernel at T // 2, zero at all others.
+    """
+    if rule == "repeat":
+        return np.broadcast_to(kernel / extent, (extent, *kernel.shape))
+    wide = np.zeros((extent, *kernel.shape), kernel.dtype)
+    wide[extent // 2] = kernel
+    return wide
+
+
 def _inflated(path: Path, array: np.ndarray, target: Any) -> np.ndarray:
     shape = tuple(target.shape)
     if array.shape == shape:
         return np.array(array, target.dtype)
     if array.ndim != 4 or len(shape) != 5 or array.shape != shape[1:]:
         raise DataError(f"parameter {_text(path)} has shape {array.shape} in the 2D network, {shape} in the 3D one")
-    return np.broadcast_to(array / shape[0], shape).astype(target.dtype)
+    return inflated(array, shape[0]).astype(target.dtype)
 
 
 def _text(path: Path) -> str:

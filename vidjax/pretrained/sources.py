@@ -10,9 +10,10 @@ import numpy as np
 from vidjax import pretrained
 from vidjax.errors import ConfigError, DataError
 from vidjax.pretrained import store
-from vidjax.pretrained.catalog import CATALOG, Info
+from vidjax.pretrained.catalog import CATALOG
 from vidjax.pretrained.formats import read_arrays
 from vidjax.pretrained.importers import recognition
+from vidjax.pretrained.info import Info
 
 
 @dataclasses.dataclass(frozen=True)

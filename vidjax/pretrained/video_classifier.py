@@ -26,7 +26,7 @@ from vidjax.data.video.info import VideoInfo
 from vidjax.errors import VideoError
 from vidjax.evaluation.scores import AVERAGES, average_views
 from vidjax.pretrained import Pretrained
-from vidjax.pretrained.catalog import ExpectedInput
+from vidjax.pretrained.info import ExpectedInput
 
 logger = logging.getLogger(__name__)
 
