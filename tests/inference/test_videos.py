@@ -1,10 +1,14 @@
 """Lists of videos, as spreadsheets save them."""
 
+import dataclasses
+import logging
+
 import pytest
 
 from tests.refusals import refused
 from vidjax.errors import DataError
-from vidjax.inference.videos import listed_videos
+from vidjax.inference.network import load_network
+from vidjax.inference.videos import inspected, listed_videos
 
 
 @pytest.fixture
@@ -39,3 +43,15 @@ def test_a_list_without_a_column_of_paths_is_refused(text, read, tmp_path):
 )
 def test_columns_are_separated_by_commas_or_semicolons(text, names, read):
     assert read(text) == names
+
+
+def test_a_network_that_sees_little_of_a_frame_says_so_once(trained_run, toy_folder, caplog):
+    network, paths = load_network(trained_run), listed_videos([str(toy_folder / "dark")])
+    with caplog.at_level(logging.WARNING, logger="vidjax"):
+        inspected(paths, network)
+        assert not caplog.records
+        kept = dataclasses.replace(network.clip, short_side=None, crop=8)
+        inspected(paths, dataclasses.replace(network, clip=kept))
+    (record,) = caplog.records
+    assert paths[0] in record.getMessage() and "8x8" in record.getMessage()
+    assert f"{len(paths) - 1} more" in record.getMessage()

@@ -12,12 +12,13 @@ from vidjax.data.records import Video
 from vidjax.data.video import index
 from vidjax.data.video.discovery import is_video_name, videos_below
 from vidjax.data.video.info import VideoInfo
-from vidjax.errors import ConfigError, DataError, VideoError
+from vidjax.errors import ConfigError, DataError, VideoError, printable
 from vidjax.inference.network import TrainedNetwork
 
 logger = logging.getLogger(__name__)
 
 _HEADERS = ("path", "video")
+_SMALL_SHARE = 0.25  # of a frame, below which it is said that the network sees no more
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -120,7 +121,7 @@ def inspected(
       cut of it.
     """
     stream = video_input(network).stream_name
-    videos = []
+    videos, cut_off = [], []
     records = index.inspect_files(paths, progress=progress)
     for path in paths:
         record = records[path]
@@ -131,8 +132,27 @@ def inspected(
             logger.warning("%s", VideoError(path, f"{record.warning}; its first {record.frames} frames are used"))
         info = VideoInfo(record.frames, record.fps, record.height, record.width, record.table)
         refused = too_small(record.height, record.width, network)
+        if refused is None and _seen_share(record.height, record.width, network) < _SMALL_SHARE:
+            cut_off.append(f"{printable(path)} ({record.height}x{record.width})")
         videos.append(Video.of(path, path, 0, path, stream=stream, info=info, refused=refused))
+    if cut_off:
+        side, more = network.views.side_of(network.clip), f" and {len(cut_off) - 1} more" if len(cut_off) > 1 else ""
+        logger.warning(
+            "%s%s: the network sees only the %dx%d pixels in the middle; it was trained on smaller frames, so resize"
+            " the videos first, or train with data.short_side",
+            cut_off[0],
+            more,
+            side,
+            side,
+        )
     return videos
+
+
+def _seen_share(height: int, width: int, network: TrainedNetwork) -> float:
+    """The part of a frame that lies within the square that the network sees."""
+    side, clip = network.views.side_of(network.clip), network.clip
+    rows, columns = clip.resizing(training=False)(height, width)
+    return 1.0 if clip.resize == "letterbox" else side * side / (rows * columns)
 
 
 def too_small(height: int, width: int, network: TrainedNetwork) -> str | None:
