@@ -115,7 +115,7 @@ def _model(
 
     protobufs = []
     for node in nodes:
-        attributes = {
+        attributes: dict[str, Any] = {
             name: number(value) if isinstance(value, np.dtype) else value for name, value in node.attributes.items()
         }
         protobufs.append(onnx.helper.make_node(node.op, node.inputs, node.outputs, **attributes))
