@@ -283,6 +283,7 @@ def _result(
         train_videos=len(run.source.train),
         validation_videos=len(run.source.validation),
         steps=step,
+        initial_weights=config.weights.source,
         weights=chosen.name,
         best_step=chosen.best_step,
         stopped_early=chosen.stopped_early,

@@ -149,6 +149,16 @@ def test_nothing_of_the_past_is_kept(numbered, monkeypatch):
     assert 4 <= most[0] <= 7
 
 
+def test_clips_that_span_too_much_are_refused(numbered, monkeypatch):
+    from vidjax.inference import over_time
+
+    segments = network(ClipSpec(frames=4, sampling="segments", crop=32))
+    monkeypatch.setattr(over_time, "_MAX_BYTES", 15 * 32 * 32 * 3)
+    with refused(ConfigError, "16 frames", "numbered.avi"):
+        list(clips_over_time(numbered, segments, Interval.read("2s")))
+    assert list(clips_over_time(numbered, segments, Interval.read("1s")))
+
+
 @pytest.mark.parametrize("text", ["", "1", "0s", "-1s", "1.5frames", "1 hour", "nans"])
 def test_what_is_no_interval(text):
     with refused(ConfigError, "500ms"):

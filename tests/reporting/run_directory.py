@@ -76,6 +76,7 @@ def result(predicted: PredictionsFile, **changes: Any) -> Result:
         "per_class_correct": correct.tolist(),
         "classes": predicted.classes,
         "steps": 1000,
+        "initial_weights": "i3d-kinetics400",
         "batch_size": 32,
         "train_videos": 1600,
         "hardware": "cpu, 2 cores",

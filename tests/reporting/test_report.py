@@ -43,7 +43,7 @@ def test_report_shows_the_run(tmp_path):
     assert f"{100 * result['video_top1']:.1f}" in text
     assert "0.042 @ 10x48x48" in text
     assert "moov atom not found" in text
-    assert "jax 0.10.2" in text
+    assert "jax 0.10.2" in text and "i3d-kinetics400" in text
     assert text.count("data:image/webp;base64,") == 12
     assert text.count("<div><small>") == len(run_directory.CLASSES)
     assert text.count("<svg") == 4

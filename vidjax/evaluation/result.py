@@ -72,6 +72,7 @@ class Result(Record):
       data_notes: other remarks on the data; removed when results are collected.
       train_videos, validation_videos: number of videos.
       steps: number of training steps.
+      initial_weights: that training began from, of `config.weights.source`; None: random ones.
       weights: which weights were evaluated, of `training.weights.WEIGHTS`.
       best_step: of the best validation; None without validations.
       stopped_early: whether training ended before its last step.
@@ -115,6 +116,7 @@ class Result(Record):
     train_videos: int | str
     validation_videos: int | str | None = optional()
     steps: int | str
+    initial_weights: str | None = optional()
     weights: str | None = optional()
     best_step: int | None = None
     stopped_early: bool | None = optional()

@@ -24,6 +24,7 @@ from vidjax.inference.videos import too_small, video_input
 
 logger = logging.getLogger(__name__)
 
+_MAX_BYTES = 2**30  # of frames that are held at once
 _ROUNDING = 1e-6  # of times, in intervals
 _DIGITS = 6  # of seconds
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}  # in seconds
@@ -88,12 +89,17 @@ def clips_over_time(
 
     Raises:
       VideoError: if the video cannot be read, or states no times and the interval, or the network, needs some.
+      ConfigError: if clips that span the whole interval do not fit the memory.
     """
     spec, clip = video_input(network), network.clip
     with open_video(as_file(path).load()) as video:
         convert = Converter(clip.resizing(training=False))
         offsets = _offsets(path, clip, every, video.fps)
         span, latest = int(offsets[-1]) + 1, -1
+        if (held := span * network.views.side_of(clip) ** 2 * 3) > _MAX_BYTES:
+            raise ConfigError(
+                f"{path}: a clip of this network spans {span:,} frames ({held / 2**30:.1f} GiB): give a shorter one"
+            )
         recent: collections.deque[np.ndarray] = collections.deque(maxlen=span)
         waiting: collections.deque[tuple[float, int]] = collections.deque()  # interval, frame in its middle
         clock = _Clock(path, video.fps, every)

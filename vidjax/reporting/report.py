@@ -92,6 +92,7 @@ def _provenance(result: Result, predictions: PredictionsFile | None) -> list[tup
         ("versions", ", ".join(f"{name} {version}" for name, version in (result.versions or {}).items())),
         ("date", result.date),
         ("parallelism", result.parallel),
+        ("training began from", result.initial_weights),
         ("data", "; ".join(result.data_notes or [])),
         ("replaced videos", _replaced(result)),
         ("scores", f"average of {predictions.average} over the views of a video" if predictions else ""),

@@ -57,8 +57,9 @@ def expected(tensor):
         lambda s: {"model_state": s, "epoch": 196, "best": np.float64(3), "optimizer_state": [torch.ones(9)]},
         lambda s: {"state_dict": dict(s), "cfg": "text"},
         lambda s: s,
+        lambda s: {"state_dict": {f"module.{name}": tensor for name, tensor in s.items()}},  # DistributedDataParallel
     ],
-    ids=["model_state", "state_dict", "bare"],
+    ids=["model_state", "state_dict", "bare", "module."],
 )
 def test_tensors_come_back_as_pytorch_has_them(tmp_path, state, save, wrap):
     path = tmp_path / "model.any"

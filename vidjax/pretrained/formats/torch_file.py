@@ -26,6 +26,7 @@ from vidjax.pretrained.formats.strict_pickle import (
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that the older files begin with
 
 _PARTS = ("model_state", "state_dict")  # PySlowFast and pytorchvideo; many other trainers
+_WRAPPER = "module."  # before all names, if the network was saved within DataParallel or DistributedDataParallel
 _WANTED_FOR = "dense tensors of numbers"
 _BFLOAT16 = "BFloat16"
 _KINDS = {
@@ -278,4 +279,6 @@ def _state(content: Any) -> dict[str, np.ndarray]:
             arrays[name] = tensor.array()
         except UnpicklingError as error:
             raise UnpicklingError(f"{name[:80]!r}: {error}") from error
+    if all(name.startswith(_WRAPPER) for name in arrays):
+        return {name.removeprefix(_WRAPPER): array for name, array in arrays.items()}
     return arrays
