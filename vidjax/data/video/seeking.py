@@ -6,6 +6,7 @@ from there, checking the time of every frame against the index. If anything diff
 the file.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import av
@@ -31,10 +32,10 @@ def seek(video: SequentialReader, number: int, index: FrameIndex) -> Iterator[av
     """
     try:
         video.container.seek(index.pts[number], stream=video.stream, backward=True, any_frame=False)
-        for frame in decode_frames(video.container, video.stream):
-            if number >= len(index.pts) or frame.pts != index.pts[number] or frame.is_corrupt:
+        decoded = decode_frames(video.container, video.stream)
+        for pts, frame in zip(itertools.islice(index.pts, number, None), decoded, strict=False):
+            if frame.pts != pts or frame.is_corrupt:
                 raise SeekMismatchError
             yield frame
-            number += 1
     except (av.FFmpegError, ValueError, RuntimeError, OSError) as error:
         raise SeekMismatchError from error

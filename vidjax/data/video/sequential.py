@@ -144,11 +144,10 @@ class SequentialReader:
 def decode_frames(container: Any, stream: Any, log: PacketLog | None = None) -> Iterator[Any]:
     """Yields the frames of a stream from the container's position on; a log is shown all packets."""
     for packet in container.demux() if log else container.demux(stream):
-        if packet.stream is not stream and packet.stream.index != stream.index:
-            assert log is not None
-            log.note_other(packet)
-            continue
         if log is not None:
+            if packet.stream is not stream and packet.stream.index != stream.index:
+                log.note_other(packet)
+                continue
             log.note_video(packet)
             if log.is_cut:  # the decoder may take the rest of its picture for a whole one
                 whole = stream.codec_context.decode(None)
