@@ -3,6 +3,10 @@ r"""Packs the videos of a data set into a few large files, which training reads 
 OUT gets ArrayRecord shards: the videos as they are (nothing is re-encoded), each with its label and the findings of its
 inspection. Training on them gives the same batches as training on the files. OUT must be new or empty.
 
+With --short-side=N, frames are resized and stored one by one, without loss: larger, but several times as fast to read.
+With data.short_side=N (or short_side_max=N) training again gives the same batches; a smaller one resizes twice, and
+its pixels differ a little; a larger one is refused.
+
 Examples:
   python -m vidjax pack packed/ucf101 --config=configs/early_fusion.py:ucf101 --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist
@@ -34,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:ARGUMENT]",
         help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
     )
+    help_ = "resize frames to this shorter side, in pixels, and store each by itself (default: the files as they are)"
+    parser.add_argument("--short-side", metavar="N", type=int, help=help_)
     parser.add_argument("--shard-megabytes", metavar="N", type=int, default=512, help="size of a shard (512)")
 
 
@@ -45,12 +51,15 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
     if arguments.shard_megabytes < 1:
         raise ConfigError(f"--shard-megabytes={arguments.shard_megabytes}: give at least 1")
+    if arguments.short_side is not None and arguments.short_side < 1:
+        raise ConfigError(f"--short-side={arguments.short_side}: give at least 1")
     if "://" in arguments.out:
         raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
     config = loading.load(arguments.config, dict(overrides))
     done = packing.pack(
         data.source(config),
         Path(arguments.out),
+        short_side=arguments.short_side,
         shard_bytes=arguments.shard_megabytes * 1_000_000,
         inspect_progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
         pack_progress=lambda videos, total: terminal.track(videos, total, "packing", "videos"),
@@ -68,5 +77,6 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         terminal.say(f"warning: and {len(refused) - _SHOWN} more; `{verb}` lists them")
     for note in packed.load(root=arguments.out).notes:
         terminal.say(f"note: {note}")
-    terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}")
+    size = "" if arguments.short_side is None else f" --config.data.short_side={arguments.short_side}"
+    terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}{size}")
     return 0

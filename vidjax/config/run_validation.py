@@ -17,6 +17,7 @@ from vidjax.config import building, data, declarations, recipe
 from vidjax.config.run import Run
 from vidjax.config.validation import check_flip
 from vidjax.data import streams
+from vidjax.data.cropping import check_stored_sizes
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, options_of, printable
 from vidjax.layers.convolution import native_operations
@@ -38,12 +39,16 @@ def check_shapes(config: ConfigDict) -> None:
 
 
 def check_run(run: Run) -> None:
-    """Refuses inputs and views that the network cannot be applied to, and what their records do not allow.
+    """Refuses inputs and views that the network cannot be applied to, and what their records or videos do not allow.
 
     Raises:
       ConfigError: naming the model, the shape or the key.
     """
     check_flip(run.config, run.source, run.inputs)
+    if run.features is None:
+        with options_of("data"):
+            for part in ("train", "validation", "test"):
+                check_stored_sizes(getattr(run.source, part), run.inputs, run.clip, training=part == "train")
     _check_input(run)
     _check_crops(run)
 

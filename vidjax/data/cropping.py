@@ -157,6 +157,29 @@ def read(
     return Frames(video, inputs, arrays, whole)
 
 
+def check_stored_sizes(videos: Sequence[Video], inputs: Sequence[Input], clip: ClipSpec, *, training: bool) -> None:
+    """Refuses clips that are larger than what was packed: they would be enlarged, and show less than the files do.
+
+    Raises:
+      OptionError: naming the option.
+    """
+    side = clip.resizing(training=training).side
+    name = "short_side" if clip.resize == "short_side" else "size"
+    if training and clip.short_side_max is not None:
+        name = "short_side_max"
+    images = [spec.stream_name for spec in inputs if spec.space == "image"]
+    for video in videos:
+        for stream in images:
+            packed = video.streams[stream].packed
+            stored = packed.short_side if packed is not None else None
+            if stored is not None and (side is None or side > stored):
+                raise OptionError(
+                    f"{{{name}}}={side}: {video.streams[stream].path} was packed at a shorter side of {stored} pixels:"
+                    f" give {stored} or less, or pack the videos anew",
+                    [name],
+                )
+
+
 def zero_example(inputs: Sequence[Input], frames: int, side: int) -> dict[str, np.ndarray]:
     """What `Frames.cut` returns for padding, and for a video that cannot be read: zeros, all masked out."""
     result = {}

@@ -71,11 +71,13 @@ def training_batches(
       hosts; `failed` of the iterator then has its reason.
 
     Raises:
-      ConfigError: if the sizes do not fit each other. From the iterator: a video is smaller than the crop.
+      ConfigError: if the sizes do not fit each other, or videos were packed at a smaller one than the clip's. From the
+        iterator: a video is smaller than the crop.
       DataError: if there is no video.
       VideoError: from the iterator, if neither a video nor any of its replacements can be decoded.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
+    cropping.check_stored_sizes(videos, inputs, clip, training=True)
     orders = ComputeOnceCache(_EPOCHS_AT_ONCE) if balanced else None
     make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers), orders)
     positions = grain.MapDataset.range(start_step * batch_size + process_index, sys.maxsize, process_count)
@@ -118,11 +120,12 @@ def evaluation_batches(
       A closeable iterator of `Batch`, rgb uint8 [batch_size / process_count, T, S, S, 3], S = views.side_of(clip).
 
     Raises:
-      ConfigError: if the sizes do not fit each other, or several clips are asked for at a fixed position.
-        From the iterator: a video is smaller than the crop.
+      ConfigError: if the sizes do not fit each other, videos were packed at a smaller one than the clip's, or several
+        clips are asked for at a fixed position. From the iterator: a video is smaller than the crop.
       DataError: if there is no video.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
+    cropping.check_stored_sizes(videos, inputs, clip, training=False)
     if clip.is_fixed and views.clips != 1:
         raise ConfigError(f"a clip at a fixed position is one clip per video, not {views.clips}")
     make = _EvaluationExample(

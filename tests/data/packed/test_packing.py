@@ -452,11 +452,11 @@ def test_one_rgb_file_each_is_packed_in_the_format_without_streams(packed_folder
     ]
 
 
-@pytest.mark.parametrize("version", [1, 4])
+@pytest.mark.parametrize("version", [1, 5])
 def test_other_formats_are_refused(copied, version):
     content = listed(copied)
     (copied / DATASET).unlink()
     with packing._writer(copied / DATASET) as write:
         write(json.dumps({**content, "format": version}).encode())
-    with refused(DataError, "dataset.arrayrecord", version, "2", "3"):
+    with refused(DataError, "dataset.arrayrecord", version, "2", "3", "4"):
         packed.load(root=str(copied))

@@ -9,7 +9,9 @@ of each image of a folder. The header holds the label and the index row of the v
   records.map(vidjax.data.unpack)  # header, files
   records.map(lambda record: vidjax.data.read_frames(vidjax.data.encoded(record), [0, 2, 4], (112, 112)))
 
-Where videos have several streams, each is a record, whose header names its `stream`. An array is its NumPy file.
+Where videos have several streams, each is a record, whose header names its `stream`. An array is its NumPy file. Of
+resized videos each frame is a record (`vidjax.data.packed.frames`): an image, whose header has its number as `frame`.
+`size` and `digest` are those of the file that was packed, `height` and `width` those of the image.
 
 `dataset.arrayrecord`, in the same folder, holds one JSON record that lists all videos. Paths may be in an object store:
 ArrayRecord reads `gs://` itself.
@@ -30,6 +32,7 @@ from vidjax.errors import VideoError
 DATASET = "dataset.arrayrecord"
 FORMAT_OF_RGB = 2  # of one RGB file each; 1: of videos that lost frames, those behind the loss were counted too
 FORMAT_OF_STREAMS = 3  # of several files, or of arrays: the list holds the `Input` records, and a row for each stream
+FORMAT_OF_FRAMES = 4  # of RGB videos, resized: each frame is a record, and a row holds the number of the first one
 _LENGTH = struct.Struct("<I")
 
 

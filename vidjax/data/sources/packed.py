@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from vidjax.data.flip_rule import FlipRuleOption, check_flip_rule
 from vidjax.data.inputs import RGB, Input
-from vidjax.data.packed.records import DATASET, FORMAT_OF_RGB, FORMAT_OF_STREAMS
+from vidjax.data.packed.frames import ShardFrames
+from vidjax.data.packed.records import DATASET, FORMAT_OF_FRAMES, FORMAT_OF_RGB, FORMAT_OF_STREAMS
 from vidjax.data.packed.shards import ShardFile, check_answer, is_remote, read_record
 from vidjax.data.records import Source, Stream, Video
 from vidjax.data.video.checks import one_line
@@ -44,9 +45,10 @@ def load(*, root: Annotated[str, Option("folder of shards")], mirror: FlipRuleOp
         found = content["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"packed: {path} is not a list of packed videos: {one_line(error)}") from error
-    if found not in (FORMAT_OF_RGB, FORMAT_OF_STREAMS):
-        known = f"{FORMAT_OF_RGB} and {FORMAT_OF_STREAMS}"
-        raise DataError(f"packed: {path} has format {found}, this vidjax reads {known}: pack it again")
+    known = (FORMAT_OF_RGB, FORMAT_OF_STREAMS, FORMAT_OF_FRAMES)
+    if found not in known:
+        numbers = ", ".join(map(str, known))
+        raise DataError(f"packed: {path} has format {found}, this vidjax reads {numbers}: pack it again")
     parts: dict[str, Any] = {
         part: tuple(_video(folder, row, content) for row in content[part]) for part in ("train", "validation", "test")
     }
@@ -79,13 +81,17 @@ def _video(folder: str, values: list[Any], content: dict[str, Any]) -> Video:
         rows = {name: dict(zip(columns, of_stream, strict=True)) for name, of_stream in row["streams"].items()}
     else:
         rows = {RGB.stream_name: row}
-    streams = {name: _stream(folder, of_stream) for name, of_stream in rows.items()}
+    streams = {name: _stream(folder, of_stream, content) for name, of_stream in rows.items()}
     return Video(row["id"], row["label"], row["group"], streams)
 
 
-def _stream(folder: str, row: dict[str, Any]) -> Stream:
+def _stream(folder: str, row: dict[str, Any], content: dict[str, Any]) -> Stream:
     if row["refused"]:
         return Stream(row["name"], refused=row["refused"])
-    place = ShardFile(f"{folder}/{row['shard']}", row["number"], row["name"], (row["size"], int(row["digest"], 16)))
+    shard, number, name = f"{folder}/{row['shard']}", row["number"], row["name"]
+    content_id = (row["size"], int(row["digest"], 16))
     info = VideoInfo(row["frames"], row["fps"], row["height"], row["width"])
+    place = ShardFile(shard, number, name, content_id)
+    if content["format"] == FORMAT_OF_FRAMES:
+        place = ShardFrames(shard, number, name, content_id, info, content["codec"], content["short_side"])
     return Stream(str(place), info=info, packed=place)

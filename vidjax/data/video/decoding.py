@@ -3,7 +3,8 @@
 PyAV decodes in order from the first frame (`vidjax.data.video.sequential`) and converts only the frames asked for:
 correct on every file that it opens. With the seek table of an inspected file it seeks (`vidjax.data.video.seeking`) and
 returns the same pixels, so that no result depends on what is known of a file. Where every frame is known to be a key
-frame (`VideoFile.exact_seek`), decord reads (`vidjax.data.video.decord_reader`).
+frame (`VideoFile.exact_seek`), decord reads (`vidjax.data.video.decord_reader`). Frames that are stored one by one
+(`VideoFile.separate_frames`) are decoded by themselves.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ import av
 import numpy as np
 
 from vidjax.data.video import decord_reader
+from vidjax.data.video.checks import one_line
 from vidjax.data.video.conversion import Converter, Size, displayed_size
-from vidjax.data.video.file import ReadableFile, VideoFile
+from vidjax.data.video.file import ReadableFile, SeparateFrames, VideoFile
 from vidjax.data.video.info import VideoInfo
 from vidjax.data.video.opening import open_video
 from vidjax.data.video.seek_table import FrameIndex
@@ -60,6 +62,9 @@ def read_frames(file: VideoFile, indices: Sequence[int], size: Size | None = Non
         raise ValueError(f"size {tuple(size)}: give (height, width) of at least 1 pixel each")
     if min(wanted) < 0:
         raise VideoError(file, f"frame {min(wanted)} was requested, but frame numbers start at 0")
+    separate = file.separate_frames()
+    if separate is not None:
+        return _read_separate(file, separate, wanted, size)
     source = file.load()
     if source.exact_seek:
         info = probe(source)
@@ -88,7 +93,7 @@ def read_video(
     Raises:
       VideoError: as in `read_frames`.
     """
-    if file.exact_seek:
+    if file.exact_seek or file.separate_frames() is not None:
         info = probe(file)
         height, width = resize(info.height, info.width) if resize else (info.height, info.width)
         if max_bytes is not None and info.frames * height * width * 3 > max_bytes:
@@ -120,6 +125,9 @@ def probe(file: VideoFile) -> VideoInfo:
     Raises:
       VideoError: as in `read_frames`.
     """
+    separate = file.separate_frames()
+    if separate is not None:
+        return separate.info
     source = file.load()
     return _probe(source, source.signature())
 
@@ -152,6 +160,21 @@ def _frame_index(file: ReadableFile) -> FrameIndex | None:
         return None
     index = file.table.frame_index()
     return index if len(index.keys) > 1 else None
+
+
+def _read_separate(file: VideoFile, separate: SeparateFrames, wanted: list[int], size: Size | None) -> np.ndarray:
+    count = separate.info.frames
+    if max(wanted) >= count:
+        raise VideoError(file, f"frame {max(wanted)} was requested, but it has frames 0 to {count - 1}")
+    output, decoder = _FrameCollector(wanted, size), av.CodecContext.create(separate.codec, "r")
+    decoder.thread_count = 1
+    for number in sorted(set(wanted)):
+        try:
+            (frame,) = decoder.decode(av.Packet(separate.read(number)))  # type: ignore[attr-defined]
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(file, f"frame {number} cannot be decoded: {one_line(error)}") from error
+        output.add(number, frame)
+    return output.frames()
 
 
 def _read_in_order(file: ReadableFile, wanted: list[int], size: Size | None) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from vidjax.data.video.checks import check_regular_file, one_line
 from vidjax.data.video.discovery import image_files
+from vidjax.data.video.info import VideoInfo
 from vidjax.data.video.seek_table import SeekTable
 from vidjax.errors import VideoError
 
@@ -24,6 +25,21 @@ _BUFFER_BYTES = 1 << 16  # read at once from a file in memory
 ByteStream = io.FileIO | io.BytesIO
 
 
+@dataclasses.dataclass(frozen=True)
+class SeparateFrames:
+    """Frames that are stored one by one, in an image format, and so read without the ones before them.
+
+    Attributes:
+      info: length, rate and size of the video.
+      codec: FFmpeg's name of the format.
+      read: number of a frame -> its image; raises VideoError.
+    """
+
+    info: VideoInfo
+    codec: str
+    read: Callable[[int], bytes]
+
+
 class VideoFile(abc.ABC):
     """A video file or a folder of images, wherever it is stored. Hashable; pickles; `str(file)` names it in messages.
 
@@ -31,10 +47,12 @@ class VideoFile(abc.ABC):
       exact_seek: random access by decord is known to be right, since every frame is a key frame; only for a file on
         a disk, whose name is its path.
       is_on_disk: it can be inspected in place; of any other file everything was found out when it was packed.
+      short_side: to which its frames were resized when they were packed, in pixels; None: they were not.
     """
 
     exact_seek: bool = False
     is_on_disk: bool = False
+    short_side: int | None = None
 
     @abc.abstractmethod
     def load(self) -> "ReadableFile":
@@ -60,6 +78,10 @@ class VideoFile(abc.ABC):
         Raises:
           VideoError: if there is no such file.
         """
+
+    def separate_frames(self) -> SeparateFrames | None:
+        """Its frames, if they are stored one by one; None if they are read from the `load`ed file."""
+        return None
 
 
 class ReadableFile(VideoFile):
