@@ -1,26 +1,30 @@
-"""Compares reading clips from video files with decord, PyAV, OpenCV and torchcodec; then measures the whole pipeline.
+"""Compares reading clips with decord, decord2, PyAV, OpenCV and torchcodec; then measures the whole pipeline.
 
   pip install -r requirements-bench.txt
+  pip install --no-deps --target decord2 decord2==3.4.0    its import name is decord's: it needs a folder of its own
   python -m benchmarks.input                               on generated videos: MPEG-4 in AVI, H.264 in MP4
   python -m benchmarks.input --videos UCF-101              on your own videos
-  python -m benchmarks.input --videos UCF-101 --count 40 --out results/benchmarks/input.json   for the docs
+  python -m benchmarks.input --videos UCF-101 --count 40 --decord2 decord2 --out results/benchmarks/input.json
+                                                           for the docs
 
-All readers read the same clips of 16 frames at 112 pixels with one thread, alternating in one process. The table
-shows the median CPU time per clip with quartiles, the ratio of medians to vidjax, frames per second, and the fraction
-of frames that differ from sequential decoding. "PyAV, seeking unchecked" seeks to the same positions as vidjax, but
-does not check frames against the index: the difference is the cost of the check. The second table shows clips per
+All readers read the same clips of 16 frames at 112 pixels with one thread, alternating, each in its own process. The
+table shows the median CPU time per clip with quartiles, the ratio of medians to vidjax, frames per second, and the
+fraction of frames that differ from sequential decoding. "vidjax, packed resized" reads what `python -m vidjax pack
+--short-side=112` makes of the videos. "PyAV, seeking unchecked" seeks to the same positions as vidjax, but does not
+check frames against the index: the difference is the cost of the check. The second table shows clips per
 second through Grain, without a cache and with decoded videos in memory or on disk, and of the same number of threads
 with the bare reader.
 """
 
 import argparse
-import importlib
+import contextlib
+import importlib.metadata
 import itertools
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,28 +32,28 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import pandas as pd
-from av.video.reformatter import VideoReformatter
 
 from benchmarks import report
+from benchmarks.input_readers import PACKED, READERS, ReaderProcess
 from vidjax.data import streams
 from vidjax.data.cache.disk import DiskCache
 from vidjax.data.cache.interface import Cache
 from vidjax.data.cache.memory import MemoryCache
 from vidjax.data.clips import ClipSpec
 from vidjax.data.inputs import RGB
+from vidjax.data.packed.packing import pack
 from vidjax.data.pipeline import epoch_order, training_batches
-from vidjax.data.records import Video
+from vidjax.data.records import Source, Video
 from vidjax.data.resizing import Resize
+from vidjax.data.sources import packed as packed_source
 from vidjax.data.video import index
-from vidjax.data.video.conversion import resize_frames, short_side_size
+from vidjax.data.video.conversion import short_side_size
 from vidjax.data.video.discovery import videos_below
 from vidjax.data.video.info import VideoInfo
 from vidjax.data.video.reading import read_frames
 from vidjax.system import terminal
 
 FRAMES, SIDE = 16, 112
-Size = tuple[int, int]
-Reader = Callable[[Video, Sequence[int], Size], np.ndarray]
 
 # Frames to read of a video with a given number of frames.
 PATTERNS: dict[str, Callable[[int, random.Random], list[int]]] = {
@@ -71,104 +75,40 @@ def _dense(count: int, stride: int, rng: random.Random) -> list[int]:
     return [(start + stride * i) % count for i in range(FRAMES)]
 
 
-def _vidjax(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    return streams.read_frames(video.streams["rgb"], RGB, indices, size)
+def measure_readers(
+    videos: Sequence[Video], packed: Mapping[str, Video], repeats: int, folders: Mapping[str, Path]
+) -> tuple[dict[str, dict[str, list[Measured]]], dict[str, str]]:
+    """Measures all readers, alternating.
+
+    Args:
+      videos: to read.
+      packed: id -> the same video, packed resized.
+      repeats: of each clip by each reader.
+      folders: reader -> the folder that holds its library, if that is elsewhere.
+
+    Returns:
+      Pattern -> reader -> measurements of each clip; reader -> the first of its errors.
+    """
+    with contextlib.ExitStack() as stack:
+        readers = {}
+        for name in READERS:
+            if name == "decord2" and "decord2" not in folders:  # it would be decord again
+                terminal.say(f"skipping {name} (give --decord2)")
+                continue
+            reader = ReaderProcess(name, folders.get(READERS[name].package or ""))
+            stack.callback(reader.close)
+            if reader.missing:
+                terminal.say(f"skipping {name} ({reader.missing})")
+            else:
+                readers[name] = reader
+        return _measure(videos, packed, repeats, readers)
 
 
-def _vidjax_in_order(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    return read_frames(video.path, indices, size)
-
-
-def _decord(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    decord = importlib.import_module("decord")
-    reader = decord.VideoReader(video.path, height=size[0], width=size[1], num_threads=1)
-    return reader.get_batch(list(indices)).asnumpy()
-
-
-def _pyav(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """Sequential decoding, as in its cookbook; only the requested frames are converted."""
-    wanted, last, found = set(indices), max(indices), {}
-    with av.open(video.path) as container:
-        container.streams.video[0].thread_count = 1
-        for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                found[number] = frame.to_ndarray(format="rgb24", width=size[1], height=size[0])
-            if number == last:
-                break
-    return np.stack([found[number] for number in indices])
-
-
-def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """Seeks with the same index as vidjax, but does not verify frames."""
-    info = video.streams["rgb"].info
-    if info is None or info.table is None:
-        return _pyav(video, indices, size)
-    places, found, at = info.table.frame_index(), {}, 0
-    frames: Iterator[Any] = iter(())
-    convert = VideoReformatter()
-    with av.open(video.path) as container:
-        stream = container.streams.video[0]
-        stream.thread_count = 1
-        for number in sorted(set(indices)):
-            if (key := places.keyframe_before(number)) >= at:
-                container.seek(places.pts[key], stream=stream)
-                frames, at = container.decode(stream), key
-            frame: Any = None
-            while at <= number:
-                frame, at = next(frames), at + 1
-            rgb = convert.reformat(frame, size[1], size[0], "rgb24", interpolation="BILINEAR", threads=1)
-            found[number] = rgb.to_ndarray()
-    return np.stack([found[number] for number in indices])
-
-
-def _opencv(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    """Sequential decoding; only the requested frames are retrieved."""
-    cv2 = importlib.import_module("cv2")
-    cv2.setNumThreads(1)
-    capture = cv2.VideoCapture(video.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    wanted, found = set(indices), {}
-    for number in range(max(indices) + 1):
-        capture.grab()
-        if number in wanted:
-            _, pixels = capture.retrieve()
-            small = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-            found[number] = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
-    capture.release()
-    return np.stack([found[number] for number in indices])
-
-
-def _torchcodec(video: Video, indices: Sequence[int], size: Size) -> np.ndarray:
-    decoders = importlib.import_module("torchcodec.decoders")
-    decoder = decoders.VideoDecoder(video.path, num_ffmpeg_threads=1, dimension_order="NHWC")
-    return resize_frames(decoder.get_frames_at(list(indices)).data.numpy(), size)
-
-
-READERS: dict[str, tuple[Reader, str | None]] = {
-    "vidjax": (_vidjax, None),
-    "vidjax, not inspected": (_vidjax_in_order, None),
-    "decord": (_decord, "decord"),
-    "PyAV, in order": (_pyav, None),
-    "PyAV, seeking unchecked": (_pyav_seeking, None),
-    "OpenCV": (_opencv, "cv2"),
-    "torchcodec": (_torchcodec, "torchcodec.decoders"),
-}
-
-
-PACKAGES = {"decord": "decord", "OpenCV": "opencv-python-headless", "torchcodec": "torchcodec"}
-
-
-def _importable(module: str | None) -> bool:
-    try:
-        return module is None or importlib.import_module(module) is not None
-    except Exception as error:  # torchcodec raises various errors if its libraries are missing
-        terminal.say(f"skipping {module} ({str(error).splitlines()[0][:80]})")
-        return False
-
-
-def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str, list[Measured]]]:
-    """Pattern -> reader -> measurements of each clip, readers alternating."""
-    readers = {name: reader for name, (reader, module) in READERS.items() if _importable(module)}
+def _measure(
+    videos: Sequence[Video], packed: Mapping[str, Video], repeats: int, readers: Mapping[str, ReaderProcess]
+) -> tuple[dict[str, dict[str, list[Measured]]], dict[str, str]]:
     taken: dict[str, dict[str, list[Measured]]] = {pattern: {name: [] for name in readers} for pattern in PATTERNS}
+    errors: dict[str, str] = {}
     rng = random.Random(0)
     for video in terminal.track(videos, len(videos), "readers", "videos"):
         info = streams.probe(video.streams["rgb"], RGB)
@@ -178,15 +118,13 @@ def measure_readers(videos: Sequence[Video], repeats: int) -> dict[str, dict[str
             indices = choose(info.frames, rng)
             for _ in range(repeats):
                 for name in rng.sample(list(readers), len(readers)):
-                    started = time.process_time()
-                    try:
-                        frames = readers[name](video, indices, size)
-                    except Exception:  # of any library: all frames count as wrong
-                        taken[pattern][name].append(Measured(float("nan"), FRAMES))
-                        continue
-                    cpu = 1000 * (time.process_time() - started)
-                    taken[pattern][name].append(Measured(cpu, _wrong(frames, truth, indices)))
-    return taken
+                    answer = readers[name].read(packed[video.id] if name == PACKED else video, indices, size)
+                    # Where a reader has an error, all frames count as wrong.
+                    wrong = FRAMES if answer.frames is None else _wrong(answer.frames, truth, indices)
+                    taken[pattern][name].append(Measured(answer.cpu_ms, wrong))
+                    if answer.frames is None:
+                        errors.setdefault(name, f"{Path(video.path).name}, {pattern}: {answer.error}")
+    return taken, errors
 
 
 def _wrong(frames: np.ndarray, truth: np.ndarray, indices: Sequence[int]) -> int:
@@ -345,6 +283,7 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, metavar="FOLDER", help="folder of videos (default: generated videos)")
     parser.add_argument("--count", type=int, default=24, help="number of videos (default 24)")
     parser.add_argument("--repeats", type=int, default=3, help="reads of each clip by each reader (default 3)")
+    parser.add_argument("--decord2", type=Path, metavar="FOLDER", help="folder that decord2 was installed to")
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of each pipeline measurement (default 5)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each pipeline setting (default 5)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the results to this file")
@@ -363,7 +302,11 @@ def main() -> None:
             for path, r in records.items()
             if r.verdict != "refused"
         ]
-        taken = measure_readers(videos, arguments.repeats)
+        # One class, all in training: only the reading is measured.
+        pack(Source("videos", "1", ("",), tuple(videos), (), ()), Path(folder) / "packed", short_side=SIDE)
+        packed = {video.id: video for video in packed_source.load(root=str(Path(folder) / "packed")).train}
+        folders = {"decord2": arguments.decord2} if arguments.decord2 else {}
+        taken, errors = measure_readers(videos, packed, arguments.repeats, folders)
         pipeline = measure_pipeline(videos, arguments.seconds, arguments.rounds)
         tables = {
             f"Reading {FRAMES} frames at {SIDE} pixels from {len(videos)} videos, one thread": reader_table(taken),
@@ -371,15 +314,22 @@ def main() -> None:
         }
         for title, frame in tables.items():
             terminal.table(frame, title)
+        for name, error in errors.items():
+            terminal.say(f"{name} failed, first at {error}")
         if arguments.out:
             samples = {
                 "readers": {p: {name: _times(m) for name, m in readers.items()} for p, readers in taken.items()},
                 "pipeline": [{**setting._asdict(), "rates": rates} for setting, rates in pipeline.items()],
             }
             about = f"{len(videos)} videos {f'of {arguments.videos.name}' if arguments.videos else 'generated'}"
-            used = [PACKAGES[name] for name in taken["consecutive"] if name in PACKAGES]
+            used = dict.fromkeys(package for name in taken["consecutive"] if (package := READERS[name].package))
+            elsewhere = {
+                each.name: each.version
+                for found in folders.values()
+                for each in importlib.metadata.distributions(path=[str(found)])
+            }
             packages = ("av", *used, "grain", "numpy")
-            report.write(arguments.out, tables, samples, about=about, packages=packages)
+            report.write(arguments.out, tables, samples, about=about, packages=packages, elsewhere=elsewhere)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import statistics
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ def write(
     *,
     about: str,
     packages: Sequence[str] = (),
+    elsewhere: Mapping[str, str] = types.MappingProxyType({}),
     tiny: bool = False,
 ) -> None:
     """Writes a JSON file from which `python -m vidjax readme` makes a block of docs/benchmarks.md.
@@ -35,13 +37,14 @@ def write(
       samples: all measurements.
       about: short description of what was measured.
       packages: whose versions are recorded if they are installed.
+      elsewhere: versions of those that are installed in other folders.
       tiny: whether tiny inputs were used, whose times mean nothing.
     """
     content = {
         "about": about,
         "hardware": _cpu(),
         "python": platform.python_version(),
-        "versions": {name: version for name in packages if (version := _version(name))},
+        "versions": {name: version for name in packages if (version := elsewhere.get(name) or _version(name))},
         "commit": provenance.commit(),
         "tiny": tiny,
         "date": datetime.date.today().isoformat(),
