@@ -180,7 +180,8 @@ class _Bucket(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_from_an_object_store(source, packed_folder):
+def batches_from_a_bucket(packed_folder):
+    """The `batches` of a packed data set in an object store."""
     handler = type("Bucket", (_Bucket,), {"folder": packed_folder})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -197,7 +198,11 @@ def test_from_an_object_store(source, packed_folder):
             [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, timeout=120, check=True, cwd=root
         )
         server.shutdown()
-    assert_equal(pickle.loads(found.stdout), batches(source))
+    return pickle.loads(found.stdout)
+
+
+def test_from_an_object_store(source, packed_folder):
+    assert_equal(batches_from_a_bucket(packed_folder), batches(source))
 
 
 def test_what_cannot_be_read_is_listed_and_named(videos, damaged, tmp_path):

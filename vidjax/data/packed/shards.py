@@ -7,6 +7,7 @@ import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from vidjax.data.packed.records import DATASET, encoded
@@ -66,10 +67,15 @@ def is_remote(path: str) -> bool:
 
 
 def read_record(path: str, number: int) -> bytes:
-    """A record of an ArrayRecord file.
+    """A record of an ArrayRecord file; raises as `read_records`."""
+    return read_records(path, [number])[0]
+
+
+def read_records(path: str, numbers: Sequence[int]) -> list[bytes]:
+    """Records of an ArrayRecord file, those of an object store at the same time.
 
     Raises:
-      ValueError: if the record is damaged.
+      ValueError: if a record is damaged.
       DataError: if the file cannot be opened or the object store fails.
     """
     try:
@@ -80,12 +86,13 @@ def read_record(path: str, number: int) -> bytes:
     except (RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{path} cannot be opened: {one_line(error)}") from error
     try:
-        content: bytes = shard[number]
+        if is_remote(path):
+            return list(shard.__getitems__(numbers))
+        return [shard[number] for number in numbers]  # a third of the CPU time
     except (RuntimeError, ValueError, IndexError) as error:
         if is_remote(path):
             raise DataError(f"{path} cannot be read: {one_line(error)}") from error
         raise ValueError(one_line(error)) from error
-    return content
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)

@@ -168,9 +168,10 @@ def _read_separate(file: VideoFile, separate: SeparateFrames, wanted: list[int],
         raise VideoError(file, f"frame {max(wanted)} was requested, but it has frames 0 to {count - 1}")
     output, decoder = _FrameCollector(wanted, size), av.CodecContext.create(separate.codec, "r")
     decoder.thread_count = 1
-    for number in sorted(set(wanted)):
+    numbers = sorted(set(wanted))
+    for number, image in zip(numbers, separate.read(numbers), strict=True):
         try:
-            (frame,) = decoder.decode(av.Packet(separate.read(number)))  # type: ignore[attr-defined]
+            (frame,) = decoder.decode(av.Packet(image))  # type: ignore[attr-defined]
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(file, f"frame {number} cannot be decoded: {one_line(error)}") from error
         output.add(number, frame)

@@ -32,12 +32,12 @@ class SeparateFrames:
     Attributes:
       info: length, rate and size of the video.
       codec: FFmpeg's name of the format.
-      read: number of a frame -> its image; raises VideoError.
+      read: numbers of frames -> their images; raises VideoError.
     """
 
     info: VideoInfo
     codec: str
-    read: Callable[[int], bytes]
+    read: Callable[[Sequence[int]], list[bytes]]
 
 
 class VideoFile(abc.ABC):
