@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from vidjax.data import streams
 from vidjax.data.inputs import RGB
 from vidjax.data.records import Video
-from vidjax.data.video.conversion import Size
+from vidjax.data.video.conversion import Converter, Size
 from vidjax.data.video.reading import read_frames
 
 Reader = Callable[[Video, Sequence[int], Size], np.ndarray]
@@ -60,7 +59,7 @@ def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarra
         return _pyav(video, indices, size)
     places, found, at = info.table.frame_index(), {}, 0
     frames: Iterator[Any] = iter(())
-    convert = VideoReformatter()
+    convert = Converter(lambda height, width: size)
     with av.open(video.path) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
@@ -71,8 +70,7 @@ def _pyav_seeking(video: Video, indices: Sequence[int], size: Size) -> np.ndarra
             frame: Any = None
             while at <= number:
                 frame, at = next(frames), at + 1
-            rgb = convert.reformat(frame, size[1], size[0], "rgb24", interpolation="BILINEAR", threads=1)
-            found[number] = rgb.to_ndarray()
+            found[number] = convert(frame)
     return np.stack([found[number] for number in indices])
 
 

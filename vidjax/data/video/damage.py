@@ -70,13 +70,13 @@ class PacketLog:
     def note_other(self, packet: Any) -> None:
         """Takes a packet of another stream than the video."""
         self._since += packet.size
-        if packet.pts is None or not packet.time_base:
+        if packet.pts is None:
             return
         index, end = packet.stream_index, packet.pts + (packet.duration or 0)
-        if index not in self._ticks:
+        if index in self._ticks:  # checked first: PyAV makes a fraction of a time base each time that it is asked for
+            self._ticks[index] = max(self._ticks[index], end)
+        elif packet.time_base:
             self._ticks[index], self._units[index] = end, float(packet.time_base)
-        elif end > self._ticks[index]:
-            self._ticks[index] = end
 
     def note_video(self, packet: Any) -> None:
         """Takes a packet of the video."""
