@@ -137,6 +137,13 @@ def test_only_the_frames_of_a_clip_are_read(ours, monkeypatch):
     assert len(decoded) == 2
 
 
+def test_an_image_of_another_size_is_refused(ours):
+    packed_frames = ours.train[0].streams["rgb"].packed
+    info = dataclasses.replace(packed_frames.info, height=SIDE - 1)
+    with refused(VideoError, "frame 2", f"{SIDE}x{info.width}", f"{SIDE - 1}x{info.width}"):
+        decoding.read_frames(dataclasses.replace(packed_frames, info=info), [2])
+
+
 def test_what_is_larger_than_the_pack_is_refused(ours):
     larger = [
         (dataclasses.replace(DENSE, short_side=SIDE + 1), "short_side"),

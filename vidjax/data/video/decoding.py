@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from vidjax.data.video import decord_reader
-from vidjax.data.video.checks import one_line
+from vidjax.data.video.checks import MAX_PIXELS, one_line
 from vidjax.data.video.conversion import Converter, Size, displayed_size
 from vidjax.data.video.file import ReadableFile, SeparateFrames, VideoFile
 from vidjax.data.video.info import VideoInfo
@@ -163,15 +163,17 @@ def _frame_index(file: ReadableFile) -> FrameIndex | None:
 
 
 def _read_separate(file: VideoFile, separate: SeparateFrames, wanted: list[int], size: Size | None) -> np.ndarray:
-    count = separate.info.frames
-    if max(wanted) >= count:
-        raise VideoError(file, f"frame {max(wanted)} was requested, but it has frames 0 to {count - 1}")
+    info = separate.info
+    if max(wanted) >= info.frames:
+        raise VideoError(file, f"frame {max(wanted)} was requested, but it has frames 0 to {info.frames - 1}")
     output, decoder = _FrameCollector(wanted, size), av.CodecContext.create(separate.codec, "r")
-    decoder.thread_count = 1
+    decoder.thread_count, decoder.options = 1, {"max_pixels": str(MAX_PIXELS)}
     numbers = sorted(set(wanted))
     for number, image in zip(numbers, separate.read(numbers), strict=True):
         try:
             (frame,) = decoder.decode(av.Packet(image))  # type: ignore[attr-defined]
+            if (frame.height, frame.width) != (info.height, info.width):
+                raise ValueError(f"it has {frame.height}x{frame.width} pixels, not {info.height}x{info.width}")
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(file, f"frame {number} cannot be decoded: {one_line(error)}") from error
         output.add(number, frame)
