@@ -158,7 +158,7 @@ def prepare(
     if net.is_capsnet:
         loss = functools.partial(losses.margin, reconstruction=RECONSTRUCTION)
     inputs = {"rgb": jax.ShapeDtypeStruct((1, *net.clip, 3), preprocessing.dtype)}
-    state = _initial(jax.eval_shape(make_init(model, optimizer, inputs, 0)), optimizer, variables)
+    state = _initial(make_init(model, optimizer, inputs, 0).shapes, optimizer, variables)
     clips, label = batch(net, size)
     strategy = JitStrategy([device])
     data = Batch({"rgb": clips}, label, np.arange(size, dtype=np.int32), np.ones(size, bool))

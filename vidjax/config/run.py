@@ -25,7 +25,7 @@ from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.system import terminal
 from vidjax.training import batch_statistics, early_stopping, parallel, schedules
-from vidjax.training.state import TrainState, make_init
+from vidjax.training.state import Initialization, TrainState, make_init
 from vidjax.training.step import LossFunction, StepScores, make_eval_step, make_train_step
 
 
@@ -138,10 +138,10 @@ class Run:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """A state of shapes and dtypes alone."""
-        return jax.eval_shape(self._initial_state)
+        return self._initial_state.shapes
 
     @functools.cached_property
-    def _initial_state(self) -> Callable[[], TrainState]:
+    def _initial_state(self) -> Initialization:
         return make_init(
             self.model,
             self.optimizer,

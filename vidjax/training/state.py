@@ -1,5 +1,6 @@
 """The training state: everything that a step changes."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import optax
 from flax.errors import LazyInitError
 
 from vidjax.layers.convolution import native_operations
+from vidjax.training import initial_values
 from vidjax.training.compiler_options import accepted_options
 
 # Name (a key of `metrics_line.STEP_METRICS`) -> (sum, count), divided only when a log window ends.
@@ -64,6 +66,27 @@ class TrainState:
         return self.replace(params=weights.params, model_state=weights.model_state)  # type: ignore[attr-defined]
 
 
+class Initialization:
+    """How a training begins: a function of its seed that takes a second or two, nearly all of it to trace the model."""
+
+    def __init__(self, initial_state: Callable[[], TrainState]):
+        """From a function that can be traced."""
+        self._traceable = jax.jit(initial_state)
+
+    @functools.cached_property
+    def shapes(self) -> TrainState:
+        """The state's shapes and dtypes alone."""
+        return jax.eval_shape(self._traceable)
+
+    def __call__(self) -> TrainState:
+        """Returns a new state, on the default device; not to be traced."""
+        # What is left to XLA runs only once: on CPUs it compiles several times faster at optimization level 1, to the
+        # same numbers.
+        options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
+        values = initial_values.evaluate(self._traceable.trace().jaxpr, options)
+        return jax.tree.unflatten(jax.tree.structure(self.shapes), values)
+
+
 def make_init(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -72,8 +95,8 @@ def make_init(
     *,
     ema: bool = False,
     plateau: optax.GradientTransformation | None = None,
-) -> Callable[[], TrainState]:
-    """Builds the compiled function that initializes parameters and optimizer state from the seed.
+) -> Initialization:
+    """How parameters and optimizer state are initialized from the seed.
 
     Args:
       model: the model.
@@ -92,10 +115,7 @@ def make_init(
         controller = plateau.init(params) if plateau is not None else None
         return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params), average, controller)
 
-    # On CPUs, XLA spends up to a second on optimizing each parameter's random draw, which runs only once: at
-    # optimization level 1 they compile seven times faster, to the same numbers.
-    options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
-    return jax.jit(initial_state, compiler_options=options)
+    return Initialization(initial_state)
 
 
 def initial_variables(model: nn.Module, inputs: dict[str, jax.ShapeDtypeStruct], seed: int) -> Any:
