@@ -16,6 +16,7 @@ from vidjax.layers.recurrent import LSTM
 from vidjax.models import create
 from vidjax.models.output import Output
 from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
+from vidjax.training.initial_values import Initialization
 
 
 class LSTMClassifier(nn.Module):
@@ -64,7 +65,7 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
     model, optimizer = build(network, native), optax.sgd(networks.LEARNING_RATE, networks.MOMENTUM)
     clip, label = (jnp.asarray(array) for array in networks.batch(network))
 
-    def start(variables: Any) -> tuple[Any, Any, Any]:
+    def start() -> tuple[Any, Any, Any]:
         with native_operations():
             model_state = dict(variables or model.lazy_init(jax.random.key(0), jax.eval_shape(lambda: clip)))
         params = model_state.pop("params")
@@ -86,7 +87,7 @@ def prepare(network: Network, native: bool, variables: Any = None) -> Callable[[
         return (optax.apply_updates(params, updates), model_state, opt_state), loss
 
     # Both initialize as training does; the native step is compiled with XLA's default options.
-    state = jax.jit(start, compiler_options=accepted_options({"xla_backend_optimization_level": 1}))(variables)
+    state = Initialization(start)()
     compiled = jax.jit(step, donate_argnums=0, compiler_options=None if native else accepted_options(CPU_OPTIONS))
 
     def take() -> float:

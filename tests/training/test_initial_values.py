@@ -11,7 +11,7 @@ from jax.nn import initializers
 
 from vidjax import models
 from vidjax.training.compiler_options import accepted_options
-from vidjax.training.initial_values import evaluate
+from vidjax.training.initial_values import Initialization
 from vidjax.training.state import make_init
 
 SHAPE = (3, 3, 3, 20, 32)
@@ -36,11 +36,6 @@ DRAWS = {
 def compiled(function, level=3):
     """At XLA's level 3, JAX's own, unless it is told otherwise; the tests tell it otherwise."""
     return jax.jit(function, compiler_options=accepted_options({"xla_backend_optimization_level": level}))()
-
-
-def evaluated(function):
-    """As `make_init` does."""
-    return evaluate(jax.jit(function).trace().jaxpr, accepted_options({"xla_backend_optimization_level": 1}))
 
 
 def assert_equal_bits(got, wanted):
@@ -75,7 +70,7 @@ def test_draws_are_those_of_the_compiled_function(dtype, programs):
         return [*drawn, jnp.copy(drawn[0]), drawn[-1].reshape(-1), 2 - 3 * drawn[1], jnp.empty((0, 3), dtype)]
 
     with jax.enable_x64(dtype == jnp.float64):
-        got = evaluated(draw)
+        got = Initialization(draw)()
         assert len(programs) <= 12, programs
         assert_equal_bits(got, compiled(draw))
 
@@ -92,7 +87,7 @@ def test_constants_need_no_program(programs):
             jnp.full((5,), 0.1, jnp.float32) * 3 - jnp.sqrt(2.0),
         ]
 
-    got = evaluated(constants)
+    got = Initialization(constants)()
     assert not programs
     assert_equal_bits(got, compiled(constants))
 
@@ -117,7 +112,7 @@ def test_what_is_no_function_of_one_draw_is_compiled():
             1.0,  # of a weak type
         ]
 
-    assert_equal_bits(evaluated(values), compiled(values, 1))
+    assert_equal_bits(Initialization(values)(), compiled(values, 1))
 
 
 @pytest.mark.parametrize("kind", ["rbg", "unpartitionable"])
@@ -127,7 +122,7 @@ def test_bits_that_depend_on_the_shape_are_compiled(kind):
         return [jax.random.normal(key, (3, 3))]
 
     with jax.threefry_partitionable(kind != "unpartitionable"):
-        assert_equal_bits(evaluated(values), compiled(values, 1))
+        assert_equal_bits(Initialization(values)(), compiled(values, 1))
 
 
 def test_a_long_chain_of_operations_is_compiled():
@@ -141,7 +136,7 @@ def test_a_long_chain_of_operations_is_compiled():
             x, scalar, y = jnp.exp(jnp.minimum(x, scalar)), jnp.maximum(scalar, scalar), y + y
         return [x, scalar, y]
 
-    assert_equal_bits(evaluated(values), compiled(values, 1))
+    assert_equal_bits(Initialization(values)(), compiled(values, 1))
 
 
 def test_a_network_takes_a_handful_of_programs(programs):
@@ -160,7 +155,7 @@ def test_on_any_device_and_thread_the_same():
 
     def on(device):
         with jax.default_device(device):
-            (found,) = evaluated(lambda: init(jax.random.key(7), SHAPE))
+            (found,) = Initialization(lambda: [init(jax.random.key(7), SHAPE)])()
         assert found.devices() == {device}
         return found
 
@@ -175,7 +170,7 @@ def test_moments_and_bounds(name):
     init, deviation, bound = DRAWS[name]
 
     def drawn(seed):
-        return np.asarray(evaluated(lambda: init(jax.random.key(seed), SHAPE))[0])
+        return np.asarray(Initialization(lambda: init(jax.random.key(seed), SHAPE))())
 
     first, second = drawn(1), drawn(2)
     error = 5 / math.sqrt(first.size)

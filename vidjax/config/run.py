@@ -25,7 +25,8 @@ from vidjax.evaluation.scores import AVERAGES
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.system import terminal
 from vidjax.training import batch_statistics, early_stopping, parallel, schedules
-from vidjax.training.state import Initialization, TrainState, make_init
+from vidjax.training.initial_values import Initialization
+from vidjax.training.state import TrainState, make_init
 from vidjax.training.step import LossFunction, StepScores, make_eval_step, make_train_step
 
 
@@ -141,7 +142,7 @@ class Run:
         return self._initial_state.shapes
 
     @functools.cached_property
-    def _initial_state(self) -> Initialization:
+    def _initial_state(self) -> Initialization[TrainState]:
         return make_init(
             self.model,
             self.optimizer,

@@ -1,4 +1,4 @@
-"""Evaluates a function that draws initial values, without compiling a program for each shape.
+"""Initial values, drawn without compiling a program for each shape.
 
 A network has dozens of shapes, and for each of them XLA compiles a random draw of its own, which runs once. But draws
 of one distribution differ only in key, size and scale: with JAX's default generator, the random bits of an element are
@@ -13,13 +13,15 @@ import collections
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
 from jax.extend.random import threefry2x32_p
+
+from vidjax.training.compiler_options import accepted_options
 
 _BLOCK = 1024  # elements of one key that are drawn together
 _BLOCKS = 256  # of a call
@@ -90,18 +92,34 @@ class _Draw(NamedTuple):
 
 # A variable is a scalar key, or has known elements; of None nothing is known.
 _Known = jax.Array | _Elements | None
+Result = TypeVar("Result")
 
 
-def evaluate(traced: ClosedJaxpr, options: dict[str, bool | int] | None = None) -> list[jax.Array]:
-    """The results of a traced function without arguments.
+class Initialization(Generic[Result]):
+    """A function without arguments that draws initial values: a tree of arrays.
 
-    Args:
-      traced: the function.
-      options: for the compiler.
-
-    Returns:
-      Its results, which share no memory, on the default device.
+    The first call takes about a second, most of it to trace the model.
     """
+
+    def __init__(self, function: Callable[[], Result]):
+        """From a function that can be traced."""
+        self._function = jax.jit(function)
+
+    @property
+    def shapes(self) -> Result:
+        """Shapes and dtypes of the values."""
+        return jax.eval_shape(self._function)
+
+    def __call__(self) -> Result:
+        """Returns the values, which share no memory, on the default device; not to be traced."""
+        # What is left to XLA runs only once: on CPUs it compiles several times faster at optimization level 1, to the
+        # same numbers.
+        options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
+        values = _evaluate(self._function.trace().jaxpr, options)
+        return jax.tree.unflatten(jax.tree.structure(self.shapes), values)
+
+
+def _evaluate(traced: ClosedJaxpr, options: dict[str, bool | int] | None) -> list[jax.Array]:
     avals: list[Any] = [variable.aval for variable in traced.jaxpr.outvars]
     results: dict[int, jax.Array] = {}
     draws = collections.defaultdict(list)

@@ -1,8 +1,6 @@
 """The training state: everything that a step changes."""
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +11,7 @@ import optax
 from flax.errors import LazyInitError
 
 from vidjax.layers.convolution import native_operations
-from vidjax.training import initial_values
-from vidjax.training.compiler_options import accepted_options
+from vidjax.training.initial_values import Initialization
 
 # Name (a key of `metrics_line.STEP_METRICS`) -> (sum, count), divided only when a log window ends.
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
@@ -66,27 +63,6 @@ class TrainState:
         return self.replace(params=weights.params, model_state=weights.model_state)  # type: ignore[attr-defined]
 
 
-class Initialization:
-    """How a training begins: a function of its seed that takes a second or two, nearly all of it to trace the model."""
-
-    def __init__(self, initial_state: Callable[[], TrainState]):
-        """From a function that can be traced."""
-        self._traceable = jax.jit(initial_state)
-
-    @functools.cached_property
-    def shapes(self) -> TrainState:
-        """The state's shapes and dtypes alone."""
-        return jax.eval_shape(self._traceable)
-
-    def __call__(self) -> TrainState:
-        """Returns a new state, on the default device; not to be traced."""
-        # What is left to XLA runs only once: on CPUs it compiles several times faster at optimization level 1, to the
-        # same numbers.
-        options = accepted_options({"xla_backend_optimization_level": 1}) if jax.default_backend() == "cpu" else None
-        values = initial_values.evaluate(self._traceable.trace().jaxpr, options)
-        return jax.tree.unflatten(jax.tree.structure(self.shapes), values)
-
-
 def make_init(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -95,7 +71,7 @@ def make_init(
     *,
     ema: bool = False,
     plateau: optax.GradientTransformation | None = None,
-) -> Initialization:
+) -> Initialization[TrainState]:
     """How parameters and optimizer state are initialized from the seed.
 
     Args:
