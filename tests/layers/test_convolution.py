@@ -1,6 +1,5 @@
 """The convolution that a CPU gets is flax's: same parameters, same values, same gradients."""
 
-import contextlib
 import functools
 import re
 
@@ -240,19 +239,6 @@ def test_a_cpu_gets_no_convolution_in_3d_and_the_switch_turns_that_off():
             assert dimensions() == wanted
     with native_operations(), native_operations(False):
         assert dimensions() == {5}
-
-
-def test_forward_mode_works_natively():
-    x = jnp.asarray(random_variables.normal((2, 6, 6, 5)))
-    module = Conv(4, (3, 3))
-    variables = random_variables.of(module, x)
-    with native_operations():
-        _, tangent = jax.jvp(lambda x: module.apply(variables, x), (x,), (x,))
-    with contextlib.suppress(TypeError):
-        jax.jvp(lambda x: module.apply(variables, x), (x,), (x,))
-        pytest.fail("forward mode works: say so in the docstring")
-    bias = variables["params"]["bias"]
-    np.testing.assert_allclose(tangent, module.apply(variables, x) - bias, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 XLA's CPU back end computes 3D, strided, grouped and depthwise convolutions and their gradients many times slower than
 the same arithmetic in other forms (`vidjax.layers.cpu.convolution`). The implementation is chosen when a function is
-compiled, by the platform that it is compiled for: elsewhere, such as in an export for TPU, only the native operation
-is used.
+compiled, by the platform that it is compiled for (`vidjax.layers.convolution_primitives`): elsewhere, such as in an
+export for TPU, only the native operation is used.
 """
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ import jax
 from jax import lax
 from jaxtyping import Float
 
-from vidjax.layers.cpu.bilinear import custom_bilinear
-from vidjax.layers.cpu.convolution import forward, gradient_of_input, gradient_of_kernel, supports
+from vidjax.layers.convolution_primitives import convolve
+from vidjax.layers.cpu.convolution import supports
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
 from vidjax.layers.shapes import Array
 
@@ -59,8 +58,8 @@ def convolution(
 ) -> Float[Array, "n ..."]:
     """`jax.lax.conv_general_dilated` of channels-last arrays, implemented for the platform.
 
-    Gradients exist in reverse mode only, of any order. Within `jax.shard_map` large inputs have none, on any platform,
-    because the platform is chosen after differentiation: use `native_operations` there.
+    Derivatives of any order exist in forward and reverse mode. Arrays with explicit shardings, or that vary over axes
+    of `jax.shard_map`, are convolved natively.
 
     Args:
       lhs: float [N, *spatial, C].
@@ -84,60 +83,21 @@ def convolution(
     geometry = ConvolutionGeometry(tuple(window_strides), pairs, dilation, feature_group_count, precision)
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers or channels_last(rank))
     is_plain = set(lhs_dilation or ()) <= {1} and lhs.dtype == rhs.dtype and numbers == channels_last(rank)
+    is_plain &= not any(map(_is_distributed, (lhs, rhs)))
     if not is_native_only() and is_plain and supports(lhs, rhs, geometry):
-        return _convolution(geometry, lhs, rhs)
+        return convolve(geometry, lhs, rhs)
     return lax.conv_general_dilated(
         lhs, rhs, window_strides, padding, lhs_dilation, dilation, numbers, feature_group_count, precision=precision
     )
 
 
-def _gradient_of_input(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array
-) -> jax.Array:
-    def native(kernel: jax.Array, gradient: jax.Array) -> jax.Array:
-        x = jax.ShapeDtypeStruct(shape, gradient.dtype)
-        return jax.linear_transpose(lambda x: _native(geometry, x, kernel), x)(gradient)[0]
-
-    cpu = functools.partial(gradient_of_input, geometry, shape)
-    return lax.platform_dependent(kernel, gradient, cpu=cpu, default=native)
-
-
-def _gradient_of_kernel(
-    geometry: ConvolutionGeometry, shape: tuple[int, ...], x: jax.Array, gradient: jax.Array
-) -> jax.Array:
-    def native(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        kernel = jax.ShapeDtypeStruct(shape, gradient.dtype)
-        return jax.linear_transpose(lambda kernel: _native(geometry, x, kernel), kernel)(gradient)[0]
-
-    cpu = functools.partial(gradient_of_kernel, geometry, shape)
-    return lax.platform_dependent(x, gradient, cpu=cpu, default=native)
-
-
-@custom_bilinear(_gradient_of_input, _gradient_of_kernel)
-def _convolution(geometry: ConvolutionGeometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    cpu = functools.partial(forward, geometry)
-    native = functools.partial(_native, geometry)
-    return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
-
-
-def _native(
-    geometry: ConvolutionGeometry,
-    x: Float[Array, "n *spatial channels"],
-    kernel: Float[Array, "*kernel group_channels features"],
-) -> Float[Array, "n *out_spatial features"]:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        geometry.strides,
-        geometry.padding,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=channels_last(x.ndim - 2),
-        feature_group_count=geometry.groups,
-        precision=geometry.precision,
-    )
+def _is_distributed(x: jax.Array) -> bool:
+    """Whether the type of an array says how it is distributed over devices."""
+    kind = jax.typeof(x)
+    return bool(kind.manual_axis_type.varying or kind.sharding.mesh.explicit_axes)
 
 
 class Conv(nn.Conv):
-    """`nn.Conv`, with its parameters, initialization and meaning, computed by `convolution`, with its limitations."""
+    """`nn.Conv`, with its parameters, initialization and meaning, computed by `convolution`."""
 
     conv_general_dilated: Any = convolution
