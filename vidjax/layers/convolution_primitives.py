@@ -21,6 +21,8 @@ from jaxtyping import Float
 
 from vidjax.layers.cpu import convolution as on_cpu
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
+from vidjax.layers.cpu.onednn import choice
+from vidjax.layers.cpu.onednn.handler import TARGET
 from vidjax.layers.shapes import Array
 
 # The operands of the primitive that computes each of the three.
@@ -92,12 +94,34 @@ def _mapped(function: Callable[..., jax.Array], levels: Levels) -> Callable[...,
     return function
 
 
-def _lower_natively(result: str, *operands: jax.Array, geometry: Any, shape: Any, levels: Levels) -> jax.Array:
-    return _mapped(native(result, geometry, shape), levels)(*operands)
+def _lower_natively(
+    result: str, context: mlir.LoweringRuleContext, *operands: Any, geometry: Any, shape: Any, levels: Levels
+) -> Any:
+    form = _mapped(native(result, geometry, shape), levels)
+    return mlir.lower_fun(form, multiple_results=False)(context, *operands)
 
 
-def _lower_for_cpu(result: str, *operands: jax.Array, geometry: Any, shape: Any, levels: Levels) -> jax.Array:
-    return _mapped(_for_cpu(result, geometry, shape), levels)(*operands)
+def _lower_for_cpu(
+    result: str, context: mlir.LoweringRuleContext, *operands: Any, geometry: Any, shape: Any, levels: Levels
+) -> Any:
+    if not levels and _is_for_one_cpu(context):
+        avals = dict(zip(_OPERANDS[result], context.avals_in)) | {result: context.avals_out[0]}
+        if {aval.dtype for aval in avals.values()} == {jnp.dtype("float32")}:
+            request = choice.chosen(result, geometry, *(avals[name].shape for name in ("x", "kernel", "y")))
+            if request is not None:
+                return jax.ffi.ffi_lowering(TARGET)(context, *operands, request=request.encode())
+    form = _mapped(_for_cpu(result, geometry, shape), levels)
+    return mlir.lower_fun(form, multiple_results=False)(context, *operands)
+
+
+def _is_for_one_cpu(context: mlir.LoweringRuleContext) -> bool:
+    """Whether a program is for one device and for this process, where it may call what is not in it."""
+    module = context.module_context
+    return (
+        tuple(module.platforms) == ("cpu",)
+        and not module.lowering_parameters.for_export
+        and getattr(module.axis_context, "num_devices", None) == 1
+    )
 
 
 def _abstract(*operands: Any, geometry: ConvolutionGeometry, shape: tuple[int, ...], levels: Levels) -> Any:
@@ -152,5 +176,4 @@ for _result, _primitive in _PRIMITIVES.items():
     ad.defbilinear(_primitive, *(functools.partial(_transpose, _result, place) for place in (0, 1)))
     batching.primitive_batchers[_primitive] = functools.partial(_batch, _result)
     for _form, _platform in ((_lower_natively, None), (_lower_for_cpu, "cpu")):
-        _lowered = mlir.lower_fun(functools.partial(_form, _result), multiple_results=False)
-        mlir.register_lowering(_primitive, _lowered, platform=_platform)
+        mlir.register_lowering(_primitive, functools.partial(_form, _result), platform=_platform)

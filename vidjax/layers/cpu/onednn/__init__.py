@@ -1,0 +1,1 @@
+"""Convolutions of oneDNN, called by compiled programs on a CPU."""

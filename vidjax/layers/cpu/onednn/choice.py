@@ -1,0 +1,104 @@
+"""Which convolutions are computed by oneDNN: whether it is there, and where it is the faster one."""
+
+import dataclasses
+import functools
+import math
+import os
+
+import numpy as np
+
+from vidjax.layers.cpu.geometry import ConvolutionGeometry
+from vidjax.layers.cpu.onednn import library
+from vidjax.layers.cpu.onednn.handler import Handler
+from vidjax.layers.cpu.onednn.library import Library, LibraryError
+from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
+
+_SLOW = "ref"  # in the names of implementations that are not optimized
+_TOLERANCE = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    library: Library
+    process: int
+
+
+@functools.cache
+def _start() -> _Started | str:
+    """Makes oneDNN known to XLA; a text says why it cannot be used."""
+    try:
+        loaded = library.load()
+        plans = Plans(loaded)
+        check(plans)
+        Handler(plans)
+    except LibraryError as error:
+        return str(error)
+    return _Started(loaded, os.getpid())
+
+
+def check(plans: Plans) -> None:
+    """Computes one convolution and its gradients.
+
+    Raises:
+      LibraryError: if they are wrong.
+    """
+    geometry = ConvolutionGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+    shapes = {"x": (2, 7, 9, 16), "kernel": (3, 3, 16, 32), "y": (2, 7, 9, 32)}
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+    def computed(result: str, *operands: str) -> np.ndarray:
+        request = Request(result, geometry, *shapes.values())
+        array = np.zeros(shapes[result], np.float32)
+        data = [given[name].ctypes.data for name in operands]
+        plans.run(request.encode().tobytes(), [*data, array.ctypes.data])
+        return array
+
+    padded = np.pad(given["x"], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+    wanted = np.einsum("nhwcij,ijcf->nhwf", windows, given["kernel"])
+    try:
+        y = computed("y", "x", "kernel")
+        gradients = {"x": computed("x", "kernel", "y"), "kernel": computed("kernel", "x", "y")}
+    except (RuntimeError, ValueError) as error:
+        raise LibraryError(f"oneDNN {error}") from error
+    # Of what is linear in the input and in the kernel, the gradients have the same products with them.
+    product = float((given["y"] * wanted).sum(dtype=np.float64))
+    products = [float((given[name] * gradient).sum(dtype=np.float64)) for name, gradient in gradients.items()]
+    bound = _TOLERANCE * float(np.linalg.norm(wanted) * np.linalg.norm(given["y"]))
+    if abs(y - wanted).max() > _TOLERANCE * abs(wanted).max() or max(abs(p - product) for p in products) > bound:
+        raise LibraryError("oneDNN computes a convolution wrongly on this machine")
+
+
+def chosen(
+    computed: str, geometry: ConvolutionGeometry, x: tuple[int, ...], kernel: tuple[int, ...], y: tuple[int, ...]
+) -> Request | None:
+    """The request to oneDNN for a float32 convolution; None if it is not to compute this one.
+
+    Args:
+      computed: "y", "x" or "kernel".
+      geometry: of the convolution.
+      x: shape of the input, channels last.
+      kernel: shape of the kernel.
+      y: shape of the result.
+    """
+    request = Request(computed, geometry, x, kernel, y)
+    if not is_faster(request):
+        return None
+    started = _start()
+    # Threads do not survive a fork.
+    if isinstance(started, str) or started.process != os.getpid():
+        return None
+    name = implementation(started.library, request)
+    return None if name is None or _SLOW in name else request
+
+
+def is_faster(request: Request) -> bool:
+    """Whether oneDNN was measured to be faster than the other forms for such a convolution."""
+    return math.prod(request.kernel[:-2]) > 1
+
+
+def describe() -> str:
+    """What computes convolutions on this machine's CPU; loads the library."""
+    started = _start()
+    return f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"

@@ -1,0 +1,124 @@
+"""What XLA calls: a handler of its foreign function interface, written with `ctypes`, so that nothing is compiled.
+
+The structures are those of `xla/ffi/api/c_api.h`, which comes with jaxlib. They are read as words of 8 bytes, which
+costs less than naming their fields.
+"""
+
+import ctypes
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vidjax.layers.cpu.onednn.library import LibraryError
+from vidjax.layers.cpu.onednn.plans import MAX_NUMBERS, Plans
+
+VERSION = 1  # of what a program passes to the handler
+TARGET = f"vidjax_onednn_convolution_{VERSION}"
+
+_MAJOR, _MINORS = 0, range(3, 6)  # of the interface: those that this was tried with
+_EXECUTE, _METADATA, _ARRAY, _INT64, _FLOAT32 = 3, 1, 1, 5, 11
+_INTERNAL = 13  # the code of an error within a program
+_FRAME_WORDS = 21  # as far as the attributes
+_EXTENSION, _API, _STAGE = 1, 2, 4
+_ARGUMENT_COUNT, _ARGUMENTS, _RESULT_COUNT, _RESULTS = 7, 9, 12, 14
+_ATTRIBUTE_COUNT, _ATTRIBUTE_TYPES, _ATTRIBUTES = 17, 18, 20
+_ERROR_CREATE = 6  # in the table of functions
+
+_Frame = ctypes.c_uint64 * _FRAME_WORDS
+_Two, _Three, _Four = (ctypes.c_uint64 * n for n in (2, 3, 4))
+_Handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_CreateError = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+
+
+class _ErrorArguments(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("message", ctypes.c_char_p),
+        ("code", ctypes.c_int),
+    ]
+
+
+def interface_version() -> tuple[int, int]:
+    """Major and minor version of the installed jaxlib's interface.
+
+    Raises:
+      LibraryError: if it is not one that this was tried with, or does not say.
+    """
+    path = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    try:
+        found = dict(re.findall(r"^#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", path.read_text("utf-8"), re.MULTILINE))
+        major, minor = int(found["MAJOR"]), int(found["MINOR"])
+    except (OSError, ValueError, KeyError) as error:
+        raise LibraryError("jaxlib does not say which interface it has") from error
+    if major != _MAJOR or minor not in _MINORS:
+        raise LibraryError(f"jaxlib's interface {major}.{minor} is not known here")
+    return major, minor
+
+
+# XLA keeps the addresses of functions for as long as the process lives.
+_functions: list[Any] = []
+
+
+class Handler:
+    """Handles the calls of all programs."""
+
+    def __init__(self, plans: Plans) -> None:
+        """Registers it with XLA.
+
+        Raises:
+          LibraryError: if jaxlib has another interface.
+        """
+        self._version = interface_version()
+        self._plans = plans
+        self._process = os.getpid()
+        function = _Handler(self._handle)
+        _functions.append(function)
+        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(function), platform="cpu")
+
+    def _handle(self, address: int) -> int | None:
+        """Answers a call frame: None, or XLA's own error."""
+        frame = _Frame.from_address(address)
+        try:
+            if frame[_EXTENSION] and self._says_version(frame[_EXTENSION]):
+                return None
+            if frame[_STAGE] & 0xFFFFFFFF == _EXECUTE:
+                self._execute(frame)
+        except BaseException as error:  # whatever it is, Python would drop it and XLA would go on
+            return _error(frame[_API], f"oneDNN: {type(error).__name__}: {error}")
+        return None
+
+    def _says_version(self, extension: int) -> bool:
+        """Fills in which interface this is for, if XLA asks for that."""
+        words = _Four.from_address(extension)
+        if words[1] & 0xFFFFFFFF != _METADATA:
+            return False
+        ctypes.c_int.from_address(words[3] + 24).value, ctypes.c_int.from_address(words[3] + 28).value = self._version
+        return True
+
+    def _execute(self, frame: ctypes.Array) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError("a program with convolutions of oneDNN does not run in a forked process")
+        counts = frame[_ARGUMENT_COUNT], frame[_RESULT_COUNT], frame[_ATTRIBUTE_COUNT]
+        if counts != (2, 1, 1) or ctypes.c_int.from_address(frame[_ATTRIBUTE_TYPES]).value != _ARRAY:
+            raise ValueError(f"{counts} arguments, results and attributes")
+        kind, count, numbers = _Three.from_address(ctypes.c_uint64.from_address(frame[_ATTRIBUTES]).value)
+        if kind & 0xFFFFFFFF != _INT64 or count > MAX_NUMBERS:
+            raise ValueError(f"{count} numbers of type {kind & 0xFFFFFFFF}")
+        buffers = (*_Two.from_address(frame[_ARGUMENTS]), ctypes.c_uint64.from_address(frame[_RESULTS]).value)
+        data = []
+        for buffer in buffers:
+            words = _Four.from_address(buffer)
+            if words[2] & 0xFFFFFFFF != _FLOAT32:
+                raise ValueError("arrays of another type than float32")
+            data.append(words[3])
+        self._plans.run(ctypes.string_at(numbers, 8 * count), data)
+
+
+def _error(api: int, message: str) -> int | None:
+    create = _CreateError(ctypes.c_uint64.from_address(api + 8 * _ERROR_CREATE).value)
+    arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message.encode(), _INTERNAL)
+    return create(ctypes.addressof(arguments))

@@ -1,0 +1,209 @@
+"""oneDNN's shared library, from the wheel `onednn-cpu-gomp`: found, loaded and its C functions declared.
+
+The wheel installs into `<prefix>/lib` and needs the system's `libgomp.so.1`.
+"""
+
+import contextlib
+import ctypes
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from ctypes import c_int, c_size_t, c_void_p
+
+DISTRIBUTION = "onednn-cpu-gomp"
+_FILE, _OPENMP = "libdnnl.so", "libgomp.so.1"
+_MAJOR, _MINORS = 3, range(2, 3)  # of oneDNN: constants and structures of these are known here
+
+# C functions and the types of their arguments; all but the last three groups return a status.
+_POINTERS = {
+    "engine_create": (c_void_p, c_int, c_size_t),
+    "primitive_attr_create": (c_void_p,),
+    "primitive_attr_set_scratchpad_mode": (c_void_p, c_int),
+    "stream_create": (c_void_p, c_void_p, c_int),
+    "memory_desc_create_with_strides": (c_void_p, c_int, c_void_p, c_int, c_void_p),
+    "memory_desc_create_with_tag": (c_void_p, c_int, c_void_p, c_int, c_int),
+    "memory_desc_destroy": (c_void_p,),
+    "memory_create": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "memory_set_data_handle": (c_void_p, c_void_p),
+    "memory_destroy": (c_void_p,),
+    "convolution_forward_primitive_desc_create": (c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 9),
+    "convolution_backward_data_primitive_desc_create": (c_void_p, c_void_p, c_int, *(c_void_p,) * 9),
+    "convolution_backward_weights_primitive_desc_create": (c_void_p, c_void_p, c_int, *(c_void_p,) * 10),
+    "reorder_primitive_desc_create": (c_void_p,) * 6,
+    "primitive_desc_query": (c_void_p, c_int, c_int, c_void_p),
+    "primitive_desc_destroy": (c_void_p,),
+    "primitive_create": (c_void_p, c_void_p),
+    "primitive_execute": (c_void_p, c_void_p, c_int, c_void_p),
+    "primitive_destroy": (c_void_p,),
+}
+_OTHERS = {
+    "memory_desc_equal": (c_int, (c_void_p, c_void_p)),
+    "memory_desc_get_size": (c_size_t, (c_void_p,)),
+    "primitive_desc_query_md": (c_void_p, (c_void_p, c_int, c_int)),
+}
+
+
+class LibraryError(Exception):
+    """Why the library cannot be used, in one line."""
+
+
+class Version(ctypes.Structure):
+    """`dnnl_version_t`."""
+
+    _fields_ = [
+        ("major", c_int),
+        ("minor", c_int),
+        ("patch", c_int),
+        ("hash", ctypes.c_char_p),
+        ("cpu_runtime", ctypes.c_uint),
+        ("gpu_runtime", ctypes.c_uint),
+    ]
+
+
+class Library:
+    """The loaded library.
+
+    Attributes:
+      version: such as "3.2.0".
+      threads: that a convolution is shared among, as many as XLA has.
+      engine: oneDNN's handle of the CPU.
+      attributes: of primitives, whose scratch memory the caller provides.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Loads it.
+
+        Raises:
+          LibraryError: if it cannot be loaded or is another than expected.
+        """
+        try:
+            with _passive_threads():
+                # PyDLL keeps the GIL, which pays for calls shorter than getting it back.
+                self._openmp = ctypes.PyDLL(_OPENMP)
+                self._short, long = ctypes.PyDLL(path), ctypes.CDLL(path)
+            self._short.dnnl_version.restype = ctypes.POINTER(Version)
+            version = self._short.dnnl_version().contents
+            self.version = f"{version.major}.{version.minor}.{version.patch}"
+            if version.major != _MAJOR or version.minor not in _MINORS:
+                raise LibraryError(f"oneDNN {self.version} is not known here")
+            for name, arguments in _POINTERS.items():
+                self._declare(self._short, name, c_int, arguments)
+            for name, (result, arguments) in _OTHERS.items():
+                self._declare(self._short, name, result, arguments)
+            self._declare(long, "primitive_execute", c_int, _POINTERS["primitive_execute"])
+        except (OSError, AttributeError) as error:
+            raise LibraryError(f"oneDNN cannot be loaded: {error}") from error
+        self.execute_shortly = self._short.dnnl_primitive_execute
+        self.execute = long.dnnl_primitive_execute  # others may use Python meanwhile
+        self.set_data = self._short.dnnl_memory_set_data_handle
+        self.threads = _threads_of_xla()
+        self.set_threads()
+        self.engine = self.create("engine", 1, 0)
+        self.attributes = self.create("primitive_attr")
+        self.call("primitive_attr_set_scratchpad_mode", self.attributes, 1)
+
+    @staticmethod
+    def _declare(library: ctypes.CDLL, name: str, result: type, arguments: tuple) -> None:
+        function = getattr(library, f"dnnl_{name}")
+        function.restype, function.argtypes = result, arguments
+
+    def set_threads(self) -> None:
+        """Says how many threads the calling thread shares its work among; others have numbers of their own."""
+        self._openmp.omp_set_num_threads(self.threads)
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Calls a function that returns a status.
+
+        Raises:
+          RuntimeError: if the status is another than success.
+        """
+        status = getattr(self._short, f"dnnl_{name}")(*arguments)
+        if status:
+            raise RuntimeError(f"oneDNN: {name} returned status {status}")
+
+    def create(self, name: str, *arguments: object) -> int:
+        """What `dnnl_NAME_create` makes of these arguments, as a handle."""
+        handle = c_void_p()
+        function = f"{name}_create" if hasattr(self._short, f"dnnl_{name}_create") else name
+        self.call(function, ctypes.byref(handle), *arguments)
+        assert handle.value is not None
+        return handle.value
+
+    def query_memory(self, description: int, what: int) -> int:
+        """A memory description within that of a primitive, which owns it."""
+        return self._short.dnnl_primitive_desc_query_md(description, what, 0)
+
+    def query_text(self, description: int, what: int) -> str:
+        """A text of a primitive's description."""
+        text = ctypes.c_char_p()
+        self.call("primitive_desc_query", description, what, 0, ctypes.byref(text))
+        return (text.value or b"").decode()
+
+    def size(self, memory: int) -> int:
+        """Bytes that a memory description describes."""
+        return self._short.dnnl_memory_desc_get_size(memory)
+
+    def equal(self, memory: int, other: int) -> bool:
+        """Whether two memory descriptions describe the same layout."""
+        return bool(self._short.dnnl_memory_desc_equal(memory, other))
+
+
+def installed_version() -> str | None:
+    """The version of the wheel that is installed, without loading anything; None if there is none."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(DISTRIBUTION)
+    return None
+
+
+def find() -> str:
+    """The path of the shared library.
+
+    Raises:
+      LibraryError: if the wheel is not installed.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files(DISTRIBUTION) or ():
+            if file.name == _FILE:
+                return os.path.realpath(str(file.locate()))
+    raise LibraryError(f"{DISTRIBUTION} is not installed")
+
+
+@functools.cache
+def _load() -> Library | LibraryError:
+    try:
+        return Library(find())
+    except LibraryError as error:
+        return error
+
+
+def load() -> Library:
+    """The library, loaded once.
+
+    Raises:
+      LibraryError: why there is none; the same one each time.
+    """
+    library = _load()
+    if isinstance(library, LibraryError):
+        raise library
+    return library
+
+
+def _threads_of_xla() -> int:
+    for name in ("PJRT_NPROC", "NPROC"):
+        with contextlib.suppress(ValueError):
+            return max(1, int(os.environ.get(name, "")))
+    return len(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def _passive_threads() -> Iterator[None]:
+    """Within this, OpenMP is loaded so that threads without work sleep, since XLA has threads of its own."""
+    name = "OMP_WAIT_POLICY"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "PASSIVE")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
