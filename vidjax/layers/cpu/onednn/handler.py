@@ -4,6 +4,8 @@ The structures are those of `xla/ffi/api/c_api.h`, which comes with jaxlib. They
 costs less than naming their fields.
 """
 
+import atexit
+import contextlib
 import ctypes
 import os
 import re
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from vidjax.layers.cpu.onednn.library import LibraryError
 from vidjax.layers.cpu.onednn.plans import MAX_NUMBERS, Plans
@@ -78,6 +81,19 @@ class Handler:
         function = _Handler(self._handle)
         _functions.append(function)
         jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(function), platform="cpu")
+        atexit.register(self._await_programs)  # later than JAX registered what ends its back end, so it runs before
+
+    def _await_programs(self) -> None:
+        """Waits for programs that still run when Python ends: their calls would never get the GIL."""
+        if os.getpid() != self._process:
+            return
+        for array in jax.live_arrays("cpu"):
+            with contextlib.suppress(Exception):
+                array.block_until_ready()
+        # Results that nobody kept: a thread's programs run in order.
+        for device in jax.local_devices(backend="cpu"):
+            with contextlib.suppress(Exception):
+                jax.block_until_ready(jax.device_put(np.float32(0), device) + 1)
 
     def _handle(self, address: int) -> int | None:
         """Answers a call frame: None, or XLA's own error."""
