@@ -31,7 +31,7 @@ def cache(tmp_path, monkeypatch):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax_cache.reset_cache()
     with warnings.catch_warnings():  # gives `showwarning` back
-        yield tmp_path / "compiled" / compilation_cache.cpu_fingerprint()
+        yield tmp_path / "compiled" / compilation_cache.folder_name()
     for name, value in before.items():
         jax.config.update(name, value)
     jax_cache.reset_cache()

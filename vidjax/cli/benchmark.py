@@ -45,7 +45,7 @@ from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.data.iteration import PREFETCH_BATCHES
 from vidjax.errors import ConfigError, options_of
-from vidjax.layers.convolution import native_operations
+from vidjax.layers.convolution import implementation, native_operations
 from vidjax.system import compilation_cache, devices, files, memory, terminal
 from vidjax.system.paths import typed_path
 from vidjax.training.loop import PHASES, TrainLoop
@@ -167,6 +167,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "devices": len(run.strategy.devices),
         "dtype": config.dtype,
         "hardware": devices.description(),
+        "convolutions": implementation(run.strategy.devices),
         "start": {"prepare": prepared - began, "state": has_state - prepared},
         "first_step": {"total": first, **compiling},
         "seconds": seconds,
@@ -296,6 +297,7 @@ def _show(config: Any, measured: Mapping[str, Any]) -> None:
         f" {how} {first['compile']:.2f}); before it: data and model {start['prepare']:.2f} s, state"
         f" {start['state']:.2f} s"
     )
+    terminal.say(f"convolutions: {measured['convolutions']}")
     peak = measured["memory"]
     terminal.say(f"peak memory of the {peak['of']}: {peak['bytes'] / 1e9:.2f} GB")
     peaks = ", ".join(f"{name} {flops / 1e9:,.0f} GFLOP/s" for name, flops in measured["peak"].items())

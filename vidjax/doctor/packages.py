@@ -15,16 +15,20 @@ from vidjax.system.paths import checkout
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)  # that were tested
 INSTALL = "pip install -r requirements.txt"
-# What is imported of a package, where that is not its name: the part that needs what it was compiled for.
+# What is imported of a package, where that is not its name: the part that needs what it was compiled for. A function
+# after a colon is called.
 _IMPORTS = {
     "absl-py": "absl.flags",
     "array-record": "array_record.python.array_record_module",
     "decord2": "decord",
+    "onednn-cpu-gomp": "vidjax.layers.cpu.onednn.library:load",  # a library without a module
     "orbax-checkpoint": "orbax.checkpoint",
     "pillow": "PIL.Image",
     "scikit-learn": "sklearn.datasets",
     "scipy": "scipy.stats",
 }
+# Without these all works, more slowly.
+_FOR_SPEED = {"onednn-cpu-gomp": "convolutions on a CPU are slower without it"}
 # Either is imported as decord.
 ALTERNATIVES = {"decord": "decord2", "decord2": "decord"}
 
@@ -81,7 +85,8 @@ def check_packages(seconds: float) -> Iterator[Finding]:
                 "packages", name, OK, f"{ALTERNATIVES[name]} is there instead", installed_version(ALTERNATIVES[name])
             )
         elif (version := installed_version(name)) is None:
-            yield Finding("packages", name, PROBLEM, f"missing: {INSTALL}", None, str(requirement.specifier))
+            status, why = (WARNING, f"; {_FOR_SPEED[name]}") if name in _FOR_SPEED else (PROBLEM, "")
+            yield Finding("packages", name, status, f"missing: {INSTALL}{why}", None, str(requirement.specifier))
         else:
             installed[name] = (requirement, version)
     modules = {name: _IMPORTS.get(name, name.replace("-", "_")) for name in installed}
@@ -96,6 +101,8 @@ def check_packages(seconds: float) -> Iterator[Finding]:
 
 def _package(requirement: Any, version: str, error: str | None) -> Finding:
     name, tested = requirement.name, str(requirement.specifier)
+    if error is not None and name in _FOR_SPEED:
+        return Finding("packages", name, WARNING, f"{version}: {error}; {_FOR_SPEED[name]}", version, tested)
     if error is not None:
         return Finding("packages", name, PROBLEM, f"{version} cannot be imported: {error}", version, tested)
     if requirement.specifier.contains(version, prereleases=True):
@@ -130,7 +137,10 @@ def import_each(modules: Sequence[str]) -> Iterator[str | None]:
     """Imports modules in this process; yields the error of each, or None."""
     for module in modules:
         try:
-            importlib.import_module(module)
+            name, _, function = module.partition(":")
+            imported = importlib.import_module(name)
+            if function:
+                getattr(imported, function)()
         except Exception as error:  # also those of broken packages, of any kind
             yield describe_error(error)
         else:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from vidjax.layers.convolution_primitives import convolve
 from vidjax.layers.cpu.convolution import supports
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
+from vidjax.layers.cpu.onednn import choice
 from vidjax.layers.shapes import Array
 
 _native_only: contextvars.ContextVar[bool] = contextvars.ContextVar("native_only", default=False)
@@ -89,6 +90,13 @@ def convolution(
     return lax.conv_general_dilated(
         lhs, rhs, window_strides, padding, lhs_dilation, dilation, numbers, feature_group_count, precision=precision
     )
+
+
+def implementation(devices: Sequence[jax.Device]) -> str:
+    """What computes convolutions in programs for these devices, in words."""
+    if is_native_only() or devices[0].platform != "cpu":
+        return "XLA's own"
+    return choice.describe() if len(devices) == 1 else "vidjax's own forms, since there are several devices"
 
 
 def _is_distributed(x: jax.Array) -> bool:

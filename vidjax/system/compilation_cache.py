@@ -12,6 +12,7 @@ If `JAX_COMPILATION_CACHE_DIR` is set, that folder is used, with JAX's own defau
 
 import contextlib
 import hashlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -29,6 +30,7 @@ from vidjax.system.paths import cache_dir
 MAX_BYTES = 2_000_000_000
 _MIN_SECONDS = 0.1  # what compiles faster is not worth a file
 _UNUSED_DAYS = 60  # after which the folder of another kind of machine goes
+_CALLED = "onednn-cpu-gomp"  # by programs; in which version of the call, they say themselves
 _LOCK = ".lockfile"  # JAX's: held while an entry is read or written
 _LOCK_SECONDS = 5.0
 # JAX writes an entry, then the time of its use, both under the lock.
@@ -55,7 +57,7 @@ def enable() -> Path | None:
     is_set = "JAX_COMPILATION_CACHE_DIR" in os.environ or options["jax_compilation_cache_dir"]
     if is_set or not options["jax_enable_compilation_cache"]:
         return None
-    folder = cache_dir() / "compiled" / cpu_fingerprint()
+    folder = cache_dir() / "compiled" / folder_name()
     try:
         _open(folder)
     except OSError as error:
@@ -76,6 +78,14 @@ def enable() -> Path | None:
             jax.config.update(name, value)
     _evict_corrupt_entries(folder)
     return folder
+
+
+def folder_name() -> str:
+    """Names what the programs of a folder need: the kind of CPU, and the library that they call, where there is one."""
+    try:
+        return f"{cpu_fingerprint()}-{_CALLED}-{importlib.metadata.version(_CALLED)}"
+    except importlib.metadata.PackageNotFoundError:
+        return cpu_fingerprint()
 
 
 def cpu_fingerprint() -> str:

@@ -15,6 +15,8 @@ from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
 
 _SLOW = "ref"  # in the names of implementations that are not optimized
 _TOLERANCE = 1e-5
+_MIN_PRODUCTS = 1 << 20  # of a convolution, below which calling costs more than is saved
+_FEW_CHANNELS, _FEW_TAPS = 4, 49  # of stems, whose input gradients are matrix products otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +97,30 @@ def chosen(
 
 def is_faster(request: Request) -> bool:
     """Whether oneDNN was measured to be faster than the other forms for such a convolution."""
-    return math.prod(request.kernel[:-2]) > 1
+    geometry, (*extent, channels, _) = request.geometry, request.kernel
+    taps = math.prod(extent)
+    if taps == 1:  # a matrix product
+        return False
+    if math.prod(request.y) * taps * channels < _MIN_PRODUCTS:
+        return False
+    if geometry.groups == request.x[-1] > 1 and len(extent) == 3 and extent[0] > 1:
+        return False
+    if request.computed == "x" and channels <= _FEW_CHANNELS and geometry.groups == 1:
+        return taps > _FEW_TAPS
+    is_strided_in_space = set(geometry.strides) != {1} and (len(extent) < 3 or extent[0] == 1)
+    return not (
+        request.computed == "kernel" and is_strided_in_space and channels > _FEW_CHANNELS and geometry.groups == 1
+    )
 
 
 def describe() -> str:
-    """What computes convolutions on this machine's CPU; loads the library."""
-    started = _start()
-    return f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"
+    """What computes convolutions on one CPU: as found out by now, else by what is installed; loads nothing."""
+    if _start.cache_info().currsize:
+        started = _start()
+        return (
+            f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"
+        )
+    version = library.installed_version()
+    if version is None:
+        return f"vidjax's own forms, since {library.DISTRIBUTION} is not installed"
+    return f"oneDNN ({library.DISTRIBUTION} {version})"

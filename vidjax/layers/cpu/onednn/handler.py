@@ -9,6 +9,8 @@ import contextlib
 import ctypes
 import os
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ TARGET = f"vidjax_onednn_convolution_{VERSION}"
 _MAJOR, _MINORS = 0, range(3, 6)  # of the interface: those that this was tried with
 _EXECUTE, _METADATA, _ARRAY, _INT64, _FLOAT32 = 3, 1, 1, 5, 11
 _INTERNAL = 13  # the code of an error within a program
+_QUIET_SECONDS = 0.2  # without a call, after which no program is taken to run any more
 _FRAME_WORDS = 21  # as far as the attributes
 _EXTENSION, _API, _STAGE = 1, 2, 4
 _ARGUMENT_COUNT, _ARGUMENTS, _RESULT_COUNT, _RESULTS = 7, 9, 12, 14
@@ -78,6 +81,8 @@ class Handler:
         self._version = interface_version()
         self._plans = plans
         self._process = os.getpid()
+        self._active: set[int] = set()  # threads that compute
+        self._last_call = float("-inf")
         function = _Handler(self._handle)
         _functions.append(function)
         jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(function), platform="cpu")
@@ -94,6 +99,9 @@ class Handler:
         for device in jax.local_devices(backend="cpu"):
             with contextlib.suppress(Exception):
                 jax.block_until_ready(jax.device_put(np.float32(0), device) + 1)
+        # Those of other threads that have ended: as long as they call.
+        while self._active or time.monotonic() - self._last_call < _QUIET_SECONDS:
+            time.sleep(_QUIET_SECONDS / 10)
 
     def _handle(self, address: int) -> int | None:
         """Answers a call frame: None, or XLA's own error."""
@@ -131,7 +139,13 @@ class Handler:
             if words[2] & 0xFFFFFFFF != _FLOAT32:
                 raise ValueError("arrays of another type than float32")
             data.append(words[3])
-        self._plans.run(ctypes.string_at(numbers, 8 * count), data)
+        thread = threading.get_ident()
+        self._active.add(thread)
+        try:
+            self._plans.run(ctypes.string_at(numbers, 8 * count), data)
+        finally:
+            self._last_call = time.monotonic()
+            self._active.discard(thread)
 
 
 def _error(api: int, message: str) -> int | None:

@@ -199,7 +199,7 @@ def _aligned(number: int) -> int:
     return -(-number // _ALIGNMENT) * _ALIGNMENT
 
 
-class Plan:
+class PreparedConvolution:
     """A prepared convolution, for one call at a time."""
 
     def __init__(self, library: Library, request: Request) -> None:
@@ -306,7 +306,7 @@ class Plans:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._idle: collections.OrderedDict[bytes, list[Plan]] = collections.OrderedDict()
+        self._idle: collections.OrderedDict[bytes, list[PreparedConvolution]] = collections.OrderedDict()
         self._workspaces: list[Workspace] = []
 
     def run(self, encoded: bytes, data: list[int]) -> None:
@@ -334,12 +334,12 @@ class Plans:
             self._workspaces.append(workspace)
             self._idle.setdefault(encoded, []).append(plan)
 
-    def _take(self, encoded: bytes) -> Plan:
+    def _take(self, encoded: bytes) -> PreparedConvolution:
         try:
             plan = self._idle[encoded].pop()
         except (KeyError, IndexError):
             self._make_room()
-            return Plan(self._library, Request.decode(encoded))
+            return PreparedConvolution(self._library, Request.decode(encoded))
         with contextlib.suppress(KeyError):
             self._idle.move_to_end(encoded)
         return plan

@@ -1,0 +1,208 @@
+"""Programs call oneDNN where it is there and they stay on one CPU; otherwise they are as they were."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tests import random_variables
+from vidjax.layers.convolution import Conv, convolution, implementation, native_operations
+from vidjax.layers.cpu.geometry import ConvolutionGeometry
+from vidjax.layers.cpu.onednn import choice, handler, library
+from vidjax.layers.cpu.onednn.plans import Plans, Request
+
+X, KERNEL = (
+    jnp.asarray(random_variables.normal((2, 6, 14, 14, 16))),
+    jnp.asarray(random_variables.normal((3, 3, 3, 16, 32), 1)),
+)
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def loss(x, kernel):
+    return (convolution(x, kernel, (1, 2, 2), "SAME") ** 2).sum()
+
+
+def calls(*arrays, function=loss):
+    """How often a gradient calls oneDNN."""
+    jax.clear_caches()
+    return jax.jit(jax.grad(function, (0, 1))).lower(*arrays).as_text().count(f"@{handler.TARGET}(")
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Nothing is known of the library."""
+    choice._start.cache_clear()
+    monkeypatch.setattr(handler, "Handler", lambda plans: None)  # the one of this process stays registered
+    monkeypatch.setattr(choice, "Handler", lambda plans: None)
+    yield
+    library._load.cache_clear()
+    choice._start.cache_clear()
+
+
+def test_a_program_for_one_cpu_calls_it(loaded):
+    assert calls(X, KERNEL) == 3
+    assert implementation(jax.devices()[:1]) == f"oneDNN {loaded.version}"
+    with native_operations():
+        assert calls(X, KERNEL) == 0 and implementation(jax.devices()[:1]) == "XLA's own"
+
+
+@pytest.mark.parametrize(
+    "computed, shape, kernel, strides, groups, is_faster",
+    [
+        ("y", (2, 8, 28, 28, 64), (3, 3, 3, 64, 128), 1, 1, True),
+        ("y", (2, 8, 28, 28, 64), (1, 1, 1, 64, 128), 1, 1, False),
+        ("y", (1, 4, 4, 2), (3, 3, 2, 2), 1, 1, False),
+        ("y", (2, 8, 28, 28, 64), (3, 3, 3, 1, 64), 1, 64, False),
+        ("kernel", (16, 56, 56, 144), (3, 3, 1, 144), 1, 144, True),
+        ("x", (4, 16, 112, 112, 3), (3, 3, 3, 3, 16), 1, 1, False),
+        ("x", (2, 32, 112, 112, 3), (5, 7, 7, 3, 8), 2, 1, True),
+        ("kernel", (2, 8, 56, 56, 64), (1, 3, 3, 64, 128), 2, 1, False),
+        ("kernel", (2, 8, 56, 56, 64), (3, 3, 3, 64, 128), 2, 1, True),
+    ],
+)
+def test_where_it_is_faster(computed, shape, kernel, strides, groups, is_faster):
+    rank = len(shape) - 2
+    geometry = ConvolutionGeometry((strides,) * rank, ((0, 0),) * rank, (1,) * rank, groups)
+    y = (shape[0], *((n - k) // strides + 1 for n, k in zip(shape[1:-1], kernel)), kernel[-1])
+    assert choice.is_faster(Request(computed, geometry, shape, kernel, y)) == is_faster
+
+
+def test_values_and_equal_runs(loaded):
+    gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    got, again = gradient(X, KERNEL), gradient(X, KERNEL)
+    with native_operations():
+        wanted = jax.jit(jax.value_and_grad(lambda *arrays: loss(*arrays), (0, 1)))(X, KERNEL)
+    for a, b, c in zip(*map(jax.tree.leaves, (got, wanted, again))):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * float(abs(b).max()))
+        np.testing.assert_array_equal(a, c)
+
+
+def test_other_programs_do_not(loaded):
+    with jax.enable_x64(True):
+        assert calls(X.astype(jnp.float64), KERNEL.astype(jnp.float64)) == 0
+    assert calls(X.astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16)) == 0
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    sharded = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
+    assert calls(sharded, jax.device_put(KERNEL, NamedSharding(mesh, PartitionSpec()))) == 0
+    assert implementation(jax.devices()[:2]).startswith("vidjax's own forms")
+    exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=["cpu"])(X, KERNEL)
+    assert "custom_call" not in exported.mlir_module()
+
+
+def test_inside_of_other_transformations(loaded):
+    def mapped(x, kernel):
+        return jax.vmap(loss, (0, None))(x, kernel).sum()
+
+    assert calls(jnp.stack([X, X]), KERNEL, function=mapped) == 3
+    assert calls(X, KERNEL, function=jax.checkpoint(loss)) >= 3
+    jitted = jax.jit(lambda xs, kernel: jax.lax.map(lambda x: loss(x, kernel), xs))
+    np.testing.assert_allclose(jitted(jnp.stack([X, 2 * X]), KERNEL)[1], 4 * loss(X, KERNEL), rtol=1e-4)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_the_wheel(monkeypatch):
+    monkeypatch.setattr(library, "DISTRIBUTION", "not-installed")
+    library._load.cache_clear()
+    assert choice.describe() == "vidjax's own forms, since not-installed is not installed"
+    assert calls(X, KERNEL) == 0
+    assert choice.describe() == "vidjax's own forms, since not-installed is not installed"
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_openmp(monkeypatch, loaded):
+    monkeypatch.setattr(library, "_OPENMP", "libgomp-hidden.so.1")
+    library._load.cache_clear()
+    assert calls(X, KERNEL) == 0
+    assert "libgomp-hidden" in choice.describe()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_library_that_computes_wrongly(monkeypatch, loaded):
+    monkeypatch.setattr(Plans, "run", lambda *arguments: None)  # the result stays zero
+    assert calls(X, KERNEL) == 0 and "wrongly" in choice.describe()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_unknown_version(monkeypatch, loaded):
+    monkeypatch.setattr(library, "_MINORS", range(7, 9))
+    library._load.cache_clear()
+    assert calls(X, KERNEL) == 0 and f"oneDNN {loaded.version} is not known here" in choice.describe()
+
+
+def test_an_unknown_interface(monkeypatch):
+    monkeypatch.setattr(handler, "_MINORS", range(0))
+    with pytest.raises(library.LibraryError, match="is not known here"):
+        handler.interface_version()
+
+
+def in_process(code, timeout=120):
+    """Output of a Python program that begins with a compiled function f of X and KERNEL."""
+    begin = (
+        "import jax, jax.numpy as jnp, os, sys\n"
+        "from vidjax.layers.convolution import convolution\n"
+        "X, KERNEL = jnp.ones((4, 8, 28, 28, 32)), jnp.ones((3, 3, 3, 32, 32)) / 1000\n"
+        "@jax.jit\n"
+        "def f(x, kernel):\n"
+        "    for _ in range(4):\n"
+        "        x = convolution(x @ jnp.eye(32), kernel, (1, 1, 1), 'SAME')\n"
+        "    return x\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-c", begin + code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def test_python_ends_while_programs_run(loaded):
+    """Also those whose results nobody keeps, and of threads that have ended."""
+    code = (
+        "import threading\n"
+        "f(X, KERNEL).block_until_ready()\n"
+        "def dispatch():\n"
+        "    for _ in range(4): f(X, KERNEL)\n"
+        "thread = threading.Thread(target=dispatch); thread.start(); thread.join()\n"
+        "dispatch(); print('left')\n"
+    )
+    done = in_process(code)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+
+
+def test_a_forked_process_refuses(loaded):
+    code = (
+        "f = jax.jit(lambda *arrays: convolution(*arrays, (1, 1, 1), 'SAME'))\n"  # cheap to XLA: needs no thread of it
+        "f(X, KERNEL).block_until_ready()\n"
+        "if os.fork() == 0:\n"
+        "    text = jax.jit(lambda *arrays: 1 + convolution(*arrays, (1, 1, 1), 'SAME')).lower(X, KERNEL).as_text()\n"
+        "    print('custom_call' in text, flush=True)\n"
+        "    try: f(X, KERNEL).block_until_ready()\n"
+        "    except Exception as error: print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    done = in_process(code)
+    assert "False" in done.stdout and "does not run in a forked process" in done.stdout, done.stderr
+
+
+def test_it_is_not_loaded_before_it_is_needed(loaded):
+    code = "print([line for line in open('/proc/self/maps') if 'libdnnl' in line])"
+    assert in_process(code).stdout == "[]\n"
+    assert "libdnnl" in in_process("f.lower(X, KERNEL)\n" + code).stdout
+
+
+def test_errors_are_those_of_xla(loaded):
+    module = Conv(4, (3, 3))
+    jax.jit(module.init)(jax.random.key(0), jnp.ones((1, 6, 6, 3)))  # the handler is registered
+    call = jax.ffi.ffi_call(handler.TARGET, jax.ShapeDtypeStruct(X.shape, X.dtype))
+    for numbers, message in (([1, 2], "16 bytes are no convolution"), ([1] * 99, "99 numbers of type 5")):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+            jax.block_until_ready(jax.jit(lambda x, n=numbers: call(x, x, request=np.array(n)))(X))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="1 numbers|attributes"):
+        jax.block_until_ready(jax.jit(lambda x: call(x, x, request=1))(X))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="another type than float32"):
+        jax.block_until_ready(jax.jit(lambda x: call(x, x, request=np.array([1])))(jnp.ones(3, jnp.int32)))

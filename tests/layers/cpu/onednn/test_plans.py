@@ -1,0 +1,96 @@
+"""Prepared convolutions have XLA's values, are bounded, and take nothing but what was encoded."""
+
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.convolutions import OPERATIONS
+from tests import random_variables
+from vidjax.layers.convolution_primitives import native
+from vidjax.layers.cpu.geometry import ConvolutionGeometry
+from vidjax.layers.cpu.onednn import plans
+from vidjax.layers.cpu.onednn.plans import PASSES, Plans, Request, implementation
+
+OPERANDS = {"y": ("x", "kernel"), "x": ("kernel", "y"), "kernel": ("x", "y")}
+
+
+def requests(operation):
+    """The passes of an operation on a small clip."""
+    operation = operation.shrunk()
+    padding = tuple((p, p) for p in operation.padding)
+    geometry = ConvolutionGeometry(operation.strides, padding, (1,) * len(padding), operation.groups)
+    return [Request(name, geometry, operation.shape, operation.kernel, operation.output) for name in PASSES]
+
+
+def outcome(of_plans, request):
+    """What oneDNN computes of random operands, and what XLA does."""
+    operands = [random_variables.normal(getattr(request, name), n) for n, name in enumerate(OPERANDS[request.computed])]
+    result = np.full(getattr(request, request.computed), np.nan, np.float32)
+    of_plans.run(request.encode().tobytes(), [array.ctypes.data for array in (*operands, result)])
+    wanted = native(request.computed, request.geometry, result.shape)(*map(jnp.asarray, operands))
+    return result, np.asarray(wanted)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_values(loaded, name):
+    of_plans = Plans(loaded)
+    for request in requests(OPERATIONS[name]):
+        got, wanted = outcome(of_plans, request)
+        assert abs(got - wanted).max() < 5e-6 * abs(wanted).max()
+        assert np.array_equal(got, outcome(of_plans, request)[0]), "equal calls are equal to the bit"
+        assert implementation(loaded, request)
+
+
+def test_a_plan_knows_no_impossible_convolution(loaded):
+    request = requests(OPERATIONS["3x3"])[0]
+    wrong = Request("y", request.geometry, request.x, request.kernel, (1, 3, 3, 128))
+    assert implementation(loaded, wrong) is None
+    with pytest.raises(RuntimeError, match="status"):
+        Plans(loaded).run(wrong.encode().tobytes(), [0, 0, 0])
+
+
+def test_encoding():
+    for operation in OPERATIONS.values():
+        for request in requests(operation):
+            assert Request.decode(request.encode().tobytes()) == request
+            assert request.encode().size <= plans.MAX_NUMBERS
+
+
+def test_other_bytes_are_refused():
+    encoded = requests(OPERATIONS["3x3"])[0].encode()
+    for damaged in (encoded[:-1], np.append(encoded, 1), encoded[:2], encoded * 0, -encoded):
+        with pytest.raises(ValueError, match="no convolution"):
+            Request.decode(damaged.tobytes())
+    with pytest.raises(ValueError, match="no convolution"):
+        Request.decode(encoded.tobytes()[:-3])
+
+
+def test_plans_are_bounded(loaded, monkeypatch):
+    monkeypatch.setattr(plans, "MAX_PLANS", 3)
+    monkeypatch.setattr(plans, "MAX_KEPT_BYTES", 0)
+    of_plans, seen = Plans(loaded), set()
+    for request in [request for name in ("3x3", "3x1x1") for request in requests(OPERATIONS[name])] * 2:
+        got, wanted = outcome(of_plans, request)
+        assert abs(got - wanted).max() < 5e-6 * abs(wanted).max()
+        seen.add(sum(map(len, of_plans._idle.values())))
+    assert max(seen) == 3
+    assert [workspace.size for workspace in of_plans._workspaces] == [0]
+
+
+def test_calls_of_several_threads(loaded):
+    of_plans, failures = Plans(loaded), []
+
+    def work(seed):
+        for request in requests(OPERATIONS["3x3x3"]) * 10:
+            got, wanted = outcome(of_plans, request)
+            if not abs(got - wanted).max() < 5e-6 * abs(wanted).max():
+                failures.append((seed, request))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
