@@ -159,6 +159,7 @@ def ensemble_result(
         train_videos=_joined(r.train_videos for r in results),
         validation_videos=_joined(r.validation_videos for r in results),
         steps=_joined(r.steps for r in results),
+        initial_weights=_joined(r.initial_weights or "random" for r in results),
         batch_size=_joined(r.batch_size for r in results),
         parallel=_joined(r.parallel for r in results),
         hardware=_joined(r.hardware for r in results),

@@ -72,7 +72,7 @@ class Result(Record):
       data_notes: other remarks on the data; removed when results are collected.
       train_videos, validation_videos: number of videos.
       steps: number of training steps.
-      initial_weights: that training began from, of `config.weights.source`; None: random ones.
+      initial_weights: that training began from, of `config.weights.source`; None: random ones ("random" of ensembles).
       weights: which weights were evaluated, of `training.weights.WEIGHTS`.
       best_step: of the best validation; None without validations.
       stopped_early: whether training ended before its last step.
@@ -144,8 +144,8 @@ class Result(Record):
 _ENSEMBLE_KEYS = (
     "model dataset split parameters gmacs_per_view views inputs seed resolution views_detail videos failed_videos"
     " clip_top1 clip_top5 video_top5 video_top1 mean_class_accuracy per_class_videos per_class_correct groups seconds"
-    " classes average train_videos validation_videos absent_clips steps batch_size parallel hardware versions commit"
-    " date members finished command"
+    " classes average train_videos validation_videos absent_clips steps initial_weights batch_size parallel"
+    " hardware versions commit date members finished command"
 )
 _ENSEMBLE = {name: place for place, name in enumerate(_ENSEMBLE_KEYS.split())}
 
