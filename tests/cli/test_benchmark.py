@@ -36,6 +36,13 @@ def test_the_numbers_fit_each_other(parallel, toy_folder, tmp_path, capsys):
     assert found["steps_per_second"] == pytest.approx(5 / found["seconds"])
     assert found["clips_per_second"] == pytest.approx(8 * found["steps_per_second"])
     assert min(found["parts"].values()) >= 0 and found["parts"]["step"] > 0
+    profiled = found["step_time"]
+    of_parts = profiled["parts"].values()
+    assert sum(times["seconds"] for times in of_parts) == pytest.approx(profiled["seconds"])
+    assert all(times["forward"] + times["backward"] <= times["seconds"] * 1.001 for times in of_parts)
+    expected = {"preprocessing", "convolutions", "normalization", "pooling", "recurrent layers", "optimizer"}
+    assert expected <= {*profiled["parts"]} and {"conv1", "norm1"} <= {*profiled["layers"]}
+    assert profiled["parts"]["convolutions"]["backward"] > 0 and profiled["parts"]["starting the step"]["seconds"] > 0
     first = found["first_step"]
     assert 0 < first["trace"] + first["lower"] + first["compile"] <= first["total"]
     # Counted at the size that training sees, not at that of the views.
@@ -55,6 +62,8 @@ def test_the_table_and_a_profile(toy_folder, tmp_path, capsys):
         "clips/s",
         "waiting for data",
         "host to device",
+        "where a step goes",
+        "slowest layers: ",
         "first step",
         "peak memory",
         "MFU",

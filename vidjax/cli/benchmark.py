@@ -9,6 +9,11 @@ Output:
                  metrics. These add up to the whole step. Faster reading would save the time spent waiting for data.
   by itself      time of each phase when the host waits for the device after each. These phases do not overlap, so
                  their sum may exceed a step. With pmap, moving the batch is a part of the step.
+  where a step   from a profile of a few more steps: what the device computes, by kind of operation, forward and
+  goes           backward, and what it waits for. These add up to a step, which the profile makes somewhat longer.
+                 What XLA fuses counts as what XLA names it by; "other operations of the network" are activations,
+                 additions and the like; "between operations" no operation runs within a step; and "not attributed"
+                 are operations without a name in the profile, as GPUs have where XLA runs CUDA graphs.
   first step     time until it is done, without its data: tracing, lowering, compiling (or loading what an earlier
                  run compiled), and running.
   peak memory    of the busiest device, if devices report it (GPU, TPU), otherwise of this process.
@@ -28,6 +33,7 @@ Examples:
 import argparse
 import collections
 import contextlib
+import math
 import resource
 import sys
 import time
@@ -44,10 +50,12 @@ from vidjax.config import loading
 from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.data.iteration import PREFETCH_BATCHES
+from vidjax.data.records import Batch
 from vidjax.errors import ConfigError, options_of
 from vidjax.layers.convolution import implementation, native_operations
 from vidjax.system import compilation_cache, devices, files, memory, terminal
 from vidjax.system.paths import typed_path
+from vidjax.training import operation_kinds, profiling
 from vidjax.training.loop import PHASES, TrainLoop
 
 _NAMES = {
@@ -59,6 +67,9 @@ _NAMES = {
 }
 _WARM_UP = 3  # steps after the first one
 _PROFILED = 5  # steps, at most
+_PROFILED_SECONDS = 0.5  # of fast steps more are profiled
+_WAITS = 0.01  # of a step: who waits longer for data has to use up what was read ahead
+_SHOWN_LAYER, _SHOWN_LAYERS = 0.02, 8  # share of a step from which a layer is shown, and how many are
 _PEAK_SECONDS = 1.0  # spent on each form of the matrix product
 _COMPILING = {  # of JAX's events -> name here
     "/jax/core/compile/jaxpr_trace_duration": "trace",
@@ -117,6 +128,8 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       - seconds, steps_per_second, clips_per_second: of the measured steps.
       - loop: seconds per step of the host, by `PHASES` and "other"; they add up to the step.
       - parts: seconds of each of `PHASES` when the device is waited for after each.
+      - step_time: of a profile: "steps"; seconds per step: "seconds", "parts", by `profiling.ROWS` ("seconds", and
+        "forward" and "backward" of them), which add up to it, and "layers", the slowest, by path.
       - memory: {"bytes", "of"}: the peak of the busiest device, or of the process where devices do not tell.
       - flops_per_step: 3 x 2 x MACs x clips.
       - peak: dtype -> FLOP/s of a large matrix product, over all devices.
@@ -139,7 +152,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         has_state = time.monotonic()
         with options_of("data"), run.training_batches(0) as batches:
             loop = TrainLoop(run.strategy, run.train_step(), batches, config.train.batch_size)
-            with _compile_times() as compiling:
+            with _compile_times() as compiling, operation_kinds.modules_called() as modules:
                 before = time.monotonic()
                 state = jax.block_until_ready(loop.step(state))
                 first = time.monotonic() - before - loop.seconds["data"]
@@ -150,13 +163,16 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
             state, seconds, in_loop = _run(loop, state, steps, config.train.log_every)
             timed_loop = TrainLoop(run.strategy, loop.train_step, batches, config.train.batch_size, time_phases=True)
             state, _, parts = _run(timed_loop, state, -(-steps // 3), 1)
+            peak_memory = _memory(run)
+            used_up = ahead if in_loop["data"] > _WAITS * seconds / steps else 0
+            profiled = min(steps, max(_PROFILED, math.ceil(_PROFILED_SECONDS * steps / seconds)))
+            state, step_time = _step_time(run, loop, state, modules, used_up, profiled, next(batches))
             if profile is not None:
                 with jax.profiler.trace(str(profile), create_perfetto_trace=True):
                     for number in range(min(steps, _PROFILED)):
                         with jax.profiler.StepTraceAnnotation("train", step_num=number):
                             state = loop.step(state)
                     jax.block_until_ready(state)
-    peak_memory = _memory(run)
     del state
     flops = 3 * 2 * _macs(run) * config.train.batch_size
     peak = {name: _peak(run, name) for name in dict.fromkeys(("float32", config.dtype))}
@@ -175,6 +191,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "clips_per_second": steps * config.train.batch_size / seconds,
         "loop": {**in_loop, "other": seconds / steps - sum(in_loop.values())},
         "parts": parts,
+        "step_time": step_time,
         "memory": peak_memory,
         "flops_per_step": flops,
         "peak": peak,
@@ -196,6 +213,30 @@ def _run(loop: TrainLoop, state: Any, steps: int, log_every: int) -> tuple[Any, 
     jax.block_until_ready(state)
     seconds = time.monotonic() - began
     return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PHASES}
+
+
+def _step_time(
+    run: Run, loop: TrainLoop, state: Any, modules: operation_kinds.Modules, unmeasured: int, steps: int, batch: Batch
+) -> tuple[Any, dict[str, Any]]:
+    """Profiles some steps; returns the state, and seconds per step of each part and layer."""
+    every = run.config.train.log_every
+    # The call that has compiled the step keeps it: this compiles nothing.
+    train_step: Any = loop.train_step
+    program = train_step.lower(state, run.strategy.put_batch(batch)).compile().as_text()
+    with profiling.recording() as recording:
+        if unmeasured:
+            state, _, _ = _run(loop, state, unmeasured, every)
+        with recording.measured():
+            state, _, _ = _run(loop, state, steps, every)
+    found = profiling.step_time(recording.data, program, modules)
+    return state, {
+        "steps": steps,
+        "seconds": found.seconds / steps,
+        "parts": {
+            row: {name: seconds / steps for name, seconds in times.items()} for row, times in found.parts.items()
+        },
+        "layers": {layer: seconds / steps for layer, seconds in found.layers.items()},
+    }
 
 
 @contextlib.contextmanager
@@ -290,6 +331,7 @@ def _show(config: Any, measured: Mapping[str, Any]) -> None:
     ]
     heads = ["part of a step", "in the loop, ms", "share", "by itself, ms"]
     terminal.table(pd.DataFrame(rows, columns=heads))
+    _show_step_time(measured["step_time"])
     start, first = measured["start"], measured["first_step"]
     how = "loaded" if first["from_cache"] else "compiled"
     terminal.say(
@@ -315,3 +357,21 @@ def _show(config: Any, measured: Mapping[str, Any]) -> None:
             f"profile: {measured['profile']}: open plugins/profile/*/perfetto_trace.json.gz in it on"
             f" https://ui.perfetto.dev, or: pip install xprof && xprof --logdir={measured['profile']}"
         )
+
+
+def _show_step_time(step_time: Mapping[str, Any]) -> None:
+    whole = step_time["seconds"]
+    rows = [
+        (
+            row,
+            f"{1e3 * times['seconds']:.2f}",
+            f"{times['seconds'] / whole:.1%}",
+            *(f"{1e3 * times[pass_]:.2f}" if times[pass_] else "" for pass_ in ("forward", "backward")),
+        )
+        for row, times in step_time["parts"].items()
+    ]
+    heads = ["where a step goes", "ms", "share", "forward, ms", "backward, ms"]
+    terminal.table(pd.DataFrame(rows, columns=heads))
+    shares = {layer: seconds / whole for layer, seconds in step_time["layers"].items()}
+    shown = [f"{layer} {share:.1%}" for layer, share in shares.items() if share >= _SHOWN_LAYER][:_SHOWN_LAYERS]
+    terminal.say(f"slowest layers: {', '.join(shown) or 'all below 2%'} ({step_time['steps']} steps were profiled)")

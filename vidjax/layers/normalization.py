@@ -14,6 +14,7 @@ NORMALIZATIONS = ("lrn", "batch", "none")
 _SHIFT_SAMPLE = 1 / 32  # a larger fraction costs time, a smaller one precision
 
 
+@jax.named_scope("local_response_normalization")
 def local_response_normalization(
     x: Float[Array, "*axes channels"], *, k: float = 2.0, size: int = 5, alpha: float = 1e-4, beta: float = 0.5
 ) -> Float[Array, "*axes channels"]:

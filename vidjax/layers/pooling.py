@@ -15,6 +15,7 @@ from vidjax.layers.cpu.pooling import Pairs
 from vidjax.layers.shapes import Array
 
 
+@jax.named_scope("avg_pool")
 def avg_pool(
     x: Float[Array, "n *spatial channels"], window: Sequence[int], strides: Sequence[int] | None = None
 ) -> Float[Array, "n *out_spatial channels"]:
@@ -40,6 +41,7 @@ def avg_pool(
     return x.astype(kind)
 
 
+@jax.named_scope("max_pool")
 def max_pool(
     x: Float[Array, "n *spatial channels"],
     window: Sequence[int],

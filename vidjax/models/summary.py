@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -121,6 +121,24 @@ def summary(module: nn.Module, **shapes: tuple[int, ...]) -> Summary:
     return Summary(layers, sum(parameters.values()), sum(macs.values()))
 
 
+def innermost_module(scopes: Sequence[str], modules: Container[tuple[str, ...]], names: Container[str]) -> str:
+    """The innermost module in JAX's scopes, e.g. "features/conv1" of ["Net", "Net._helper", "features", "conv1"].
+
+    Scopes also name methods, einsum's formulas, and the modules that a shared one (nn.RNN's cell) is called in.
+
+    Args:
+      scopes: without the transformations around them.
+      modules: paths of all modules.
+      names: of the modules.
+
+    Returns:
+      Its path; "" outside modules.
+    """
+    parts = [part for part in scopes if part in names]
+    ends = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
+    return next(("/".join(parts[s:e]) for s, e in ends if tuple(parts[s:e]) in modules), "")
+
+
 def _rank_error(module: nn.Module, shape: tuple[int, ...]) -> ConfigError:
     return ConfigError(
         f"{type(module).__name__} cannot be applied to rgb {tuple(shape)}, which has {len(shape)} axes: give"
@@ -148,14 +166,9 @@ class _Counts(NamedTuple):
     outputs: dict[str, tuple[int, ...]]
 
     def path_of(self, scopes: str) -> str:
-        """The innermost module in JAX's scopes, e.g. "features/conv1" of "Net/Net._helper/features/vmap(conv1)".
-
-        Scopes also name methods, einsum's formulas, and the modules that a shared one (nn.RNN's cell) is called in.
-        """
-        unwrapped = (re.sub(r"^\w+\((.*)\)$", r"\1", part) for part in scopes.split("/"))
-        parts = [part for part in unwrapped if part in self.names]
-        ends = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
-        return next(("/".join(parts[s:e]) for s, e in ends if tuple(parts[s:e]) in self.modules), "")
+        """The innermost module in JAX's scopes, e.g. "features/conv1" of "Net/Net._helper/features/vmap(conv1)"."""
+        unwrapped = [re.sub(r"^\w+\((.*)\)$", r"\1", part) for part in scopes.split("/")]
+        return innermost_module(unwrapped, self.modules, self.names)
 
 
 def _walk(jaxpr: Any, scope: str, repeats: int, counts: _Counts) -> None:

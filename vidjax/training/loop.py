@@ -22,6 +22,7 @@ from vidjax.training.state import Metrics, TrainState
 # Phases of the host's time: getting the next batch, placing it on the devices, the step (dispatching it, and waiting
 # for an earlier one when the host is far enough ahead), and fetching metrics.
 PHASES = ("data", "transfer", "step", "metrics")
+PHASE_IN_PROFILES = "vidjax: "  # before its name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +214,8 @@ class TrainLoop:
     @contextlib.contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
         before = time.monotonic()
-        yield
+        with jax.profiler.TraceAnnotation(PHASE_IN_PROFILES + phase):
+            yield
         self.seconds[phase] += time.monotonic() - before
 
 

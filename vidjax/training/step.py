@@ -71,20 +71,24 @@ def make_train_step(
     augmentation_key, dropout_key = jax.random.split(jax.random.key(seed))
     evaluated = freeze if use_frozen_statistics else parameter_groups.NOTHING
 
+    # The scopes are those that `operation_kinds` knows: `python -m vidjax benchmark` tells the time in each.
     def gradients_of(step: jax.Array, params: Any, model_state: Any, batch: Batch) -> tuple[Any, Any, Metrics]:
-        inputs, label = preprocessing.training(batch, augmentation_key)
+        with jax.named_scope("preprocessing"):
+            inputs, label = preprocessing.training(batch, augmentation_key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Output, Any, jax.Array]]:
             variables = {"params": params, **model_state}
             output, changed = apply_training(
                 model, variables, inputs, batch.index, dropout_key, list(model_state), evaluated
             )
-            losses = per_example(bind_step(loss, step), output, label)
-            return losses.mean(), (output, changed, losses)
+            with jax.named_scope("loss"):
+                losses = per_example(bind_step(loss, step), output, label)
+                return losses.mean(), (output, changed, losses)
 
         gradients, (output, changed, losses) = jax.grad(objective, has_aux=True)(params)
-        correct = probabilities(output.logits).mean(axis=1).argmax(axis=-1) == dominant_label(label)
-        return gradients, changed, {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
+        with jax.named_scope("loss"):
+            correct = probabilities(output.logits).mean(axis=1).argmax(axis=-1) == dominant_label(label)
+            return gradients, changed, {"loss": _sum_and_count(losses), "top1": _sum_and_count(correct)}
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         group_size = 2 if preprocessing.mixing.active else 1  # mixing pairs neighbors
@@ -94,23 +98,26 @@ def make_train_step(
         if axis_name is not None:
             gradients = jax.lax.pmean(gradients, axis_name)
             metrics = jax.lax.psum(metrics, axis_name)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        if state.plateau is not None:
-            updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            if state.plateau is not None:
+                updates = jax.tree.map(lambda update: state.plateau.scale * update, updates)
+            params = optax.apply_updates(state.params, updates)
         # Computed from arrays that the step stores anyway: reading the updates would split a loop that XLA fuses.
-        norms = {
-            "gradient_norm": parameter_groups.global_norm(gradients, freeze),
-            "update_norm": parameter_groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
-            "parameter_norm": parameter_groups.global_norm(params, freeze),
-        }
+        with jax.named_scope("norms"):
+            norms = {
+                "gradient_norm": parameter_groups.global_norm(gradients, freeze),
+                "update_norm": parameter_groups.global_norm(jax.tree.map(jnp.subtract, params, state.params), freeze),
+                "parameter_norm": parameter_groups.global_norm(params, freeze),
+            }
         for name in state.model_state:
             kept = parameter_groups.restore_frozen(freeze, state.params, state.model_state[name], model_state[name])
             model_state = {**model_state, name: kept}
         metrics |= {name: (norm, jnp.ones_like(norm)) for name, norm in norms.items()}  # one value for the whole step
         step, average = state.step + 1, state.ema
         if average is not None and ema_decay is not None:
-            average = update_ema(average, Variables(params, model_state), step, ema_decay)
+            with jax.named_scope("average"):
+                average = update_ema(average, Variables(params, model_state), step, ema_decay)
         return TrainState(step, params, model_state, opt_state, average, state.plateau), metrics
 
     return train_step
