@@ -1,32 +1,33 @@
-"""The measurement of `benchmarks.train_step`."""
+"""The measurement of `benchmarks.train_step` and `benchmarks.growth`."""
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import networks, worker
+from benchmarks import worker
+from benchmarks.networks import Network
 from benchmarks.worker import StatusCallback
 
 TORCH = ("torch_eager", "torch_compile")
 _LATER_STEPS = 5  # at least, after the warmup
 
 
-def measure(mark: StatusCallback, *, model: str, implementation: str, seconds: float, tiny: bool) -> dict[str, Any]:
+def measure(mark: StatusCallback, *, network: Mapping[str, Any], implementation: str, seconds: float) -> dict[str, Any]:
     """Measures training steps, in a separate process.
 
     Args:
       mark: called after the first step.
-      model: of `networks`.
+      network: fields of a `Network`.
       implementation: "jax_native", "vidjax", "vidjax_freed" or one of `TORCH`.
       seconds: duration of the measurement; 0: only two steps after the first.
-      tiny: whether to use the smallest version of the network.
     """
     # Import only one framework, so that the other one's imports do not count for the first step.
-    network = (networks.TINY if tiny else networks.NETWORKS)[model]
+    measured = Network.of(network)
     if implementation in TORCH:
         from benchmarks import torch_step
 
         torch_step.use_threads()
-        take = torch_step.prepare(network, compiled=implementation == "torch_compile")
+        take = torch_step.prepare(measured, compiled=implementation == "torch_compile")
     else:
         from benchmarks import jax_step
         from vidjax.system import compilation_cache, memory
@@ -35,7 +36,7 @@ def measure(mark: StatusCallback, *, model: str, implementation: str, seconds: f
             compilation_cache.enable()
         if implementation == "vidjax":
             memory.retain_freed_memory()
-        take = jax_step.prepare(network, native=implementation == "jax_native")
+        take = jax_step.prepare(measured, native=implementation == "jax_native")
     first = worker.timed_once(take)
     mark("first_step_s")
     later = worker.timed(take, seconds, at_least=_LATER_STEPS if seconds else 1)

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import networks, worker
 from benchmarks.networks import CLASSES, Network
-from benchmarks.torch_models import c3d, early_fusion, mobilenet, recurrent, slowfast
+from benchmarks.torch_models import c3d, early_fusion, i3d, mobilenet, recurrent, slowfast
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -22,6 +22,8 @@ def build(network: Network) -> torch.nn.Module:
             return c3d.C3D(CLASSES, left, batch=True, width_multiplier=0.125)
         case "slowfast_r18_small":
             return slowfast.slowfast_r18_small(CLASSES, shape[2])
+        case "i3d":
+            return i3d.I3D(CLASSES)
         case "mobilenet_v2":
             return mobilenet.MobileNetV2(CLASSES)
         case "lstm":

@@ -3,6 +3,7 @@
   pip install -r requirements-bench.txt
   python -m benchmarks.train_step                                       all networks, all implementations
   python -m benchmarks.train_step --models lstm --implementations vidjax torch_eager
+  python -m benchmarks.train_step --batches 8 32                        besides, vidjax and PyTorch on other batches
   python -m benchmarks.train_step --out results/benchmarks/train_step.json   for the docs
 
 Implementations: "JAX native" uses XLA's convolutions and pooling and flax's LSTM instead of vidjax's, and XLA's
@@ -17,9 +18,13 @@ time from the start of the process, including imports and initialization; cold w
 a cache on disk filled by an earlier process (vidjax: `vidjax.system.compilation_cache`, as in training; JAX native:
 JAX's cache for every program; torch.compile: Inductor's). "compile" is the difference between the first step and a
 later one. "peak memory" is that of a cold process, without the compilers that it starts.
+
+Each network has a batch of its own. On those of --batches only vidjax and PyTorch are measured: XLA's native operations
+take minutes there.
 """
 
 import argparse
+import dataclasses
 import random
 import statistics
 import tempfile
@@ -30,6 +35,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import networks, processes, report
+from benchmarks.networks import Network
 from benchmarks.processes import Task
 from benchmarks.step_process import TORCH
 
@@ -41,25 +47,38 @@ IMPLEMENTATIONS = {
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
 }
+_ON_OTHER_BATCHES = ("vidjax", *TORCH)
+
+
+def chosen_networks(models: Sequence[str], batches: Sequence[int] = (), tiny: bool = False) -> list[Network]:
+    """The networks, each on its own batch and then on the others.
+
+    Args:
+      models: names, of `networks`.
+      batches: other numbers of clips.
+      tiny: whether to use the smallest version of the networks.
+    """
+    found = [(networks.TINY if tiny else networks.NETWORKS)[model] for model in models]
+    others = [network.with_batch(batch) for network in found for batch in dict.fromkeys(batches)]
+    return found + [network for network in others if network.has_other_batch]
 
 
 def plan(
-    models: Sequence[str], implementations: Sequence[str], rounds: int, seconds: float, folder: Path, tiny: bool = False
+    measured: Sequence[Network], implementations: Sequence[str], rounds: int, seconds: float, folder: Path
 ) -> Iterator[Task]:
     """The processes of all rounds, preceded by processes that fill the caches, whose measurements are discarded.
 
     Args:
-      models: of `networks`.
+      measured: the networks.
       implementations: of `IMPLEMENTATIONS`.
       rounds: number of rounds, each in random order.
       seconds: duration of each measurement.
       folder: for the caches.
-      tiny: whether to use the smallest version of the networks.
     """
 
-    def task(number: int, model: str, implementation: str, start: str) -> Task:
-        cold = folder / f"{model}-{implementation}-{number}"
-        filled = folder / f"{model}-{implementation}"
+    def task(number: int, network: Network, implementation: str, start: str) -> Task:
+        stem = f"{network.key.replace('/', '-')}-{implementation}"
+        cold, filled = folder / f"{stem}-{number}", folder / stem
         cache = str(cold if start == "cold" else filled)
         is_product = implementation.startswith("vidjax")
         environment = {
@@ -71,38 +90,42 @@ def plan(
         return Task(
             "benchmarks.step_process:measure",
             {
-                "model": model,
+                "network": dataclasses.asdict(network),
                 "implementation": implementation,
                 "seconds": seconds if start == "cold" else 0,
-                "tiny": tiny,
             },
-            f"{model}, {IMPLEMENTATIONS[implementation]}, {start}",
-            f"{model}, {implementation}",
+            f"{network.key}, {IMPLEMENTATIONS[implementation]}, {start}",
+            f"{network.key}, {implementation}",
             environment,
         )
 
-    cached = [name for name in implementations if name != "torch_eager"]
-    for model in models:
-        yield from (task(0, model, implementation, "filling the cache") for implementation in cached)
+    def of(network: Network) -> list[str]:
+        return [name for name in implementations if not network.has_other_batch or name in _ON_OTHER_BATCHES]
+
+    def is_cached(implementation: str) -> bool:
+        return implementation != "torch_eager"
+
+    for network in measured:
+        yield from (task(0, network, name, "filling the cache") for name in of(network) if is_cached(name))
     rng = random.Random(0)
     for number in range(1, rounds + 1):
-        for model in models:
-            for implementation in rng.sample(implementations, len(implementations)):
-                yield task(number, model, implementation, "cold")
-                if implementation in cached:
-                    yield task(number, model, implementation, "warm")
+        for network in measured:
+            for implementation in rng.sample(of(network), len(of(network))):
+                yield task(number, network, implementation, "cold")
+                if is_cached(implementation):
+                    yield task(number, network, implementation, "warm")
 
 
 Samples = dict[str, dict[str, dict[str, list[dict[str, Any]]]]]
 
 
 def gather(outcomes: Iterator[tuple[Task, dict[str, Any]]]) -> Samples:
-    """Model -> implementation -> "cold" or "warm" -> what each round gave; a failure is there once, as "failed"."""
+    """Key of a network -> implementation -> "cold" or "warm" -> what each round gave; a failure once, as "failed"."""
     samples: Samples = {}
     for task, outcome in outcomes:
         start = task.kind.rpartition(", ")[2]
-        of_model = samples.setdefault(task.arguments["model"], {})
-        of_this = of_model.setdefault(task.arguments["implementation"], {"cold": [], "warm": []})
+        of_network = samples.setdefault(Network.of(task.arguments["network"]).key, {})
+        of_this = of_network.setdefault(task.arguments["implementation"], {"cold": [], "warm": []})
         if "error" in outcome:
             of_this["failed"] = [outcome]
         elif start in of_this:
@@ -116,11 +139,11 @@ def medians(processes_of_rounds: Sequence[Mapping[str, Any]], key: str) -> list[
     return [statistics.median(value) if isinstance(value, list) else value for value in found]
 
 
-def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
-    """Step times: one row per model and implementation."""
+def step_table(samples: Samples, measured: Sequence[Network]) -> pd.DataFrame:
+    """Step times: one row per network and implementation."""
     rows: list[tuple[str, ...]] = []
-    for model, implementations in samples.items():
-        network = (networks.TINY if tiny else networks.NETWORKS)[model]
+    for network in measured:
+        implementations = samples.get(network.key, {})
         walls = {name: medians(of_this["cold"], "wall_ms") for name, of_this in implementations.items()}
         torch = report.better([walls.get(name, []) for name in TORCH])
         for name in (name for name in IMPLEMENTATIONS if name in implementations):
@@ -139,11 +162,12 @@ def step_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*heads, "over JAX native (range)", "CPU ms/step", "kernel's ms/step"])
 
 
-def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
-    """First steps and memory: one row per model and implementation."""
+def start_table(samples: Samples, measured: Sequence[Network]) -> pd.DataFrame:
+    """First steps and memory: one row per network and implementation."""
     rows = []
-    for model, implementations in samples.items():
-        title = (networks.TINY if tiny else networks.NETWORKS)[model].title
+    for network in measured:
+        implementations = samples.get(network.key, {})
+        title = network.title if not network.has_other_batch else f"{network.title}, {network.size}"
         for name in (name for name in IMPLEMENTATIONS if name in implementations):
             cold, warm = (implementations[name][start] for start in ("cold", "warm"))
             if "failed" in implementations[name]:
@@ -159,22 +183,18 @@ def start_table(samples: Samples, tiny: bool = False) -> pd.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     report.add_choice(parser, "--models", networks.NETWORKS)
+    help_ = "clips in a batch, besides each network's own"
+    parser.add_argument("--batches", nargs="+", type=int, default=[], metavar="CLIPS", help=help_)
     arguments = report.read_arguments(parser, argv, IMPLEMENTATIONS, TORCH, seconds=5.0)
+    if min(arguments.batches, default=1) < 1:
+        parser.error("--batches must be above 0")
+    measured = chosen_networks(arguments.models, arguments.batches, arguments.tiny)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        tasks = list(
-            plan(
-                arguments.models,
-                arguments.implementations,
-                arguments.rounds,
-                arguments.seconds,
-                Path(folder),
-                arguments.tiny,
-            )
-        )
-        samples = gather(processes.run_all(tasks))
+        tasks = plan(measured, arguments.implementations, arguments.rounds, arguments.seconds, Path(folder))
+        samples = gather(processes.run_all(list(tasks)))
     tables = {
-        "Training steps on a CPU, float32": step_table(samples, arguments.tiny),
-        "From the start of a process to the end of its first training step": start_table(samples, arguments.tiny),
+        "Training steps on a CPU, float32": step_table(samples, measured),
+        "From the start of a process to the end of its first training step": start_table(samples, measured),
     }
     report.publish(arguments, tables, {"train_step": samples})
 

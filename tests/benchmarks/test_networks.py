@@ -9,7 +9,7 @@ from flax import traverse_util
 from benchmarks import jax_step, networks
 from benchmarks.mobilenet import MobileNetV2
 
-SLOW = ("c3d_small", "slowfast_r18_small", "mobilenet_v2")  # to compile
+SLOW = ("c3d_small", "slowfast_r18_small", "i3d", "mobilenet_v2")  # to compile
 
 
 def test_mobilenet_has_the_published_parameters():
@@ -30,6 +30,10 @@ def carried(name, model, module, clip):
     weights = {key: value for key, value in comparison.state(model).items() if "num_batches" not in key}
     if name == "lstm":
         return {"params": from_lstm(weights)}
+    if name == "i3d":
+        from tests.benchmarks.test_accelerator_networks import from_i3d
+
+        return from_i3d(weights)
     flat = {}
     for key, value in weights.items():
         path, leaf = RULES[name](*key.rsplit(".", 1))
@@ -89,6 +93,9 @@ def test_both_frameworks_train_the_same_network(name, monkeypatch):
     clip, label = networks.batch(network)
     monkeypatch.setattr(networks, "batch", lambda _: (clip.astype(np.float64), label))
     model = comparison.randomize(torch_step.build(network))
+    for place, buffer in model.named_buffers():
+        if place.endswith("norm.weight"):  # of a normalization that has no gamma
+            buffer.fill_(1.0)
     variables = carried(name, model, jax_step.build(network, native=False), clip)
     theirs = torch_step.prepare(network, False, model.double())
     wanted = [theirs() for _ in range(3)]

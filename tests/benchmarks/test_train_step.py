@@ -18,7 +18,8 @@ def outcome(ms, **others):
 
 
 def test_all_take_turns(tmp_path):
-    tasks = list(train_step.plan(["lstm", "c3d_small"], list(IMPLEMENTATIONS), 2, 5.0, tmp_path))
+    measured = train_step.chosen_networks(["lstm", "c3d_small"])
+    tasks = list(train_step.plan(measured, list(IMPLEMENTATIONS), 2, 5.0, tmp_path))
     starts = [task.kind.rpartition(", ")[2] for task in tasks]
     assert starts[:8] == ["filling the cache"] * 8 and "filling the cache" not in starts[8:]
     first, second = tasks[8:26], tasks[26:]
@@ -38,34 +39,59 @@ def test_all_take_turns(tmp_path):
 def test_the_tables_say_what_was_measured_and_what_failed(tmp_path):
     ms = {"jax_native": 40.0, "vidjax": 12.0, "torch_eager": 10.0}
 
+    measured = train_step.chosen_networks(["lstm"])
+
     def outcomes():
-        for task in train_step.plan(["lstm"], list(IMPLEMENTATIONS), 3, 5.0, tmp_path):
+        for task in train_step.plan(measured, list(IMPLEMENTATIONS), 3, 5.0, tmp_path):
             name = task.arguments["implementation"]
             yield task, outcome(ms[name]) if name in ms else {"error": "InvalidCxxCompiler: No working C++ compiler"}
 
     samples = train_step.gather(outcomes())
     assert len(samples["lstm"]["vidjax"]["cold"]) == len(samples["lstm"]["vidjax"]["warm"]) == 3
-    steps = train_step.step_table(samples).set_index("implementation")
+    steps = train_step.step_table(samples, measured).set_index("implementation")
     assert steps.loc["vidjax", "ms/step (quartiles)"] == "13.0 (12.0 to 14.0)"
     assert steps.loc["vidjax", "over the better torch (range)"] == "1.18 (1.18 to 1.18)"
     assert steps.loc["vidjax", "over JAX native (range)"] == "0.32 (0.32 to 0.32)"
     assert steps.loc["vidjax", ["CPU ms/step", "kernel's ms/step"]].tolist() == ["24.0", "3.0"]
     assert "No working C++ compiler" in steps.loc["torch.compile", "ms/step (quartiles)"]
-    starts = train_step.start_table(samples).set_index("implementation")
+    starts = train_step.start_table(samples, measured).set_index("implementation")
     assert starts.loc["torch eager", "first step s, warm"] == "-" and "torch.compile" not in starts.index
+
+
+def test_other_batches_are_networks_of_their_own_without_the_native_form(tmp_path):
+    measured = train_step.chosen_networks(["c3d_small", "lstm"], [8, 32])
+    assert [network.key for network in measured] == ["c3d_small", "lstm", "c3d_small/8", "c3d_small/32", "lstm/8"]
+    assert measured[3].shape == (32, 16, 112, 112, 3)
+    tasks = list(train_step.plan(measured, ["jax_native", "vidjax", "torch_eager"], 1, 5.0, tmp_path))
+    implementations = {task.arguments["implementation"] for task in tasks if "/" in task.kind}
+    assert implementations == {"vidjax", "torch_eager"}
+    samples = train_step.gather((task, outcome(2.0 if "/" in task.kind else 1.0)) for task in tasks)
+    steps = train_step.step_table(samples, measured).set_index(["network, batch", "implementation"])
+    assert steps.loc[("LSTM, 8 x 16x512", "vidjax"), "ms/step (quartiles)"] == "3.00 (2.50 to 3.50)"
+    assert steps.loc[("LSTM, 32 x 16x512", "vidjax"), "ms/step (quartiles)"] == "2.00 (1.50 to 2.50)"
+    starts = train_step.start_table(samples, measured)
+    assert {*starts["network"]} == {"C3D small", "LSTM", "C3D small, 8 x 16x112x112", "C3D small, 32 x 16x112x112"} | {
+        "LSTM, 8 x 16x512"
+    }
 
 
 def test_it_measures_in_processes_and_writes_what_the_readme_shows(tmp_path, capsys):
     out = tmp_path / "train_step.json"
-    options = ["--tiny", "--rounds", "1", "--seconds", "0.05", "--out", str(out)]
+    options = ["--tiny", "--rounds", "1", "--seconds", "0.05", "--batches", "2", "4", "--out", str(out)]
     train_step.main(["--models", "lstm", "--implementations", "vidjax", *options])
     said = capsys.readouterr()
-    assert "[3/3] lstm, vidjax, warm" in said.err and "LSTM, tiny" in said.out and "[1/3]" not in said.out
+    assert (
+        "[4/6] lstm, vidjax, warm" in said.err
+        and "[6/6] lstm/2, vidjax, warm" in said.err
+        and "LSTM, tiny" in said.out
+        and "[1/6]" not in said.out
+    )
     of_this = json.loads(out.read_text())["samples"]["train_step"]["lstm"]["vidjax"]
     ((cold,), (warm,)) = of_this["cold"], of_this["warm"]
     assert 0 < cold["compile_s"] < cold["first_step_s"] and cold["peak_mb"] > 50 and len(cold["wall_ms"]) >= 5
     assert warm["compile_s"] < cold["compile_s"]
-    assert "| LSTM, tiny, 4 x 5x8 | vidjax |" in readme.benchmark_block(out)
+    block = readme.benchmark_block(out)
+    assert "| LSTM, tiny, 4 x 5x8 | vidjax |" in block and "| LSTM, tiny, 2 x 5x8 | vidjax |" in block
 
 
 def test_without_torch_it_says_how_to_get_it(monkeypatch, capsys):
@@ -77,7 +103,7 @@ def test_without_torch_it_says_how_to_get_it(monkeypatch, capsys):
         train_step.main(["--implementations", "torch_eager"])
 
 
-@pytest.mark.parametrize("wrong", [["--models", "alexnet"], ["--rounds", "0"], ["--seconds", "-1"]])
+@pytest.mark.parametrize("wrong", [["--models", "alexnet"], ["--rounds", "0"], ["--seconds", "-1"], ["--batches", "0"]])
 def test_wrong_options_are_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         train_step.main(wrong)

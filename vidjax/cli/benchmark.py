@@ -202,15 +202,27 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
     }
 
 
-def _run(loop: TrainLoop, state: Any, steps: int, log_every: int) -> tuple[Any, float, dict[str, float]]:
-    """Runs steps as training does; returns the state, seconds in all, and seconds of each part per step."""
+def _run(
+    loop: TrainLoop, state: Any, steps: int, log_every: int, *, drain: bool = True
+) -> tuple[Any, float, dict[str, float]]:
+    """Runs steps as training does; returns the state, seconds in all, and seconds of each part per step.
+
+    Args:
+      loop: of training.
+      state: before the steps.
+      steps: number of them.
+      log_every: steps of a log window.
+      drain: whether to wait for the device at the end.
+    """
     before, began = dict(loop.seconds), time.monotonic()
     for step in range(1, steps + 1):
         state = loop.step(state)
-        if step % log_every == 0 or step == steps:
+        is_last = drain and step == steps
+        if step % log_every == 0 or is_last:
             loop.close_window(step)
-        loop.completed_windows(wait=step == steps)
-    jax.block_until_ready(state)
+        loop.completed_windows(wait=is_last)
+    if drain:
+        jax.block_until_ready(state)
     seconds = time.monotonic() - began
     return state, seconds, {part: (loop.seconds[part] - before[part]) / steps for part in PHASES}
 
@@ -224,10 +236,12 @@ def _step_time(
     train_step: Any = loop.train_step
     program = train_step.lower(state, run.strategy.put_batch(batch)).compile().as_text()
     with profiling.recording() as recording:
-        if unmeasured:
-            state, _, _ = _run(loop, state, unmeasured, every)
+        # As in the middle of training, the host is ahead of the device at both ends.
+        state, _, _ = _run(loop, state, max(unmeasured, run.strategy.max_inflight_steps + 1), every, drain=False)
         with recording.measured():
-            state, _, _ = _run(loop, state, steps, every)
+            state, _, _ = _run(loop, state, steps, every, drain=False)
+        loop.completed_windows(wait=True)
+        jax.block_until_ready(state)
     found = profiling.step_time(recording.data, program, modules)
     return state, {
         "steps": steps,

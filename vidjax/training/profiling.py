@@ -79,7 +79,7 @@ class Recording:
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
-        """Marks what runs within; nothing may be in flight at its end."""
+        """Marks what runs within."""
         with jax.profiler.TraceAnnotation(_WINDOW):
             yield
 
@@ -88,7 +88,7 @@ class Recording:
 def recording() -> Iterator[Recording]:
     """Profiles what runs within, without the calls of Python, whose profile would slow the host down.
 
-    The `data` of what it yields are there at its end.
+    The `data` of what it yields are there at its end, when nothing may be in flight.
     """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
