@@ -10,13 +10,16 @@ LOOP = [(0, 100, "vidjax measured"), (0, 20, "vidjax: data"), (20, 30, "vidjax: 
 
 
 def plane(name, lines):
-    """One plane as text: name of a line -> events (start, end, name, of which program or None)."""
+    """One plane as text: name of a line -> events (start, end, name, program); "name#3" is call 3, ended elsewhere."""
     known, text = {}, ""
     for number, (line, events) in enumerate(lines.items()):
         text += f'lines {{ id: {number} name: "{line}"\n'
         for start, end, event, *program in events:
+            event, _, call = event.partition("#")
             key = known.setdefault(event, len(known) + 1)
             text += f"events {{ metadata_id: {key} offset_ps: {start}000000 duration_ps: {end - start}000000\n"
+            if call:
+                text += f"stats {{ metadata_id: {5 if event.startswith('end: ') else 4} uint64_value: {call} }}"
             if program and program[0]:
                 text += f'stats {{ metadata_id: 1 str_value: "{event}" }}'
                 text += f'stats {{ metadata_id: 2 str_value: "{program[0]}" }}'
@@ -25,7 +28,7 @@ def plane(name, lines):
         text += "}\n"
     for event, key in known.items():
         text += f'event_metadata {{ key: {key} value {{ id: {key} name: "{event}" }} }}\n'
-    for key, stat in enumerate(("hlo_op", "hlo_module", "run_id"), start=1):
+    for key, stat in enumerate(("hlo_op", "hlo_module", "run_id", "_p", "_c"), start=1):
         text += f'stat_metadata {{ key: {key} value {{ id: {key} name: "{stat}" }} }}\n'
     return f'planes {{ name: "{name}"\n{text}}}\n'
 
@@ -61,6 +64,18 @@ def test_threads_of_a_cpu_share_the_time_and_the_host_tells_why_it_waits():
     assert found.parts["convolutions"]["forward"] == pytest.approx(15e-6)
     assert found.parts["convolutions"]["backward"] == pytest.approx(5e-6)
     assert found.layers == pytest.approx({"block/conv": 20e-6, "block": 10e-6})
+
+
+def test_operations_that_outlast_their_call_last_until_their_end():
+    ours = "jit_train_step"
+    workers = {
+        "main": LOOP,
+        "worker 1": [(30, 40, "dot.7#3", ours), (70, 80, "copy.5", ours)],
+        "worker 2": [(40, 50, "conv.6#4", ours), (50, 51, "end: conv.6#4"), (70, 71, "end: dot.7#3")],
+    }
+    seconds, _ = step_time(plane("/host:CPU", workers))
+    assert seconds["dense layers"] == 35 and seconds["convolutions"] == 5
+    assert "between operations" not in seconds and seconds["copies and operations without a name"] == 10
 
 
 def test_streams_of_devices_are_averaged_and_kernels_without_a_name_are_not_attributed():

@@ -29,6 +29,8 @@ BETWEEN = "between operations"
 NOT_ATTRIBUTED = "not attributed"
 ROWS = (*WAITING.values(), ELSEWHERE, *PARTS, BETWEEN, NOT_ATTRIBUTED)
 _WINDOW = "vidjax measured"
+# On CPUs: before the name of an operation, when it has ended; and what says which call of it that was.
+_END, _BEGINS, _ENDS = "end: ", "_p", "_c"
 _MODULE_LINE = "XLA Ops"  # of TPUs: all else in their planes repeats it
 _LAYERS = 30  # at most, the slowest first
 
@@ -183,20 +185,29 @@ def _operations(lines: Iterable[Any], program: str, *, all_count: bool) -> tuple
     """
     innermost: list[_Span] = []
     runs: dict[Any, tuple[float, float]] = {}
+    begun: dict[Any, _Span] = {}
+    ended: dict[Any, float] = {}
     for line in lines:
         found = []
         for event in line.events:
             stats = dict(event.stats)
             operation = stats.get("hlo_op")
+            if event.name.startswith(_END):
+                ended[stats.get(_ENDS)] = event.start_ns
+                continue
             if operation is None and not all_count:
                 continue
             is_ours = operation is not None and stats.get("hlo_module", program) == program
-            start, end = event.start_ns, event.end_ns
-            found.append(_Span(start, end, operation if is_ours else None))
+            span = _Span(event.start_ns, event.end_ns, operation if is_ours else None)
+            found.append(span)
+            if _BEGINS in stats:
+                begun[stats[_BEGINS]] = span
             if is_ours and (run := stats.get("run_id")) is not None:
-                before = runs.get(run, (start, end))
-                runs[run] = (min(start, before[0]), max(end, before[1]))
+                before = runs.get(run, (span.start, span.end))
+                runs[run] = (min(span.start, before[0]), max(span.end, before[1]))
         innermost += _innermost(found)
+    # Some large operations of a CPU run on in other threads after their call has returned.
+    innermost += [_Span(span.end, ended[key], span.name) for key, span in begun.items() if ended.get(key, 0) > span.end]
     return innermost, [_Span(start, end, None) for start, end in runs.values()]
 
 
