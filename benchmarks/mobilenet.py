@@ -78,9 +78,9 @@ class MobileNetV2(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(self, rgb: jax.Array, *, train: bool = False) -> Output:
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Output:
         """Maps float [B, H, W, 3] to logits [B, 1, K]."""
-        x, number = _Layer(STEM, 3, 2, name="stem")(rgb, train=train), 0
+        x, number = _Layer(STEM, 3, 2, name="stem")(images, train=train), 0
         for expansion, features, repeats, stride in BLOCKS:
             for repeat in range(repeats):
                 block = InvertedResidual(features, stride if repeat == 0 else 1, expansion, name=f"block{number}")

@@ -20,6 +20,18 @@ def test_frames_and_side_grow_and_each_clip_is_measured_once_a_round(tmp_path):
     assert [task.kind for task in tasks[:11]] != [task.kind for task in tasks[11:]], "the order changes"
 
 
+def test_what_is_computed_is_counted_for_every_network():
+    ratios = {}
+    for name, axes in growth.sizes(list(growth.BASES)).items():
+        *_, of_axis = axes.values()
+        counts = [growth.macs(network) for network in of_axis]
+        ratios[name] = counts[-1] / counts[0]
+    # Products over channels: eight of 512 x 512 for each step, and the classifier.
+    assert growth.macs(growth.sizes(["lstm"])["lstm"]["frames"][0]) == 16 * 8 * 512**2 + 512 * 101
+    assert ratios.pop("lstm") == pytest.approx(4, rel=0.01)
+    assert all(13 < ratio < 18 for ratio in ratios.values()) and len(ratios) == 5  # nearly that of the area
+
+
 def test_time_is_compared_with_what_is_computed(tmp_path):
     measured = growth.sizes(["lstm"])
     ms = {"32 x 16x512": 10.0, "32 x 32x512": 20.0, "32 x 64x512": 30.0}
