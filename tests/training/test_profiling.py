@@ -23,12 +23,14 @@ def plane(name, lines):
             if program and program[0]:
                 text += f'stats {{ metadata_id: 1 str_value: "{event}" }}'
                 text += f'stats {{ metadata_id: 2 str_value: "{program[0]}" }}'
-                text += "stats { metadata_id: 3 int64_value: 7 }"
+                text += "stats { metadata_id: 3 int64_value: 7 }" if "host" in name else ""
+            if event == "MemcpyH2D":
+                text += 'stats { metadata_id: 6 str_value: "size:1" }'
             text += "}\n"
         text += "}\n"
     for event, key in known.items():
         text += f'event_metadata {{ key: {key} value {{ id: {key} name: "{event}" }} }}\n'
-    for key, stat in enumerate(("hlo_op", "hlo_module", "run_id", "_p", "_c"), start=1):
+    for key, stat in enumerate(("hlo_op", "hlo_module", "run_id", "_p", "_c", "memcpy_details"), start=1):
         text += f'stat_metadata {{ key: {key} value {{ id: {key} name: "{stat}" }} }}\n'
     return f'planes {{ name: "{name}"\n{text}}}\n'
 
@@ -80,7 +82,11 @@ def test_operations_that_outlast_their_call_last_until_their_end():
 
 def test_streams_of_devices_are_averaged_and_kernels_without_a_name_are_not_attributed():
     ours = "jit_train_step"
-    first = {"Stream #1(Compute)": [(20, 60, "conv.6", ours), (60, 80, "gemm")], "Steps": [(0, 100, "1")]}
+    first = {
+        "Stream #1(Compute)": [(25, 60, "conv.6", ours), (60, 80, "gemm")],
+        "Stream #2(MemcpyH2D)": [(0, 30, "MemcpyH2D")],
+        "Steps": [(0, 100, "1")],
+    }
     second = {"Stream #1(Compute)": [(20, 100, "conv.6", ours)]}
     host = plane("/host:CPU", {"main": LOOP, "worker": [(0, 100, "fusion", ours)]})
     seconds, _ = step_time(host, plane("/device:GPU:0", first), plane("/device:GPU:1", second))
@@ -88,7 +94,8 @@ def test_streams_of_devices_are_averaged_and_kernels_without_a_name_are_not_attr
         "waiting for data": 20,
         "fetching metrics": 2.5,
         "rest of the loop": 7.5,
-        "convolutions": 60,
+        "convolutions": 57.5,
+        "between operations": 2.5,
         "not attributed": 10,
     }
 

@@ -12,8 +12,9 @@ Output:
   where a step   from a profile of a few more steps: what the device computes, by kind of operation, forward and
   goes           backward, and what it waits for. These add up to a step, which the profile makes somewhat longer.
                  What XLA fuses counts as what XLA names it by; "other operations of the network" are activations,
-                 additions and the like; "between operations" no operation runs within a step; and "not attributed"
-                 are operations without a name in the profile, as GPUs have where XLA runs CUDA graphs.
+                 additions and the like; "between operations" no operation runs within a step (or, on GPUs, between
+                 two); and "not attributed" are operations without a name in the profile, as GPUs have where XLA runs
+                 CUDA graphs.
   first step     time until it is done, without its data: tracing, lowering, compiling (or loading what an earlier
                  run compiled), and running.
   peak memory    of the busiest device, if devices report it (GPU, TPU), otherwise of this process.

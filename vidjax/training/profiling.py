@@ -140,6 +140,8 @@ def step_time(data: jax.profiler.ProfileData, program: str, modules: Modules) ->
                 parts[BETWEEN]["seconds"] += each * nanoseconds
             else:
                 row = WAITING[phases[-1]] if phases and phases[-1] else ELSEWHERE
+                # Where a profile does not tell runs apart, the next operation may be of the same step.
+                row = BETWEEN if row == WAITING["step"] and not programs else row
                 parts[row]["seconds"] += each * nanoseconds
     slowest = sorted(layers.items(), key=lambda item: -item[1])[:_LAYERS]
     return StepTime(
@@ -181,7 +183,8 @@ def _operations(lines: Iterable[Any], program: str, *, all_count: bool) -> tuple
     Args:
       lines: threads or streams.
       program: name of the compiled step.
-      all_count: whether events that name no operation are unknown operations, and not something else.
+      all_count: whether events that name no operation are unknown operations (but for copies from and to the host),
+        and not something else.
     """
     innermost: list[_Span] = []
     runs: dict[Any, tuple[float, float]] = {}
@@ -195,7 +198,7 @@ def _operations(lines: Iterable[Any], program: str, *, all_count: bool) -> tuple
             if event.name.startswith(_END):
                 ended[stats.get(_ENDS)] = event.start_ns
                 continue
-            if operation is None and not all_count:
+            if operation is None and (not all_count or "memcpy_details" in stats):
                 continue
             is_ours = operation is not None and stats.get("hlo_module", program) == program
             span = _Span(event.start_ns, event.end_ns, operation if is_ours else None)
