@@ -23,6 +23,7 @@ from vidjax.layers.cpu import convolution as on_cpu
 from vidjax.layers.cpu.geometry import ConvolutionGeometry, channels_last
 from vidjax.layers.cpu.onednn import choice
 from vidjax.layers.cpu.onednn.handler import TARGET
+from vidjax.layers.cpu.onednn.plans import Request
 from vidjax.layers.shapes import Array
 
 # The operands of the primitive that computes each of the three.
@@ -107,11 +108,19 @@ def _lower_for_cpu(
     if not levels and _is_for_one_cpu(context):
         avals = dict(zip(_OPERANDS[result], context.avals_in)) | {result: context.avals_out[0]}
         if {aval.dtype for aval in avals.values()} == {jnp.dtype("float32")}:
-            request = choice.chosen(result, geometry, *(avals[name].shape for name in ("x", "kernel", "y")))
-            if request is not None:
-                return jax.ffi.ffi_lowering(TARGET)(context, *operands, request=request.encode())
+            chosen = choice.chosen(result, geometry, *(avals[name].shape for name in ("x", "kernel", "y")))
+            if isinstance(chosen, Request):
+                return jax.ffi.ffi_lowering(TARGET)(context, *operands, request=chosen.encode())
+            if chosen is not None:
+                form = functools.partial(chosen.compute, _compute)
+                return mlir.lower_fun(form, multiple_results=False)(context, *operands)
     form = _mapped(_for_cpu(result, geometry, shape), levels)
     return mlir.lower_fun(form, multiple_results=False)(context, *operands)
+
+
+def _compute(request: Request, *operands: jax.Array) -> jax.Array:
+    shape = getattr(request, request.computed)
+    return _PRIMITIVES[request.computed].bind(*operands, geometry=request.geometry, shape=shape, levels=())
 
 
 def _is_for_one_cpu(context: mlir.LoweringRuleContext) -> bool:

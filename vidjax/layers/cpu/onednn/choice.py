@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import math
 import os
+import threading
 
 import numpy as np
 
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
 from vidjax.layers.cpu.onednn import library
+from vidjax.layers.cpu.onednn.folding import Folding, Turned, in_another_form
 from vidjax.layers.cpu.onednn.handler import Handler
 from vidjax.layers.cpu.onednn.library import Library, LibraryError
 from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
@@ -16,7 +18,6 @@ from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
 _SLOW = "ref"  # in the names of implementations that are not optimized
 _TOLERANCE = 1e-5
 _MIN_PRODUCTS = 1 << 20  # of a convolution, below which calling costs more than is saved
-_FEW_CHANNELS, _FEW_TAPS = 4, 49  # of stems, whose input gradients are matrix products otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,11 @@ class _Started:
     process: int
 
 
+_starting = threading.Lock()  # programs are lowered in several threads
+
+
 @functools.cache
-def _start() -> _Started | str:
-    """Makes oneDNN known to XLA; a text says why it cannot be used."""
+def _once() -> _Started | str:
     try:
         loaded = library.load()
         plans = Plans(loaded)
@@ -36,6 +39,12 @@ def _start() -> _Started | str:
     except LibraryError as error:
         return str(error)
     return _Started(loaded, os.getpid())
+
+
+def _start() -> _Started | str:
+    """Makes oneDNN known to XLA, once; a text says why it cannot be used."""
+    with _starting:
+        return _once()
 
 
 def check(plans: Plans) -> None:
@@ -74,8 +83,8 @@ def check(plans: Plans) -> None:
 
 def chosen(
     computed: str, geometry: ConvolutionGeometry, x: tuple[int, ...], kernel: tuple[int, ...], y: tuple[int, ...]
-) -> Request | None:
-    """The request to oneDNN for a float32 convolution; None if it is not to compute this one.
+) -> Request | Folding | Turned | None:
+    """The request to oneDNN for a float32 convolution, or for another one; None if it is not to compute this one.
 
     Args:
       computed: "y", "x" or "kernel".
@@ -91,31 +100,27 @@ def chosen(
     # Threads do not survive a fork.
     if isinstance(started, str) or started.process != os.getpid():
         return None
+    if (form := in_another_form(request, started.library.width)) is not None:
+        return form
     name = implementation(started.library, request)
     return None if name is None or _SLOW in name else request
 
 
 def is_faster(request: Request) -> bool:
     """Whether oneDNN was measured to be faster than the other forms for such a convolution."""
-    geometry, (*extent, channels, _) = request.geometry, request.kernel
+    geometry, extent = request.geometry, request.kernel[:-2]
     taps = math.prod(extent)
     if taps == 1:  # a matrix product
         return False
-    if math.prod(request.y) * taps * channels < _MIN_PRODUCTS:
+    if request.products < _MIN_PRODUCTS:
         return False
-    if geometry.groups == request.x[-1] > 1 and len(extent) == 3 and extent[0] > 1:
-        return False
-    if request.computed == "x" and channels <= _FEW_CHANNELS and geometry.groups == 1:
-        return taps > _FEW_TAPS
-    is_strided_in_space = set(geometry.strides) != {1} and (len(extent) < 3 or extent[0] == 1)
-    return not (
-        request.computed == "kernel" and is_strided_in_space and channels > _FEW_CHANNELS and geometry.groups == 1
-    )
+    is_depthwise = geometry.groups == request.x[-1] > 1
+    return not (is_depthwise and len(extent) == 3 and extent[0] > 1)
 
 
 def describe() -> str:
     """What computes convolutions on one CPU: as found out by now, else by what is installed; loads nothing."""
-    if _start.cache_info().currsize:
+    if _once.cache_info().currsize:
         started = _start()
         return (
             f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"

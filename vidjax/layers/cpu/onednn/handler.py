@@ -76,7 +76,7 @@ class Handler:
         """Registers it with XLA.
 
         Raises:
-          LibraryError: if jaxlib has another interface.
+          LibraryError: if jaxlib has another interface, or refuses it.
         """
         self._version = interface_version()
         self._plans = plans
@@ -85,7 +85,10 @@ class Handler:
         self._last_call = float("-inf")
         function = _Handler(self._handle)
         _functions.append(function)
-        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(function), platform="cpu")
+        try:
+            jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(function), platform="cpu")
+        except RuntimeError as error:
+            raise LibraryError(f"jaxlib refuses calls of oneDNN: {str(error).splitlines()[0]}") from error
         atexit.register(self._await_programs)  # later than JAX registered what ends its back end, so it runs before
 
     def _await_programs(self) -> None:

@@ -15,6 +15,8 @@ DISTRIBUTION = "onednn-cpu-gomp"
 _FILE, _OPENMP = "libdnnl.so", "libgomp.so.1"
 _MAJOR, _MINORS = 3, range(2, 3)  # of oneDNN: constants and structures of these are known here
 
+_AVX512 = 0x20  # in the number of an instruction set
+
 # C functions and the types of their arguments; all but the last three groups return a status.
 _POINTERS = {
     "engine_create": (c_void_p, c_int, c_size_t),
@@ -67,6 +69,7 @@ class Library:
     Attributes:
       version: such as "3.2.0".
       threads: that a convolution is shared among, as many as XLA has.
+      width: float32 numbers that a vector register holds.
       engine: oneDNN's handle of the CPU.
       attributes: of primitives, whose scratch memory the caller provides.
     """
@@ -77,6 +80,7 @@ class Library:
         Raises:
           LibraryError: if it cannot be loaded or is another than expected.
         """
+        self.threads = _threads_of_xla()  # before OpenMP may bind the calling thread to one core
         try:
             with _passive_threads():
                 # PyDLL keeps the GIL, which pays for calls shorter than getting it back.
@@ -97,8 +101,7 @@ class Library:
         self.execute_shortly = self._short.dnnl_primitive_execute
         self.execute = long.dnnl_primitive_execute  # others may use Python meanwhile
         self.set_data = self._short.dnnl_memory_set_data_handle
-        self.threads = _threads_of_xla()
-        self.set_threads()
+        self.width = 16 if self._short.dnnl_get_effective_cpu_isa() & _AVX512 else 8
         self.engine = self.create("engine", 1, 0)
         self.attributes = self.create("primitive_attr")
         self.call("primitive_attr_set_scratchpad_mode", self.attributes, 1)
@@ -108,9 +111,9 @@ class Library:
         function = getattr(library, f"dnnl_{name}")
         function.restype, function.argtypes = result, arguments
 
-    def set_threads(self) -> None:
+    def set_threads(self, number: int) -> None:
         """Says how many threads the calling thread shares its work among; others have numbers of their own."""
-        self._openmp.omp_set_num_threads(self.threads)
+        self._openmp.omp_set_num_threads(number)
 
     def call(self, name: str, *arguments: object) -> None:
         """Calls a function that returns a status.

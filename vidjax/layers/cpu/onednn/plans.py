@@ -18,6 +18,8 @@ from vidjax.layers.cpu.onednn.library import Library
 
 MAX_PLANS = 512
 MAX_KEPT_BYTES = 1 << 28  # of one piece of working memory; larger ones are freed after the call
+_MIN_SHARED_BYTES = 1 << 20  # of a kernel that several threads bring into another layout
+_MIN_SHARED_PRODUCTS = 1 << 26  # of a kernel gradient that several threads compute
 
 _MAX_RANK = 3  # spatial axes
 MAX_NUMBERS = 9 + 7 * _MAX_RANK  # of an encoded request
@@ -63,6 +65,11 @@ class Request:
         head = (PASSES.index(self.computed), geometry.groups, len(geometry.strides))
         shapes = (*self.x, *self.kernel, *self.y)
         return np.array([*head, *shapes, *geometry.strides, *padding, *geometry.dilation], np.int64)
+
+    @property
+    def products(self) -> int:
+        """Multiplications of a number of the input by one of the kernel, padding included."""
+        return math.prod(self.y) * math.prod(self.kernel[:-1])
 
     @classmethod
     def decode(cls, data: bytes) -> "Request":
@@ -206,6 +213,11 @@ class PreparedConvolution:
         self._library = library
         self._memories: list[int] = []
         self._primitives: list[int] = []
+        # Threads that sum a kernel gradient wait for one another at full load, for as long as a busy machine keeps one
+        # of them from running. XLA computes small ones beside other operations.
+        is_small = request.computed == "kernel" and request.products < _MIN_SHARED_PRODUCTS
+        self._threads = 1 if is_small else library.threads
+        library.set_threads(self._threads)  # which the preparation depends on
         descriptions = _Descriptions(library, request)
         try:
             self._prepare(request, descriptions)
@@ -225,7 +237,13 @@ class PreparedConvolution:
             used = self._memory(descriptions.preferred)
             self._kernel_bytes = _aligned(library.size(descriptions.preferred))
             pair = (descriptions.kernel, descriptions.preferred)
+            # A small one is reordered by the calling thread, faster than others would wake or the GIL be got back.
+            is_large = self._kernel_bytes >= _MIN_SHARED_BYTES
+            self._reorder_threads = self._threads if is_large else 1
+            self._execute_reorder = library.execute if is_large else library.execute_shortly
+            library.set_threads(self._reorder_threads)
             self._reorder = self._reordering(*(reversed(pair) if computed == "kernel" else pair))
+            library.set_threads(self._threads)
             between = (used, kernel) if computed == "kernel" else (kernel, used)
             self._reorder_arguments = (_Argument * 2)(_Argument(_SRC, between[0]), _Argument(_DST, between[1]))
             self._reorder_address = ctypes.addressof(self._reorder_arguments)
@@ -281,14 +299,18 @@ class PreparedConvolution:
                 library.set_data(memory, data[number])
                 self._data[number] = data[number]
         status = 0
-        # A kernel is brought into another layout faster than the GIL would be got back.
         if self._reorder and not self._is_kernel_computed:
-            status = library.execute_shortly(self._reorder, stream, 2, self._reorder_address)
+            status = self._run_reorder(stream)
+        library.set_threads(self._threads)
         status = status or library.execute(self._convolution, stream, 4, self._address)
         if self._reorder and self._is_kernel_computed:
-            status = status or library.execute_shortly(self._reorder, stream, 2, self._reorder_address)
+            status = status or self._run_reorder(stream)
         if status:
             raise RuntimeError(f"oneDNN: a convolution returned status {status}")
+
+    def _run_reorder(self, stream: int) -> int:
+        self._library.set_threads(self._reorder_threads)
+        return self._execute_reorder(self._reorder, stream, 2, self._reorder_address)
 
     def close(self) -> None:
         """Frees what oneDNN holds for it."""
@@ -320,7 +342,6 @@ class Plans:
           ValueError: if there is no such request.
           RuntimeError: if oneDNN fails.
         """
-        self._library.set_threads()
         plan = self._take(encoded)
         try:
             workspace = self._workspaces.pop()
