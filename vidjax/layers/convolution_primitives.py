@@ -114,8 +114,8 @@ def _lower_for_cpu(
             if chosen is not None:
                 form = functools.partial(chosen.compute, _compute)
                 return mlir.lower_fun(form, multiple_results=False)(context, *operands)
-    form = _mapped(_for_cpu(result, geometry, shape), levels)
-    return mlir.lower_fun(form, multiple_results=False)(context, *operands)
+    own_form = _mapped(_for_cpu(result, geometry, shape), levels)
+    return mlir.lower_fun(own_form, multiple_results=False)(context, *operands)
 
 
 def _compute(request: Request, *operands: jax.Array) -> jax.Array:

@@ -166,6 +166,22 @@ def test_python_ends_while_programs_run(loaded):
     assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
 
 
+def test_python_ends_beside_a_thread_that_goes_on_forever(loaded):
+    code = (
+        "import threading\n"
+        "from vidjax.layers.cpu.onednn import handler\n"
+        "handler._MOST_SECONDS = 0.3\n"
+        "f(X, KERNEL).block_until_ready()\n"
+        "def dispatch():\n"
+        "    try:\n"
+        "        while True: f(X, KERNEL).block_until_ready()\n"
+        "    except Exception as error: print(str(error).split(': ')[-1], flush=True)\n"
+        "threading.Thread(target=dispatch, daemon=True).start()\n"
+    )
+    done = in_process(code, 60)
+    assert (done.returncode, done.stdout) == (0, "Python is ending\n"), done.stderr
+
+
 def test_a_forked_process_refuses(loaded):
     code = (
         "f = jax.jit(lambda *arrays: convolution(*arrays, (1, 1, 1), 'SAME'))\n"  # cheap to XLA: needs no thread of it
@@ -186,6 +202,23 @@ def test_it_is_not_loaded_before_it_is_needed(loaded):
     code = "print([line for line in open('/proc/self/maps') if 'libdnnl' in line])"
     assert in_process(code).stdout == "[]\n"
     assert "libdnnl" in in_process("f.lower(X, KERNEL)\n" + code).stdout
+
+
+def test_as_many_threads_as_xla_has(monkeypatch):
+    monkeypatch.setenv("NPROC", "5")
+    assert library._threads_of_xla() == 5
+    monkeypatch.setenv("PJRT_NPROC", "3")
+    assert library._threads_of_xla() == 3
+    for name in ("NPROC", "PJRT_NPROC"):
+        monkeypatch.setenv(name, "all")
+    assert library._threads_of_xla() == len(os.sched_getaffinity(0))
+
+
+def test_threads_that_are_bound_to_cores_are_counted_before(loaded):
+    code = "from vidjax.layers.cpu.onednn import library\nprint(library.load().threads)\n"
+    environment = {**os.environ, "OMP_PROC_BIND": "true"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert int(done.stdout) == loaded.threads, done.stderr
 
 
 def test_errors_are_those_of_xla(loaded):

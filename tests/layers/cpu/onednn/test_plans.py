@@ -94,3 +94,37 @@ def test_calls_of_several_threads(loaded):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_plans_that_make_room_are_taken_once(loaded, monkeypatch):
+    """Threads that evict each other's plans."""
+    monkeypatch.setattr(plans, "MAX_PLANS", 2)
+    of_plans, failures = Plans(loaded), []
+
+    def work(first):
+        cases = [request for name in ("3x3", "3x1x1", "1x1") for request in requests(OPERATIONS[name])]
+        for request in (cases[first:] + cases[:first]) * 4:
+            got, wanted = outcome(of_plans, request)
+            if not abs(got - wanted).max() < 5e-6 * abs(wanted).max():
+                failures.append(request)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_one_thread_computes_small_kernel_gradients(loaded, monkeypatch):
+    numbers, set_threads = [], loaded.set_threads
+    monkeypatch.setattr(loaded, "set_threads", lambda number: (numbers.append(number), set_threads(number)))
+    monkeypatch.setattr(loaded, "threads", 3)
+    y, _, kernel = requests(OPERATIONS["3x3"])
+    for request, last in ((y, 3), (kernel, 1)):
+        outcome(Plans(loaded), request)
+        assert numbers[-1] == last if request is kernel else last in numbers
+    monkeypatch.setattr(plans, "_MIN_SHARED_PRODUCTS", 1)
+    numbers.clear()
+    outcome(Plans(loaded), kernel)
+    assert 3 in numbers

@@ -27,6 +27,7 @@ _MAJOR, _MINORS = 0, range(3, 6)  # of the interface: those that this was tried 
 _EXECUTE, _METADATA, _ARRAY, _INT64, _FLOAT32 = 3, 1, 1, 5, 11
 _INTERNAL = 13  # the code of an error within a program
 _QUIET_SECONDS = 0.2  # without a call, after which no program is taken to run any more
+_MOST_SECONDS = 10.0  # that a thread may go on starting programs while Python ends
 _FRAME_WORDS = 21  # as far as the attributes
 _EXTENSION, _API, _STAGE = 1, 2, 4
 _ARGUMENT_COUNT, _ARGUMENTS, _RESULT_COUNT, _RESULTS = 7, 9, 12, 14
@@ -81,6 +82,7 @@ class Handler:
         self._version = interface_version()
         self._plans = plans
         self._process = os.getpid()
+        self._is_over = False
         self._active: set[int] = set()  # threads that compute
         self._last_call = float("-inf")
         function = _Handler(self._handle)
@@ -102,8 +104,13 @@ class Handler:
         for device in jax.local_devices(backend="cpu"):
             with contextlib.suppress(Exception):
                 jax.block_until_ready(jax.device_put(np.float32(0), device) + 1)
-        # Those of other threads that have ended: as long as they call.
+        # Those of other threads that have ended: as long as they call. A thread that would start programs forever is
+        # told that it is over.
+        begin = time.monotonic()
         while self._active or time.monotonic() - self._last_call < _QUIET_SECONDS:
+            self._is_over = time.monotonic() - begin > _MOST_SECONDS
+            if time.monotonic() - begin > 2 * _MOST_SECONDS:
+                return
             time.sleep(_QUIET_SECONDS / 10)
 
     def _handle(self, address: int) -> int | None:
@@ -129,6 +136,8 @@ class Handler:
     def _execute(self, frame: ctypes.Array) -> None:
         if os.getpid() != self._process:
             raise RuntimeError("a program with convolutions of oneDNN does not run in a forked process")
+        if self._is_over:
+            raise RuntimeError("Python is ending")
         counts = frame[_ARGUMENT_COUNT], frame[_RESULT_COUNT], frame[_ATTRIBUTE_COUNT]
         if counts != (2, 1, 1) or ctypes.c_int.from_address(frame[_ATTRIBUTE_TYPES]).value != _ARRAY:
             raise ValueError(f"{counts} arguments, results and attributes")

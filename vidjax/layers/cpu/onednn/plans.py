@@ -371,5 +371,6 @@ class Plans:
                 _, plans = self._idle.popitem(last=False)
             except KeyError:
                 return
-            for plan in plans:
-                plan.close()
+            while plans:  # another thread may take one of them meanwhile: each is taken once
+                with contextlib.suppress(IndexError):
+                    plans.pop().close()
