@@ -6,9 +6,9 @@
   python -m benchmarks.convolutions --out results/benchmarks/convolutions.json   for the docs
 
 Measures the forward pass, the input gradient and the kernel gradient. PyTorch is measured with channels last and with
-channels first in memory; ratios are relative to the better of the two. vidjax is compiled as in training, JAX native
-with the default options of `jax.jit`. Each operation of each implementation is measured in fresh processes, in rounds
-of all implementations.
+channels first in memory; ratios are relative to the better of the two. vidjax is compiled as in training, with oneDNN
+where it is used and without it ("own forms"), JAX native with the default options of `jax.jit`. Each operation of each
+implementation is measured in fresh processes, in rounds of all implementations.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from benchmarks.worker import StatusCallback
 IMPLEMENTATIONS = {
     "jax_native": "JAX native",
     "vidjax": "vidjax",
+    "vidjax_own": "vidjax, own forms",
     "torch_last": "torch, channels last",
     "torch_first": "torch, channels first",
 }
@@ -103,6 +104,7 @@ def _jax_passes(
     import jax
 
     from vidjax.layers import convolution
+    from vidjax.layers.cpu.onednn import choice
     from vidjax.training.compiler_options import CPU_OPTIONS, accepted_options
 
     def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -119,6 +121,8 @@ def _jax_passes(
         with convolution.native_operations(implementation == "jax_native"):
             return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](gradient)[0]
 
+    if implementation == "vidjax_own":
+        choice.forbid()
     arrays = [jax.device_put(array) for array in (x, kernel, gradient)]
 
     def call(function: Callable[..., jax.Array], count: int) -> Callable[[], jax.Array]:
@@ -165,7 +169,16 @@ def measure(mark: StatusCallback, *, operation: str, implementation: str, second
     """
     chosen = OPERATIONS[operation].shrunk() if tiny else OPERATIONS[operation]
     calls = passes(chosen, implementation)
-    return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()}
+    return {name: worker.timed(call, seconds, at_least=3) for name, call in calls.items()} | _used(implementation)
+
+
+def _used(implementation: str) -> dict[str, str]:
+    """What computed vidjax's convolutions."""
+    if not implementation.startswith("vidjax"):
+        return {}
+    from vidjax.layers.cpu.onednn import choice
+
+    return {"convolutions": choice.describe()}
 
 
 def plan(
@@ -230,7 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = report.read_arguments(parser, argv, IMPLEMENTATIONS, TORCH, seconds=1.0)
     tasks = plan(arguments.operations, arguments.implementations, arguments.rounds, arguments.seconds, arguments.tiny)
     samples = gather(processes.run_all(list(tasks)))
-    tables = {"Convolutions on a CPU, float32, medians (range over processes)": table(samples, arguments.tiny)}
+    used = report.used(outcome for of in samples.values() for outcomes in of.values() for outcome in outcomes)
+    tables = {f"Convolutions on a CPU, float32, medians (range over processes){used}": table(samples, arguments.tiny)}
     report.publish(arguments, tables, {"convolutions": samples})
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +149,14 @@ def publish(arguments: argparse.Namespace, tables: Mapping[str, "pd.DataFrame"],
         terminal.table(frame, title)
     if arguments.out:
         about = f"{arguments.rounds} rounds of {arguments.seconds:g} s per implementation, {threads()} threads"
-        packages = ("jax", "jaxlib", "flax", "optax", "torch")
+        packages = ("jax", "jaxlib", "flax", "optax", "onednn-cpu-gomp", "torch")
         write(arguments.out, tables, samples, about=about, packages=packages, tiny=arguments.tiny)
+
+
+def used(outcomes: Iterable[Mapping[str, Any]]) -> str:
+    """What computed vidjax's convolutions in these processes, for the title of a table; "" if none did."""
+    names = sorted({outcome["convolutions"] for outcome in outcomes if "convolutions" in outcome})
+    return f"; vidjax by {' or '.join(names)}" if names else ""
 
 
 def without_missing_torch(names: Sequence[str], titles: Mapping[str, str], of_torch: Sequence[str]) -> list[str]:

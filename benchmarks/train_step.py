@@ -192,8 +192,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tasks = plan(measured, arguments.implementations, arguments.rounds, arguments.seconds, Path(folder))
         samples = gather(processes.run_all(list(tasks)))
+    cold = [outcome for of in samples.values() for of_this in of.values() for outcome in of_this["cold"]]
     tables = {
-        "Training steps on a CPU, float32": step_table(samples, measured),
+        f"Training steps on a CPU, float32{report.used(cold)}": step_table(samples, measured),
         "From the start of a process to the end of its first training step": start_table(samples, measured),
     }
     report.publish(arguments, tables, {"train_step": samples})

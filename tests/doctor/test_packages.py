@@ -57,3 +57,18 @@ def test_a_module_that_kills_or_hangs_its_process_is_named(modules):
     assert errors["quiet"] is errors["talking"] is errors["last"] is None
     assert "signal 11" in errors["crashing"] and "status 3" in errors["leaving"]
     assert errors["hanging"] == "no answer within 5 s"
+
+
+def test_without_the_library_of_convolutions_all_works_more_slowly(monkeypatch):
+    require(monkeypatch, "onednn-cpu-gomp==2023.2.0")
+    versions = {}
+    monkeypatch.setattr(packages, "installed_version", versions.get)
+    (missing,) = packages.check_packages(SECONDS)
+    assert missing.status == WARNING and "missing: pip install" in missing.text and "slower" in missing.text
+    versions["onednn-cpu-gomp"] = "2023.2.0"
+    error = "oneDNN cannot be loaded: libgomp.so.1"
+    monkeypatch.setattr(
+        packages, "_import_errors", lambda names, seconds: dict.fromkeys(names, None) | {names[0]: error}
+    )
+    found = by_name(packages.check_packages(SECONDS))["onednn-cpu-gomp"]
+    assert found.status == WARNING and error in found.text and "slower" in found.text

@@ -182,6 +182,12 @@ def test_python_ends_beside_a_thread_that_goes_on_forever(loaded):
     assert (done.returncode, done.stdout) == (0, "Python is ending\n"), done.stderr
 
 
+def test_it_may_be_forbidden(loaded, monkeypatch):
+    monkeypatch.setattr(choice, "_forbidden", [])
+    choice.forbid()
+    assert calls(X, KERNEL) == 0 and choice.describe().startswith("vidjax's own forms")
+
+
 def test_a_forked_process_refuses(loaded):
     code = (
         "f = jax.jit(lambda *arrays: convolution(*arrays, (1, 1, 1), 'SAME'))\n"  # cheap to XLA: needs no thread of it

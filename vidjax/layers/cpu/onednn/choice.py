@@ -26,6 +26,7 @@ class _Started:
     process: int
 
 
+_forbidden: list[str] = []
 _starting = threading.Lock()  # programs are lowered in several threads
 
 
@@ -44,7 +45,12 @@ def _once() -> _Started | str:
 def _start() -> _Started | str:
     """Makes oneDNN known to XLA, once; a text says why it cannot be used."""
     with _starting:
-        return _once()
+        return _forbidden[0] if _forbidden else _once()
+
+
+def forbid() -> None:
+    """Has all programs that this process lowers from now on computed by the other forms, to compare them."""
+    _forbidden[:] = ["oneDNN was not to be used"]
 
 
 def check(plans: Plans) -> None:
@@ -120,7 +126,7 @@ def is_faster(request: Request) -> bool:
 
 def describe() -> str:
     """What computes convolutions on one CPU: as found out by now, else by what is installed; loads nothing."""
-    if _once.cache_info().currsize:
+    if _forbidden or _once.cache_info().currsize:
         started = _start()
         return (
             f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"
