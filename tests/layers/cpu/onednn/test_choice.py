@@ -220,11 +220,54 @@ def test_as_many_threads_as_xla_has(monkeypatch):
     assert library._threads_of_xla() == len(os.sched_getaffinity(0))
 
 
-def test_threads_that_are_bound_to_cores_are_counted_before(loaded):
-    code = "from vidjax.layers.cpu.onednn import library\nprint(library.load().threads)\n"
-    environment = {**os.environ, "OMP_PROC_BIND": "true"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert int(done.stdout) == loaded.threads, done.stderr
+def with_settings_of_openmp(code, **settings):
+    """Output of a program that begins with the library L, loaded with these variables set."""
+    begin = "import os\nfrom vidjax.layers.cpu.onednn import library\n"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + code],
+        cwd=ROOT,
+        env={**os.environ, "NPROC": "2", **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+LIMITS = [{"OMP_DYNAMIC": "true"}, {"OMP_THREAD_LIMIT": "1"}, {"OMP_MAX_ACTIVE_LEVELS": "0"}]
+
+
+@pytest.mark.parametrize("settings", LIMITS)
+def test_limits_of_openmp_leave_nothing_out(settings, loaded):
+    """With a smaller team than it has asked for, oneDNN sums half of this gradient."""
+    code = (
+        "import numpy as np\n"
+        "from vidjax.layers.cpu.geometry import ConvolutionGeometry\n"
+        "from vidjax.layers.cpu.onednn.plans import Plans, Request\n"
+        "shapes = x, kernel, y = (4, 28, 28, 64), (3, 3, 64, 64), (4, 28, 28, 64)\n"
+        "request = Request('kernel', ConvolutionGeometry((1, 1), ((1, 1), (1, 1)), (1, 1)), *shapes)\n"
+        "ones, result = np.ones(x, np.float32), np.zeros(kernel, np.float32)\n"
+        "data = [ones.ctypes.data, ones.ctypes.data, result.ctypes.data]\n"
+        "Plans(library.load()).run(request.encode().tobytes(), data)\n"
+        "print(int(result[1, 1].min()), sorted(set(os.environ) & {'OMP_WAIT_POLICY', *library._LIMITS}))\n"
+    )
+    assert with_settings_of_openmp(code, **settings) == f"{4 * 28 * 28} {list(settings)}\n"
+
+
+@pytest.mark.parametrize("settings", LIMITS)
+def test_a_limited_openmp_that_is_loaded_already(settings, loaded):
+    code = (
+        "import ctypes\nctypes.CDLL('libgomp.so.1')\n"
+        "try: library.load()\n"
+        "except library.LibraryError as error: print(error)\n"
+    )
+    assert "limit its threads" in with_settings_of_openmp(code, **settings)
+
+
+def test_openmp_binds_no_thread_to_a_core(loaded):
+    code = "before = os.sched_getaffinity(0)\nlibrary.load()\nprint(os.sched_getaffinity(0) == before)\n"
+    assert with_settings_of_openmp(code, OMP_PROC_BIND="true", OMP_PLACES="cores") == "True\n"
 
 
 def test_errors_are_those_of_xla(loaded):

@@ -15,6 +15,13 @@ DISTRIBUTION = "onednn-cpu-gomp"
 _FILE, _OPENMP = "libdnnl.so", "libgomp.so.1"
 _MAJOR, _MINORS = 3, range(2, 3)  # of oneDNN: constants and structures of these are known here
 
+# Settings of OpenMP, read when it is loaded: those that limit or bind its threads, and what they do without work.
+_LIMITS = (
+    *("OMP_DYNAMIC", "OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS"),
+    *("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"),
+)
+_WAITING = "OMP_WAIT_POLICY"
+
 _AVX512 = 0x20  # in the number of an instruction set
 
 # C functions and the types of their arguments; all but the last three groups return a status.
@@ -80,9 +87,9 @@ class Library:
         Raises:
           LibraryError: if it cannot be loaded or is another than expected.
         """
-        self.threads = _threads_of_xla()  # before OpenMP may bind the calling thread to one core
+        self.threads = _threads_of_xla()
         try:
-            with _passive_threads():
+            with _environment_of_openmp():
                 # PyDLL keeps the GIL, which pays for calls shorter than getting it back.
                 self._openmp = ctypes.PyDLL(_OPENMP)
                 self._short, long = ctypes.PyDLL(path), ctypes.CDLL(path)
@@ -98,6 +105,8 @@ class Library:
             self._declare(long, "primitive_execute", c_int, _POINTERS["primitive_execute"])
         except (OSError, AttributeError) as error:
             raise LibraryError(f"oneDNN cannot be loaded: {error}") from error
+        if not self._has_whole_teams():
+            raise LibraryError("OpenMP was loaded before, with settings that limit its threads")
         self.execute_shortly = self._short.dnnl_primitive_execute
         self.execute = long.dnnl_primitive_execute  # others may use Python meanwhile
         self.set_data = self._short.dnnl_memory_set_data_handle
@@ -110,6 +119,14 @@ class Library:
     def _declare(library: ctypes.CDLL, name: str, result: type, arguments: tuple) -> None:
         function = getattr(library, f"dnnl_{name}")
         function.restype, function.argtypes = result, arguments
+
+    def _has_whole_teams(self) -> bool:
+        """Whether OpenMP always gives as many threads as it is asked for.
+
+        oneDNN relies on that: with fewer, it leaves parts of a kernel's gradient out, or waits for them forever.
+        """
+        limit, levels = self._openmp.omp_get_thread_limit(), self._openmp.omp_get_max_active_levels()
+        return limit >= self.threads and levels >= 1 and not self._openmp.omp_get_dynamic()
 
     def set_threads(self, number: int) -> None:
         """Says how many threads the calling thread shares its work among; others have numbers of their own."""
@@ -200,13 +217,19 @@ def _threads_of_xla() -> int:
 
 
 @contextlib.contextmanager
-def _passive_threads() -> Iterator[None]:
-    """Within this, OpenMP is loaded so that threads without work sleep, since XLA has threads of its own."""
-    name = "OMP_WAIT_POLICY"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "PASSIVE")
+def _environment_of_openmp() -> Iterator[None]:
+    """Within this, OpenMP is loaded so that it gives whole teams of threads, bound to no core, that sleep without work.
+
+    XLA has threads of its own, each of which may call: OpenMP would bind them all to the same core.
+    """
+    before = {name: os.environ.pop(name, None) for name in _LIMITS}
+    before[_WAITING] = os.environ.get(_WAITING)
+    os.environ.setdefault(_WAITING, "PASSIVE")
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is not None:
+                os.environ[name] = value
+            else:
+                os.environ.pop(name, None)
