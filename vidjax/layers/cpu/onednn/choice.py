@@ -125,13 +125,6 @@ def is_faster(request: Request) -> bool:
 
 
 def describe() -> str:
-    """What computes convolutions on one CPU: as found out by now, else by what is installed; loads nothing."""
-    if _forbidden or _once.cache_info().currsize:
-        started = _start()
-        return (
-            f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"
-        )
-    version = library.installed_version()
-    if version is None:
-        return f"vidjax's own forms, since {library.DISTRIBUTION} is not installed"
-    return f"oneDNN ({library.DISTRIBUTION} {version})"
+    """What computes convolutions on one CPU; loads oneDNN to find out."""
+    started = _start()
+    return f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"

@@ -169,13 +169,6 @@ class Library:
         return bool(self._short.dnnl_memory_desc_equal(memory, other))
 
 
-def installed_version() -> str | None:
-    """The version of the wheel that is installed, without loading anything; None if there is none."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(DISTRIBUTION)
-    return None
-
-
 def find() -> str:
     """The path of the shared library.
 
