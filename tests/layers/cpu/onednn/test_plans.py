@@ -43,6 +43,26 @@ def test_values(loaded, name):
         assert implementation(loaded, request)
 
 
+@pytest.mark.parametrize(
+    "shape, kernel, geometry",
+    [
+        ((2, 9, 11, 16), (3, 2, 16, 24), ConvolutionGeometry((1, 1), ((2, 2), (0, 3)), (2, 3))),
+        ((2, 14, 9, 16), (2, 3, 16, 16), ConvolutionGeometry((4, 2), ((0, 0), (1, 0)), (1, 1))),  # leaves pixels out
+        ((1, 7, 8, 8, 3), (3, 1, 5, 3, 20), ConvolutionGeometry((2, 1, 2), ((4, 0), (0, 1), (2, 5)), (1, 1, 1))),
+        ((2, 8, 9, 24), (3, 3, 6, 32), ConvolutionGeometry((1, 2), ((0, 1), (1, 1)), (2, 1), 4)),
+        ((2, 9, 9, 24), (3, 3, 1, 48), ConvolutionGeometry((2, 1), ((0, 1), (2, 2)), (1, 2), 24)),
+        ((3, 14, 8), (5, 8, 16), ConvolutionGeometry((3,), ((1, 4),), (2,))),
+    ],
+)
+def test_geometries(loaded, shape, kernel, geometry):
+    """Dilation, uneven padding, strides beyond the kernel, groups; a result is written to its last number."""
+    lengths = zip(shape[1:], geometry.padding, kernel, geometry.dilation, geometry.strides)
+    y = (shape[0], *((n + sum(pair) - d * (k - 1) - 1) // s + 1 for n, pair, k, d, s in lengths), kernel[-1])
+    for computed in PASSES:
+        got, wanted = outcome(Plans(loaded), Request(computed, geometry, shape, kernel, y))
+        assert abs(got - wanted).max() < 5e-6 * abs(wanted).max()
+
+
 def test_a_plan_knows_no_impossible_convolution(loaded):
     request = requests(OPERATIONS["3x3"])[0]
     wrong = Request("y", request.geometry, request.x, request.kernel, (1, 3, 3, 128))
