@@ -56,7 +56,7 @@ def test_the_numbers_fit_each_other(parallel, toy_folder, tmp_path, capsys):
 
 
 def test_the_table_and_a_profile(toy_folder, tmp_path, capsys):
-    assert cli.main(words(toy_folder, "--steps=2", "--profile=shown", parallel="jit")) == 0
+    assert cli.main(words(toy_folder, "--steps=2", "--profile=shown", parallel="jit", native_convolutions=True)) == 0
     printed = capsys.readouterr().out
     for part in (
         "clips/s",
@@ -65,6 +65,7 @@ def test_the_table_and_a_profile(toy_folder, tmp_path, capsys):
         "where a step goes",
         "slowest layers: ",
         "first step",
+        "convolutions: XLA's own\n",
         "peak memory",
         "MFU",
         "1 device(s) (CPU",

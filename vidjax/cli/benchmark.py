@@ -123,6 +123,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
       Figures by name:
 
       - steps, batch_size, parallel, devices, dtype, hardware: what was measured.
+      - convolutions: what computes them, in words.
       - start: seconds until there is a state: "prepare" (data and model), "state".
       - first_step: seconds of the first step: "total", and of it "trace", "lower" and "compile"; "from_cache": whether
         compiled programs were loaded instead.
@@ -174,6 +175,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
                         with jax.profiler.StepTraceAnnotation("train", step_num=number):
                             state = loop.step(state)
                     jax.block_until_ready(state)
+        convolutions = implementation(run.strategy.devices)
     del state
     flops = 3 * 2 * _macs(run) * config.train.batch_size
     peak = {name: _peak(run, name) for name in dict.fromkeys(("float32", config.dtype))}
@@ -184,7 +186,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "devices": len(run.strategy.devices),
         "dtype": config.dtype,
         "hardware": devices.description(),
-        "convolutions": implementation(run.strategy.devices),
+        "convolutions": convolutions,
         "start": {"prepare": prepared - began, "state": has_state - prepared},
         "first_step": {"total": first, **compiling},
         "seconds": seconds,
