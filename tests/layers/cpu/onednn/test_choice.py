@@ -101,6 +101,34 @@ def test_inside_of_other_transformations(loaded):
     np.testing.assert_allclose(jitted(jnp.stack([X, 2 * X]), KERNEL)[1], 4 * loss(X, KERNEL), rtol=1e-4)
 
 
+def test_values_of_transformed_programs(loaded, monkeypatch):
+    """Second derivatives, `jax.vmap` of either operand, `jax.checkpoint` and donated arrays, of uneven geometry."""
+    monkeypatch.setattr(choice, "_MIN_PRODUCTS", 0)  # tiny convolutions, too
+    x, kernel = (jnp.asarray(random_variables.normal(shape, n)) for n, shape in enumerate([(2, 6, 9, 8), (3, 2, 4, 8)]))
+
+    def small(x, kernel):
+        y = convolution(x, kernel, (2, 1), ((0, 2), (1, 0)), rhs_dilation=(1, 2), feature_group_count=2)
+        return (y**3).sum()
+
+    def penalty(x, kernel):
+        return sum((g**2).sum() for g in jax.grad(jax.checkpoint(small), (0, 1))(x, kernel))
+
+    def transformed(x, kernel):
+        xs, kernels = jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel])
+        mapped = jax.vmap(jax.grad(small, (0, 1)), (0, None))(xs, kernel), jax.vmap(small, (None, 0))(x, kernels)
+        return jax.grad(penalty, (0, 1))(x, kernel), mapped, jax.jvp(small, (x, kernel), (x, kernel))
+
+    compiled = jax.jit(transformed, donate_argnums=(0, 1)).lower(x, kernel).compile()
+    assert compiled.as_text().count(f'"{handler.TARGET}"') >= 8
+    jax.clear_caches()  # that of `jax.checkpoint`, too
+    with native_operations():
+        native = jax.jit(lambda *arrays: transformed(*arrays)).lower(x, kernel).compile()
+    assert handler.TARGET not in native.as_text()
+    wanted = native(x, kernel)
+    for a, b in zip(*map(jax.tree.leaves, (compiled(x, kernel), wanted)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(abs(b).max()))
+
+
 @pytest.mark.usefixtures("fresh")
 def test_without_the_wheel(monkeypatch):
     monkeypatch.setattr(library, "DISTRIBUTION", "not-installed")
