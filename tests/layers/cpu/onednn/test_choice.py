@@ -159,7 +159,7 @@ def test_an_unknown_version(monkeypatch, loaded):
 
 def test_an_unknown_interface(monkeypatch):
     monkeypatch.setattr(handler, "_MINORS", range(0))
-    with pytest.raises(library.LibraryError, match="is not known here"):
+    with pytest.raises(library.LibraryError, match=r"0\.\d"):
         handler.interface_version()
 
 
@@ -303,10 +303,11 @@ def test_errors_are_those_of_xla(loaded):
     module = Conv(4, (3, 3))
     jax.jit(module.init)(jax.random.key(0), jnp.ones((1, 6, 6, 3)))  # the handler is registered
     call = jax.ffi.ffi_call(handler.TARGET, jax.ShapeDtypeStruct(X.shape, X.dtype))
-    for numbers, message in (([1, 2], "16 bytes are no convolution"), ([1] * 99, "99 numbers of type 5")):
-        with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+    for numbers, named in (([1, 2], "16"), ([1] * 99, "99")):
+        with pytest.raises(jax.errors.JaxRuntimeError) as caught:
             jax.block_until_ready(jax.jit(lambda x, n=numbers: call(x, x, request=np.array(n)))(X))
+        assert f"ValueError: {named} " in str(caught.value)
     with pytest.raises(jax.errors.JaxRuntimeError, match="1 numbers|attributes"):
         jax.block_until_ready(jax.jit(lambda x: call(x, x, request=1))(X))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="another type than float32"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="float32"):
         jax.block_until_ready(jax.jit(lambda x: call(x, x, request=np.array([1])))(jnp.ones(3, jnp.int32)))

@@ -81,9 +81,9 @@ def test_encoding():
 def test_other_bytes_are_refused():
     encoded = requests(OPERATIONS["3x3"])[0].encode()
     for damaged in (encoded[:-1], np.append(encoded, 1), encoded[:2], encoded * 0, -encoded):
-        with pytest.raises(ValueError, match="no convolution"):
+        with pytest.raises(ValueError, match="bytes|numbers|convolution"):
             Request.decode(damaged.tobytes())
-    with pytest.raises(ValueError, match="no convolution"):
+    with pytest.raises(ValueError, match="bytes"):
         Request.decode(encoded.tobytes()[:-3])
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from vidjax.layers.cpu.onednn.plans import Request
+from vidjax.layers.shapes import Array
 
 Compute = Callable[[Request, jax.Array, jax.Array], jax.Array]  # what a request says, of its operands
 
@@ -43,7 +45,9 @@ class Folding:
             y=(given.y[0], given.y[1] // self.steps, *given.y[2:-1], features),
         )
 
-    def compute(self, compute: Compute, x: jax.Array, other: jax.Array) -> jax.Array:
+    def compute(
+        self, compute: Compute, x: Float[Array, "n *spatial channels"], other: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
         """The result of the given request, of the input and either the kernel or the gradient of the result."""
         if self.request.computed == "y":
             return self._unfold_y(compute(self.folded, x, self._fold_kernel(other)))
@@ -91,7 +95,12 @@ class Turned:
         kernel = (*given.kernel[:-2], given.kernel[-1], given.kernel[-2])
         return Request("y", dataclasses.replace(geometry, padding=padding), given.y, kernel, given.x)
 
-    def compute(self, compute: Compute, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+    def compute(
+        self,
+        compute: Compute,
+        kernel: Float[Array, "*extent channels features"],
+        gradient: Float[Array, "n *out_spatial features"],
+    ) -> Float[Array, "n *spatial channels"]:
         """The result of the given request."""
         turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-2, -1)
         return compute(self.turned, gradient, turned)
