@@ -1,5 +1,6 @@
 """Prepared convolutions have XLA's values, are bounded, and take nothing but what was encoded."""
 
+import os
 import threading
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from benchmarks.convolutions import OPERATIONS
 from tests import random_variables
 from vidjax.layers.convolution_primitives import native
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
-from vidjax.layers.cpu.onednn import plans
+from vidjax.layers.cpu.onednn import library, plans
 from vidjax.layers.cpu.onednn.plans import PASSES, Plans, Request, implementation
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("kernel", "y"), "kernel": ("x", "y")}
@@ -148,3 +149,25 @@ def test_one_thread_computes_small_kernel_gradients(loaded, monkeypatch):
     numbers.clear()
     outcome(Plans(loaded), kernel)
     assert 3 in numbers
+
+
+@pytest.mark.parametrize("kept, started", [(0, 0), (1024, 2)])
+def test_threads_of_many_callers_are_bounded(kept, started, loaded, monkeypatch):
+    monkeypatch.setattr(library, "_MAX_KEPT_THREADS", kept)
+    monkeypatch.setattr(loaded, "_keeping", set())
+    monkeypatch.setattr(loaded, "threads", 3)
+    of_plans, request = Plans(loaded), requests(OPERATIONS["3x3"])[0]
+    x, kernel, y = (np.ones(shape, np.float32) for shape in (request.x, request.kernel, request.y))
+    numbers, results = [], []
+
+    def work():
+        for _ in range(3):
+            numbers.append(len(os.listdir("/proc/self/task")))
+            of_plans.run(request.encode().tobytes(), [array.ctypes.data for array in (x, kernel, y)])
+            results.append(y.copy())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [number - numbers[0] for number in numbers[1:]] == [started, started]
+    assert np.array_equal(results[0], results[2])

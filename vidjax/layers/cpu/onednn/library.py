@@ -8,6 +8,7 @@ import ctypes
 import functools
 import importlib.metadata
 import os
+import threading
 from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_void_p
 
@@ -21,6 +22,10 @@ _LIMITS = (
     *("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"),
 )
 _WAITING = "OMP_WAIT_POLICY"
+
+# Each thread that calls has a team of its own, and any of XLA's threads may call: threads of teams that are kept.
+_MAX_KEPT_THREADS = 1024
+_SOFT = 1  # of `omp_pause_resource_all`: settings stay
 
 _AVX512 = 0x20  # in the number of an instruction set
 
@@ -105,8 +110,12 @@ class Library:
             self._declare(long, "primitive_execute", c_int, _POINTERS["primitive_execute"])
         except (OSError, AttributeError) as error:
             raise LibraryError(f"oneDNN cannot be loaded: {error}") from error
+        # It came with GCC 9.
+        if self.threads**2 > _MAX_KEPT_THREADS and not hasattr(self._openmp, "omp_pause_resource_all"):
+            raise LibraryError("the system's OpenMP is too old for so many cores")
         if not self._has_whole_teams():
             raise LibraryError("OpenMP was loaded before, with settings that limit its threads")
+        self._keeping: set[int] = set()  # threads whose teams are kept
         self.execute_shortly = self._short.dnnl_primitive_execute
         self.execute = long.dnnl_primitive_execute  # others may use Python meanwhile
         self.set_data = self._short.dnnl_memory_set_data_handle
@@ -131,6 +140,19 @@ class Library:
     def set_threads(self, number: int) -> None:
         """Says how many threads the calling thread shares its work among; others have numbers of their own."""
         self._openmp.omp_set_num_threads(number)
+
+    def free_team(self) -> None:
+        """Ends the threads of the calling thread's team, unless it is one of the first that had one.
+
+        On many cores they are too many otherwise, and OpenMP ends the process when the system starts no more.
+        """
+        caller = threading.get_ident()
+        if caller in self._keeping:
+            return
+        if (len(self._keeping) + 1) * self.threads <= _MAX_KEPT_THREADS:
+            self._keeping.add(caller)
+        else:
+            self._openmp.omp_pause_resource_all(_SOFT)
 
     def call(self, name: str, *arguments: object) -> None:
         """Calls a function that returns a status.

@@ -350,6 +350,7 @@ class Plans:
         try:
             plan.run(workspace, data)
         finally:
+            self._library.free_team()
             if workspace.size > MAX_KEPT_BYTES:
                 workspace.release()
             self._workspaces.append(workspace)
