@@ -336,7 +336,7 @@ def _print_summary(run: Run, workdir: Path) -> None:
                 " the videos are decoded on every access; raise the limit if there is room"
             )
     if run.strategy.devices[0].platform == "cpu":
-        terminal.say(f"convolutions: {implementation(run.strategy.devices)}")
+        terminal.say(f"convolutions: {implementation(run.strategy.devices, is_mapped=run.strategy.name == 'pmap')}")
     devices = len(run.strategy.devices)
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"

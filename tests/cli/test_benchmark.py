@@ -31,6 +31,7 @@ def test_the_numbers_fit_each_other(parallel, toy_folder, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["steps"] == 5 and found["parallel"] == parallel
     assert found["devices"] == {"jit": 1, "pmap": 8}[parallel]
+    assert ("since pmap is used" in found["convolutions"]) == (parallel == "pmap")
     assert sum(found["loop"].values()) == pytest.approx(found["seconds"] / 5)
     assert 0 <= found["loop"]["other"] < found["seconds"] / 5
     assert found["steps_per_second"] == pytest.approx(5 / found["seconds"])

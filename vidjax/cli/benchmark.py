@@ -175,7 +175,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
                         with jax.profiler.StepTraceAnnotation("train", step_num=number):
                             state = loop.step(state)
                     jax.block_until_ready(state)
-        convolutions = implementation(run.strategy.devices)
+        convolutions = implementation(run.strategy.devices, is_mapped=run.strategy.name == "pmap")
     del state
     flops = 3 * 2 * _macs(run) * config.train.batch_size
     peak = {name: _peak(run, name) for name in dict.fromkeys(("float32", config.dtype))}

@@ -92,10 +92,17 @@ def convolution(
     )
 
 
-def implementation(devices: Sequence[jax.Device]) -> str:
-    """What computes convolutions in programs for these devices, in words."""
+def implementation(devices: Sequence[jax.Device], *, is_mapped: bool = False) -> str:
+    """What computes convolutions in programs for these devices, in words.
+
+    Args:
+      devices: of a program.
+      is_mapped: whether it is one of `jax.pmap`, even if for one device.
+    """
     if is_native_only() or devices[0].platform != "cpu":
         return "XLA's own"
+    if is_mapped:
+        return "vidjax's own forms, since pmap is used"
     return choice.describe() if len(devices) == 1 else "vidjax's own forms, since there are several devices"
 
 

@@ -87,6 +87,9 @@ def test_other_programs_do_not(loaded):
     sharded = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
     assert calls(sharded, jax.device_put(KERNEL, NamedSharding(mesh, PartitionSpec()))) == 0
     assert implementation(jax.devices()[:2]).startswith("vidjax's own forms")
+    mapped = jax.pmap(loss, in_axes=(0, None), devices=jax.devices()[:1])
+    assert handler.TARGET not in mapped.lower(X[None], KERNEL).as_text()
+    assert implementation(jax.devices()[:1], is_mapped=True) == "vidjax's own forms, since pmap is used"
     exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=["cpu"])(X, KERNEL)
     assert "custom_call" not in exported.mlir_module()
 
