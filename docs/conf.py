@@ -50,11 +50,17 @@ napoleon_attr_annotations = False  # the signature of the class has them
 # variables and what is private have none either.
 nitpick_ignore_regex = [
     ("py:.*", r"(jax|jaxlib|flax|optax|orbax|grain|numpy|np|pandas|pd|ml_collections|jaxtyping|absl|logging)(\..*)?"),
-    ("py:.*", r"(argparse|array_record|av|collections|concurrent|contextlib|decord|dataclasses|datetime|enum)(\..*)?"),
+    (
+        "py:.*",
+        r"(argparse|array_record|av|collections|concurrent|contextlib|ctypes|decord|dataclasses|datetime|enum)(\..*)?",
+    ),
     ("py:class", r"ndarray"),  # as jaxtyping names NumPy's
     ("py:exc", r"UnpicklingError"),
     ("py:class", r"vidjax\..*\._\w+"),
-    ("py:class", r"vidjax\.(system\.terminal\.Item|training\.checkpoints\.State)"),
+    (
+        "py:(class|obj)",
+        r"vidjax\.(system\.terminal\.Item|training\.checkpoints\.State|training\.initial_values\.Result)",
+    ),
     (
         "py:.*",
         r"(abc|functools|io|matplotlib|multiprocessing|os|pathlib|pickle|queue|re|rich|threading|types|typing|zipfile|PIL)"

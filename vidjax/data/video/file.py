@@ -80,7 +80,7 @@ class VideoFile(abc.ABC):
         """
 
     def separate_frames(self) -> SeparateFrames | None:
-        """Its frames, if they are stored one by one; None if they are read from the `load`ed file."""
+        """Its frames, if they are stored one by one; None if they are read from what `load` gives."""
         return None
 
 
