@@ -21,7 +21,7 @@ _IMPORTS = {
     "absl-py": "absl.flags",
     "array-record": "array_record.python.array_record_module",
     "decord2": "decord",
-    "onednn-cpu-gomp": "vidjax.layers.cpu.onednn.library:load",  # a library without a module
+    "onednn-cpu-gomp": "vidjax.layers.cpu.onednn.shared_library:load",  # a library without a module
     "orbax-checkpoint": "orbax.checkpoint",
     "pillow": "PIL.Image",
     "scikit-learn": "sklearn.datasets",

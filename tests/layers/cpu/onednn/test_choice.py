@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tests import random_variables
 from vidjax.layers.convolution import Conv, convolution, implementation, native_operations
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
-from vidjax.layers.cpu.onednn import choice, handler, library
+from vidjax.layers.cpu.onednn import choice, handler, shared_library
 from vidjax.layers.cpu.onednn.plans import Plans, Request
 
 X, KERNEL = (
@@ -38,7 +38,7 @@ def calls(*arrays, function=loss):
 @pytest.fixture
 def fresh(monkeypatch):
     """Nothing is known of the library."""
-    for module, name in ((library, "_load"), (choice, "_once")):
+    for module, name in ((shared_library, "_load"), (choice, "_once")):
         monkeypatch.setattr(module, name, functools.cache(getattr(module, name).__wrapped__))
     monkeypatch.setattr(choice, "Handler", lambda plans: None)  # the one of this process stays registered
 
@@ -134,7 +134,7 @@ def test_values_of_transformed_programs(loaded, monkeypatch):
 
 @pytest.mark.usefixtures("fresh")
 def test_without_the_wheel(monkeypatch):
-    monkeypatch.setattr(library, "DISTRIBUTION", "not-installed")
+    monkeypatch.setattr(shared_library, "DISTRIBUTION", "not-installed")
     assert choice.describe() == "vidjax's own forms, since not-installed is not installed"
     assert calls(X, KERNEL) == 0
     assert choice.describe() == "vidjax's own forms, since not-installed is not installed"
@@ -142,7 +142,7 @@ def test_without_the_wheel(monkeypatch):
 
 @pytest.mark.usefixtures("fresh")
 def test_without_openmp(monkeypatch, loaded):
-    monkeypatch.setattr(library, "_OPENMP", "libgomp-hidden.so.1")
+    monkeypatch.setattr(shared_library, "_OPENMP", "libgomp-hidden.so.1")
     said = choice.describe()  # before anything is compiled, as at the start of a run
     assert said.startswith("vidjax's own forms") and "libgomp-hidden" in said
     assert calls(X, KERNEL) == 0
@@ -156,13 +156,13 @@ def test_a_library_that_computes_wrongly(monkeypatch, loaded):
 
 @pytest.mark.usefixtures("fresh")
 def test_an_unknown_version(monkeypatch, loaded):
-    monkeypatch.setattr(library, "_MINORS", range(7, 9))
+    monkeypatch.setattr(shared_library, "_MINORS", range(7, 9))
     assert calls(X, KERNEL) == 0 and f"oneDNN {loaded.version} is not known here" in choice.describe()
 
 
 def test_an_unknown_interface(monkeypatch):
     monkeypatch.setattr(handler, "_MINORS", range(0))
-    with pytest.raises(library.LibraryError, match=r"0\.\d"):
+    with pytest.raises(shared_library.LibraryError, match=r"0\.\d"):
         handler.interface_version()
 
 
@@ -244,17 +244,17 @@ def test_it_is_not_loaded_before_it_is_needed(loaded):
 
 def test_as_many_threads_as_xla_has(monkeypatch):
     monkeypatch.setenv("NPROC", "5")
-    assert library._threads_of_xla() == 5
+    assert shared_library._threads_of_xla() == 5
     monkeypatch.setenv("PJRT_NPROC", "3")
-    assert library._threads_of_xla() == 3
+    assert shared_library._threads_of_xla() == 3
     for name in ("NPROC", "PJRT_NPROC"):
         monkeypatch.setenv(name, "all")
-    assert library._threads_of_xla() == len(os.sched_getaffinity(0))
+    assert shared_library._threads_of_xla() == len(os.sched_getaffinity(0))
 
 
 def with_settings_of_openmp(code, **settings):
-    """Output of a program that begins with the library L, loaded with these variables set."""
-    begin = "import os\nfrom vidjax.layers.cpu.onednn import library\n"
+    """Output of a program that begins with the library, loaded with these variables set."""
+    begin = "import os\nfrom vidjax.layers.cpu.onednn import shared_library\n"
     done = subprocess.run(
         [sys.executable, "-c", begin + code],
         cwd=ROOT,
@@ -281,8 +281,8 @@ def test_limits_of_openmp_leave_nothing_out(settings, loaded):
         "request = Request('kernel', ConvolutionGeometry((1, 1), ((1, 1), (1, 1)), (1, 1)), *shapes)\n"
         "ones, result = np.ones(x, np.float32), np.zeros(kernel, np.float32)\n"
         "data = [ones.ctypes.data, ones.ctypes.data, result.ctypes.data]\n"
-        "Plans(library.load()).run(request.encode().tobytes(), data)\n"
-        "print(int(result[1, 1].min()), sorted(set(os.environ) & {'OMP_WAIT_POLICY', *library._LIMITS}))\n"
+        "Plans(shared_library.load()).run(request.encode().tobytes(), data)\n"
+        "print(int(result[1, 1].min()), sorted(set(os.environ) & {'OMP_WAIT_POLICY', *shared_library._LIMITS}))\n"
     )
     assert with_settings_of_openmp(code, **settings) == f"{4 * 28 * 28} {list(settings)}\n"
 
@@ -291,14 +291,14 @@ def test_limits_of_openmp_leave_nothing_out(settings, loaded):
 def test_a_limited_openmp_that_is_loaded_already(settings, loaded):
     code = (
         "import ctypes\nctypes.CDLL('libgomp.so.1')\n"
-        "try: library.load()\n"
-        "except library.LibraryError as error: print(error)\n"
+        "try: shared_library.load()\n"
+        "except shared_library.LibraryError as error: print(error)\n"
     )
     assert "limit its threads" in with_settings_of_openmp(code, **settings)
 
 
 def test_openmp_binds_no_thread_to_a_core(loaded):
-    code = "before = os.sched_getaffinity(0)\nlibrary.load()\nprint(os.sched_getaffinity(0) == before)\n"
+    code = "before = os.sched_getaffinity(0)\nshared_library.load()\nprint(os.sched_getaffinity(0) == before)\n"
     assert with_settings_of_openmp(code, OMP_PROC_BIND="true", OMP_PLACES="cores") == "True\n"
 
 

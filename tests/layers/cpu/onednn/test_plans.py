@@ -11,7 +11,7 @@ from benchmarks.convolutions import OPERATIONS
 from tests import random_variables
 from vidjax.layers.convolution_primitives import native
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
-from vidjax.layers.cpu.onednn import library, plans
+from vidjax.layers.cpu.onednn import plans, shared_library
 from vidjax.layers.cpu.onednn.plans import PASSES, Plans, Request, implementation
 
 OPERANDS = {"y": ("x", "kernel"), "x": ("kernel", "y"), "kernel": ("x", "y")}
@@ -153,7 +153,7 @@ def test_one_thread_computes_small_kernel_gradients(loaded, monkeypatch):
 
 @pytest.mark.parametrize("kept, started", [(0, 0), (1024, 2)])
 def test_threads_of_many_callers_are_bounded(kept, started, loaded, monkeypatch):
-    monkeypatch.setattr(library, "_MAX_KEPT_THREADS", kept)
+    monkeypatch.setattr(shared_library, "_MAX_KEPT_THREADS", kept)
     monkeypatch.setattr(loaded, "_keeping", set())
     monkeypatch.setattr(loaded, "threads", 3)
     of_plans, request = Plans(loaded), requests(OPERATIONS["3x3"])[0]

@@ -9,11 +9,11 @@ import threading
 import numpy as np
 
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
-from vidjax.layers.cpu.onednn import library
+from vidjax.layers.cpu.onednn import shared_library
 from vidjax.layers.cpu.onednn.folding import Folding, Turned, in_another_form
 from vidjax.layers.cpu.onednn.handler import Handler
-from vidjax.layers.cpu.onednn.library import Library, LibraryError
 from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
+from vidjax.layers.cpu.onednn.shared_library import Library, LibraryError
 
 _SLOW = "ref"  # in the names of implementations that are not optimized
 _TOLERANCE = 1e-5
@@ -22,7 +22,7 @@ _MIN_PRODUCTS = 1 << 20  # of a convolution, below which calling costs more than
 
 @dataclasses.dataclass(frozen=True)
 class _Started:
-    library: Library
+    loaded: Library
     process: int
 
 
@@ -33,7 +33,7 @@ _starting = threading.Lock()  # programs are lowered in several threads
 @functools.cache
 def _once() -> _Started | str:
     try:
-        loaded = library.load()
+        loaded = shared_library.load()
         plans = Plans(loaded)
         check(plans)
         Handler(plans)
@@ -106,9 +106,9 @@ def chosen(
     # Threads do not survive a fork.
     if isinstance(started, str) or started.process != os.getpid():
         return None
-    if (form := in_another_form(request, started.library.width)) is not None:
+    if (form := in_another_form(request, started.loaded.width)) is not None:
         return form
-    name = implementation(started.library, request)
+    name = implementation(started.loaded, request)
     return None if name is None or _SLOW in name else request
 
 
@@ -127,4 +127,4 @@ def is_faster(request: Request) -> bool:
 def describe() -> str:
     """What computes convolutions on one CPU; loads oneDNN to find out."""
     started = _start()
-    return f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.library.version}"
+    return f"vidjax's own forms, since {started}" if isinstance(started, str) else f"oneDNN {started.loaded.version}"

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vidjax.layers.cpu.onednn.library import LibraryError
 from vidjax.layers.cpu.onednn.plans import MAX_NUMBERS, Plans
+from vidjax.layers.cpu.onednn.shared_library import LibraryError
 
 VERSION = 1  # of what a program passes to the handler
 TARGET = f"vidjax_onednn_convolution_{VERSION}"

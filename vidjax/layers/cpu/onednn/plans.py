@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidjax.layers.cpu.geometry import ConvolutionGeometry
-from vidjax.layers.cpu.onednn.library import Library
+from vidjax.layers.cpu.onednn.shared_library import Library
 
 MAX_PLANS = 512
 MAX_KEPT_BYTES = 1 << 28  # of one piece of working memory; larger ones are freed after the call
