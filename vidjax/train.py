@@ -22,7 +22,7 @@ from vidjax.evaluation import metrics as video_metrics
 from vidjax.evaluation.result import Result
 from vidjax.inference import features
 from vidjax.inference.network import load_network
-from vidjax.layers.convolution import implementation, native_operations
+from vidjax.layers.convolution import native_operations
 from vidjax.pretrained import hub
 from vidjax.pretrained.sources import GivenWeights, read_weights
 from vidjax.reporting import tables
@@ -336,7 +336,7 @@ def _print_summary(run: Run, workdir: Path) -> None:
                 " the videos are decoded on every access; raise the limit if there is room"
             )
     if run.strategy.devices[0].platform == "cpu":
-        terminal.say(f"convolutions: {implementation(run.strategy.devices, is_mapped=run.strategy.name == 'pmap')}")
+        terminal.say(f"convolutions: {run.describe_convolutions()}")
     devices = len(run.strategy.devices)
     terminal.say(
         f"{run.total_steps} steps of {run.config.train.batch_size} clips"

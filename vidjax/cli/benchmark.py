@@ -53,7 +53,7 @@ from vidjax.config.run import Run
 from vidjax.data.iteration import PREFETCH_BATCHES
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError, options_of
-from vidjax.layers.convolution import implementation, native_operations
+from vidjax.layers.convolution import native_operations
 from vidjax.system import compilation_cache, devices, files, memory, terminal
 from vidjax.system.paths import typed_path
 from vidjax.training import operation_kinds, profiling
@@ -175,7 +175,6 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
                         with jax.profiler.StepTraceAnnotation("train", step_num=number):
                             state = loop.step(state)
                     jax.block_until_ready(state)
-        convolutions = implementation(run.strategy.devices, is_mapped=run.strategy.name == "pmap")
     del state
     flops = 3 * 2 * _macs(run) * config.train.batch_size
     peak = {name: _peak(run, name) for name in dict.fromkeys(("float32", config.dtype))}
@@ -186,7 +185,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
         "devices": len(run.strategy.devices),
         "dtype": config.dtype,
         "hardware": devices.description(),
-        "convolutions": convolutions,
+        "convolutions": run.describe_convolutions(),
         "start": {"prepare": prepared - began, "state": has_state - prepared},
         "first_step": {"total": first, **compiling},
         "seconds": seconds,

@@ -22,6 +22,7 @@ from vidjax.data.records import Batch, Source, Video
 from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError
 from vidjax.evaluation.scores import AVERAGES
+from vidjax.layers.convolution import implementation, native_operations
 from vidjax.preprocessing.pipeline import Preprocessing
 from vidjax.system import terminal
 from vidjax.training import batch_statistics, early_stopping, parallel, schedules
@@ -130,6 +131,13 @@ class Run:
     def describe_inputs(self, side: int) -> str:
         """Returns e.g. "rgb 16x48x48 + flow 16x48x48"."""
         return " + ".join(each.describe(self.clip.frames, side) for each in self.inputs)
+
+    def describe_convolutions(self) -> str:
+        """What computes the convolutions of training, in words; where it is oneDNN, loads it."""
+        with native_operations(self.config.native_convolutions):
+            return implementation(
+                self.strategy.devices, dtype=self.config.dtype, is_mapped=self.strategy.name == "pmap"
+            )
 
     def new_state(self) -> TrainState:
         """A state initialized from the seed, with the weights that training begins from."""

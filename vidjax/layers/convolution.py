@@ -13,6 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
@@ -92,18 +93,21 @@ def convolution(
     )
 
 
-def implementation(devices: Sequence[jax.Device], *, is_mapped: bool = False) -> str:
+def implementation(devices: Sequence[jax.Device], *, dtype: Any = "float32", is_mapped: bool = False) -> str:
     """What computes convolutions in programs for these devices, in words.
 
     Args:
       devices: of a program.
+      dtype: that it computes in.
       is_mapped: whether it is one of `jax.pmap`, even if for one device.
     """
     if is_native_only() or devices[0].platform != "cpu":
         return "XLA's own"
     if is_mapped:
         return "vidjax's own forms, since pmap is used"
-    return choice.describe() if len(devices) == 1 else "vidjax's own forms, since there are several devices"
+    if len(devices) > 1:
+        return "vidjax's own forms, since there are several devices"
+    return choice.describe() if jnp.dtype(dtype) == jnp.float32 else f"vidjax's own forms, since it is {dtype}"
 
 
 def _is_distributed(x: jax.Array) -> bool:

@@ -26,7 +26,7 @@ from vidjax.data.indexing import with_file_info
 from vidjax.data.packed.packing import pack
 from vidjax.data.packed.records import DATASET
 from vidjax.data.records import Source, Video
-from vidjax.data.sources import folder, packed
+from vidjax.data.sources import packed
 from vidjax.data.video import decoding
 from vidjax.data.views import ViewSpec
 from vidjax.errors import ConfigError, DataError, VideoError
@@ -35,11 +35,6 @@ SIDE = 32
 DENSE = ClipSpec(frames=4, short_side=SIDE, crop=24, crop_position="random")
 SEGMENTS = dataclasses.replace(DENSE, sampling="segments")
 JITTERED = dataclasses.replace(DENSE, short_side=28, short_side_max=SIDE)
-
-
-@pytest.fixture(scope="module")
-def source(toy_folder):
-    return with_file_info(folder.load(root=str(toy_folder)))
 
 
 @pytest.fixture(scope="module")

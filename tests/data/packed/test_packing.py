@@ -42,11 +42,6 @@ CLIP = ClipSpec(frames=4, short_side=32, crop=24, crop_position="random")
 
 
 @pytest.fixture(scope="module")
-def source(toy_folder):
-    return with_file_info(folder.load(root=str(toy_folder)))
-
-
-@pytest.fixture(scope="module")
 def packed_folder(source, tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "toy"
     pack(source, path, shard_bytes=40_000)

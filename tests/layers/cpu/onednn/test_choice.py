@@ -83,6 +83,7 @@ def test_other_programs_do_not(loaded):
     with jax.enable_x64(True):
         assert calls(X.astype(jnp.float64), KERNEL.astype(jnp.float64)) == 0
     assert calls(X.astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16)) == 0
+    assert implementation(jax.devices()[:1], dtype="bfloat16") == "vidjax's own forms, since it is bfloat16"
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     sharded = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
     assert calls(sharded, jax.device_put(KERNEL, NamedSharding(mesh, PartitionSpec()))) == 0

@@ -100,6 +100,15 @@ def test_plans_are_bounded(loaded, monkeypatch):
     assert [workspace.size for workspace in of_plans._workspaces] == [0]
 
 
+def in_threads(work, count):
+    """Calls work(0), work(1), ... each in a thread of its own."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_calls_of_several_threads(loaded):
     of_plans, failures = Plans(loaded), []
 
@@ -109,11 +118,7 @@ def test_calls_of_several_threads(loaded):
             if not abs(got - wanted).max() < 5e-6 * abs(wanted).max():
                 failures.append((seed, request))
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, 4)
     assert not failures
 
 
@@ -129,11 +134,7 @@ def test_plans_that_make_room_are_taken_once(loaded, monkeypatch):
             if not abs(got - wanted).max() < 5e-6 * abs(wanted).max():
                 failures.append(request)
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, 3)
     assert not failures
 
 
