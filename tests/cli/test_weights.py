@@ -80,7 +80,11 @@ def test_a_file_with_another_checksum_is_refused(published, monkeypatch, capsys)
 def test_what_an_installed_package_has_is_not_downloaded(published, monkeypatch, capsys):
     monkeypatch.setattr("vidjax.pretrained.find", lambda info: str(published))
     assert cli.main(["weights", "fetch", "small-test"]) == 0
-    assert store.path_of("small-test").is_file()
+    written = store.path_of("small-test").stat().st_mtime_ns
+    capsys.readouterr()
+    assert cli.main(["weights", "fetch", "small-test"]) == 0
+    check(capsys.readouterr().out, store.path_of("small-test"))
+    assert store.path_of("small-test").stat().st_mtime_ns == written, "it is fetched once"
 
 
 def test_logits_are_verified(published, monkeypatch, capsys):

@@ -8,6 +8,7 @@ from vidjax.config import loading
 from vidjax.errors import ConfigError
 from vidjax.experiment import plan
 from vidjax.experiment.plan import Experiment, Setting
+from vidjax.reporting.comparison import MISSING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,6 +112,14 @@ def test_the_row_of_an_ensemble_pools_its_splits_like_any_other():
     rows = plan.comparison_rows(found, dict.fromkeys(plan.run_names(found), result))
     assert [row.labels["model"] for row in rows][-1] == "average"
     assert rows[-1].results[0].videos == 16
+
+
+def test_an_empty_row_names_only_the_weights_that_are_to_be_fetched():
+    rates = {"low": Setting(weights="vgg19-imagenet"), "high": Setting(weights="i3d-kinetics400")}
+    found = experiment(axes={"rate": rates})
+    low, high = plan.comparison_rows(found, {}, weights_here={"i3d-kinetics400"})
+    assert "vgg19-imagenet" in low.missing
+    assert high.missing == MISSING
 
 
 def test_two_ensembles_are_not_crossed():

@@ -134,9 +134,12 @@ def _file(info: "Info") -> str:
 
 def _fetch(name: str) -> int:
     from vidjax import pretrained
-    from vidjax.pretrained import downloading
+    from vidjax.pretrained import downloading, store
 
     info = _known(name)
+    if (stored := store.path_of(name)).is_file():
+        terminal.say(f"{name}: is here, in {stored} (delete it to fetch it again)")
+        return 0
     try:
         installed = pretrained.find(info)
     except ConfigError:

@@ -16,7 +16,7 @@ import importlib.util
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +248,16 @@ def ensembles_of(experiment: Experiment) -> dict[str, list[str]]:
     }
 
 
-def comparison_rows(experiment: Experiment, found: Mapping[str, Result]) -> list[comparison.ComparisonRow]:
-    """The rows of the table, from run name -> result; a seed counts when all of its splits are there."""
+def comparison_rows(
+    experiment: Experiment, found: Mapping[str, Result], weights_here: Container[str] = ()
+) -> list[comparison.ComparisonRow]:
+    """The rows of the table; a seed counts when all of its splits are there.
+
+    Args:
+      experiment: whose rows.
+      found: run name -> result.
+      weights_here: published weights that need not be fetched; a row without results names the command for the others.
+    """
     rows = []
     for labels in experiment.row_labels():
         complete = []
@@ -258,7 +266,9 @@ def comparison_rows(experiment: Experiment, found: Mapping[str, Result]) -> list
             if all(name in found for name in names):
                 complete.append(comparison.pool([found[name] for name in names]))
         weights = experiment.weights_of(labels)
-        how = f"needs `python -m vidjax weights fetch {weights}`" if weights else comparison.MISSING
+        how = comparison.MISSING
+        if weights is not None and weights not in weights_here:
+            how = f"needs `python -m vidjax weights fetch {weights}`"
         rows.append(comparison.ComparisonRow(labels, complete, len(experiment.seeds), how))
     return rows
 

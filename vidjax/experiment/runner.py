@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,12 +164,21 @@ def results(
     return found, errors
 
 
-def write_tables(experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path) -> pd.DataFrame:
-    """Writes `table.md`, `table.csv` and `results.json` from the finished runs; returns the table."""
+def write_tables(
+    experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path, weights_here: Container[str] = ()
+) -> pd.DataFrame:
+    """Writes `table.md`, `table.csv` and `results.json` from the finished runs; returns the table.
+
+    Args:
+      experiment: that the table is of.
+      runs: all of the experiment.
+      workdir: holds `runs/NAME/` and gets the files.
+      weights_here: published weights that need not be fetched.
+    """
     found, errors = results([run.name for run in runs], ensembles_of(experiment), workdir)
     for name, reason in errors.items():
         terminal.say(f"no ensemble {name}: {reason}")
-    rows, columns = comparison_rows(experiment, found), experiment.table_columns()
+    rows, columns = comparison_rows(experiment, found, weights_here), experiment.table_columns()
     table = comparison.table(rows, columns)
     files.write_text(workdir / "table.md", f"{experiment.title}\n\n{tables.to_markdown(table)}")
     files.write_text(workdir / "table.csv", tables.to_csv(comparison.numbers(rows, columns)))
@@ -220,8 +229,11 @@ def run(
     experiment = load(path)
     experiment.table_columns()
     runs = runs_of(experiment, overrides)
-    here = {name: _has_weights(name) for name in {each.weights for each in runs} if name is not None}
-    states = {each.name: status(each, workdir) if here.get(each.weights or "", True) else _NO_WEIGHTS for each in runs}
+    needed = {each.weights for each in runs if each.weights is not None}
+    weights_here = set(filter(_has_weights, needed))
+    states = {
+        each.name: _NO_WEIGHTS if each.weights in needed - weights_here else status(each, workdir) for each in runs
+    }
     chosen = [each for each in runs if fnmatch.fnmatchcase(each.name, only)]
     if not chosen:
         raise ConfigError(f"--only={only}: no run matches; --list shows all runs, e.g. {runs[0].name}")
@@ -242,7 +254,7 @@ def run(
     selected = f" that match {only!r}" if len(chosen) < len(runs) else ""
     finished = sum(states[each.name] == "finished" for each in chosen)
     terminal.say(f"{experiment.title}: {len(chosen)} runs{selected}, {finished} finished already")
-    for name in sorted(name for name, is_here in here.items() if not is_here):
+    for name in sorted(needed - weights_here):
         if count := sum(each.weights == name for each in chosen):
             terminal.say(f"{count} runs are left out: they begin from {name}; python -m vidjax weights fetch {name}")
     if waiting and launcher == LAUNCHER:
@@ -255,7 +267,7 @@ def run(
             terminal.say(f"{each.name}: made with a different config; moved to {aside}")
     errors = {}
     started = time.monotonic()
-    table = write_tables(experiment, runs, workdir)
+    table = write_tables(experiment, runs, workdir, weights_here)
     with sigterm_to_system_exit():
         for number, each in enumerate(waiting, start=1):
             folder = workdir / "runs" / each.name
@@ -266,7 +278,7 @@ def run(
                 terminal.say(f"{each.name} failed: {error}")
             elapsed = time.monotonic() - started
             left = elapsed / number * (len(waiting) - number)
-            table = write_tables(experiment, runs, workdir)
+            table = write_tables(experiment, runs, workdir, weights_here)
             terminal.table(table, keys=len(experiment.axes))
             terminal.say(f"{duration(elapsed)} elapsed, about {duration(left)} left")
     if not waiting:
