@@ -1,17 +1,22 @@
 """docs/extending.md is run as it stands: its files in a folder of their own, then its commands."""
 
 import ast
+import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.refusals import unnamed
+from vidjax.models import Output
 from vidjax.system import files
+from vidjax.training.losses import cross_entropy
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "extending.md").read_text()
@@ -32,6 +37,32 @@ def run(folder, *words):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+# Each command of a list as launch.py would run it, in one process: importing JAX takes longer than what most do.
+# It prints what each wrote, and the message of its error or "".
+SEVERAL = """
+import contextlib, io, json, sys
+import grain  # whose flags would be forgotten if a command imported it
+from absl.testing import flagsaver
+from vidjax.cli.train import launch
+found = []
+for words in json.loads(sys.argv[1]):
+    sys.argv, out = ["launch.py", *words], io.StringIO()
+    with contextlib.redirect_stdout(out), flagsaver.flagsaver():
+        try:
+            launch(argv=words)
+        except SystemExit as end:
+            found.append((out.getvalue(), str(end.code or "")))
+print(json.dumps(found))
+"""
+
+
+def launched(folder, *commands):
+    """What each command wrote, and the message of its error or ""."""
+    done = run(folder, "-P", "-c", SEVERAL, json.dumps(commands))
+    assert not done.returncode, done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 def test_every_block_of_code_is_python():
@@ -65,24 +96,19 @@ def test_a_network_outside_of_vidjax_is_trained_and_evaluated(folder, toy_folder
     result = files.read_json(folder / workdir / "result.json")
     assert result["model"] == "frame_lstm:FrameLSTM" and result["inputs"].startswith("rgb 10x36x36")
 
-    evaluation = [launch, f"--workdir={workdir}", "--mode=eval", "--config.evaluate.clips=2"]
-    refused = run(folder, *evaluation)
+    evaluation = [f"--workdir={workdir}", "--mode=eval", "--config.evaluate.clips=2"]
     again = "--config.model.factory=frame_lstm:FrameLSTM"
-    assert refused.returncode and again in refused.stderr and "Traceback" not in refused.stderr
-    done = run(folder, *evaluation, again)
-    assert not done.returncode, done.stdout + done.stderr
+    (_, refusal), (_, failure) = launched(folder, evaluation, [*evaluation, again])
+    assert again in refusal and not failure, failure
     assert len(list((folder / workdir / "evaluations").iterdir())) == 1
 
 
 def test_its_options_are_explained_and_checked(folder):
-    launch = str(ROOT / "launch.py")
-    done = run(folder, launch, "--config=frame_lstm_config.py", "--help")
-    assert not done.returncode, done.stderr
-    assert "--config.model.hidden=None (64)" in done.stdout and "units of the LSTM" in done.stdout
-    done = run(folder, launch, "--config=frame_lstm_config.py", "--config.model.hidden=0")
-    assert done.returncode and not unnamed(done.stderr, "model.hidden=0", "1")
-    done = run(folder, launch, "--config=frame_lstm_config.py", "--config.model.hiden=3")
-    assert done.returncode and "hidden" in done.stderr and "Traceback" not in done.stderr
+    config = "--config=frame_lstm_config.py"
+    commands = [config, "--help"], [config, "--config.model.hidden=0"], [config, "--config.model.hiden=3"]
+    (shown, failure), (_, low), (_, unknown) = launched(folder, *commands)
+    assert not failure and "--config.model.hidden=None (64)" in shown and "units of the LSTM" in shown
+    assert not unnamed(low, "model.hidden=0", "1") and "hidden" in unknown
 
 
 def test_its_own_test_passes(folder):
@@ -90,22 +116,19 @@ def test_its_own_test_passes(folder):
     assert not done.returncode and "1 passed" in done.stdout, done.stdout
 
 
-def test_it_is_a_row_of_a_table(folder):
-    done = run(folder, str(ROOT / "launch.py"), "--experiment=frame_lstm_table.py", "--list")
-    assert not done.returncode, done.stderr
-    assert done.stdout.count("LSTM_over_frame_features-seed") == 3
-
-
-def test_a_model_with_an_option(folder):
+def test_a_model_with_an_option_and_a_row_of_a_table(folder):
     section = TEXT.partition("## A model with an option\n")[2].partition("\n## ")[0]
     (command,) = re.findall(r"```bash\npython (.*?)\n```", section, re.S)
     (line,) = re.findall(r"`(--config\.model\.hidden=None.*?)`", section)
-    words = command.replace("launch.py", str(ROOT / "launch.py")).replace("configs/", f"{ROOT}/configs/").split()
-    words = [word for word in words if word != "\\"]
-    done = run(folder, *words, "--help")
-    assert f"  {line}\n      units of the hidden layer\n" in done.stdout, done.stderr
-    refused = run(folder, *(word for word in words if "hidden" not in word), "--config.model.hidden=0")
-    assert refused.returncode and not unnamed(refused.stderr, "model.hidden=0", "1")
+    program, *words = [word for word in command.split() if word != "\\"]
+    assert program == "launch.py"
+    wrong = [*(word for word in words if "hidden" not in word), "--config.model.hidden=0"]
+    # In the same process a row of a table.
+    table = ["--experiment=frame_lstm_table.py", "--list"]
+    (shown, failure), (_, refusal), (listed, no_list) = launched(folder, [*words, "--help"], wrong, table)
+    assert not failure and f"  {line}\n      units of the hidden layer\n" in shown, shown
+    assert not unnamed(refusal, "model.hidden=0", "1")
+    assert not no_list and listed.count("LSTM_over_frame_features-seed") == 3
 
 
 def test_key_points_beside_the_pictures(folder, toy_folder, tmp_path):
@@ -169,18 +192,15 @@ def test_a_source_tests_on_people_that_training_has_not_seen(own_run):
     assert predictions["classes"] == ["bright", "dark"]
 
 
-def test_a_loss_is_trained_with_and_gives_less_than_the_cross_entropy(own_run, folder):
+def test_a_loss_is_trained_with_and_gives_less_than_the_cross_entropy(own_run, folder, monkeypatch):
     loss = files.read_json(own_run / "config.json")["loss"]
     assert (loss["factory"], loss["gamma"]) == ("focal_loss:focal", 1.5)
-    code = (
-        "import jax.numpy as jnp; from focal_loss import focal; from vidjax.models import Output;"
-        "from vidjax.training.losses import cross_entropy;"
-        "given = Output(jnp.array([[[2.0, 0.0]], [[0.0, 2.0]]])), jnp.array([0, 0]);"
-        "plain = cross_entropy(*given); assert abs(focal(*given, gamma=0.0) - plain).max() < 1e-6;"
-        "assert (focal(*given) < plain).all()"
-    )
-    done = run(folder, "-c", code)
-    assert not done.returncode, done.stderr
+    monkeypatch.syspath_prepend(folder)
+    focal = importlib.import_module("focal_loss").focal
+    given = Output(jnp.array([[[2.0, 0.0]], [[0.0, 2.0]]])), jnp.array([0, 0])
+    plain = cross_entropy(*given)
+    assert abs(focal(*given, gamma=0.0) - plain).max() < 1e-6
+    assert (focal(*given) < plain).all()
 
 
 def test_a_metric_is_a_column_and_another_reads_the_scores(own_run, folder):

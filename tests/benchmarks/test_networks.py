@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from benchmarks import jax_step, networks
+from benchmarks import jax_step, mobilenet, networks
 from benchmarks.mobilenet import MobileNetV2
+from vidjax.models import i3d
 
 SLOW = ("c3d_small", "slowfast_r18_small", "i3d", "mobilenet_v2")  # to compile
 
@@ -82,6 +83,20 @@ def each(names):
     return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
 
 
+def shorten(monkeypatch):
+    """Leaves I3D its modules after a pooling and MobileNet a residual block: the whole takes a minute to compile."""
+    from benchmarks.torch_models import i3d as their_i3d
+    from benchmarks.torch_models import mobilenet as their_mobilenet
+
+    assert {f"Mixed_{part}": branches for part, branches in their_i3d.MIXED.items()} == i3d._MIXED
+    assert list(mobilenet.BLOCKS) == their_mobilenet.BLOCKS
+    parts = {part: their_i3d.MIXED[part] for part in their_i3d.POOLS}
+    monkeypatch.setattr(their_i3d, "MIXED", parts)
+    monkeypatch.setattr(i3d, "_MIXED", {f"Mixed_{part}": branches for part, branches in parts.items()})
+    for module in (mobilenet, their_mobilenet):
+        monkeypatch.setattr(module, "BLOCKS", module.BLOCKS[:2])
+
+
 @pytest.mark.parametrize("name", each(networks.TINY))
 def test_both_frameworks_train_the_same_network(name, monkeypatch):
     """In float64: in float32 rounding alone moves MobileNet's third loss by a tenth."""
@@ -89,6 +104,7 @@ def test_both_frameworks_train_the_same_network(name, monkeypatch):
     from benchmarks import torch_step
     from tests.models.reference import comparison
 
+    shorten(monkeypatch)
     network = networks.TINY[name]
     clip, label = networks.batch(network)
     monkeypatch.setattr(networks, "batch", lambda _: (clip.astype(np.float64), label))

@@ -170,7 +170,7 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
         mask=np.ones(8, bool),
     )
     after = []
-    for parts in (1, 2, 4):
+    for parts in (1, 4):
         run = prepared(
             toy_folder,
             **{
@@ -190,10 +190,9 @@ def test_accumulation_mixes_the_same_pairs(toy_folder):
         before = jax.tree.map(jnp.copy, start.params)
         state, _ = run.train_step()(start, run.strategy.put_batch(batch))
         after.append(jax.tree.map(lambda new, old: np.asarray(new - old), state.params, before))
-    for other in after[1:]:
-        for moved, expected in zip(jax.tree.leaves(other), jax.tree.leaves(after[0])):
-            assert np.abs(moved - expected).max() <= 1e-4 * np.abs(expected).max()
-            assert np.abs(expected).max() > 0
+    for expected, moved in zip(*map(jax.tree.leaves, after), strict=True):
+        assert np.abs(moved - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert np.abs(expected).max() > 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """One device, pmap and sharded jit give the same numbers."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -148,6 +150,12 @@ def test_float64_parameters_agree_after_20_steps(strategy, devices, reference64)
     np.testing.assert_array_equal(index, want_index)
 
 
+@functools.cache  # that of one device is compared with several
+def of_microbatches(strategy, devices, mixing):
+    with jax.enable_x64(True):
+        return train(strategy, devices, 2, jnp.float64, optimizers.create("sgd", 1e-2), 2, mixing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy, devices, mixing",
@@ -155,10 +163,8 @@ def test_float64_parameters_agree_after_20_steps(strategy, devices, reference64)
 )
 def test_microbatches_have_the_same_examples_in_every_strategy(strategy, devices, mixing):
     """Batch statistics are those of a microbatch, so microbatches of other examples would give other numbers."""
-    with jax.enable_x64(True):
-        optimizer = optimizers.create("sgd", 1e-2)
-        want, want_measured, *_ = train("jit", 1, 2, jnp.float64, optimizer, 2, mixing)
-        got, measured, *_ = train(strategy, devices, 2, jnp.float64, optimizer, 2, mixing)
+    want, want_measured, *_ = of_microbatches("jit", 1, mixing)
+    got, measured, *_ = of_microbatches(strategy, devices, mixing)
     assert all(relative(of_steps, wanted) < 1e-10 for of_steps, wanted in zip(measured, want_measured, strict=True))
     assert all(relative(a, b) < 1e-10 for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)))
 

@@ -271,7 +271,7 @@ def test_every_frame_of_the_ucf101_clips_is_the_one_in_order(test_data, tmp_path
     assert {record.verdict for record in found.values()} <= {"ok", "slow"}
     for number, (path, record) in enumerate(found.items()):
         frames = read_frames(path, range(record.frames))
-        for wanted in list(index_sets(record.frames, number, 13))[::2]:
+        for wanted in index_sets(record.frames, number, 2):  # more of them in files of every kind, above
             got = read_frames(path, wanted, table=record.table)
             assert np.array_equal(got, frames[wanted]), (path, wanted)
 
