@@ -145,7 +145,7 @@ def test_ones_own_videos(in_a_folder):
     assert fetch[:4] == ["python", "-m", "vidjax", "weights"] and "configs/finetune.py" in finetune[2]
     # A smaller network on smaller frames, from random weights: the published ones are not everywhere.
     finetune[2] += ":backbone=mobilenet_v2"
-    # What the report explains is tested with tests/test_evaluate.py.
+    # tests/test_evaluate.py tests what a report explains.
     sizes = ["--config.data.short_side=64", "--config.data.crop=64", "--config.evaluate.explanations=0"]
     in_a_folder([*finetune, *sizes, "--config.weights.source=None", "--config.train.steps=4"])
     assert files.read_json(in_a_folder.folder / "runs/mine/result.json")["finished"]

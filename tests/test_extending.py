@@ -116,19 +116,21 @@ def test_its_own_test_passes(folder):
     assert not done.returncode and "1 passed" in done.stdout, done.stdout
 
 
-def test_a_model_with_an_option_and_a_row_of_a_table(folder):
+def test_it_is_a_row_of_a_table(folder):
+    ((listed, failure),) = launched(folder, ["--experiment=frame_lstm_table.py", "--list"])
+    assert not failure and listed.count("LSTM_over_frame_features-seed") == 3
+
+
+def test_a_model_with_an_option(folder):
     section = TEXT.partition("## A model with an option\n")[2].partition("\n## ")[0]
     (command,) = re.findall(r"```bash\npython (.*?)\n```", section, re.S)
     (line,) = re.findall(r"`(--config\.model\.hidden=None.*?)`", section)
     program, *words = [word for word in command.split() if word != "\\"]
     assert program == "launch.py"
     wrong = [*(word for word in words if "hidden" not in word), "--config.model.hidden=0"]
-    # In the same process a row of a table.
-    table = ["--experiment=frame_lstm_table.py", "--list"]
-    (shown, failure), (_, refusal), (listed, no_list) = launched(folder, [*words, "--help"], wrong, table)
+    (shown, failure), (_, refusal) = launched(folder, [*words, "--help"], wrong)
     assert not failure and f"  {line}\n      units of the hidden layer\n" in shown, shown
     assert not unnamed(refusal, "model.hidden=0", "1")
-    assert not no_list and listed.count("LSTM_over_frame_features-seed") == 3
 
 
 def test_key_points_beside_the_pictures(folder, toy_folder, tmp_path):

@@ -138,7 +138,7 @@ def _fetch(name: str) -> int:
 
     info = _known(name)
     if (stored := store.path_of(name)).is_file():
-        terminal.say(f"{name}: is here, in {stored} (delete it to fetch it again)")
+        terminal.say(f"{name}: already here, in {stored}; delete it to fetch it again")
         return 0
     try:
         installed = pretrained.find(info)
