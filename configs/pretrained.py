@@ -1,4 +1,4 @@
-r"""Networks that begin from published weights, and fuse time in four ways: the table that was left empty.
+r"""Networks that begin from published weights, and fuse time in four ways.
 
 python launch.py --config=configs/pretrained.py:backbone=i3d --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
@@ -12,9 +12,9 @@ python launch.py --config=configs/pretrained.py:folder,backbone=efficientnet_lit
 
 Arguments:
   backbone  efficientnet_lite0 | i3d | vgg19 | mobilenet_v2 | resnet50 | inception_v3
-  fusion    single_frame | early | late | slow (default: single_frame of images, slow of I3D). All see 20 frames of a
-            video: 20 single ones, 2 clips of 10, or 10 pairs that are 15 frames apart. I3D: 20 still clips, 2 clips of
-            10, a pair of clips of 10, one clip of 20.
+  fusion    single_frame | early | late | slow (default: single_frame of images, slow of I3D). All are tested on 20
+            frames of a video: 20 single ones, 2 clips of 10, or 10 pairs that are 15 frames apart. I3D: 20 still clips,
+            2 clips of 10, a pair of clips of 10, one clip of 20.
   regime    what is trained. linear: the classifier; attention_pooler: with attention in the place of the mean over
             places; top, top3: also the last stage, or the last three; fusion: the classifier and the convolutions that
             span time; all; scratch: everything, from random weights.

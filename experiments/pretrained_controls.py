@@ -1,11 +1,12 @@
-"""Published weights whose features are not trained, and longer clips: what stands beside pretrained_fusion.
+"""Published weights with a frozen trunk: controls of pretrained_fusion, and longer clips.
 
+  python -m vidjax weights fetch efficientnet-lite0-imagenet && python -m vidjax weights fetch i3d-kinetics400
   python launch.py --experiment=experiments/pretrained_controls.py --workdir=runs/experiments/pretrained_controls \
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
 
-With a frozen trunk and inflation by averaging, early fusion sees the mean of its frames alone, which is its control;
-I3D on clips as long as in its training has more than the 20 frames of the other table. 36 runs; the features of each
-row are computed once (I3D: 64 frames of 176 clips in six minutes on 2 cores), and a run then takes seconds.
+With a frozen trunk and inflation by averaging, early fusion sees the mean of its frames alone: the control of trained
+inflated convolutions. I3D on clips as long as in its own training has more than the 20 frames of the other table. 36
+runs; the features of each row are computed once, and a run then takes seconds, with an attention pooler minutes.
 """
 
 from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting

@@ -1,7 +1,8 @@
-"""Networks with published weights x single frame, early, late and slow fusion: the table that was left empty.
+"""Networks with published weights x single frame, early, late and slow fusion.
 
 Where only a part of UCF101 is on the disk:
 
+  python -m vidjax weights fetch efficientnet-lite0-imagenet && python -m vidjax weights fetch i3d-kinetics400
   python launch.py --experiment=experiments/pretrained_fusion.py --workdir=runs/experiments/pretrained_fusion \
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
   python -m vidjax collect runs/experiments/pretrained_fusion && python -m vidjax readme

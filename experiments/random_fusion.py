@@ -1,10 +1,10 @@
-"""Random initialization: the networks of pretrained_fusion x single frame, early, late and slow fusion, from scratch.
+"""Random initialization: image networks and I3D x single frame, early, late and slow fusion, from scratch.
 
   python launch.py --experiment=experiments/random_fusion.py --workdir=runs/experiments/random_fusion \
       --config.data.root=UCF-101 --config.data.splits=ucfTrainTestlist --config.data.allow_missing=True
 
 At 64 x 64 pixels, one seed, so that 2 cores do it in an evening: 40 runs, whose cost is printed before the first.
-Inception-v3 is not among them: 64 pixels are too few for it. No weights were published for what this table shows.
+Inception-v3 is not among them: 64 pixels are too few for it. Every run starts from random weights.
 """
 
 from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting

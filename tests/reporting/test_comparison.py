@@ -28,8 +28,17 @@ def result(correct, videos, **changes):
 def test_pooling_sums_counts():
     pooled = comparison.pool(
         [
-            result([1, 8], [2, 8], split="2", clip_top1=0.5, video_top5=1.0, seconds=10.0),
-            result([0, 2], [28, 2], split="3", clip_top1=0.1, video_top5=0.5, seconds=20.0, failed_videos=1),
+            result([1, 8], [2, 8], split="2", clip_top1=0.5, video_top5=1.0, seconds=10.0, feature_seconds=7.0),
+            result(
+                [0, 2],
+                [28, 2],
+                split="3",
+                clip_top1=0.1,
+                video_top5=0.5,
+                seconds=20.0,
+                failed_videos=1,
+                feature_seconds=7.5,
+            ),
         ]
     )
     assert pooled.split == "2+3"
@@ -38,7 +47,7 @@ def test_pooling_sums_counts():
     assert pooled.mean_class_accuracy == pytest.approx((1 / 30 + 1) / 2)
     assert pooled.clip_top1 == pytest.approx((10 * 0.5 + 30 * 0.1) / 40)
     assert pooled.video_top5 == pytest.approx((10 * 1.0 + 30 * 0.5) / 40)
-    assert pooled.seconds == 30.0
+    assert pooled.seconds == 30.0 and pooled.feature_seconds == 7.5, "the splits have the same videos"
     assert pooled.failed_videos == 1
 
 

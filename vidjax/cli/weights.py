@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vidjax.cli import refuse_overrides
-from vidjax.errors import ConfigError
-from vidjax.options.suggestions import did_you_mean
+from vidjax.errors import ConfigError, DataError
 from vidjax.system import terminal
 from vidjax.system.paths import typed_path
 
@@ -93,7 +92,7 @@ def _list(names: list[str]) -> int:
         terminal.table(pd.DataFrame(rows, columns=columns), keys=1)
         return 0
     for name in names:
-        info = _known(name)
+        info = pretrained.known(name)
         seen = info.preprocessing
         low, high = seen.value_range
         clips = "images" if seen.frames == 1 else f"clips of {seen.frames} frames at {seen.fps:g} frames per second"
@@ -136,10 +135,15 @@ def _fetch(name: str) -> int:
     from vidjax import pretrained
     from vidjax.pretrained import downloading, store
 
-    info = _known(name)
+    info = pretrained.known(name)
     if (stored := store.path_of(name)).is_file():
-        terminal.say(f"{name}: already here, in {stored}; delete it to fetch it again")
-        return 0
+        try:
+            pretrained.load(name)
+        except DataError as error:
+            terminal.say(f"{error}; fetching it again")
+        else:
+            terminal.say(f"{name}: already here, in {stored}; delete it to fetch it again")
+            return 0
     try:
         installed = pretrained.find(info)
     except ConfigError:
@@ -156,7 +160,9 @@ def _fetch(name: str) -> int:
 
 
 def _import(name: str, file: Path) -> int:
-    info = _known(name)
+    from vidjax import pretrained
+
+    info = pretrained.known(name)
     if info.checksum is None and file.is_file():
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -182,7 +188,7 @@ def _verify(name: str) -> int:
     from vidjax.pretrained import fingerprint
     from vidjax.system import compilation_cache, devices
 
-    info = _known(name)
+    info = pretrained.known(name)
     compilation_cache.enable()
     devices.available()
     found = fingerprint.record(pretrained.load(name))
@@ -219,11 +225,3 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.push is not None:
         terminal.say(f"uploaded: {hub.push(arguments.out, arguments.push)}")
     return 0
-
-
-def _known(name: str) -> "Info":
-    from vidjax.pretrained import CATALOG
-
-    if name not in CATALOG:
-        raise ConfigError(f"there are no published weights {name!r}{did_you_mean(name, CATALOG)}; see weights list")
-    return CATALOG[name]

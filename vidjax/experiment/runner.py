@@ -55,7 +55,7 @@ def status(run: PlannedRun, workdir: Path) -> Literal["finished", "other config"
 def _has_weights(name: str) -> bool:
     from vidjax import pretrained  # imports JAX
 
-    return pretrained.is_here(pretrained.CATALOG[name])
+    return pretrained.is_here(pretrained.known(name))
 
 
 def _archive(folder: Path) -> Path:
@@ -165,7 +165,7 @@ def results(
 
 
 def write_tables(
-    experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path, weights_here: Container[str] = ()
+    experiment: Experiment, runs: Sequence[PlannedRun], workdir: Path, weights_here: Container[str]
 ) -> pd.DataFrame:
     """Writes `table.md`, `table.csv` and `results.json` from the finished runs; returns the table.
 

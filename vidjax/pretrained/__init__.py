@@ -43,6 +43,18 @@ class Pretrained(NamedTuple):
     info: Info
 
 
+def known(name: str) -> Info:
+    """What is known of published weights.
+
+    Raises:
+      ConfigError: for an unknown name.
+    """
+    if name not in CATALOG:
+        close = did_you_mean(name, CATALOG)
+        raise ConfigError(f"there are no published weights {name!r}{close}; see python -m vidjax weights list")
+    return CATALOG[name]
+
+
 def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     """Loads published weights, or a file of `python -m vidjax weights export`.
 

@@ -52,9 +52,11 @@ def downloaded(info: Info, progress: Progress) -> Iterator[Path]:
         raise DataError(f"{info.download.url}: cannot be downloaded ({reason}): {elsewhere(info)}") from error
     try:
         info.check(part)
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
+    except DataError:
+        part.unlink()
+        raise
+    yield part  # what fails from here on is no fault of the download, which stays for another try
+    part.unlink(missing_ok=True)
 
 
 def elsewhere(info: Info) -> str:

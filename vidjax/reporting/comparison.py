@@ -212,13 +212,9 @@ def _pooled_of_runs(results: Sequence[Result]) -> dict[str, Any]:
         "video_top5": mean([r.video_top5 for r in results]),
         "shuffled_top1": mean([r.shuffled_top1 for r in results]),
         "seconds": sum(r.seconds for r in results),
-        "feature_seconds": _sum([r.feature_seconds for r in results]),
+        # Each split has features of all its videos, which for the most part are those of the other splits, too.
+        "feature_seconds": max((r.feature_seconds for r in results if r.feature_seconds is not None), default=None),
     }
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def _concatenated(groups: Sequence[Groups | None]) -> Groups | None:
