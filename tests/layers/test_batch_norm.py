@@ -157,3 +157,64 @@ def test_gradients_are_those_of_float64():
     for channel in range(len(FAR)):
         scale = np.abs(expected[..., channel]).max()
         np.testing.assert_allclose(got[..., channel] / scale, expected[..., channel] / scale, atol=1e-3)
+
+
+def of_formula(x, params, group_size):
+    """Result, mean and variance, straight from the definition."""
+    grouped = x.reshape(x.shape[0] // group_size, group_size, -1, x.shape[-1])
+    mean, var = (moment(grouped, (1, 2), keepdims=True) for moment in (jnp.mean, jnp.var))
+    result = (grouped - mean) / jnp.sqrt(var + 1e-5) * params["scale"] + params["bias"]
+    return result.reshape(x.shape), x.mean((0, 1, 2)), x.var((0, 1, 2))
+
+
+@pytest.mark.parametrize("over_devices", [False, True])
+@pytest.mark.parametrize("group_size", [2, 8, 16])
+def test_gradients_of_all_that_it_computes(group_size, over_devices):
+    """Of result and running statistics by input, scale and bias; in groups within a device and over several."""
+    rng = np.random.default_rng(3)
+    module, variables = start(momentum=0.0, group_size=group_size, axis_name="devices" if over_devices else None)
+    weights = rng.normal(size=CLIPS.shape).astype(np.float32)
+    of_mean, of_var = rng.normal(size=(2, 5)).astype(np.float32) * 30
+
+    def loss(computed, weights, share=1.0):
+        result, mean, var = computed
+        return (result * weights).sum() + share * ((mean * of_mean).sum() + (var * of_var).sum())
+
+    def own(x, params, weights):
+        result, changed = trained(module, {**variables, "params": params}, x)
+        stats = changed["batch_stats"]
+        return loss((result, stats["mean"], stats["var"]), weights, 0.25 if over_devices else 1.0)
+
+    gradient = jax.grad(own, (0, 1))
+    if over_devices:
+        parallel = jax.pmap(gradient, "devices", in_axes=(0, None, 0), devices=jax.devices()[:4])
+        split = CLIPS.reshape(4, 4, *CLIPS.shape[1:]), variables["params"], weights.reshape(4, 4, *CLIPS.shape[1:])
+        of_x, of_params = parallel(*split)
+        got = of_x.reshape(CLIPS.shape), jax.tree.map(lambda each: each.sum(0), of_params)
+    else:
+        got = jax.jit(gradient)(CLIPS, variables["params"], weights)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (CLIPS, variables["params"], weights))
+        expected = jax.grad(lambda x, p, w: loss(of_formula(x, p, group_size), w), (0, 1))(*wide)
+        expected = jax.tree.map(np.asarray, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
+
+
+def test_second_derivatives():
+    module, variables = start()
+    weights = np.random.default_rng(4).normal(size=CLIPS.shape).astype(np.float32)
+
+    def penalty(function):
+        return lambda x: jnp.square(jax.grad(lambda x: (function(x) * weights).sum())(x)).sum()
+
+    got = jax.grad(penalty(lambda x: trained(module, variables, x)[0]))(CLIPS)
+    expected = jax.grad(penalty(lambda x: of_formula(x, variables["params"], 16)[0]))(CLIPS)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_keep_the_types_of_what_they_belong_to():
+    module, variables = start(dtype=jnp.bfloat16)
+    x = CLIPS.astype(jnp.bfloat16)
+    got = jax.grad(lambda x, v: trained(module, v, x)[0].sum().astype(jnp.float32), (0, 1))(x, variables)
+    assert got[0].dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(got[1])} == {jnp.dtype(jnp.float32)}

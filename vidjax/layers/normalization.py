@@ -1,11 +1,14 @@
 """Normalization of feature maps: local response normalization and batch normalization."""
 
+import dataclasses
+import functools
 import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from vidjax.layers.shapes import Array
@@ -43,6 +46,101 @@ def local_response_normalization(
     return x / (k + alpha * total) ** beta
 
 
+@dataclasses.dataclass(frozen=True)
+class _Devices:
+    """Over which devices statistics are taken.
+
+    Attributes:
+      axis_name: of the devices; None: there is one, or all is seen as on one.
+      sharing: which of them have statistics in common: () for none, None for all.
+    """
+
+    axis_name: str | None
+    sharing: tuple[tuple[int, ...], ...] | None
+
+    def mean(self, values: Any) -> Any:
+        """The mean over the devices that share statistics, of each array."""
+        if self.axis_name is None or self.sharing == ():
+            return values
+        return jax.lax.pmean(values, self.axis_name, axis_index_groups=self.sharing)
+
+
+_Groups = Float[Array, "groups batch positions channels"]
+_OfGroups = Float[Array, "groups 1 1 channels"]
+_Channels = Float[Array, " channels"]
+
+
+def _wide(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _scaled(
+    centered: Float[Array, "*axes channels"],
+    factor: Float[Array, "*one channels"],
+    scale: _Channels | None,
+    bias: _Channels,
+) -> Float[Array, "*axes channels"]:
+    return centered * (factor if scale is None else factor * scale) + bias
+
+
+# Automatic differentiation takes more passes over the batch for the gradient, and SlowFast then has a quarter more
+# fusions to compile.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _normalized(
+    epsilon: float, devices: _Devices, x: _Groups, scale: _Channels | None, bias: _Channels
+) -> tuple[_Groups, _OfGroups, _OfGroups]:
+    """The groups, normalized by their own statistics, and these: mean and variance."""
+    return _with_residuals(epsilon, devices, x, scale, bias)[0]
+
+
+def _with_residuals(
+    epsilon: float, devices: _Devices, x: _Groups, scale: _Channels | None, bias: _Channels
+) -> tuple[tuple[_Groups, _OfGroups, _OfGroups], tuple]:
+    wide = _wide(x)
+    # Of each example, not of some: a batch that is split over devices stays where it is.
+    sample = wide[:, :, : math.ceil(_SHIFT_SAMPLE * wide.shape[2])]
+    shift = devices.mean(sample.mean(axis=(1, 2), keepdims=True))
+    shifted = wide - shift
+    moments = [values.mean(axis=(1, 2), keepdims=True) for values in (shifted, jnp.square(shifted))]
+    offset, square = devices.mean(moments)
+    var = jnp.maximum(square - jnp.square(offset), 0)
+    factor = jax.lax.rsqrt(var + epsilon)
+    result = _scaled(shifted - offset, factor, scale, bias)
+    return (result, shift + offset, var), (x, shift, offset, factor, scale, bias)
+
+
+def _forward(epsilon: float, devices: _Devices, x: Any, scale: Any, bias: Any) -> tuple[Any, tuple]:
+    return _with_residuals(epsilon, devices, x.value, None if scale is None else scale.value, bias.value)
+
+
+def _backward(epsilon: float, devices: _Devices, residuals: tuple, gradients: tuple) -> tuple[Any, Any, Any]:
+    """Ioffe & Szegedy 2015, section 3. The difference to the shift is the same array as in the forward pass."""
+    x, shift, offset, factor, scale, bias = residuals
+    gradient, of_mean, of_var = gradients
+    shifted = _wide(x) - shift
+    if isinstance(gradient, SymbolicZero):
+        gradient = jnp.zeros(gradient.shape, gradient.dtype)
+    total, along = (values.sum(axis=(1, 2), keepdims=True) for values in (gradient, gradient * shifted))
+    along = (along - offset * total) * factor  # with what was normalized
+    count = x.shape[1] * x.shape[2]
+    mean, slope = devices.mean([total / count, along / count])
+    of_x = (gradient - mean - (shifted - offset) * (factor * slope)) * (factor if scale is None else factor * scale)
+    # The statistics are results, too; in training nothing depends on them.
+    if not isinstance(of_mean, SymbolicZero):
+        of_x += devices.mean(of_mean) / count
+    if not isinstance(of_var, SymbolicZero):
+        of_x += devices.mean(of_var) * (2 / count) * (shifted - offset)
+    of_bias, of_scale = (values.sum(axis=(0, 1, 2)) for values in (total, along))
+    return (
+        of_x.astype(x.dtype),
+        None if scale is None else of_scale.astype(scale.dtype),
+        of_bias.astype(bias.dtype),
+    )
+
+
+_normalized.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
 class BatchNorm(nn.Module):
     """Batch normalization over all axes but the last; its variables are those of `nn.BatchNorm`.
 
@@ -55,6 +153,7 @@ class BatchNorm(nn.Module):
     The variance is E[(x - s)^2] - E[x - s]^2, where s is the mean over a fraction of at least `_SHIFT_SAMPLE` of each
     example's positions: one pass over the batch, as with s = 0, but without cancellation in channels whose mean is far
     from zero. Since s is the mean of a fraction f of all values, (E[x] - s)^2 <= Var[x] (1 - f) / f for any values.
+    Gradients in reverse mode only.
 
     Attributes:
       group_size: examples in a group; None: the global batch is one.
@@ -88,36 +187,23 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        scale = self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
         if train:
             batch = x.shape[0]
-            groups, device_groups = self._groups(batch)
-
-            def over_devices(values: Any) -> Any:
-                if self.axis_name is None or self.is_initializing() or device_groups == ():
-                    return values
-                return jax.lax.pmean(values, self.axis_name, axis_index_groups=device_groups)
-
-            grouped = wide.reshape(groups, batch // groups, -1, channels)
-            # Of each example, not of some: a batch that is split over devices stays where it is.
-            sample = grouped[:, :, : math.ceil(_SHIFT_SAMPLE * grouped.shape[2])]
-            shift = over_devices(jax.lax.stop_gradient(sample).mean(axis=(1, 2), keepdims=True))
-            shifted = grouped - shift
-            moments = [values.mean(axis=(1, 2), keepdims=True) for values in (shifted, jnp.square(shifted))]
-            offset, square = over_devices(moments)
-            var = jnp.maximum(square - jnp.square(offset), 0)
+            groups, sharing = self._groups(batch)
+            devices = _Devices(None if self.is_initializing() else self.axis_name, sharing)
+            result, mean, var = _normalized(
+                self.epsilon, devices, x.reshape(groups, batch // groups, -1, channels), scale, bias
+            )
             if not self.is_initializing():
-                self._record(running_mean, running_var, (shift + offset)[:, 0, 0], var[:, 0, 0])
-            centered, factor = shifted - offset, jax.lax.rsqrt(var + self.epsilon)
+                self._record(running_mean, running_var, mean[:, 0, 0], var[:, 0, 0])
         else:
-            centered, factor = wide - running_mean.value, jax.lax.rsqrt(running_var.value + self.epsilon)
-        if self.use_scale:
-            factor = factor * self.param("scale", self.scale_init, (channels,), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
-        result = (centered * factor + bias).reshape(x.shape)
-        return result.astype(self.dtype or jnp.promote_types(x.dtype, self.param_dtype))
+            centered = _wide(x) - running_mean.value
+            result = _scaled(centered, jax.lax.rsqrt(running_var.value + self.epsilon), scale, bias)
+        return result.reshape(x.shape).astype(self.dtype or jnp.promote_types(x.dtype, self.param_dtype))
 
-    def _groups(self, batch: int) -> tuple[int, list[list[int]] | tuple[()] | None]:
+    def _groups(self, batch: int) -> tuple[int, tuple[tuple[int, ...], ...] | None]:
         """How many groups the examples of this device make, and which devices share one: () if none do, None if all."""
         size = self.group_size
         if size is None or self.is_initializing():
@@ -128,7 +214,7 @@ class BatchNorm(nn.Module):
         if size % batch or devices % (size // batch):
             raise ValueError(f"batch normalization: groups of {size} do not fit {devices} x {batch} examples")
         shared = size // batch
-        return 1, [list(range(first, first + shared)) for first in range(0, devices, shared)]
+        return 1, tuple(tuple(range(first, first + shared)) for first in range(0, devices, shared))
 
     def _record(
         self,
