@@ -1,8 +1,8 @@
 r"""Early fusion (Karpathy et al. 2014): the first convolution sees all T frames of a clip.
 
 python launch.py --config=configs/early_fusion.py
-    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: one to two and a half minutes,
-    with 20 seconds for making the data once. Gives about 96% video top-1 (chance 12.5%).
+    The embedded data set `motion`, a quarter of the paper's width. 2 CPU cores: one to three minutes,
+    with 25 seconds for making the data once. Gives about 96% video top-1 (chance 12.5%).
 
 python launch.py --config=configs/early_fusion.py:motion_hard
     Two motions, whose order counts, more than 15 frames apart. 1000 steps, 2 CPU cores: two to four minutes. Gives

@@ -1,11 +1,25 @@
 """Errors that the user can fix. Each is one line, which the command line shows without a traceback."""
 
 import contextlib
+import errno
 from collections.abc import Collection, Iterator
+
+# What a user can mend: permissions, space, and names that are taken by another kind of file.
+_OF_FILES = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 class VidjaxError(Exception):
     """Base of everything that vidjax refuses with a sentence instead of a traceback."""
+
+
+def of_files(error: OSError) -> str | None:
+    """What the system says of a file, in one line; None if the error is of another kind."""
+    if error.errno not in _OF_FILES or error.filename is None:
+        return None
+    return f"{error.filename}: {error.strerror}"
 
 
 class ConfigError(VidjaxError):

@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_listed_does_not_end_the_check(mixed, monkeypatc
         (["empty"], ("empty",)),
         (["videos", "--jobs", "0"], ("--jobs 0", "1")),
         (["videos", "--out", "videos/text.mp4/index.csv"], ("videos/text.mp4/index.csv",)),
-        (["videos", "--out", "empty"], ("--out", "empty", "CSV")),
+        (["videos", "--out", "empty"], ("--out=empty", "folder")),
     ],
 )
 def test_errors(mixed, tmp_path, monkeypatch, capsys, arguments, tokens):
@@ -88,4 +88,4 @@ def test_errors(mixed, tmp_path, monkeypatch, capsys, arguments, tokens):
     assert main(["check-data", *arguments]) == 1
     captured = capsys.readouterr()
     assert not unnamed(captured.err, *tokens)
-    assert "CSV" not in tokens or "checking" not in captured.out + captured.err
+    assert "folder" not in tokens or "checking" not in captured.out + captured.err

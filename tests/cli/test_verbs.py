@@ -1,4 +1,5 @@
 import argparse
+import errno
 import importlib
 import json
 import subprocess
@@ -134,3 +135,43 @@ def test_train_parses_its_own_flags_wherever_it_stands(words, monkeypatch):
 def test_python_m_vidjax_runs():
     done = subprocess.run([sys.executable, "-m", "vidjax", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "baselines" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["predict", "a.avi", "--workdir=none", "--csv=file/a.csv"], "--csv=file/a.csv"),
+        (["predict", "a.avi", "--workdir=none", "--csv=folder"], "--csv=folder"),
+        (["predict", "a.avi", "--workdir=none", "--strip=file/in"], "--strip=file/in"),
+        (["predict", "a.avi", "--workdir=none", "--every=1s", "--plot=folder"], "--plot=folder"),
+        (["explain", "a.avi", "--workdir=none", "--out=file"], "--out=file"),
+        (["features", "a.avi", "--workdir=none", "--out=file/a.npz"], "--out=file/a.npz"),
+        (["export", "--workdir=none", "--out=file/a.stablehlo"], "--out=file/a.stablehlo"),
+        (["weights", "export", "none", "--out=file/in"], "--out=file/in"),
+        (["baselines", "--config=none.py", "--json=file/a.json"], "--json=file/a.json"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_before_the_work(words, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("folder").mkdir()
+    assert cli.main(words) == 1
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 1 and not unnamed(printed, named)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "clips/a")
+
+    monkeypatch.setattr("vidjax.cli.doctor.run", refused)
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: clips/a: Permission denied\n"
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error", "clips/a")
+
+    monkeypatch.setattr("vidjax.cli.doctor.run", broken)
+    with pytest.raises(OSError, match="clips/a"):
+        cli.main(["doctor"])

@@ -30,3 +30,19 @@ def test_a_written_file_is_whole_or_not_there(tmp_path):
         files.write_json(path, {"a": object()})
     assert files.read_json(path) == {"a": [1]}
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "folder", tmp_path / "file" / "a.json"):
+        with pytest.raises(OSError) as caught:
+            files.write_text(path, "")
+        assert caught.value.filename == str(path) and caught.value.filename2 is None
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_check_leaves_nothing(tmp_path):
+    files.check_file(tmp_path / "new" / "deep" / "a", "--out=a")
+    files.check_folder(tmp_path, "--out=a")
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from vidjax.errors import ConfigError, VidjaxError
+from vidjax.errors import ConfigError, VidjaxError, of_files
 from vidjax.system.termination import sigterm_to_system_exit
 
 # verb -> what it does, as `--help` shows it; the module has the verb's name, with _ for -.
@@ -58,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
     except VidjaxError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if (said := of_files(error)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{arguments.verb}: interrupted", file=sys.stderr)

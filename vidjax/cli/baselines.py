@@ -16,7 +16,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from vidjax.config import data
-from vidjax.errors import ConfigError
 from vidjax.evaluation.baselines import baseline_rows
 from vidjax.evaluation.result import Baseline
 from vidjax.system import files
@@ -38,6 +37,8 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the table, progress on stderr, and writes the rows where --json says."""
     from vidjax.config import loading
 
+    if arguments.json:
+        files.check_file(arguments.json, f"--json={arguments.json}")
     config = loading.load(arguments.config, dict(overrides))
     source = data.source(config)
     with Progress(console=Console(stderr=True)) as bar:
@@ -45,11 +46,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         rows = baseline_rows(source, lambda done, total: bar.update(task, completed=done, total=total))
     Console().print(_table(rows))
     if arguments.json:
-        try:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(files.to_json([row.to_json() for row in rows]), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--json {arguments.json} cannot be written: {error.strerror}") from error
+        files.write_json(arguments.json, [row.to_json() for row in rows])
     return 0
 
 

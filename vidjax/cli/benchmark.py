@@ -145,7 +145,7 @@ def measure(config: ConfigDict, *, steps: int, profile: Path | None = None) -> d
     if steps < 1:
         raise ConfigError(f"--steps={steps}: give at least 1")
     if profile is not None:
-        _check_folder(profile)
+        files.check_folder(profile, f"--profile={profile}")
     with native_operations(config.native_convolutions):
         began = time.monotonic()
         run = prepare(config, ("train",))
@@ -314,19 +314,6 @@ def _fastest(x: jax.Array, result: str) -> float:
         jax.block_until_ready(product(x))
         best = min(best, time.monotonic() - before)
     return best
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be written; makes none, since the measurement may be refused, too."""
-    made = files.missing_folders(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise ConfigError(f"--profile={folder} is not a writable folder: {error.strerror}") from error
-    finally:
-        files.remove_empty(made)
 
 
 def _show(config: Any, measured: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ from vidjax.data.video import index
 from vidjax.data.video.discovery import videos_below
 from vidjax.data.video.inspection import FileRecord
 from vidjax.errors import ConfigError, DataError, printable
-from vidjax.system import terminal
+from vidjax.system import files, terminal
 from vidjax.system.paths import typed_path
 
 
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     refuse_overrides("check-data", overrides)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ConfigError(f"--jobs {arguments.jobs}: give at least 1")
-    if arguments.out and arguments.out.is_dir():
-        raise ConfigError(f"--out {arguments.out} is a folder; give the CSV file")
+    if arguments.out:
+        files.check_file(arguments.out, f"--out={arguments.out}")
     if any((path / DATASET).is_file() for path in arguments.paths):
         if len(arguments.paths) > 1 or arguments.out:
             raise ConfigError("check-data takes a packed data set alone, and without --out")
@@ -66,10 +66,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     )
     records = [found[path] for path in dict.fromkeys(paths)]
     if arguments.out:
-        try:
-            index.write_csv(arguments.out, records)
-        except OSError as error:
-            raise ConfigError(f"--out {arguments.out} cannot be written: {error.strerror}") from error
+        index.write_csv(arguments.out, records)
     return _show(records, others)
 
 

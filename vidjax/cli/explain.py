@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Writes the pictures and prints the scores."""
     from vidjax.inference.explain import explain
 
+    files.check_folder(Path(arguments.out), f"--out={arguments.out}")
     network = load_network("explain", arguments, overrides)
     found = explain(network, arguments.video, arguments.label, arguments.layer)
     folder, stem = Path(arguments.out), Path(arguments.video).stem

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidjax.cli.network_arguments import add_network, load_network
-from vidjax.system import terminal
+from vidjax.system import files, terminal
 
 if TYPE_CHECKING:
     from vidjax.inference.export.card import Array, Card
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     from vidjax.inference.export import exported_file
 
     out = Path(arguments.out)
+    files.check_file(out, f"--out={out}")
     exported_file.check_path(out)
     network = load_network("export", arguments, overrides)
     written = exported_file.write(network, out, is_raw=arguments.raw)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from vidjax.cli.network_arguments import add_network, add_videos, load_network
 from vidjax.errors import ConfigError, VideoError
-from vidjax.system import terminal
+from vidjax.system import files, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError(f"--clips={arguments.clips}: give at least 1")
     out = Path(arguments.out)
     extraction.check_format(out)
+    files.check_file(out, f"--out={out}")
     network = load_network("features", arguments, overrides)
     found = extraction.extract(
         network,

@@ -128,6 +128,14 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError("--plot shows predictions over time: give --every, e.g. --every=1s")
     if arguments.json and arguments.csv == "-":
         raise ConfigError("--json and --csv=- both print alone: give one of them, or --csv=FILE")
+    if arguments.csv and arguments.csv != "-":
+        files.check_file(Path(arguments.csv), f"--csv={arguments.csv}")
+    if arguments.strip:
+        files.check_folder(Path(arguments.strip), f"--strip={arguments.strip}")
+    if arguments.plot:
+        files.check_file(Path(arguments.plot), f"--plot={arguments.plot}")
+    elif arguments.every:
+        files.check_folder(Path(), "this folder, where plots are written (--plot=FILE)")
 
 
 def _say(text: str) -> None:

@@ -37,7 +37,7 @@ from typing import Never
 from absl import app, flags, logging
 
 from vidjax.config import help, loading, overrides
-from vidjax.errors import ConfigError, VidjaxError
+from vidjax.errors import ConfigError, VidjaxError, of_files
 from vidjax.system import memory, terminal
 from vidjax.system.paths import typed_path
 from vidjax.system.termination import recover_lost_interrupts
@@ -121,6 +121,10 @@ def launch(program: str = "launch.py", argv: Sequence[str] | None = None) -> Nev
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if (said := of_files(error)) is None:
+            raise
+        sys.exit(f"{name}: {said}")
     except KeyboardInterrupt:
         sys.stdout.flush()
         print(

@@ -14,7 +14,7 @@ Examples:
   python -m vidjax weights fetch efficientnet-lite0-imagenet
   python -m vidjax weights import vgg19-imagenet ~/Downloads/vgg19-dcbb9e9d.pth
   python -m vidjax weights verify i3d-kinetics400
-  python -m vidjax weights export runs/mine --out=mine --license=CC-BY-4.0
+  python -m vidjax weights export runs/mine --out=mine --license=cc-by-4.0
   python -m vidjax predict video.mp4 --pretrained=mine/model.safetensors
 
 --push=USER/NAME uploads the folder to the Hugging Face hub, from which hf:USER/NAME is a source like a file. It needs
@@ -32,7 +32,7 @@ import pandas as pd
 
 from vidjax.cli import refuse_overrides
 from vidjax.errors import ConfigError, DataError
-from vidjax.system import terminal
+from vidjax.system import files, terminal
 from vidjax.system.paths import typed_path
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = add("export", "writes the weights of a run and a card")
     export.add_argument("run", metavar="RUN", type=typed_path, help="a run directory")
     export.add_argument("--out", required=True, metavar="DIR", type=typed_path, help="a new folder")
-    export.add_argument("--license", default=None, metavar="TEXT", help="of the weights, e.g. CC-BY-4.0")
+    export.add_argument("--license", default=None, metavar="TEXT", help="of the weights, e.g. cc-by-4.0")
     export.add_argument("--push", default=None, metavar="USER/NAME", help="also upload it to the Hugging Face hub")
 
 
@@ -216,6 +216,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from vidjax.inference import publishing
     from vidjax.pretrained import hub
 
+    files.check_folder(arguments.out, f"--out={arguments.out}")
     info = publishing.publish(arguments.run, arguments.out, arguments.license or publishing.NO_LICENSE)
     size = os.path.getsize(arguments.out / hub.FILE) / 1e6
     terminal.say(f"{arguments.out}: {hub.FILE} ({size:.1f} MB), config.json, README.md; {info.num_classes} classes")

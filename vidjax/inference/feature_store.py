@@ -114,6 +114,7 @@ def compute(
     missing = [video for video in videos if video.refused is None and not store.has(video)]
     if not missing:
         return {}
+    files.check_folder(store.folder, f"the cache {paths.cache_dir()} ($VIDJAX_CACHE)")
     found: dict[int, list[np.ndarray | None]] = {}
     total = -(-len(missing) * views.count // batch_size)
     started = time.monotonic()

@@ -138,7 +138,8 @@ def _card(run: Path, info: Info) -> str:
     else:
         lines += [
             f"{result.dataset}, {result.split}: top-1 {100 * result.video_top1:.1f}%, mean over classes"
-            f" {100 * result.mean_class_accuracy:.1f}%, of {result.videos} videos with {result.views} views each."
+            f" {100 * result.mean_class_accuracy:.1f}%, of {result.videos} videos with {result.views}"
+            f" view{'s' * (result.views != 1)} each."
             f" {confidence_interval(result)}",
             "",
         ]
@@ -165,7 +166,11 @@ def _card(run: Path, info: Info) -> str:
         "## License",
         "",
         info.license if info.license != NO_LICENSE else "Not stated by those who published these weights.",
-        *(["", f"The weights that it began from have a license of their own: trained{origin}."] if origin else []),
+        *(
+            ["", f"The weights that it began from have a license of their own: it was trained{origin}."]
+            if origin
+            else []
+        ),
         "",
         "## Classes",
         "",

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vidjax.errors import ConfigError
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file in UTF-8, whole or not at all; makes its folder."""
@@ -17,13 +19,46 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, also where another process writes it; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the other name says nothing to a user
+        raise
+
+
+def check_folder(folder: Path, argument: str) -> None:
+    """Refuses a folder that cannot be written or made; makes none, since what it is for may be refused, too.
+
+    Args:
+      folder: that files are going to be written to.
+      argument: what names it, such as "--out=FOLDER".
+
+    Raises:
+      ConfigError: naming the argument.
+    """
+    made = missing_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{argument} cannot be written: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        remove_empty(made)
+
+
+def check_file(path: Path, argument: str) -> None:
+    """Refuses a file that cannot be written or replaced; see `check_folder`."""
+    if path.is_dir():
+        raise ConfigError(f"{argument} cannot be written: it is a folder")
+    check_folder(path.parent, argument)
 
 
 def missing_folders(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ def decode_images(folder: ReadableFile) -> Iterator[av.VideoFrame]:
 
     images = folder.images()
     if not images:
-        raise VideoError(folder, "is a folder without images; to read a folder of videos, give the files")
+        raise VideoError(folder, "is a folder without images or videos")
     for name, open_image in images:
         try:
             with open_image() as stream, Image.open(stream) as image:
