@@ -19,7 +19,7 @@ def of_files(error: OSError) -> str | None:
     """What the system says of a file, in one line; None if the error is of another kind."""
     if error.errno not in _OF_FILES or error.filename is None:
         return None
-    return f"{error.filename}: {error.strerror}"
+    return f"{printable(str(error.filename))}: {error.strerror}"
 
 
 class ConfigError(VidjaxError):

@@ -149,6 +149,8 @@ def test_python_m_vidjax_runs():
         (["export", "--workdir=none", "--out=file/a.stablehlo"], "--out=file/a.stablehlo"),
         (["weights", "export", "none", "--out=file/in"], "--out=file/in"),
         (["baselines", "--config=none.py", "--json=file/a.json"], "--json=file/a.json"),
+        (["zero-shot", "--root=none", "--out=file/a.json"], "--out=file/a.json"),
+        (["ensemble", "none", "none", "--out=file/in"], "--out=file/in"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_named_before_the_work(words, named, tmp_path, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from vidjax.errors import ConfigError, printable
 from vidjax.evaluation import ensemble
 from vidjax.evaluation.result import Result
 from vidjax.reporting import report, tables
-from vidjax.system import terminal
+from vidjax.system import files, terminal
 from vidjax.system.paths import typed_path
 
 
@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Runs the verb; returns the exit status."""
     refuse_overrides("ensemble", overrides, ": the runs were evaluated by their own")
     folders, out = arguments.runs, arguments.out
+    files.check_folder(out, f"--out={out}")
     weights = _weights(arguments.weights)
     scored, result = ensemble.ensemble_runs(folders, weights)
     before = Result.read(out / "result.json")

@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     refuse_overrides("zero-shot", overrides)
     if arguments.frames < 1:
         raise ConfigError(f"--frames={arguments.frames}: give at least 1")
+    files.check_file(arguments.out, f"--out={arguments.out}")
     compilation_cache.enable()
     result = evaluate(arguments.root, arguments.out, arguments.pretrained, arguments.frames)
     _show(result)

@@ -74,15 +74,6 @@ def _wide(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _scaled(
-    centered: Float[Array, "*axes channels"],
-    factor: Float[Array, "*one channels"],
-    scale: _Channels | None,
-    bias: _Channels,
-) -> Float[Array, "*axes channels"]:
-    return centered * (factor if scale is None else factor * scale) + bias
-
-
 # Automatic differentiation takes more passes over the batch for the gradient, and SlowFast then has a quarter more
 # fusions to compile.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -105,7 +96,7 @@ def _with_residuals(
     offset, square = devices.mean(moments)
     var = jnp.maximum(square - jnp.square(offset), 0)
     factor = jax.lax.rsqrt(var + epsilon)
-    result = _scaled(shifted - offset, factor, scale, bias)
+    result = (shifted - offset) * (factor if scale is None else factor * scale) + bias
     return (result, shift + offset, var), (x, shift, offset, factor, scale, bias)
 
 
@@ -114,14 +105,14 @@ def _forward(epsilon: float, devices: _Devices, x: Any, scale: Any, bias: Any) -
 
 
 def _backward(epsilon: float, devices: _Devices, residuals: tuple, gradients: tuple) -> tuple[Any, Any, Any]:
-    """Ioffe & Szegedy 2015, section 3. The difference to the shift is the same array as in the forward pass."""
+    """Ioffe & Szegedy 2015, section 3. `shifted` is computed as in the forward pass, so that XLA keeps one array."""
     x, shift, offset, factor, scale, bias = residuals
     gradient, of_mean, of_var = gradients
     shifted = _wide(x) - shift
     if isinstance(gradient, SymbolicZero):
         gradient = jnp.zeros(gradient.shape, gradient.dtype)
     total, along = (values.sum(axis=(1, 2), keepdims=True) for values in (gradient, gradient * shifted))
-    along = (along - offset * total) * factor  # with what was normalized
+    along = (along - offset * total) * factor  # sum of gradient * normalized value
     count = x.shape[1] * x.shape[2]
     mean, slope = devices.mean([total / count, along / count])
     of_x = (gradient - mean - (shifted - offset) * (factor * slope)) * (factor if scale is None else factor * scale)
@@ -153,7 +144,7 @@ class BatchNorm(nn.Module):
     The variance is E[(x - s)^2] - E[x - s]^2, where s is the mean over a fraction of at least `_SHIFT_SAMPLE` of each
     example's positions: one pass over the batch, as with s = 0, but without cancellation in channels whose mean is far
     from zero. Since s is the mean of a fraction f of all values, (E[x] - s)^2 <= Var[x] (1 - f) / f for any values.
-    Gradients in reverse mode only.
+    In training, gradients exist in reverse mode only, and not within `jax.shard_map` where it checks varying axes.
 
     Attributes:
       group_size: examples in a group; None: the global batch is one.
@@ -199,8 +190,10 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 self._record(running_mean, running_var, mean[:, 0, 0], var[:, 0, 0])
         else:
-            centered = _wide(x) - running_mean.value
-            result = _scaled(centered, jax.lax.rsqrt(running_var.value + self.epsilon), scale, bias)
+            # Stored features are keyed by the text of this class, so what they depend on is written here.
+            wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            factor = jax.lax.rsqrt(running_var.value + self.epsilon)
+            result = (wide - running_mean.value) * (factor if scale is None else factor * scale) + bias
         return result.reshape(x.shape).astype(self.dtype or jnp.promote_types(x.dtype, self.param_dtype))
 
     def _groups(self, batch: int) -> tuple[int, tuple[tuple[int, ...], ...] | None]:

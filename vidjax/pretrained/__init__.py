@@ -79,9 +79,9 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Pretrained:
     if os.path.isfile(file):
         found = store.read(file)
         return _fitted(Info.of_metadata(name, found.metadata), found, file)
-    known = ", ".join(sorted(CATALOG))
+    names = ", ".join(sorted(CATALOG))
     raise ConfigError(
-        f"{name!r} is neither a file nor the name of published weights{did_you_mean(name, CATALOG)} (known: {known})"
+        f"{name!r} is neither a file nor the name of published weights{did_you_mean(name, CATALOG)} (known: {names})"
     )
 
 
@@ -191,5 +191,6 @@ __all__ = [
     "flat",
     "inflate",
     "is_here",
+    "known",
     "load",
 ]

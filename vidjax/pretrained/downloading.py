@@ -29,7 +29,7 @@ _TIMEOUT = 60.0  # seconds without an answer
 
 @contextlib.contextmanager
 def downloaded(info: Info, progress: Progress) -> Iterator[Path]:
-    """Downloads the file that was published; it is gone when the context ends.
+    """Downloads the file that was published; it is gone when the context ends without an error.
 
     Args:
       info: of the catalog.
@@ -55,7 +55,12 @@ def downloaded(info: Info, progress: Progress) -> Iterator[Path]:
     except DataError:
         part.unlink()
         raise
-    yield part  # what fails from here on is no fault of the download, which stays for another try
+    try:
+        yield part
+    except BaseException:
+        if info.checksum is None:  # or it would stay for another try, as what fails now is no fault of the download
+            part.unlink(missing_ok=True)
+        raise
     part.unlink(missing_ok=True)
 
 

@@ -19,21 +19,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, also where another process writes it; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _is_device(path):
+        path.write_bytes(content)
+        return
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # the other name says nothing to a user
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the other name says nothing to a user
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def check_folder(folder: Path, argument: str) -> None:
-    """Refuses a folder that cannot be written or made; makes none, since what it is for may be refused, too.
+    """Refuses a folder that cannot be written or made; makes nothing, since what it is for may be refused, too.
 
     Args:
       folder: that files are going to be written to.
@@ -42,23 +44,24 @@ def check_folder(folder: Path, argument: str) -> None:
     Raises:
       ConfigError: naming the argument.
     """
-    made = missing_folders(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"{argument} cannot be written: {error.strerror}") from error
-    finally:
-        remove_empty(made)
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ConfigError(f"{argument} cannot be written: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{argument} cannot be written: no permission to write in {there}")
 
 
 def check_file(path: Path, argument: str) -> None:
     """Refuses a file that cannot be written or replaced; see `check_folder`."""
     if path.is_dir():
         raise ConfigError(f"{argument} cannot be written: it is a folder")
-    check_folder(path.parent, argument)
+    if not _is_device(path):
+        check_folder(path.parent, argument)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is something like a pipe or a terminal, which is written to and not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def missing_folders(folder: Path) -> list[Path]:
