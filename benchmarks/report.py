@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.worker import threads
+from vidjax.errors import ConfigError
 from vidjax.system import files, provenance, terminal
 
 if TYPE_CHECKING:
@@ -128,13 +129,9 @@ def read_arguments(
 def check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
     """Exits now, rather than after the measurements, if the file cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a"):
-            pass
-        if not path.stat().st_size:
-            path.unlink()
-    except OSError as error:
-        parser.error(f"--out={path}: {error.strerror}")
+        files.check_file(path, f"--out={path}")
+    except ConfigError as error:
+        parser.error(str(error))
 
 
 def publish(arguments: argparse.Namespace, tables: Mapping[str, "pd.DataFrame"], samples: Any) -> None:

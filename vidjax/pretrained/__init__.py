@@ -51,7 +51,7 @@ def known(name: str) -> Info:
     """
     if name not in CATALOG:
         close = did_you_mean(name, CATALOG)
-        raise ConfigError(f"there are no published weights {name!r}{close}; see python -m vidjax weights list")
+        raise ConfigError(f"there are no published weights {name!r}{close} (`python -m vidjax weights list` names all)")
     return CATALOG[name]
 
 

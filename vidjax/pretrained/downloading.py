@@ -50,18 +50,15 @@ def downloaded(info: Info, progress: Progress) -> Iterator[Path]:
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
         raise DataError(f"{info.download.url}: cannot be downloaded ({reason}): {elsewhere(info)}") from error
+    stays = False
     try:
         info.check(part)
-    except DataError:
-        part.unlink()
-        raise
-    try:
+        stays = info.checksum is not None  # for another try, if what follows fails
         yield part
-    except BaseException:
-        if info.checksum is None:  # or it would stay for another try, as what fails now is no fault of the download
+        stays = False
+    finally:
+        if not stays:
             part.unlink(missing_ok=True)
-        raise
-    part.unlink(missing_ok=True)
 
 
 def elsewhere(info: Info) -> str:

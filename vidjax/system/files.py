@@ -1,4 +1,4 @@
-"""Atomic writes of files, which a kill never leaves half written."""
+"""Atomic writes of files, which a kill never leaves half written, and whether a place can be written at all."""
 
 import contextlib
 import fcntl
