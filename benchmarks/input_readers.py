@@ -135,7 +135,7 @@ READERS = {
     "decord2": Peer(_decord, "decord", "decord2"),
     "PyAV, in order": Peer(_pyav, "av", "av"),
     "PyAV, seeking unchecked": Peer(_pyav_seeking, "av", "av"),
-    "OpenCV": Peer(_opencv, "cv2", "opencv-python-headless"),
+    "OpenCV": Peer(_opencv, "cv2", "opencv-contrib-python-headless"),
     "torchcodec": Peer(_torchcodec, "torchcodec.decoders", "torchcodec"),
     "torchcodec, approximate": Peer(_torchcodec_approximate, "torchcodec.decoders", "torchcodec"),
 }

@@ -103,6 +103,10 @@ VIEWS = {
     "capsnet": (1, 28, 28, 1),
     "capsnet_baseline": (1, 28, 28, 1),
     "capsule_video": (16, 48, 48, 3),
+    "cnn_lstm": (16, 170, 170, 3),
+    "flow_cnn": (10, 224, 224, 3),
+    "two_stream": (10, 224, 224, 3),
+    "siamese": (100, 100, 100, 3),
 }
 _CLASSES = {"capsnet": 10, "capsnet_baseline": 10, "capsule_video": 8}  # of the others: Kinetics-400's
 _CLASSES |= dict.fromkeys(image_fusion.NETWORKS, 1000)  # ImageNet's
@@ -111,6 +115,9 @@ _OPTIONS = {"vgg19": {"head": "full"}}  # where the defaults are not the paper's
 _PAPERS = {
     **dict.fromkeys(("i3d_r50", "c2d_r50"), 'Wang et al. 2018, "Non-local Neural Networks" (CVPR)'),
     "capsule_video": 'after Duarte, Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS)',
+    "cnn_lstm": 'Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual Recognition and'
+    ' Description" (CVPR)',
+    "siamese": 'after Martin et al. 2018, "Sport Action Recognition with Siamese Spatio-Temporal CNNs" (CBMI)',
 }
 
 
@@ -125,7 +132,9 @@ def zoo_page(names: Iterable[str] = models.MODELS) -> str:
 
 def _model(name: str, config: str) -> list[str]:
     classes, shape = _CLASSES.get(name, 400), VIEWS[name]
-    counts = models.summary(models.create(name, classes, **_OPTIONS.get(name, {})), rgb=(1, *shape))
+    model = models.create(name, classes, **_OPTIONS.get(name, {}))
+    channels = {each: 2 if each == "flow" else shape[-1] for each in models.input_names(model)}
+    counts = models.summary(model, **{each: (1, *shape[:-1], c) for each, c in channels.items()})
     size = "x".join(map(str, shape[:3]))
     macs = f"{counts.macs / 1e9:.3g}" if counts.macs < 1e9 else f"{counts.macs / 1e9:.1f}"
     authors = _paper(name).partition(', "')[0]

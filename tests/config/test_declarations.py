@@ -14,6 +14,7 @@ from vidjax.config import building, data, declarations, flat, identity, loading,
 from vidjax.config.stored import load_stored
 from vidjax.config.validation import check_config
 from vidjax.data import clips, resizing, sampling, views
+from vidjax.data.flow import methods
 from vidjax.errors import ConfigError, UnknownKeyError
 from vidjax.evaluation.scores import AVERAGES
 from vidjax.training import early_stopping, parallel, weights
@@ -26,6 +27,7 @@ def test_words_of_sections_are_those_that_there_are():
     """Sections import no JAX, so that they have words of their own."""
     known = {
         "parallel": ("auto", *parallel.PARALLEL_STRATEGIES),
+        "data.flow": tuple(methods.METHODS),
         "data.sampling": sampling.SAMPLINGS,
         "data.position": sampling.POSITIONS,
         "data.resize": resizing.RULES,

@@ -79,6 +79,8 @@ VIDEO_NETWORKS = (
     "slowfast:variant=slow_r50",
     "slowfast:variant=slow_r18_small",
     "capsule_video",
+    "cnn_lstm",
+    "cnn_lstm:cell=max",
 )
 
 

@@ -155,6 +155,10 @@ _SHAPES = {
     "late_fusion": (2, 170, 170, 3),
     "slow_fusion": (10, 170, 170, 3),
     "multires": (10, 170, 170, 3),
+    "cnn_lstm": (10, 170, 170, 3),
+    "flow_cnn": (10, 224, 224, 3),
+    "two_stream": (10, 224, 224, 3),
+    "siamese": (100, 100, 100, 3),
 }
 _OPTIONS = {"multires": {"base": "slow_fusion"}}
 
@@ -166,9 +170,13 @@ def parameters() -> dict[str, Any]:
 
 def _variables(name: str) -> dict[str, list[int]]:
     model = models.create(name, 101, **_OPTIONS.get(name, {}))
-    clip = jax.ShapeDtypeStruct((1, *_SHAPES.get(name, (32, 112, 112, 3))), jnp.float32)
+    *shape, channels = _SHAPES.get(name, (32, 112, 112, 3))
+    clips = {
+        each: jax.ShapeDtypeStruct((1, *shape, 2 if each == "flow" else channels), jnp.float32)
+        for each in models.input_names(model)
+    }
     with native_operations():  # traced fastest
-        variables = jax.eval_shape(lambda rgb: model.init(jax.random.key(0), rgb=rgb), clip)
+        variables = jax.eval_shape(lambda clips: model.init(jax.random.key(0), **clips), clips)
     return {path: list(leaf.shape) for path, leaf in sorted(traverse_util.flatten_dict(variables, sep="/").items())}
 
 

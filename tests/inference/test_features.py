@@ -10,7 +10,7 @@ import pytest
 from tests import toy
 from tests.inference import frozen_model
 from tests.refusals import refused
-from vidjax import evaluate, train
+from vidjax import evaluate, models, train
 from vidjax.config.preparation import prepare
 from vidjax.data.clips import ClipSpec
 from vidjax.errors import ConfigError
@@ -241,7 +241,9 @@ def test_what_a_store_is_named_after():
         specs = {"rgb": jax.ShapeDtypeStruct((1, 2, 36, 36, 3), np.float32)}
         seen = Preprocessing(**preprocessing)
         cut = clip or ClipSpec(frames=2, crop=36)
-        return features.settings_of(model or frozen_model.Frozen(2), specs, seen, cut, native=False)
+        model = model or frozen_model.Frozen(2)
+        trunk = features.trunk_paths(model, specs, (2, 4))
+        return features.settings_of(model, specs, seen, cut, native=False, trunk=trunk)
 
     class Other(frozen_model.Frozen):
         pass
@@ -251,3 +253,6 @@ def test_what_a_store_is_named_after():
     assert named(clip=ClipSpec(frames=2, crop=36, training_views=3)) == same == named(flip=True, mirror="invariant")
     others = [named(Other(2)), named(clip=ClipSpec(frames=2, crop=36, stride=2)), named(mean=1.0), named(crop=32)]
     assert all(other != same for other in others) and "0x" not in repr([same, *others])
+    sequences = [models.create("cnn_lstm", 2, width_multiplier=0.05, cell=cell) for cell in ("lstm", "gru", "max")]
+    first, *others = map(named, sequences)
+    assert others == [first, first], "nor what reads the features in turn"

@@ -25,6 +25,12 @@ def test_logits_can_be_averaged_before_the_loss():
         cross_entropy(output, jnp.array([0]), average="logit")
 
 
+def test_later_positions_can_count_more():
+    logits = jnp.log(jnp.array([[[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]]]))
+    got = cross_entropy(Output(logits), jnp.array([1]), average="growing")
+    np.testing.assert_allclose(got, [-(np.log(0.5) + 2 * np.log(0.8) + 3 * np.log(0.1)) / 6], rtol=1e-6)
+
+
 def test_label_smoothing_spreads_over_all_classes():
     p = np.array([0.5, 0.3, 0.2])
     got = cross_entropy(Output(jnp.log(p)[None, None]), jnp.array([0]), label_smoothing=0.3)

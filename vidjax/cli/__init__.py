@@ -24,6 +24,7 @@ VERBS = {
     "explain": "show which places of a clip speak for a class (Grad-CAM)",
     "export": "write a trained network as a file that runs without vidjax: StableHLO or ONNX",
     "features": "write the features that a trained network gives of videos",
+    "flow": "compute the optical flow of a data set, once",
     "pack": "pack a data set into a few large files, for a pod or an object store",
     "predict": "classify videos with a run or with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",

@@ -1,22 +1,29 @@
 """What `config.data`, and the views of `config.evaluate`, describe: source, clip and views. Imports no JAX."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vidjax.config import declarations, sections
 from vidjax.data.clips import ClipSpec
+from vidjax.data.flow import fields as flow_fields
+from vidjax.data.flow import source as flow
+from vidjax.data.flow.fields import FlowSettings
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
 from vidjax.data.sources.partition import check_source
 from vidjax.data.views import ViewSpec
-from vidjax.errors import ConfigError, options_of
+from vidjax.errors import ConfigError, DataError, options_of
 from vidjax.options import choosing
+from vidjax.system import terminal
+
+_FLOW_SHORT_SIDE = 256  # pixels, where nothing else says how large frames are
 
 
 def source(config: ConfigDict) -> Source:
-    """Builds the data source that `config.data` names.
+    """Builds the data source that `config.data` names; with `data.flow`, files of it may be missing (`with_flow`).
 
     Raises:
       ConfigError: for an unknown name or an option that the source does not take.
@@ -28,7 +35,72 @@ def source(config: ConfigDict) -> Source:
         built = choosing.build("data source", SOURCES, name, factory=factory, options=given)
     if factory:
         check_source(factory, built)
-    return built
+    settings = flow_settings(config)
+    if settings is None:
+        return built
+    with options_of("data"):
+        return flow.with_streams(built, settings)
+
+
+def with_flow(
+    config: ConfigDict,
+    source: Source,
+    parts: Sequence[str] = ("train", "validation", "test"),
+    *,
+    shard: tuple[int, int] = (0, 1),
+    threads: int | None = None,
+    may_compute: bool = True,
+) -> Source:
+    """Computes the flow of the videos of a source that is not in the cache yet, where it is going to be read.
+
+    Args:
+      config: resolved.
+      source: by `source(config)`, possibly reduced to some of its inputs.
+      parts: of it, that are going to be read.
+      shard: (i, n): only every n-th of the missing videos from i on.
+      threads: videos at once; None: as many as this process has cores.
+      may_compute: whether missing flow is computed, or refused.
+
+    Raises:
+      DataError: if OpenCV is missing, nothing can be written, or flow is missing that must not be computed.
+    """
+    settings = flow_settings(config)
+    if settings is None or all(spec.stream_name != flow_fields.NAME for spec in source.inputs):
+        return source
+    todo = flow.missing(source, parts)[shard[0] :: shard[1]]
+    if todo and not may_compute:
+        raise DataError(
+            f"the optical flow of {len(todo)} videos is missing: with several processes, compute it before by"
+            " python -m vidjax flow"
+        )
+    return flow.compute(
+        source,
+        settings,
+        todo,
+        threads=threads,
+        inspect_progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        progress=lambda videos, total: terminal.track(videos, total, f"optical flow ({settings.method})", "videos"),
+    )
+
+
+def flow_settings(config: ConfigDict) -> FlowSettings | None:
+    """How the flow of the videos is computed; None if it is not.
+
+    Raises:
+      ConfigError: for an option without data.flow.
+    """
+    keys = {key: f"flow_{key}" for key in ("short_side", "bound", "camera")}
+    given = {key: value for key, name in keys.items() if (value := config.data.get(name)) is not None}
+    if config.data.get("flow") is None:
+        for key, value in given.items():
+            raise ConfigError(f"data.{keys[key]}={value} has no effect without data.flow")
+        return None
+    with options_of("data"):
+        for name in ("flow", *keys.values()):
+            if config.data[name] is not None:
+                sections.KEYS["data"][name].option.check(name, config.data[name])
+        short_side = given.pop("short_side", None) or config.data.short_side or _FLOW_SHORT_SIDE
+        return FlowSettings(config.data.flow, short_side, **given)
 
 
 def check_source_options(config: ConfigDict) -> None:
@@ -44,6 +116,7 @@ def check_source_options(config: ConfigDict) -> None:
         choosing.check("data source", SOURCES, factory or name, function, given)
     if factory:
         choosing.check_call("data source", factory, function, 0, given)
+    flow_settings(config)
 
 
 def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:

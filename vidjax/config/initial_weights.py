@@ -111,7 +111,7 @@ def fit(
             filled = filling.fill(target, given.variables, skip={*skip, *head}, inflation=inflation)
     except ConfigError as error:
         name = config.model.factory or config.model.name
-        if given.model in (None, name):
+        if given.model in (None, name, config.model.get("backbone")):
             raise
         raise ConfigError(
             f"weights.source={config.weights.source} has the weights of {given.model!r}, and model.name={name} needs"
@@ -149,8 +149,8 @@ def check_preprocessing(config: ConfigDict, given: GivenWeights) -> None:
     Raises:
       ConfigError: naming the key, and what to give.
     """
-    name = config.model.name
-    if given.model == name:
+    name = config.model.get("backbone") or config.model.name
+    if given.model in (name, config.model.name):
         wanted, chosen = (models.variant_of(name, each) for each in (given.variant, config.model.get("variant")))
         if wanted != chosen:
             raise ConfigError(f"{given.name} are weights of another variant of the network: set model.variant={wanted}")

@@ -4,9 +4,10 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+import jax
 from ml_collections import ConfigDict
 
-from vidjax.config import building, initial_weights, run_validation, validation
+from vidjax.config import building, data, initial_weights, run_validation, validation
 from vidjax.config.run import Run
 from vidjax.data import indexing
 from vidjax.pretrained.sources import GivenWeights
@@ -48,6 +49,8 @@ def prepare(
             functools.partial(building.model, config),
         )
         run = dataclasses.replace(run, initial_weights=fitted)
+    source = data.with_flow(config, source, parts, may_compute=jax.process_count() == 1)
+    run = dataclasses.replace(run, source=source)
     if config.data.check is not False:
         source = indexing.with_file_info(
             source,

@@ -220,6 +220,22 @@ def length_and_views(config: ConfigDict, preset: str) -> None:
         evaluate.batch_size = 100
 
 
+def two_stream_recipe(config: ConfigDict) -> None:
+    """Simonyan & Zisserman 2014, section 5: 80,000 steps of 256 clips, and 25 clips x 10 crops of 224 pixels."""
+    config.data.short_side = 256
+    config.data.crop = 256
+    config.data.crop_position = "random"
+    config.preprocessing.crop = 224
+    config.optimizer.learning_rate = 1e-2
+    config.schedule.name = "step"
+    config.schedule.boundaries = (0.625, 0.875)
+    config.train.batch_size = 256
+    config.train.epochs, config.train.steps = None, 80_000
+    config.model.dropout = 0.9
+    config.evaluate.clips = 25
+    config.evaluate.crops, config.evaluate.flip = "ten", False  # mirror images are among the crops
+
+
 def slowfast_recipe(config: ConfigDict) -> None:
     """Feichtenhofer et al. 2019, sections 3.4 and 4: schedule, short sides of 256 to 320, and views."""
     slowfast_schedule(config)

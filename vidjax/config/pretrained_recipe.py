@@ -13,6 +13,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 REGIMES = ("linear", "attention_pooler", "top", "top3", "fusion", "all", "scratch")
+RECURRENT_REGIMES = ("linear", "top", "top3", "all", "scratch")
 FROZEN = ("linear", "attention_pooler")  # regimes in which no layer before the features is trained
 FUSIONS = ("single_frame", "early", "late", "slow")
 FRAMES = 20  # of each video
@@ -77,6 +78,32 @@ def pretrained_recipe(config: ConfigDict, backbone: str, fusion: str, regime: st
     if not is_frozen:  # the classifier begins at random, all else is trained already
         layers = "(Conv3d|Mixed).*" if is_video else "trunk"
         config.optimizer.multipliers = None if regime == "scratch" else f"{layers}=0.1"
+
+
+def recurrent_recipe(config: ConfigDict, backbone: str, regime: str, *, has_cells: bool = True) -> None:
+    """Sets `cnn_lstm` on a published image network: one clip of 10 frames that spans a video.
+
+    Args:
+      config: with a data preset.
+      backbone: a key of `BACKBONES`, of an image network.
+      regime: one of `RECURRENT_REGIMES`; what is trained besides the recurrent layers: `linear` the classifier, and so
+        on, as in `pretrained_recipe`.
+      has_cells: whether there are recurrent layers, and not the maximum over time.
+    """
+    own = ("recurrent",) if has_cells else ()
+    pretrained_recipe(config, backbone, "single_frame", regime)
+    config.model.name, config.model.backbone, config.model.fusion = "cnn_lstm", backbone, None
+    config.model.dropout = 0.5
+    if regime != "scratch":
+        config.weights.skip = ",".join((*_LEFT_OUT.get(backbone, ()), *own)) or None
+    if config.optimizer.train_only is not None:
+        config.optimizer.train_only = ",".join((config.optimizer.train_only, *own))
+    is_frozen = regime in FROZEN
+    _clips(config, _Clips(10, 1), is_frozen=is_frozen)
+    config.data.sampling = "segments"
+    config.data.training_views = 4 if is_frozen else None
+    config.optimizer.learning_rate = 1e-3 if is_frozen else 3e-4
+    config.train.batch_size = 16 if is_frozen else 4
 
 
 def finetuning_recipe(config: ConfigDict, backbone: str, regime: str) -> None:

@@ -61,6 +61,22 @@ class DataSection:
         Option("'rgb=flow' feeds stream flow to the model's input rgb ('flow' if it has one input); None: by name"),
     ] = None
 
+    flow: Annotated[
+        str | None,
+        Option(
+            "optical flow, computed once, as a stream of every video: dis_fast | dis_ultrafast | dis_medium | farneback"
+            " | tvl1 | deepflow",
+            choices=("dis_fast", "dis_ultrafast", "dis_medium", "farneback", "tvl1", "deepflow"),
+        ),
+    ] = None
+    flow_short_side: Annotated[
+        int | None, Option("pixels of the short side at which flow is computed (default: short_side)", at_least=16)
+    ] = None
+    flow_bound: Annotated[
+        float | None, Option("pixels, at that size, of the largest displacement (default 20)", above=0)
+    ] = None
+    flow_camera: Annotated[bool | None, Option("take the motion of the camera out of the flow")] = None
+
     frames: Annotated[int, Option("frames per clip (T)", at_least=1)] = 10
     sampling: Annotated[
         str | None,

@@ -68,6 +68,9 @@ def check_data(config: ConfigDict, source: Source) -> None:
         )
     _check_validation(config, len(source.validation))
     check_flip(config, source, ())
+    if config.data.fps is not None and all(spec.reader != "video" for spec in source.inputs):
+        names = ", ".join(spec.stream_name for spec in source.inputs)
+        raise ConfigError(f"data.fps={config.data.fps:g}: {names} in arrays states no frame rate: use data.stride")
 
 
 def _check_values(config: ConfigDict) -> None:

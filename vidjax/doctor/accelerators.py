@@ -12,6 +12,7 @@ from typing import Any
 from vidjax.doctor import packages
 from vidjax.doctor.child import first_line, run_in_child
 from vidjax.doctor.findings import OK, PROBLEM, WARNING, Finding
+from vidjax.system import processors
 
 _DRIVER_OF_CUDA_13 = 580
 _SMI_SECONDS = 20.0
@@ -30,7 +31,7 @@ def check_devices(seconds: float) -> Iterator[Finding]:
     else:
         backend, kinds, complaints = (found[0][key] for key in ("backend", "kinds", "complaints"))
         counted = ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
-        cores = f", {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+        cores = f", {processors.available()} cores"
         text = f"{backend}: {counted}{cores if backend == 'cpu' else ''}; jaxlib {packages.installed_version('jaxlib')}"
         told = f", as JAX_PLATFORMS={asked} asks for" if asked else ""
         yield Finding("devices", "JAX", OK, f"{text}{told}", packages.installed_version("jax"))

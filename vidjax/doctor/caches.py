@@ -22,7 +22,9 @@ def check_caches() -> Iterator[Finding]:
     except OSError as error:
         yield Finding("caches", str(folder), PROBLEM, f"cannot be written ({error.strerror or error}): {advice}")
         return
-    parts = {part: _size(folder / part) for part in ("compiled", "features", "index", "motion", "videos", "weights")}
+    parts = {
+        part: _size(folder / part) for part in ("compiled", "features", "flow", "index", "motion", "videos", "weights")
+    }
     held = ", ".join(f"{part} {_format_bytes(size)}" for part, size in parts.items() if size) or "empty"
     yield Finding("caches", str(folder), OK, f"writable; {held}; {_format_bytes(free)} free on that disk")
     if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -8,7 +8,7 @@ them instead of videos.
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -33,7 +33,7 @@ from vidjax.training import parallel
 from vidjax.training.state import TrainState
 
 NAME = "features"  # of the model's argument, of its entry in `Output.aux`, and of the stream
-# Fields of modules that change nothing before the features.
+# Fields of modules that change nothing before the features; a model may name more of its own in AFTER_FEATURES.
 _AFTER_FEATURES = ("num_classes", "dropout", "fuse", "axis_name", "name", "parent")
 # Preprocessing that differs between two uses of a clip in training.
 _AUGMENTATIONS = (
@@ -98,11 +98,12 @@ def settings_of(
     clip: ClipSpec,
     *,
     native: bool,
+    trunk: Collection[str] | None = None,
 ) -> tuple[Any, ...]:
     """What determines features besides weights, videos and views: the name of a `FeatureStore` is a hash of it.
 
-    The code of all modules that are called is part of it, so that an activation that is changed in a model of the
-    user's own is no reason to read what the old one gave.
+    The code of all modules that are called before the features is part of it, so that an activation that is changed in
+    a model of the user's own is no reason to read what the old one gave.
 
     Args:
       model: the network.
@@ -110,20 +111,25 @@ def settings_of(
       preprocessing: on the device.
       clip: what is cut from a video.
       native: whether XLA's own convolutions compute them.
+      trunk: the variables that the features come from (`trunk_paths`); None: all.
     """
-    kinds: set[type] = set()
+    called: set[tuple[str, type]] = set()  # name of the submodule, or "", and class
 
     def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        kinds.add(type(context.module))
+        called.add(("".join(context.module.path[:1]), type(context.module)))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note), native_operations():
-        jax.eval_shape(lambda given: model.init(jax.random.key(0), **given), dict(inputs))
+        variables: Any = jax.eval_shape(lambda given: model.init(jax.random.key(0), **given), dict(inputs))
+    paths = set(traverse_util.flatten_dict(dict(variables), sep="/"))
+    before = {path.split("/")[1] for path in paths if trunk is None or path in trunk}
+    after = {path.split("/")[1] for path in paths} - before
+    kinds = {kind for name, kind in called if name not in after}
     code = sorted(f"{kind.__module__}.{kind.__qualname__} {_source(kind)}" for kind in kinds)
     fields = {
         field.name: _described(getattr(model, field.name))
         for field in dataclasses.fields(model)
-        if field.name not in _AFTER_FEATURES
+        if field.name not in (*_AFTER_FEATURES, *getattr(model, "AFTER_FEATURES", ()))
     }
     seen = (preprocessing.evaluation_crop or preprocessing.crop, preprocessing.mean, preprocessing.std)
     cut = dataclasses.replace(clip, training_views=None, crop_position="center", short_side_max=None)
@@ -158,7 +164,7 @@ class RunFeatures:
         flat = traverse_util.flatten_dict({"params": state.params, **state.model_state}, sep="/")
         self._trunk = {path: np.asarray(jax.device_get(flat[path])) for path in trunk}
         native = run.config.native_convolutions
-        self._settings = settings_of(run.model, specs, run.preprocessing, run.clip, native=native)
+        self._settings = settings_of(run.model, specs, run.preprocessing, run.clip, native=native, trunk=trunk)
         self._step = run.strategy.compile_eval(make_feature_step(run.model, run.preprocessing, run.strategy))
         self._readings: dict[tuple[str, ViewSpec], Reading] = {}
         self._read: dict[FeatureStore, set[str]] = {}  # ids of the videos that are read from each

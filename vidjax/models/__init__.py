@@ -10,7 +10,19 @@ from typing import Any
 import flax.linen as nn
 
 from vidjax.errors import ConfigError
-from vidjax.models import c3d, capsnet, capsule_video, i3d, image_fusion, karpathy, resnet3d, slowfast
+from vidjax.models import (
+    c3d,
+    capsnet,
+    capsule_video,
+    cnn_lstm,
+    i3d,
+    image_fusion,
+    karpathy,
+    resnet3d,
+    siamese,
+    slowfast,
+    two_stream,
+)
 from vidjax.models.calling import accepted_arguments, apply, input_names, offers_drawings, required_masks
 from vidjax.models.output import Drawing, Output
 from vidjax.models.parts import Parts, parts_of, variant_of
@@ -27,6 +39,9 @@ MODELS: dict[str, Any] = {
     **slowfast.VARIANTS,
     **capsnet.VARIANTS,
     "capsule_video": capsule_video.CapsuleVideo,
+    "cnn_lstm": cnn_lstm.CnnLstm,
+    **two_stream.NETWORKS,
+    "siamese": siamese.Siamese,
 }
 
 

@@ -19,7 +19,7 @@ from vidjax.options.declaring import Option
 from vidjax.preprocessing.mixing import MixedLabels
 from vidjax.preprocessing.pipeline import Labels
 
-AVERAGED = ("loss", "logits")
+AVERAGED = ("loss", "logits", "growing")
 
 
 def cross_entropy(
@@ -29,7 +29,10 @@ def cross_entropy(
     label_smoothing: Annotated[
         float, Option("label smoothing: fraction of the target spread over all classes", at_least=0, below=1)
     ] = 0.0,
-    average: Annotated[str, Option("what to average over positions in time and space", choices=AVERAGED)] = "loss",
+    average: Annotated[
+        str,
+        Option("what to average over positions in time and space; growing weights later ones more", choices=AVERAGED),
+    ] = "loss",
     class_weights: Annotated[
         str | None,
         Option("balanced: weight clips inversely to the number of training videos of the class", choices=("balanced",)),
@@ -46,8 +49,9 @@ def cross_entropy(
       label: int [B].
       label_smoothing: e; the target is 1 - e + e / K for the label and e / K elsewhere
         (Szegedy et al. 2016, section 7).
-      average: what to average over the N positions: "loss", so that every position is trained on the label, or
-        "logits".
+      average: what to average over the N positions: "loss", so that every position is trained on the label;
+        "growing": the same, but position n of N counts n / N as much as the last (Ng et al. 2015, section 4.2: a later
+        frame has seen more); or "logits".
       class_weights: "balanced"; None: all examples count alike.
       class_counts: int [K], training videos of each class; None: not known, and all examples count alike.
 
@@ -64,7 +68,11 @@ def cross_entropy(
         logits = logits.mean(axis=1, keepdims=True)
     classes = logits.shape[-1]
     target = optax.smooth_labels(jax.nn.one_hot(label, classes, dtype=logits.dtype), label_smoothing)
-    losses = optax.softmax_cross_entropy(logits, target[:, None, :]).mean(axis=1)
+    losses = optax.softmax_cross_entropy(logits, target[:, None, :])
+    if average == "growing":
+        losses = jnp.average(losses, axis=1, weights=jnp.arange(1, losses.shape[1] + 1))
+    else:
+        losses = losses.mean(axis=1)
     if class_weights is None or class_counts is None:
         return losses
     counts = np.asarray(class_counts, np.float64)

@@ -9,6 +9,7 @@ FAST = {
     "slow_fusion": ("slow_fusion", (10, 36, 36, 3), {"normalization": "batch", **_NARROW}),
     "late_fusion": ("late_fusion", (2, 36, 36, 3), {"fuse_at": "scores", "fusion": "max", **_NARROW}),
     "slowfast": ("slowfast_r18_small", (8, 32, 32, 3), {"blocks": (1, 1, 1, 1)}),
+    "cnn_gru": ("cnn_lstm", (3, 36, 36, 3), {"cell": "gru", "bidirectional": True, "scored": "mean", **_NARROW}),
 }
 SLOW = {
     "early_fusion": ("early_fusion", (4, 48, 48, 3), _NARROW),
@@ -37,6 +38,11 @@ SLOW = {
     "capsnet_baseline": ("capsnet_baseline", (1, 28, 28, 3), {"width_multiplier": 0.1}),
     "capsnet": ("capsnet", (2, 28, 28, 3), {"width": 8, "types": 2}),
     "capsule_video": ("capsule_video", (12, 48, 48, 3), {"widths": (4, 4, 8), "types": 2}),
+    "cnn_lstm": ("cnn_lstm", (3, 48, 48, 3), {"layers": 2, "scored": "each", **_NARROW}),
+    "conv_pooling": ("cnn_lstm", (3, 64, 64, 3), {"backbone": "mobilenet_v2", "cell": "max", "units": 8}),
+    "flow_cnn": ("flow_cnn", (3, 48, 48, 2), _NARROW),
+    "siamese": ("siamese", (4, 16, 16, 3), {"widths": (2, 3, 4), "units": 5}),
+    "two_stream": ("two_stream", (3, 48, 48, 3), {"normalization": "batch", **_NARROW}),
     "vgg19": ("vgg19", (2, 64, 64, 3), {}),
     "mobilenet_v2": ("mobilenet_v2", (2, 64, 64, 3), {}),
     "efficientnet_lite0": ("efficientnet_lite0", (2, 64, 64, 3), {}),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests import random_variables
+from vidjax import models
 from vidjax.inference.export import exported_file, onnx_export, stablehlo
 from vidjax.inference.export.card import Array, Card
 from vidjax.inference.export.program import Program
@@ -31,19 +32,21 @@ def of(function, *shapes, dtype=np.float32):
 
 
 def of_module(module, *shape):
-    """The logits of a module, with variables that let values of all layers matter."""
-    spec = jax.ShapeDtypeStruct((1, *shape), np.float32)
-    variables = random_variables.of(module, spec)
+    """The logits of a module, with variables that let values of all layers matter; flow has two channels."""
+    names = [name for name in models.input_names(module) if name in ("rgb", "flow")] or ["rgb"]
+    channels = [2 if names[1:] and name == "flow" else shape[-1] for name in names]
+    shapes = {name: (*shape[:-1], c) for name, c in zip(names, channels, strict=True)}
+    variables = random_variables.of(module, *(jax.ShapeDtypeStruct((1, *s), np.float32) for s in shapes.values()))
 
     def positive(path, leaf):
         return abs(leaf) + 0.5 if path[-1].key == "var" else leaf
 
     def function(variables, inputs):
-        result = module.apply(variables, inputs["rgb"])
+        result = module.apply(variables, *(inputs[name] for name in names))
         return getattr(result, "logits", result)
 
-    spec = jax.ShapeDtypeStruct(shape, np.dtype(np.float32))
-    return Program(function, jax.tree_util.tree_map_with_path(positive, variables), {"rgb": spec})
+    specs = {name: jax.ShapeDtypeStruct(shape, np.dtype(np.float32)) for name, shape in shapes.items()}
+    return Program(function, jax.tree_util.tree_map_with_path(positive, variables), specs)
 
 
 def onnx_difference(program, path):

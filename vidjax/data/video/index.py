@@ -19,7 +19,7 @@ from vidjax.data.video.file import as_file
 from vidjax.data.video.inspection import VERSION, FileRecord
 from vidjax.data.video.inspection_workers import inspect_in_subprocesses
 from vidjax.errors import VideoError
-from vidjax.system import files
+from vidjax.system import files, processors
 from vidjax.system.paths import cache_dir
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def inspect_files(
             found[path] = record
     if not waiting:
         return found
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    jobs = jobs or processors.available()
     try:
         for record in progress(inspect_in_subprocesses(waiting, jobs), len(waiting)):
             found[record.path] = record

@@ -17,6 +17,7 @@ from vidjax.pretrained.importers.efficientnet_lite_pytorch import from_efficient
 from vidjax.pretrained.importers.keras import from_keras
 from vidjax.pretrained.importers.pyslowfast import from_pyslowfast
 from vidjax.pretrained.importers.pytorchvideo import from_pytorchvideo
+from vidjax.pretrained.importers.recurrent import from_keras_recurrent, from_torch_recurrent
 from vidjax.pretrained.importers.timm import from_timm
 from vidjax.pretrained.importers.torchvision import from_torchvision
 
@@ -43,9 +44,11 @@ __all__ = [
     "from_caffe2",
     "from_efficientnet_lite_pytorch",
     "from_keras",
+    "from_keras_recurrent",
     "from_pyslowfast",
     "from_pytorchvideo",
     "from_timm",
+    "from_torch_recurrent",
     "from_torchvision",
     "read_checkpoint",
 ]

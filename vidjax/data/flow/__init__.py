@@ -1,0 +1,1 @@
+"""Optical flow of videos: computed once, kept in files, and read like any other stream."""
