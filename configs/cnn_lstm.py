@@ -1,7 +1,8 @@
 r"""Features of frames and recurrent layers over them (LRCN, Donahue et al. 2015; Ng et al. 2015).
 
 python launch.py --config=configs/cnn_lstm.py
-    The embedded data set `motion`: the convolutions of single_frame at a quarter of the width, an LSTM of 256 units.
+    The embedded data set `motion`: the convolutions of single_frame at a quarter of the width, on 4 frames, and two
+    layers of 512 LSTM cells.
 
 python launch.py --config=configs/cnn_lstm.py:backbone=efficientnet_lite0,ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
@@ -42,7 +43,10 @@ def get_config(argument=""):
     config = presets.data_config(chosen.preset)
     if is_scratch:
         presets.fusion_recipe(config, chosen.preset)
-        presets.spaced_frames(config, chosen.preset)
+        if has_cells:
+            presets.few_frames_in_turn(config, chosen.preset)
+        else:
+            presets.spaced_frames(config, chosen.preset)
         config.evaluate.crop = None  # its first dense layer takes feature maps of one size
         config.model.name = "cnn_lstm"
     else:

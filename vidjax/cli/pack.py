@@ -57,9 +57,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
     config = loading.load(arguments.config, dict(overrides))
     if arguments.short_side is not None and config.data.flow is not None:
-        raise ConfigError(
-            f"--short-side={arguments.short_side}: only RGB videos are resized: leave it out, or data.flow={config.data.flow}"
-        )
+        raise ConfigError(f"--short-side={arguments.short_side} is for RGB alone: leave data.flow out (None)")
     done = packing.pack(
         data.with_flow(config, data.source(config)),
         Path(arguments.out),

@@ -252,9 +252,7 @@ def _lstm_cells(
 ) -> Float[Array, "time batch features"]:
     """The hidden states [T, B, features] after contributions [T, B, 4 * features] of inputs and biases."""
 
-    def step(
-        carry: tuple[Array, Array], now: tuple[Array, Array | None]
-    ) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: tuple[Array, Array], now: tuple[Array, Array | None]) -> tuple[tuple[Array, Array], Array]:
         (c, h), (contribution, is_there) = carry, now
         i, f, g, o = jnp.split(contribution + h @ recurrent, 4, -1)
         new_c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)

@@ -33,8 +33,8 @@ class CnnLstm(nn.Module):
       num_classes: K.
       backbone: of the frames: "alexnet", the convolutions of `single_frame`, or a key of `image_fusion.BACKBONES`,
         whose feature maps are averaged over space.
-      units: of a dense layer with ReLU on the features of each frame. None: 4096 * width_multiplier of "alexnet" (fc6,
-        as in LRCN), no such layer of the others.
+      units: of a dense layer with ReLU on the features of each frame; 0: no such layer. None: 4096 * width_multiplier
+        of "alexnet" (fc6, as in LRCN), 0 of the others.
       cell: "lstm", "gru", "rnn", or "max", which takes the maximum over time in the place of recurrent layers.
       hidden: units of each recurrent layer and direction; 256 in LRCN, 512 in Ng's.
       layers: recurrent layers; 1 in LRCN, 5 in Ng's.
@@ -54,7 +54,9 @@ class CnnLstm(nn.Module):
 
     num_classes: int
     backbone: Annotated[str, Option("network applied to each frame", choices=(ALEXNET, *BACKBONES))] = ALEXNET
-    units: Annotated[int | None, Option("units of a dense layer on the features of each frame", at_least=1)] = None
+    units: Annotated[
+        int | None, Option("units of a dense layer on the features of each frame; 0: none", at_least=0)
+    ] = None
     cell: Annotated[str, Option("cells over time, or the maximum over time", choices=(*CELLS, POOLED))] = "lstm"
     hidden: Annotated[int, Option("units of each recurrent layer and direction", at_least=1)] = 256
     layers: Annotated[int, Option("recurrent layers", at_least=1)] = 1
@@ -113,7 +115,9 @@ class CnnLstm(nn.Module):
             features = jnp.asarray(features).reshape(features.shape[0], -1, features.shape[-1])
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = features
-        units = self.units or (round(4096 * (self.width_multiplier or 1.0)) if self.backbone == ALEXNET else None)
+        units = self.units
+        if units is None:
+            units = round(4096 * (self.width_multiplier or 1.0)) if self.backbone == ALEXNET else 0
         if units:
             x = nn.relu(nn.Dense(units, name="fc6", **types)(x))
         x = Dropout(self.dropout, name="features_dropout")(x, example_ids, train=train)

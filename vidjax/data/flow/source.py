@@ -138,5 +138,5 @@ def _computed(todo: Mapping[str, Stream], settings: FlowSettings, threads: int, 
 
 
 def _with_videos(source: Source, change: Callable[[Video], Video], **others: Any) -> Source:
-    parts = {part: tuple(map(change, getattr(source, part))) for part in _PARTS}
+    parts: dict[str, Any] = {part: tuple(map(change, getattr(source, part))) for part in _PARTS}
     return dataclasses.replace(source, **parts, **others)
