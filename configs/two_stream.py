@@ -1,7 +1,8 @@
 r"""The temporal stream on optical flow, or both streams trained together (Simonyan and Zisserman 2014).
 
 pip install -r requirements-flow.txt && python launch.py --config=configs/two_stream.py
-    The embedded data set `motion`: 10 fields of flow, at a quarter of the paper's width.
+    The embedded data set `motion`: 10 fields of flow, at a quarter of the paper's width. 2 CPU cores: two and a half
+    minutes, of which the flow of all clips takes one. Seed 0: 98.0% of the test videos (chance 12.5%).
 
 python launch.py --config=configs/two_stream.py:ucf101_small --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
