@@ -43,10 +43,7 @@ def get_config(argument=""):
     config = presets.data_config(chosen.preset)
     if is_scratch:
         presets.fusion_recipe(config, chosen.preset)
-        if has_cells:
-            presets.few_frames_in_turn(config, chosen.preset)
-        else:
-            presets.spaced_frames(config, chosen.preset)
+        presets.few_frames_in_turn(config, chosen.preset, has_cells=has_cells)
         config.evaluate.crop = None  # its first dense layer takes feature maps of one size
         config.model.name = "cnn_lstm"
     else:

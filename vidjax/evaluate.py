@@ -22,6 +22,7 @@ from vidjax.config.overrides import command_line
 from vidjax.config.preparation import prepare
 from vidjax.config.run import Run
 from vidjax.config.stored import load_stored, read_stored
+from vidjax.data.inputs import Input
 from vidjax.data.pipeline import evaluation_batches
 from vidjax.data.records import Batch, Video
 from vidjax.data.views import ViewSpec
@@ -303,18 +304,21 @@ def _result(
 def write_samples(run: Run, state: TrainState, scored: PredictionsFile, folder: Path) -> None:
     """Writes the images of the report: frames of every class, animated test clips, and reconstructions of the model."""
     source, image = run.source, run.source.image
-    middle = image.mean if image is not None else None
     contact = [
-        (source.classes[video.label], pictures.to_displayable(images, middle))
+        (source.classes[video.label], _shown(images, image))
         for video, images in samples.read_samples(samples.first_of_classes(source.train), image, 8)
     ]
     chosen = samples.choose_clips(source.test, scored, run.config.evaluate.samples)
-    clips = [
-        (video.id, pictures.to_displayable(images, middle), 8.0)
-        for video, images in samples.read_samples(chosen, image, 24)
-    ]
+    clips = [(video.id, _shown(images, image), 8.0) for video, images in samples.read_samples(chosen, image, 24)]
     drawings = [(each.caption, pictures.grid(each.images, _DRAWING_SCALE)) for each in _drawings(run, state, scored)]
     pictures.write_samples(folder, contact, clips, drawings, _explanations(run, state, scored))
+
+
+def _shown(images: np.ndarray, image: Input | None) -> np.ndarray:
+    """Images of an input as RGB, uint8 [T, H, W, 3]."""
+    if image is not None and image.vectors and image.mean is not None:
+        return pictures.as_hues(images, image.mean)
+    return pictures.to_displayable(images, image.mean if image is not None else None)
 
 
 def _explanations(run: Run, state: TrainState, scored: PredictionsFile) -> list[tuple[str, np.ndarray, float]]:
@@ -336,7 +340,7 @@ def _explanations(run: Run, state: TrainState, scored: PredictionsFile) -> list[
                     continue
                 label = labels[video.id]
                 (cam,), (frames,) = explained(batch, label), batch.inputs[first.name][:, :: first.per_frame]
-                shown = pictures.centered(pictures.to_displayable(frames, first.mean), cam.shape[-1])
+                shown = pictures.centered(_shown(frames, first), cam.shape[-1])
                 caption = f"{classes[label]}, in fact {classes[video.label]}: {video.id}"
                 found.append((caption, pictures.side_by_side(shown, pictures.with_heat(shown, cam)), 8.0))
     except Exception as error:  # of a user's network, say: no picture is worth the result, which is not written yet

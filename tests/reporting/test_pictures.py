@@ -73,6 +73,14 @@ def test_images_of_any_channels_become_pictures():
     pictures.strip(two)
 
 
+def test_displacements_become_hues():
+    vectors = np.full((1, 1, 4, 2), 128, np.uint8)
+    vectors[0, 0, 1:] = [(255, 128), (1, 128), (128, 192)]  # right, left, half as far downwards
+    shown = pictures.as_hues(vectors, (128.0, 128.0))
+    np.testing.assert_allclose(shown[0, 0], [(255, 255, 255), (255, 0, 0), (0, 255, 255), (191, 255, 127)], atol=2)
+    assert (pictures.as_hues(np.zeros((1, 2, 2, 2), np.float32), (0.0,)) == 255).all()
+
+
 def test_floats_fill_the_range_around_their_middle():
     flow = np.zeros((1, 2, 2, 2), np.float32)
     flow[0, 0, 0], flow[0, 1, 1] = (-4, 2), (np.nan, 0)

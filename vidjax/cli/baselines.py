@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from vidjax.cli.config_argument import add_data_config
 from vidjax.config import data
 from vidjax.evaluation.baselines import baseline_rows
 from vidjax.evaluation.result import Baseline
@@ -24,12 +25,7 @@ from vidjax.system.paths import typed_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument(
-        "--config",
-        required=True,
-        metavar="FILE[:ARGUMENT]",
-        help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
-    )
+    add_data_config(parser)
     parser.add_argument("--json", metavar="OUT", type=typed_path, help="also write the rows to this file")
 
 

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Mapping
 
+from vidjax.cli.config_argument import add_data_config
 from vidjax.errors import ConfigError, printable
 from vidjax.system import terminal
 
@@ -23,12 +24,7 @@ _SHOWN = 10  # refused videos
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    parser.add_argument(
-        "--config",
-        required=True,
-        metavar="FILE[:ARGUMENT]",
-        help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
-    )
+    add_data_config(parser)
     help_ = "of the videos whose flow is missing, every N-th from number I on (0/1: all)"
     parser.add_argument("--shard", metavar="I/N", default="0/1", help=help_)
     parser.add_argument("--threads", metavar="N", type=int, help="videos at once (default: one for each core)")

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vidjax.cli.config_argument import add_data_config
 from vidjax.errors import ConfigError, printable
 from vidjax.system import terminal
 
@@ -32,12 +33,7 @@ _SHOWN = 10  # refused videos
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
     parser.add_argument("out", metavar="OUT", type=os.path.expanduser, help="new or empty folder on a local disk")
-    parser.add_argument(
-        "--config",
-        required=True,
-        metavar="FILE[:ARGUMENT]",
-        help="config file whose data section is used; --config.KEY=VALUE overrides its keys",
-    )
+    add_data_config(parser)
     help_ = "resize frames to this shorter side, in pixels, and store each by itself (default: the files as they are)"
     parser.add_argument("--short-side", metavar="N", type=int, help=help_)
     parser.add_argument("--shard-megabytes", metavar="N", type=int, default=512, help="size of a shard (512)")

@@ -138,6 +138,8 @@ def bind_inputs(
         stream = chosen.get(name, name)
         if stream not in streams:
             other = "" if name in chosen else f"; to read another stream, set --config.data.inputs={name}=STREAM"
+            if stream == "flow" and "rgb" in streams:
+                other = "; --config.data.flow=dis_fast computes it"
             raise ConfigError(
                 f"model {model!r} takes {name!r}, and the videos of {source} have no {stream!r}"
                 f"{did_you_mean(stream, streams)} (they have: {', '.join(streams)}){other}"

@@ -89,7 +89,7 @@ class _Streams(nn.Module):
 
     Attributes:
       num_classes: K.
-      subtract_mean: whether the mean displacement of each field is taken out of it, as a share of what the camera does.
+      subtract_mean: whether the mean displacement of each field is taken out of it, most of which is the camera's.
       normalization: after convolutions, see `CnnM`.
       width_multiplier: scales filters and hidden units; 1 is the paper's.
       dropout: after both hidden layers; 0.5 to 0.9 in the paper.

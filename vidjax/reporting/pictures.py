@@ -45,6 +45,26 @@ def to_displayable(images: np.ndarray, middle: Sequence[float] | None = None) ->
     return np.concatenate([images[..., :3], missing], axis=-1)
 
 
+def as_hues(vectors: np.ndarray, middle: Sequence[float]) -> np.ndarray:
+    """Shows displacements: the hue is their direction, red to the right; the larger, the deeper; white is no motion.
+
+    Args:
+      vectors: uint8 or float [T, H, W, 2 or more], to the right and downwards.
+      middle: the value of no motion, one for both channels or one per channel.
+
+    Returns:
+      uint8 [T, H, W, 3]; the largest displacements of the clip, but for a thousandth, are fully saturated.
+    """
+    from matplotlib.colors import hsv_to_rgb  # takes a while to import
+
+    offset = vectors[..., :2].astype(np.float32) - np.asarray(middle, np.float32)[:2]
+    magnitude = np.linalg.norm(offset, axis=-1)
+    largest = max(float(np.percentile(magnitude, 99.9)), 1e-12)
+    hue = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) % 1
+    hsv = np.stack([hue, np.minimum(magnitude / largest, 1), np.ones_like(hue)], axis=-1)
+    return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
+
+
 def strip(frames: np.ndarray, scale: float = 1.0) -> bytes:
     """Frames side by side in a row.
 
