@@ -10,6 +10,10 @@ python launch.py --config=configs/siamese.py:ucf101_small --config.data.root=UCF
 python launch.py --config=configs/siamese.py:folder --config.data.root=FOLDER
     Your own videos, one folder per class.
 
+python launch.py --config=configs/siamese.py:mnist [--config.data.root=mnist] [--config.data.positive_class=3]
+    Digits, as in the first project: each with its gradient picture in the place of flow. Without a folder of MNIST's
+    files scikit-learn's digits; positive_class=3 tells threes from all others.
+
 Arguments:
   branches  both | rgb | flow
   tied      all | trunk | none: weights that both branches share
@@ -26,7 +30,7 @@ from vidjax.config.arguments import parse_argument
 def get_config(argument=""):
     chosen = parse_argument(
         argument,
-        presets.PRESETS,
+        (*presets.PRESETS, "mnist"),
         branches=("both", "rgb", "flow"),
         tied=("all", "trunk", "none"),
         merge=("concatenate", "sum", "product", "difference"),
@@ -40,5 +44,8 @@ def get_config(argument=""):
         config.evaluate.crop = None  # its dense layer takes feature maps of one size
     config.model.branches, config.model.tied, config.model.merge = chosen.branches, chosen.tied, chosen.merge
     config.model.normalization = "batch"
-    config.data.flow = None if chosen.branches == "rgb" else "dis_fast"
+    if chosen.preset == "mnist":
+        config.data.inputs = None if chosen.branches == "rgb" else "flow=gradient"
+    else:
+        config.data.flow = None if chosen.branches == "rgb" else "dis_fast"
     return config

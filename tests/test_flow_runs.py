@@ -84,7 +84,7 @@ def test_without_opencv_one_line_says_what_to_install(toy_folder, cache, monkeyp
 def test_several_processes_compute_nothing(toy_folder, cache):
     given = config(toy_folder)
     with refused(DataError, 24):
-        data.with_flow(given, data.source(given), may_compute=False)
+        data.with_computed(given, data.source(given), may_compute=False)
 
 
 def test_a_frame_rate_needs_a_stream_that_states_one(toy_folder, cache):
@@ -93,3 +93,24 @@ def test_a_frame_rate_needs_a_stream_that_states_one(toy_folder, cache):
     only = type(source)(**{**vars(source), "inputs": source.inputs[1:]})
     with refused(ConfigError, "data.fps=5", "data.stride", "flow"):
         validation.check_data(given, only)
+
+
+@needs_opencv
+def test_predictions_compute_the_flow_of_what_they_are_given(toy_folder, tmp_path, cache, capsys):
+    given = config(toy_folder, "folder,variant=two_stream")
+    train_and_evaluate(given, tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "predictions" / "test.json").read_text())
+    videos = stored["videos"][:2]
+    for path in data.flow_settings(given).folder.glob("*.npy"):
+        path.unlink()
+    (tmp_path / "bad.avi").write_text("no video")
+    paths = [*(video["path"] for video in videos), str(tmp_path / "bad.avi")]
+    assert cli.main(["predict", *paths, f"--workdir={tmp_path / 'run'}", "--json", f"--strip={tmp_path}"]) == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out[out.index("[") :])
+    assert unnamed(err, "bad.avi") == []
+    assert [each["video"] for each in found] == paths[:2]
+    for each, video in zip(found, videos, strict=True):
+        best = each["predictions"][0] if "predictions" in each else each["top"][0]
+        assert best["probability"] == pytest.approx(max(video["scores"]), abs=1e-4)
+    assert len(list(data.flow_settings(given).folder.glob("*.npy"))) == 2

@@ -17,7 +17,7 @@ from vidjax.config import flat, loading, stored
 from vidjax.config.building import bind_inputs
 from vidjax.config.preparation import prepare
 from vidjax.config.validation import check_config
-from vidjax.data.inputs import RGB
+from vidjax.data.inputs import RGB, Input
 from vidjax.data.packed.packing import pack
 from vidjax.errors import ConfigError, DataError
 from vidjax.models import i3d
@@ -289,3 +289,17 @@ def test_key_points_alone(root, tmp_path):
     result = train_and_evaluate(config, tmp_path / "run")
     assert result.inputs == "pose 4x2, stride 2" and result.resolution == "4x2"
     assert (tmp_path / "run" / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_other_pictures_of_the_same_frames_have_names():
+    (gray,) = bind_inputs(["rgb"], [RGB], "gray", model="m", source="s")
+    assert (gray.name, gray.stream_name, gray.seen) == ("rgb", "rgb", "gray")
+    assert gray.model_shape(5, 8) == (5, 8, 8, 1) and gray.example_shape(5, 8) == (5, 8, 8, 3)
+    rgb, flow = bind_inputs(["rgb", "flow"], [RGB], "flow=gradient", model="m", source="s")
+    assert rgb == RGB and (flow.name, flow.stream_name, flow.seen) == ("flow", "rgb", "gradient")
+    assert flow.model_shape(1, 8) == (1, 8, 8, 2)
+    (difference,) = bind_inputs(["rgb"], [RGB], "difference", model="m", source="s")
+    assert difference.example_shape(5, 8) == (10, 8, 8, 3) and difference.model_shape(5, 8) == (5, 8, 8, 3)
+    assert Input.from_json(difference.to_json()) == difference and "seen" not in RGB.to_json()
+    with refused(ConfigError, "gray", "flow"):
+        bind_inputs(["rgb"], [dataclasses.replace(RGB, name="flow")], "gray", model="m", source="s")

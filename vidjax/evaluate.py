@@ -105,7 +105,10 @@ def evaluate(config: ConfigDict, workdir: Path) -> Result:
             [change.partition(":")[0] for change in others],
         )
     # Precise batch normalization statistics are computed from training clips.
-    run = prepare(config, ("train", "test") if config.batch_norm.precise_batches else ("test",))
+    read = (
+        ("train", "validation") if config.evaluate.all_parts else ("train",) * bool(config.batch_norm.precise_batches)
+    )
+    run = prepare(config, (*read, "test"))
     data_card.check_data_card(config, run.source, workdir)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, metadata = checkpoints.restore(run.strategy.abstract_state(run.abstract_state))
@@ -138,7 +141,7 @@ def predict(
 
     Args:
       run, state, eval_step: the model to evaluate.
-      part: "test" or "validation".
+      part: "train", "validation" or "test".
       views: the views per video.
       progress: wraps the iterable of batches, given their number.
 
@@ -220,8 +223,14 @@ def evaluate_test_part(
         in_disorder = dataclasses.replace(views, shuffled=True)
         shuffled, _ = predict(run, state, eval_step, "test", in_disorder, progress=show)
         result = dataclasses.replace(result, shuffled_top1=metrics.compute_accuracies(shuffled).video_top1)
+    others = []
+    for part in ("train", "validation") if run.config.evaluate.all_parts else ():
+        show = functools.partial(terminal.track, description=f"evaluating the {part} videos", unit="batches")
+        others.append(predict(run, state, eval_step, part, views, progress=show)[0])
     if jax.process_index() != 0:
         return result
+    for other in others:
+        other.write(workdir / "predictions" / f"{other.part}.json")
     if shuffled is not None:
         shuffled.write(workdir / "predictions" / "test_shuffled.json")
     scored.write(workdir / "predictions" / "test.json")

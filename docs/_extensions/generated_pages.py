@@ -107,8 +107,15 @@ VIEWS = {
     "flow_cnn": (10, 224, 224, 3),
     "two_stream": (10, 224, 224, 3),
     "siamese": (100, 100, 100, 3),
+    "capsule_lstm": (16, 48, 48, 3),
+    "pose_lstm": (32, 33, 3),
 }
-_CLASSES = {"capsnet": 10, "capsnet_baseline": 10, "capsule_video": 8}  # of the others: Kinetics-400's
+_CLASSES = {
+    "capsnet": 10,
+    "capsnet_baseline": 10,
+    "capsule_video": 8,
+    "capsule_lstm": 8,
+}  # of the others: Kinetics-400's
 _CLASSES |= dict.fromkeys(image_fusion.NETWORKS, 1000)  # ImageNet's
 _OPTIONS = {"vgg19": {"head": "full"}}  # where the defaults are not the paper's
 # Models whose paper is not what the first line of their file begins with.
@@ -117,6 +124,8 @@ _PAPERS = {
     "capsule_video": 'after Duarte, Rawat and Shah 2018, "VideoCapsuleNet" (NeurIPS)',
     "cnn_lstm": 'Donahue et al. 2015, "Long-term Recurrent Convolutional Networks for Visual Recognition and'
     ' Description" (CVPR)',
+    "capsule_lstm": "no paper: the class capsules of `capsule_video` for each segment, and LSTM cells",
+    "pose_lstm": "no paper: a dense layer and LSTM cells over the joints of each frame",
     "siamese": 'after Martin et al. 2018, "Sport Action Recognition with Siamese Spatio-Temporal CNNs" (CBMI)',
 }
 

@@ -159,6 +159,8 @@ _SHAPES = {
     "flow_cnn": (10, 224, 224, 3),
     "two_stream": (10, 224, 224, 3),
     "siamese": (100, 100, 100, 3),
+    "capsule_lstm": (16, 48, 48, 3),
+    "pose_lstm": (32, 33, 3),
 }
 _OPTIONS = {"multires": {"base": "slow_fusion"}}
 

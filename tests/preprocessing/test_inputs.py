@@ -7,7 +7,7 @@ import pytest
 
 from tests.refusals import refused
 from vidjax.data.flip_rule import why_flip_not_allowed
-from vidjax.data.inputs import RGB, Input, Negate, Permute
+from vidjax.data.inputs import DIFFERENCE, GRADIENT, GRAY, RGB, Input, Negate, Permute
 from vidjax.data.records import Batch
 from vidjax.errors import ConfigError
 from vidjax.preprocessing.augment import ColorJitter
@@ -177,3 +177,30 @@ def test_what_an_input_does_not_allow():
     with refused(ConfigError, "mixup", "cutmix", "pose"):
         Preprocessing(inputs=(RGB, POSE), mixing=Mixing(0.2))
     assert why_flip_not_allowed("invariant", (RGB, POSE)) is None
+
+
+def test_gray_difference_and_gradient_are_made_of_what_is_seen():
+    """After the crop and the mirror image, of normalized pictures."""
+    clips = np.random.default_rng(0).integers(0, 256, (6, 4, SIDE, SIDE, 3)).astype(np.uint8)
+    pairs = np.repeat(clips, 2, axis=1)
+    pairs[:, 1::2] = np.roll(clips, 1, axis=2)
+    options = {"crop": 16, "flip": True, "mirror": "invariant", "mean": 100.0, "std": 50.0}
+    inputs = {
+        "rgb": (RGB, clips),
+        "gray": (GRAY, clips),
+        "gradient": (GRADIENT, clips),
+        "difference": (DIFFERENCE, pairs),
+    }
+    seen = {}
+    for name, (spec, frames) in inputs.items():
+        preprocessing = Preprocessing(inputs=(spec,), **options)
+        made, _ = preprocessing.training(batch_of({name: frames}, 6), KEY)
+        assert made[name].shape == preprocessing.specs(4, 16, 6)[name].shape
+        seen[name] = np.asarray(made[name])
+    luma = seen["rgb"] @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(seen["gray"][..., 0], luma, atol=1e-5)
+    np.testing.assert_allclose(seen["gradient"][..., 0], np.gradient(luma, axis=3), atol=1e-5)
+    np.testing.assert_allclose(seen["gradient"][..., 1], np.gradient(luma, axis=2), atol=1e-5)
+    both, _ = Preprocessing(inputs=(RGB,), **options).training(batch_of({"rgb": pairs}, 6), KEY)
+    both = np.asarray(both["rgb"])
+    np.testing.assert_allclose(seen["difference"], both[:, 1::2] - both[:, ::2], atol=1e-5)

@@ -26,6 +26,7 @@ VERBS = {
     "features": "write the features that a trained network gives of videos",
     "flow": "compute the optical flow of a data set, once",
     "pack": "pack a data set into a few large files, for a pod or an object store",
+    "pose": "find the poses in the videos of a data set, once",
     "predict": "classify videos with a run or with published weights",
     "readme": "regenerate the result tables of README.md and docs/, or check that they agree",
     "train": "train and evaluate a config, evaluate a run, or run an experiment: what launch.py does",

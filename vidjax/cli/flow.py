@@ -7,55 +7,50 @@ on. Fields are stored in 8 bits, of frames resized to data.flow_short_side: 2 by
 Examples:
   python -m vidjax flow --config=configs/two_stream.py:ucf101 --config.data.root=UCF-101 \
       --config.data.splits=ucfTrainTestlist
-  python -m vidjax flow --config=... --shard=0/8      on the first of eight machines
+  python -m vidjax flow --config=... --shard=0/8             on the first of eight machines
+  python -m vidjax flow --config=... --histogram=flow.png    how large displacements are
 """
 
 import argparse
-import re
-import time
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
-from vidjax.cli.config_argument import add_data_config
-from vidjax.errors import ConfigError, printable
-from vidjax.system import terminal
+import numpy as np
 
-_SHOWN = 10  # refused videos
+from vidjax.cli.stream_arguments import add_computing, compute
+from vidjax.errors import DataError
+from vidjax.system import files, terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the verb."""
-    add_data_config(parser)
-    help_ = "of the videos whose flow is missing, every N-th from number I on (0/1: all)"
-    parser.add_argument("--shard", metavar="I/N", default="0/1", help=help_)
-    parser.add_argument("--threads", metavar="N", type=int, help="videos at once (default: one for each core)")
+    add_computing(parser, "flow")
+    help_ = "draw how many fields have which largest displacement, in pixels"
+    parser.add_argument("--histogram", metavar="FILE.png", type=os.path.expanduser, help=help_)
 
 
 def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Computes, and prints what; returns the exit status."""
-    from vidjax.config import data, loading
+    out = arguments.histogram
+    if out is not None:
+        files.check_file(Path(out), f"--histogram={out}")
+    source, computation = compute(arguments, overrides, "flow", "dis_fast")
+    if out is None:
+        return 0
+    from vidjax.data.flow.fields import FlowSettings, largest
+    from vidjax.reporting import figures
 
-    found = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
-    shard = (int(found[1]), int(found[2])) if found else (0, 0)
-    if shard[0] >= shard[1]:
-        raise ConfigError(f"--shard={arguments.shard}: give I/N with I from 0 to N - 1")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise ConfigError(f"--threads={arguments.threads}: give at least 1")
-    config = loading.load(arguments.config, dict(overrides))
-    settings = data.flow_settings(config)
-    if settings is None:
-        raise ConfigError("the config has no data.flow: name a method, e.g. --config.data.flow=dis_fast")
-    began = time.monotonic()
-    source = data.with_flow(config, data.source(config), shard=shard, threads=arguments.threads)
-    videos = [*source.train, *source.validation, *source.test]
-    refused = [video for video in videos if video.refused is not None]
-    for video in refused[:_SHOWN]:
-        terminal.say(f"warning: {printable(video.id)} has no flow: {video.refused}")
-    if len(refused) > _SHOWN:
-        terminal.say(f"warning: and {len(refused) - _SHOWN} more")
-    stored = list(settings.folder.glob("*.npy"))
-    size = sum(path.stat().st_size for path in stored) / 1e6
-    terminal.say(
-        f"{settings.folder} holds the flow of {len(stored)} videos by {settings.method}, {size:,.0f} MB"
-        f" (this took {terminal.duration(time.monotonic() - began)})"
+    assert isinstance(computation, FlowSettings)
+    paths = (Path(v.streams["flow"].path) for v in (*source.train, *source.validation, *source.test))
+    found = [largest(path, computation) for path in paths if path.suffix == ".npy" and path.exists()]
+    if not found:
+        raise DataError("--histogram: there is no flow yet")
+    sizes = np.concatenate(found)
+    title = f"{len(sizes):,} fields of {len(found)} videos by {computation.method}"
+    files.write_bytes(Path(out), figures.histogram(sizes, "largest displacement of a field, pixels", title))
+    clipped = (
+        "" if computation.percentile is not None else f", {np.mean(sizes >= computation.bound):.1%} reach the bound"
     )
+    terminal.say(f"{out}: median {np.median(sizes):.1f}, 99% below {np.percentile(sizes, 99):.1f} pixels{clipped}")
     return 0

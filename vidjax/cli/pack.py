@@ -52,10 +52,11 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if "://" in arguments.out:
         raise ConfigError(f"pack: OUT={arguments.out}: pack into a folder, then copy it to the object store")
     config = loading.load(arguments.config, dict(overrides))
-    if arguments.short_side is not None and config.data.flow is not None:
-        raise ConfigError(f"--short-side={arguments.short_side} is for RGB alone: leave data.flow out (None)")
+    for computation in data.computations(config) if arguments.short_side is not None else []:
+        name = computation.NAME
+        raise ConfigError(f"--short-side={arguments.short_side} is for RGB alone: leave data.{name} out (None)")
     done = packing.pack(
-        data.with_flow(config, data.source(config)),
+        data.with_computed(config, data.source(config)),
         Path(arguments.out),
         short_side=arguments.short_side,
         shard_bytes=arguments.shard_megabytes * 1_000_000,

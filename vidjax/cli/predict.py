@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         plots = {paths[0]: Path(arguments.plot)} if arguments.plot else _file_names(paths, "", "_over_time.png")
         found = (_over_time(classify, path, interval, arguments.every, plots[path], strips.get(path)) for path in paths)
     else:
-        found = (Found(prediction, []) for prediction in classify.predictions(paths, _inspection))
+        found = (Found(prediction, []) for prediction in classify.predictions(paths, _inspection, _computing))
     if has_many:
         found = terminal.track(found, len(paths), "predicting", "videos", stderr=True)
     done, failed = [], []
@@ -146,6 +146,10 @@ def _inspection(records: Iterable[Any], total: int) -> Iterator[Any]:
     if total <= _TABLES_UP_TO:
         return iter(records)
     return terminal.track(records, total, "checking each video once", "videos", stderr=True)
+
+
+def _computing(videos: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+    return terminal.track(videos, total, description, "videos", stderr=True)
 
 
 def _over_time(
@@ -211,11 +215,12 @@ class _FewPictures:
 
 def _write_strip(classify: "Classifier", prediction: "Prediction", file: Path) -> None:
     """Writes evenly spaced frames of a video with its prediction under them."""
+    from vidjax.data.inputs import RGB
     from vidjax.data.records import Video
     from vidjax.evaluation import samples
     from vidjax.reporting import pictures
 
-    (spec,) = classify.network.inputs
+    spec = next((each for each in classify.network.inputs if each.reader == "video"), RGB)
     video = Video.of("", prediction.video, 0, "", stream=spec.stream_name)
     ((_, frames),) = samples.read_samples([video], spec, _STRIP_FRAMES)
     best = ", ".join(f"{label} {100 * probability:.1f}%" for label, probability in prediction.top(3))

@@ -17,7 +17,7 @@ from vidjax.data.cache.disk import DiskCache
 from vidjax.data.cache.interface import Cache
 from vidjax.data.cache.memory import MemoryCache
 from vidjax.data.flip_rule import FlipRule
-from vidjax.data.inputs import Input
+from vidjax.data.inputs import DIFFERENCE, GRADIENT, GRAY, RGB, Input
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, OptionError, options_of
 from vidjax.options import choosing, signatures
@@ -31,6 +31,8 @@ from vidjax.system.paths import cache_dir
 from vidjax.training import losses, parallel
 from vidjax.training.durations import options_in_steps, to_steps
 from vidjax.training.step import LossFunction
+
+_COMPUTED = {"flow": "dis_fast", "pose": "blazepose"}  # streams that can be computed -> by what, usually
 
 
 def source(config: ConfigDict) -> Source:
@@ -121,6 +123,8 @@ def bind_inputs(
       ConfigError: for a name that the model does not take, or a stream that the source does not have.
     """
     streams = {each.stream_name: each for each in inputs}
+    if RGB in inputs:
+        streams |= {each.name: each for each in (GRAY, DIFFERENCE, GRADIENT) if each.name not in streams}
     chosen: dict[str, str] = {}
     for part in filter(None, (binding or "").split(",")):
         name, equals, stream = (word.strip() for word in part.rpartition("="))
@@ -138,13 +142,14 @@ def bind_inputs(
         stream = chosen.get(name, name)
         if stream not in streams:
             other = "" if name in chosen else f"; to read another stream, set --config.data.inputs={name}=STREAM"
-            if stream == "flow" and "rgb" in streams:
-                other = "; --config.data.flow=dis_fast computes it"
+            if stream in _COMPUTED and "rgb" in streams:
+                other = f"; --config.data.{stream}={_COMPUTED[stream]} computes it"
             raise ConfigError(
                 f"model {model!r} takes {name!r}, and the videos of {source} have no {stream!r}"
                 f"{did_you_mean(stream, streams)} (they have: {', '.join(streams)}){other}"
             )
-        found.append(dataclasses.replace(streams[stream], name=name, stream="" if stream == name else stream))
+        origin = streams[stream].stream_name
+        found.append(dataclasses.replace(streams[stream], name=name, stream="" if origin == name else origin))
     return tuple(found)
 
 

@@ -1,16 +1,18 @@
 """What `config.data`, and the views of `config.evaluate`, describe: source, clip and views. Imports no JAX."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vidjax.config import declarations, sections
+from vidjax.data import computed
 from vidjax.data.clips import ClipSpec
-from vidjax.data.flow import fields as flow_fields
-from vidjax.data.flow import source as flow
+from vidjax.data.computed import Computation
 from vidjax.data.flow.fields import FlowSettings
+from vidjax.data.pose.poses import DETECTORS, PoseSettings
 from vidjax.data.records import Source
 from vidjax.data.sources import SOURCES
 from vidjax.data.sources.partition import check_source
@@ -23,7 +25,7 @@ _FLOW_SHORT_SIDE = 256  # pixels, where nothing else says how large frames are
 
 
 def source(config: ConfigDict) -> Source:
-    """Builds the data source that `config.data` names; with `data.flow`, files of it may be missing (`with_flow`).
+    """Builds the data source that `config.data` names; files of computed streams may be missing (`with_computed`).
 
     Raises:
       ConfigError: for an unknown name or an option that the source does not take.
@@ -35,14 +37,13 @@ def source(config: ConfigDict) -> Source:
         built = choosing.build("data source", SOURCES, name, factory=factory, options=given)
     if factory:
         check_source(factory, built)
-    settings = flow_settings(config)
-    if settings is None:
-        return built
     with options_of("data"):
-        return flow.with_streams(built, settings)
+        for computation in computations(config):
+            built = computed.with_streams(built, computation)
+    return built
 
 
-def with_flow(
+def with_computed(
     config: ConfigDict,
     source: Source,
     parts: Sequence[str] = ("train", "validation", "test"),
@@ -50,8 +51,9 @@ def with_flow(
     shard: tuple[int, int] = (0, 1),
     threads: int | None = None,
     may_compute: bool = True,
+    only: str | None = None,
 ) -> Source:
-    """Computes the flow of the videos of a source that is not in the cache yet, where it is going to be read.
+    """Computes the streams of videos that are not in the cache yet, flow and poses, where they are going to be read.
 
     Args:
       config: resolved.
@@ -59,28 +61,61 @@ def with_flow(
       parts: of it, that are going to be read.
       shard: (i, n): only every n-th of the missing videos from i on.
       threads: videos at once; None: as many as this process has cores.
-      may_compute: whether missing flow is computed, or refused.
+      may_compute: whether what is missing is computed, or refused.
+      only: the stream that is computed; None: all.
 
     Raises:
-      DataError: if OpenCV is missing, nothing can be written, or flow is missing that must not be computed.
+      DataError: if something to install or download is missing, nothing can be written, or something is missing that
+        must not be computed.
     """
-    settings = flow_settings(config)
-    if settings is None or all(spec.stream_name != flow_fields.NAME for spec in source.inputs):
-        return source
-    todo = flow.missing(source, parts)[shard[0] :: shard[1]]
-    if todo and not may_compute:
-        raise DataError(
-            f"the optical flow of {len(todo)} videos is missing: with several processes, compute it before by"
-            " python -m vidjax flow"
+    for computation in computations(config):
+        names = [spec.stream_name for spec in source.inputs]
+        if computation.NAME not in names or only not in (None, computation.NAME):
+            continue
+        todo = computed.missing(source, computation, parts)[shard[0] :: shard[1]]
+        if todo and not may_compute:
+            raise DataError(
+                f"{computation.TITLE} of {len(todo)} videos is missing: with several processes, compute it before by"
+                f" python -m vidjax {computation.NAME}"
+            )
+        title = f"{computation.TITLE} ({computation.method})"
+        source = computed.compute(
+            source,
+            computation,
+            todo,
+            threads=threads,
+            inspect_progress=lambda records, total: terminal.track(
+                records, total, "checking each video once", "videos"
+            ),
+            progress=functools.partial(terminal.track, description=title, unit="videos"),
         )
-    return flow.compute(
-        source,
-        settings,
-        todo,
-        threads=threads,
-        inspect_progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
-        progress=lambda videos, total: terminal.track(videos, total, f"optical flow ({settings.method})", "videos"),
-    )
+    return source
+
+
+def computations(config: ConfigDict) -> list[Computation]:
+    """What is computed of the videos, once.
+
+    Raises:
+      ConfigError: for an unknown name, or an option of what is not computed.
+    """
+    return [each for each in (flow_settings(config), pose_settings(config)) if each is not None]
+
+
+def pose_settings(config: ConfigDict) -> PoseSettings | None:
+    """How poses of the videos are found; None if they are not.
+
+    Raises:
+      ConfigError: for an unknown detector.
+    """
+    name, factory = config.data.get("pose"), config.data.get("pose_factory")
+    if name is None and factory is None:
+        return None
+    if name is not None and factory is not None:
+        raise ConfigError(f"data.pose={name} and data.pose_factory={factory}: give one of them")
+    function = choosing.resolve("pose detector", DETECTORS, name or "", factory)
+    if factory:
+        choosing.check_call("pose detector", factory, function, 0, ())
+    return PoseSettings(name or factory, function)
 
 
 def flow_settings(config: ConfigDict) -> FlowSettings | None:
@@ -89,12 +124,14 @@ def flow_settings(config: ConfigDict) -> FlowSettings | None:
     Raises:
       ConfigError: for an option without data.flow.
     """
-    keys = {key: f"flow_{key}" for key in ("short_side", "bound", "camera")}
+    keys = {key: f"flow_{key}" for key in ("short_side", "bound", "camera", "percentile")}
     given = {key: value for key, name in keys.items() if (value := config.data.get(name)) is not None}
     if config.data.get("flow") is None:
         for key, value in given.items():
             raise ConfigError(f"data.{keys[key]}={value} has no effect without data.flow")
         return None
+    if "bound" in given and "percentile" in given:
+        raise ConfigError(f"data.flow_bound={given['bound']} and data.flow_percentile: give one of them")
     with options_of("data"):
         for name in ("flow", *keys.values()):
             if config.data[name] is not None:
@@ -116,7 +153,7 @@ def check_source_options(config: ConfigDict) -> None:
         choosing.check("data source", SOURCES, factory or name, function, given)
     if factory:
         choosing.check_call("data source", factory, function, 0, given)
-    flow_settings(config)
+    computations(config)
 
 
 def _source_options(config: ConfigDict) -> tuple[str, str | None, dict[str, Any]]:

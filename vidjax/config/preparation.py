@@ -49,7 +49,7 @@ def prepare(
             functools.partial(building.model, config),
         )
         run = dataclasses.replace(run, initial_weights=fitted)
-    source = data.with_flow(config, source, parts, may_compute=jax.process_count() == 1)
+    source = data.with_computed(config, source, parts, may_compute=jax.process_count() == 1)
     run = dataclasses.replace(run, source=source)
     if config.data.check is not False:
         source = indexing.with_file_info(

@@ -168,7 +168,8 @@ def frame_pairs(config: ConfigDict, preset: str) -> None:
 def small_3d_recipe(config: ConfigDict, preset: str, *, has_dropout: bool = True) -> None:
     """3D networks on small machines: AdamW; on `motion` 16 frames see a whole clip, and fewer clips make a step."""
     length_and_views(config, preset)
-    config.data.frames = 16
+    if preset != "mnist":
+        config.data.frames = 16
     if preset in MOTION:
         config.data.stride = 4 if preset == "motion_hard" else 1
         config.train.batch_size = 16
@@ -253,6 +254,18 @@ def two_stream_recipe(config: ConfigDict) -> None:
     config.model.dropout = 0.9
     config.evaluate.clips = 25
     config.evaluate.crops, config.evaluate.flip = "ten", False  # mirror images are among the crops
+
+
+def pose_recipe(config: ConfigDict) -> None:
+    """Networks on poses: 32 frames that span a video, of whatever size."""
+    config.data.pose = "blazepose"
+    config.data.frames, config.data.sampling = 32, "segments"
+    config.data.short_side = None
+    config.preprocessing.brightness = config.preprocessing.contrast = config.preprocessing.saturation = 0.0
+    config.preprocessing.crop = None
+    config.optimizer.learning_rate = 2.5e-3
+    config.train.batch_size = 16
+    config.evaluate.clips = 1
 
 
 def slowfast_recipe(config: ConfigDict) -> None:

@@ -117,7 +117,7 @@ class Run:
 
     def shapes(self, side: int) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one example of each input, [T, side, side, C] of images, as the model sees it."""
-        return {each.name: each.example_shape(self.clip.frames, side) for each in self.inputs}
+        return {each.name: each.model_shape(self.clip.frames, side) for each in self.inputs}
 
     def specs(self, side: int, batch: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
         """Name -> shape and dtype of a batch of each input, and of the masks that the model takes."""

@@ -58,7 +58,10 @@ class DataSection:
 
     inputs: Annotated[
         str | None,
-        Option("'rgb=flow' feeds stream flow to the model's input rgb ('flow' if it has one input); None: by name"),
+        Option(
+            "'rgb=flow' feeds stream flow to the model's input rgb ('flow' if it has one input); gray,"
+            " difference and gradient are computed from rgb; None: by name"
+        ),
     ] = None
 
     flow: Annotated[
@@ -75,7 +78,23 @@ class DataSection:
     flow_bound: Annotated[
         float | None, Option("pixels, at that size, of the largest displacement (default 20)", above=0)
     ] = None
+    flow_percentile: Annotated[
+        float | None,
+        Option(
+            "the largest displacement is this percentile of each video's own, e.g. 99.99, instead of flow_bound",
+            above=0,
+            at_most=100,
+        ),
+    ] = None
     flow_camera: Annotated[bool | None, Option("take the motion of the camera out of the flow")] = None
+
+    pose: Annotated[
+        str | None,
+        Option("poses, found once, as a stream of every video: blazepose (33 joints)", choices=("blazepose",)),
+    ] = None
+    pose_factory: Annotated[
+        str | None, Option("custom pose detector: 'my_package.my_module:build', instead of a name")
+    ] = None
 
     frames: Annotated[int, Option("frames per clip (T)", at_least=1)] = 10
     sampling: Annotated[
@@ -118,7 +137,13 @@ class DataSection:
         None
     )
     crop: Annotated[int, Option("side in pixels of the square crop taken on the host", at_least=1)] = 56
-    crop_position: Annotated[str, Option("position of that crop in training", choices=("center", "random"))] = "center"
+    crop_position: Annotated[
+        str,
+        Option(
+            "position of that crop in training; motion: around what moves most, by the flow, in testing, too",
+            choices=("center", "random", "motion"),
+        ),
+    ] = "center"
 
     check: Annotated[bool | None, Option("inspect each file once before its first use (default: yes)")] = None
     max_bad_fraction: Annotated[
@@ -338,6 +363,9 @@ class EvaluateSection:
     validation_clips: Annotated[int, Option("clips per video in validation", at_least=1)] = 1
     shuffled: Annotated[
         bool | None, Option("also score the test clips with their frames in random order (shuffled_top1)")
+    ] = None
+    all_parts: Annotated[
+        bool | None, Option("also store the scores of the training and validation videos (for vidjax ensemble --svm)")
     ] = None
     weights: Annotated[
         str | None,

@@ -63,7 +63,8 @@ def load_stored(stored: Mapping[str, Any], overrides: Mapping[str, Any] | None =
 
 def _check_factories(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
     """Refuses factories of a stored config, before they are imported, unless they are typed again."""
-    keys = [f"{section}.factory" for section in declarations.NAMED_SECTIONS if stored.get(f"{section}.factory")]
+    factories = [*(f"{section}.factory" for section in declarations.NAMED_SECTIONS), "data.pose_factory"]
+    keys = [key for key in factories if stored.get(key)]
     if all(typed.get(key) == stored[key] for key in keys):
         return
     again = [f"--config.{key}={stored[key]}" for key in keys]

@@ -8,7 +8,7 @@ from vidjax.data import sampling
 from vidjax.data.resizing import RULES, Resize
 from vidjax.errors import OptionError
 
-CROP_POSITIONS = ("center", "random")  # of the square in training
+CROP_POSITIONS = ("center", "random", "motion")  # of the square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,8 @@ class ClipSpec:
       short_side_max: in training the shorter side is drawn uniformly from `short_side` to this, per clip.
       size: side, in pixels, for squash and letterbox.
       crop: side, in pixels, of the square that is cut.
-      crop_position: "center" or "random": where the square is cut in training.
+      crop_position: where the square is cut in training: "center"; "random"; "motion": around what moves most in the
+        clip's optical flow, in evaluation, too.
       padding: 0..255, of what letterbox adds to images without a mean of their own (`Input.mean`): one number for all
         channels, or one for each.
 

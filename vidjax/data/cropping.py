@@ -76,6 +76,25 @@ class Frames:
             found[spec.name] = choose(height, width)
         return found
 
+    def motion_corners(self, side: int) -> dict[str, Corner]:
+        """Where the square is cut around what moves: the same place of the frame in each image input.
+
+        Its center is, as a mean over the frames, halfway between the largest displacement and the centroid of all, as
+        in one of the projects that vidjax came from (on flow without the camera's motion); the frame's center where
+        nothing moves.
+
+        Args:
+          side: of the square, in pixels.
+        """
+        spec = next(each for each in self.inputs if each.vectors)
+        center = _moving_place(self.arrays[spec.name], spec)
+        found = {}
+        for each in _images(self.inputs):
+            space, (_, height, width, _) = self._free_space(each, side), self.arrays[each.name].shape
+            places = center * (height, width) - side / 2
+            found[each.name] = _corner_within(places, space)
+        return found
+
     def cut(self, corners: Mapping[str, Corner], side: int) -> dict[str, np.ndarray]:
         """What the batch holds: squares, points within them, and masks of what may have gaps.
 
@@ -157,6 +176,18 @@ def read(
     return Frames(video, inputs, arrays, whole)
 
 
+def check_position(inputs: Sequence[Input], clip: ClipSpec) -> None:
+    """Refuses a crop around what moves where no input says what moves.
+
+    Raises:
+      OptionError: naming the option.
+    """
+    if clip.crop_position == "motion" and not any(each.vectors for each in inputs):
+        names = ", ".join(each.name for each in inputs)
+        text = f"{{crop_position}}=motion needs optical flow among the inputs ({names}): give another one"
+        raise OptionError(text, ["crop_position"])
+
+
 def check_stored_sizes(videos: Sequence[Video], inputs: Sequence[Input], clip: ClipSpec, *, training: bool) -> None:
     """Refuses clips that are larger than what was packed: they would be enlarged, and show less than the files do.
 
@@ -217,6 +248,22 @@ def _stride(video: Video, clip: ClipSpec, native_fps: float | None) -> float:
     if not native_fps:
         raise VideoError(video.path, "states no frame rate, so it cannot be resampled: use stride instead of fps")
     return sampling.stride_for_fps(native_fps, clip.fps)
+
+
+def _moving_place(values: np.ndarray, spec: Input) -> np.ndarray:
+    """Where vectors [T, H, W, C] are large, as a fraction of height and width, float64 [2]."""
+    offsets = values[..., :2].astype(np.float32) - np.asarray(spec.mean, np.float32)[:2]
+    _, height, width, _ = values.shape
+    places, centers = [], np.indices((height, width)).reshape(2, -1).T + 0.5
+    for size in np.linalg.norm(offsets, axis=-1).reshape(len(values), -1).astype(np.float64):
+        if size.any():
+            places.append((centers[size.argmax()] + size @ centers / size.sum()) / 2)
+    return np.mean(places, axis=0) / (height, width) if places else np.full(2, 0.5)
+
+
+def _corner_within(place: np.ndarray, space: Corner) -> Corner:
+    down, across = np.clip(np.rint(place), 0, space).astype(int).tolist()
+    return down, across
 
 
 def _at_share(place: int, space: int, other: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from vidjax.errors import ConfigError
 
 Space = Literal["image", "points"] | None
+Seen = Literal["as it is", "gray", "difference", "gradient"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "space": ("image", "points", None),
     "reader": ("video", "array"),
     "mirror": ("nothing", "forbidden"),
+    "seen": ("as it is", "gray", "difference", "gradient"),
 }
 
 
@@ -73,6 +75,9 @@ class Input:
         `Negate`, `Permute`, or "forbidden": such an example is never mirrored.
       mean, std: a value v becomes (v - mean) / std, one number for each channel (last axis) or one for all; None: of
         images those of `config.preprocessing`, of others 0 and 1. What is negated is negated around `mean`.
+      seen: what the model sees of pictures in color, computed on the device after all else: "gray", their luma (ITU-R
+        BT.601) as one channel; "difference", each frame minus the one before (`per_frame` is 2 then), in which moving
+        edges are left; "gradient", how luma changes to the right and downwards, two channels like those of flow.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Input:
     mirror: Literal["nothing", "forbidden"] | Negate | Permute = "nothing"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    seen: Seen = "as it is"
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -117,6 +123,10 @@ class Input:
             yield f"decoded videos are image, uint8, (3,), not {self.space or 'no space'}, {self.dtype}, {self.shape}"
         if self.color and (self.space, self.shape) != ("image", (3,)):
             yield "color is for images of three channels"
+        if self.seen != "as it is" and not self.color:
+            yield f"seen={self.seen!r} is for pictures in color"
+        if self.seen == "difference" and self.per_frame != 2:
+            yield f"per_frame={self.per_frame}: a difference is of 2 frames"
         if self.vectors and (self.space != "image" or self.shape[0] < 2 or self.mean is None):
             yield "vectors are images of two channels or more with a mean, the value of no motion"
         if self.vectors and self.reader == "video":
@@ -154,9 +164,19 @@ class Input:
         square = (side, side) if self.space == "image" else ()
         return (frames * self.per_frame, *square, *self.shape)
 
+    def model_shape(self, frames: int, side: int) -> tuple[int, ...]:
+        """The shape of one example as the model sees it; see `example_shape`."""
+        shape = self.example_shape(frames, side)
+        if channels := {"gray": 1, "gradient": 2}.get(self.seen):
+            return (*shape[:-1], channels)
+        return (frames, *shape[1:]) if self.seen == "difference" else shape
+
     def to_json(self) -> dict[str, Any]:
-        """All fields, for JSON; `color` is spelled as in the files of earlier versions."""
-        return {_STORED_NAMES.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+        """All fields, for JSON; `color` is spelled as in the files of earlier versions, which have no `seen`."""
+        fields = {_STORED_NAMES.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+        if self.seen == "as it is":
+            del fields["seen"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Input":
@@ -182,11 +202,15 @@ class Input:
 
     def describe(self, frames: int, side: int) -> str:
         """Returns e.g. "rgb 16x48x48" or "pose 16x17"."""
-        return f"{self.stream_name} {self.describe_shape(frames, side)}"
+        name = self.stream_name if self.seen == "as it is" else self.seen
+        return f"{name} {self.describe_shape(frames, side)}"
 
     def describe_shape(self, frames: int, side: int) -> str:
         """Returns e.g. "16x48x48": without the channels."""
-        return "x".join(map(str, self.example_shape(frames, side)[:-1]))
+        return "x".join(map(str, self.model_shape(frames, side)[:-1]))
 
 
 RGB = Input("rgb", (3,), "uint8", reader="video", color=True)
+GRAY = dataclasses.replace(RGB, name="gray", stream=RGB.name, seen="gray")
+GRADIENT = dataclasses.replace(RGB, name="gradient", stream=RGB.name, seen="gradient")
+DIFFERENCE = dataclasses.replace(RGB, name="difference", stream=RGB.name, seen="difference", per_frame=2)

@@ -77,6 +77,7 @@ def training_batches(
       VideoError: from the iterator, if neither a video nor any of its replacements can be decoded.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
+    cropping.check_position(inputs, clip)
     cropping.check_stored_sizes(videos, inputs, clip, training=True)
     orders = ComputeOnceCache(_EPOCHS_AT_ONCE) if balanced else None
     make = _TrainingExample(tuple(videos), tuple(inputs), clip, seed, _worker_share(cache, workers), orders)
@@ -125,6 +126,7 @@ def evaluation_batches(
       DataError: if there is no video.
     """
     _check(videos, inputs, batch_size, process_index, process_count, threads, workers)
+    cropping.check_position(inputs, clip)
     cropping.check_stored_sizes(videos, inputs, clip, training=False)
     if clip.is_fixed and views.clips != 1:
         raise ConfigError(f"a clip at a fixed position is one clip per video, not {views.clips}")
@@ -197,7 +199,10 @@ class _TrainingExample:
         )
         if clip.short_side is not None and clip.short_side_max is not None:
             frames = frames.with_short_side(int(rng.integers(clip.short_side, clip.short_side_max + 1)))
-        corners = frames.random_corners(clip.crop, rng if clip.crop_position == "random" else None)
+        if clip.crop_position == "motion":
+            corners = frames.motion_corners(clip.crop)
+        else:
+            corners = frames.random_corners(clip.crop, rng if clip.crop_position == "random" else None)
         return _Example(frames.cut(corners, clip.crop), video.label, index, True, failure=failure)
 
 
@@ -254,7 +259,10 @@ class _EvaluationExample:
             return _Example(self._blank(), video.label, index, False, mirrored, (number, video.reason(error)))
         clip_number, place = self.views.clip_and_crop(view)
         frames = frames.clip(clip_number, self.views.clips)
-        corners = frames.corners(side, lambda height, width: self.views.corner(place, height, width, clip))
+        if clip.crop_position == "motion" and self.views.crops == "center":
+            corners = frames.motion_corners(side)
+        else:
+            corners = frames.corners(side, lambda height, width: self.views.corner(place, height, width, clip))
         return _Example(frames.cut(corners, side), video.label, index, True, mirrored)
 
     def _frames(self, video: Video) -> Frames:

@@ -23,7 +23,8 @@ def check_caches() -> Iterator[Finding]:
         yield Finding("caches", str(folder), PROBLEM, f"cannot be written ({error.strerror or error}): {advice}")
         return
     parts = {
-        part: _size(folder / part) for part in ("compiled", "features", "flow", "index", "motion", "videos", "weights")
+        part: _size(folder / part)
+        for part in ("compiled", "features", "flow", "index", "motion", "pose", "videos", "weights")
     }
     held = ", ".join(f"{part} {_format_bytes(size)}" for part, size in parts.items() if size) or "empty"
     yield Finding("caches", str(folder), OK, f"writable; {held}; {_format_bytes(free)} free on that disk")

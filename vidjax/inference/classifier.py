@@ -15,7 +15,7 @@ from vidjax.errors import DivergedError, VideoError
 from vidjax.evaluation.scores import average_views
 from vidjax.inference.network import TrainedNetwork, load_network
 from vidjax.inference.over_time import Interval, Moment, clips_over_time
-from vidjax.inference.videos import Progress, inspected, listed_videos
+from vidjax.inference.videos import Progress, TitledProgress, inspected, listed_videos, untracked
 from vidjax.layers.convolution import native_operations
 from vidjax.pretrained import Pretrained
 from vidjax.pretrained.video_classifier import VideoClassifier
@@ -132,15 +132,19 @@ class Classifier:
         return list(self.predictions(listed_videos(os.fspath(path) for path in given)))
 
     def predictions(
-        self, paths: Sequence[str], progress: Progress = lambda records, total: records
+        self,
+        paths: Sequence[str],
+        progress: Progress = lambda records, total: records,
+        computing: TitledProgress = untracked,
     ) -> Iterator[Prediction]:
         """Yields the prediction for each path, in order, as soon as it is known.
 
         Args:
           paths: of videos, as `listed_videos` returns them.
-          progress: wraps the inspection of the files.
+          progress, computing: wrap the inspection of the files, and the computation of streams such as flow; as in
+            `inference.videos.inspected`.
         """
-        videos = inspected(paths, self.network, progress)
+        videos = inspected(paths, self.network, progress, computing)
         if self.network.sees_whole_videos:
             yield from map(self._of_whole_video, videos)
             return

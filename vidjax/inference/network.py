@@ -13,6 +13,7 @@ from vidjax import models, pretrained
 from vidjax.config import building, data, data_card, declarations, sections
 from vidjax.config.stored import load_stored, read_stored
 from vidjax.data.clips import ClipSpec
+from vidjax.data.computed import Computation
 from vidjax.data.flip_rule import FlipRule
 from vidjax.data.inputs import RGB, Input
 from vidjax.data.views import ViewSpec
@@ -49,6 +50,7 @@ class TrainedNetwork:
       native_convolutions: of `config.native_convolutions`.
       step: training steps after which the weights were saved; None for published ones.
       weights: which of the run's weights, of `training.weights.WEIGHTS`; "published".
+      computations: streams that are computed from a video's pictures, such as flow.
       published: of published weights, where they come from and how their authors test them; None for a run.
       notes: what the user should know, one line each.
     """
@@ -67,6 +69,7 @@ class TrainedNetwork:
     native_convolutions: bool = False
     step: int | None = None
     weights: str = "published"
+    computations: tuple[Computation, ...] = ()
     published: pretrained.Info | None = None
     notes: tuple[str, ...] = ()
 
@@ -106,8 +109,8 @@ def load_network(source: str | Path, overrides: Mapping[str, Any] | None = None)
       source: a run directory, wherever it lies now, the name of published weights (`pretrained.CATALOG`), or what
         `python -m vidjax weights export` wrote: the folder, its file, or "hf:USER/REPO". A folder takes precedence over
         a name.
-      overrides: for a run: "evaluate.KEY" -> value, the views and the weights that are used, and "model.factory" ->
-        value, which must be typed again since it is code.
+      overrides: for a run: "evaluate.KEY" -> value, the views and the weights that are used, and "model.factory" or
+        "data.pose_factory" -> value, which must be typed again since they are code.
 
     Raises:
       ConfigError: for an unknown name, an unknown key, or one that is not about the evaluation.
@@ -168,7 +171,8 @@ def _from_run(folder: Path, overrides: dict[str, Any]) -> TrainedNetwork:
     stored = read_stored(folder)
     if stored is None:
         raise DataError(f"{folder}: no config.json, so it is no run directory")
-    other = [key for key in overrides if key != "model.factory" and not key.startswith("evaluate.")]
+    code = ("model.factory", "data.pose_factory")
+    other = [key for key in overrides if key not in code and not key.startswith("evaluate.")]
     if other:
         raise ConfigError(
             f"{other[0]} belongs to the training: only evaluate.KEY may be given for a trained network", other
@@ -217,6 +221,7 @@ def _from_run(folder: Path, overrides: dict[str, Any]) -> TrainedNetwork:
         batch_size=config.evaluate.batch_size,
         native_convolutions=config.native_convolutions,
         weights=name,
+        computations=tuple(data.computations(config)),
         notes=tuple(_notes(config)),
     )
     with options_of("evaluate"):

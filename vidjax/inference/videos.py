@@ -1,14 +1,16 @@
 """The videos that a trained network is given: files, folders and lists, inspected before they are read."""
 
 import csv
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from vidjax.data.inputs import Input
-from vidjax.data.records import Video
+from vidjax.data import computed
+from vidjax.data.inputs import RGB, Input
+from vidjax.data.records import Source, Video
 from vidjax.data.video import index
 from vidjax.data.video.discovery import is_video_name, videos_below
 from vidjax.data.video.info import VideoInfo
@@ -20,6 +22,17 @@ logger = logging.getLogger(__name__)
 _HEADERS = ("path", "video")
 _SMALL_SHARE = 0.25  # of a frame, below which it is said that the network sees no more
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+class TitledProgress(Protocol):
+    """Wraps what is computed, given how much there is and its description."""
+
+    def __call__(self, videos: Iterable[Any], total: int, description: str) -> Iterable[Any]: ...
+
+
+def untracked(videos: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+    """Shows nothing."""
+    return videos
 
 
 def listed_videos(paths: Iterable[str]) -> list[str]:
@@ -107,20 +120,28 @@ def video_input(network: TrainedNetwork) -> Input:
 
 
 def inspected(
-    paths: Sequence[str], network: TrainedNetwork, progress: Progress = lambda records, total: records
+    paths: Sequence[str],
+    network: TrainedNetwork,
+    progress: Progress = lambda records, total: records,
+    computing: TitledProgress = untracked,
 ) -> list[Video]:
-    """Inspects files in processes that may be killed.
+    """Inspects files in processes that may be killed, and computes the streams that the network takes besides.
 
     Args:
       paths: video files, or folders of images.
       network: that is going to see them.
       progress: wraps the inspection, given how many files are new.
+      computing: wraps the computation of a stream, given how many videos lack it, and its title.
 
     Returns:
       A video for each path, with a reason in `refused` where it cannot be read, or is smaller than the square that is
       cut of it.
+
+    Raises:
+      ConfigError: if the network takes what neither is a video nor is computed from it.
     """
-    stream = video_input(network).stream_name
+    _check_inputs(network)
+    stream = RGB.name if network.computations else video_input(network).stream_name
     videos, cut_off = [], []
     records = index.inspect_files(paths, progress=progress)
     for path in paths:
@@ -145,11 +166,30 @@ def inspected(
             side,
             side,
         )
-    return videos
+    return _with_computed(videos, network, computing)
+
+
+def _check_inputs(network: TrainedNetwork) -> None:
+    computed_streams = {each.NAME for each in network.computations}
+    for each in network.inputs:
+        if each.reader != "video" and each.stream_name not in computed_streams:
+            video_input(network)  # says what it takes
+
+
+def _with_computed(videos: Sequence[Video], network: TrainedNetwork, computing: TitledProgress) -> list[Video]:
+    source = Source(network.name, "", network.classes, (), (), tuple(videos))
+    for each in network.computations:
+        source = computed.with_streams(source, each)
+        title = f"{each.TITLE} ({each.method})"
+        progress = functools.partial(computing, description=title)
+        source = computed.compute(source, each, computed.missing(source, each), progress=progress)
+    return list(source.test)
 
 
 def _seen_share(height: int, width: int, network: TrainedNetwork) -> float:
     """The part of a frame that lies within the square that the network sees."""
+    if all(each.space != "image" for each in network.inputs):
+        return 1.0
     side, clip = network.views.side_of(network.clip), network.clip
     rows, columns = clip.resizing(training=False)(height, width)
     return 1.0 if clip.resize == "letterbox" else side * side / (rows * columns)
@@ -157,6 +197,8 @@ def _seen_share(height: int, width: int, network: TrainedNetwork) -> float:
 
 def too_small(height: int, width: int, network: TrainedNetwork) -> str | None:
     """Why frames of this size cannot be shown to the network; None if they can."""
+    if all(each.space != "image" for each in network.inputs):
+        return None
     side, clip = network.views.side_of(network.clip), network.clip
     resized = clip.resizing(training=False)(height, width)
     if clip.resize == "letterbox" or min(resized) >= side:

@@ -13,11 +13,13 @@ from vidjax.errors import ConfigError
 from vidjax.models import (
     c3d,
     capsnet,
+    capsule_lstm,
     capsule_video,
     cnn_lstm,
     i3d,
     image_fusion,
     karpathy,
+    pose_lstm,
     resnet3d,
     siamese,
     slowfast,
@@ -42,6 +44,8 @@ MODELS: dict[str, Any] = {
     "cnn_lstm": cnn_lstm.CnnLstm,
     **two_stream.NETWORKS,
     "siamese": siamese.Siamese,
+    "capsule_lstm": capsule_lstm.CapsuleLstm,
+    "pose_lstm": pose_lstm.PoseLstm,
 }
 
 

@@ -17,6 +17,8 @@ from vidjax.preprocessing.geometry import Geometry
 from vidjax.preprocessing.mixing import MixedLabels, Mixing, mix
 from vidjax.preprocessing.warp import Warp, draw_warp
 
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
+
 Labels = jax.Array | MixedLabels  # int [B], or those of mixed examples
 
 
@@ -133,7 +135,7 @@ class Preprocessing:
         """
         specs = {}
         for each in self.inputs:
-            shape = (batch, *each.example_shape(frames, side))
+            shape = (batch, *each.model_shape(frames, side))
             specs[each.name] = jax.ShapeDtypeStruct(shape, self.dtype if each.is_float else each.dtype)
             if each.is_masked:
                 specs[f"{each.name}_mask"] = jax.ShapeDtypeStruct(shape[:-1], jnp.bool_)
@@ -167,7 +169,7 @@ class Preprocessing:
                     mask = geometry.of_values(mask[..., None], each)[..., 0]
                 values = jnp.where(mask[..., None], values, 0)
                 seen[f"{each.name}_mask"] = mask
-            seen[each.name] = values
+            seen[each.name] = _as_seen(values, each)
         return seen
 
     def _mean_and_std(self, each: Input) -> tuple[Any, Any]:
@@ -184,6 +186,18 @@ class Preprocessing:
         if not isinstance(value, tuple):
             return value
         return value[0] if len(value) == 1 else jnp.array(value, self.dtype)
+
+
+def _as_seen(values: jax.Array, each: Input) -> jax.Array:
+    """What the model sees of normalized pictures [B, T * per_frame, H, W, C]."""
+    if each.seen == "difference":
+        return values[:, 1::2] - values[:, ::2]
+    if each.seen == "as it is":
+        return values
+    luma = values @ jnp.asarray(_LUMA, values.dtype)[:, None]
+    if each.seen == "gray":
+        return luma
+    return jnp.concatenate(jnp.gradient(luma, axis=(3, 2)), axis=-1)
 
 
 def _as_tuple(value: float | tuple[float, ...]) -> tuple[float, ...]:

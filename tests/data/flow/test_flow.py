@@ -9,12 +9,14 @@ import av
 import numpy as np
 import pytest
 
-from tests.refusals import refused
+from tests.refusals import refused, unnamed
+from vidjax import cli
 from vidjax.config import data, loading
+from vidjax.data import computed as computing
 from vidjax.data import streams
+from vidjax.data.computed import compute, with_streams
 from vidjax.data.flow import fields, methods
 from vidjax.data.flow.fields import FlowSettings
-from vidjax.data.flow.source import compute, missing, with_streams
 from vidjax.data.inputs import RGB
 from vidjax.data.records import Source, Stream, Video
 from vidjax.errors import ConfigError, DataError, OptionError, VideoError
@@ -132,6 +134,10 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VIDJAX_CACHE", str(tmp_path / "cache"))
 
 
+def missing(source, *parts, settings=SETTINGS):
+    return computing.missing(source, settings, *parts)
+
+
 def with_flow(source, settings=SETTINGS, **options):
     named = with_streams(source, settings)
     return compute(named, settings, missing(named), **options)
@@ -163,7 +169,8 @@ def test_only_what_is_missing_is_computed(tmp_path, cache):
     assert [video.id for video in missing(source)] == ["c"]  # which cannot be computed
     moving(tmp_path / "a.mkv", (1, 1))  # another content under the same name
     assert [video.id for video in missing(with_streams(files, SETTINGS))] == ["a", "c"]
-    assert len(missing(with_streams(files, dataclasses.replace(SETTINGS, bound=8.0)))) == 3
+    other = dataclasses.replace(SETTINGS, bound=8.0)
+    assert len(missing(with_streams(files, other), settings=other)) == 3
 
 
 def test_an_interruption_leaves_no_half_file(tmp_path, cache):
@@ -179,7 +186,7 @@ def test_an_interruption_leaves_no_half_file(tmp_path, cache):
     stopped = threading.Event()
     stopped.set()
     other = dataclasses.replace(SETTINGS, bound=3.0)
-    fields.compute_file(source.train[0].streams["rgb"], other, stopped)
+    other.compute_file(source.train[0].streams["rgb"], stopped)
     assert not list(other.folder.iterdir())
 
 
@@ -230,3 +237,37 @@ def test_frames_and_fields_of_a_clip_are_those_of_the_same_time(tmp_path, cache)
     medians = np.median(inner(computed)[..., 0], axis=(1, 2))
     np.testing.assert_allclose(medians, [-1, -2, -3, -4, -5, -6], atol=0.3)
     assert streams.probe(stream, RGB).frames == len(computed) + 1
+
+
+def test_a_percentile_is_a_bound_of_each_video(tmp_path, cache):
+    """Half of the picture moves: the median displacement is in between, and the largest one fills the range."""
+    picture = texture(HEIGHT, WIDTH + 40)
+    frames = [picture[:, 20 : 20 + WIDTH].copy() for _ in range(FRAMES)]
+    for t, frame in enumerate(frames):
+        frame[HEIGHT // 2 :] = picture[HEIGHT // 2 :, 20 - 4 * t : 20 - 4 * t + WIDTH]
+    stream, settings = write(tmp_path / "a.mkv", frames), dataclasses.replace(SETTINGS, percentile=90.0)
+    settings.compute_file(stream, threading.Event())
+    stored, bound = np.load(settings.path(stream)), np.load(fields.bound_path(settings.path(stream)))
+    np.testing.assert_array_equal(stored, fields.compute(stream, settings))
+    absolute = np.abs(fields.pixels_of(fields.compute(stream, SETTINGS), SETTINGS.bound))
+    assert abs(bound - np.percentile(absolute, 90)) < 0.2 and 2 < bound < 6
+    inside = absolute < bound - 0.2
+    np.testing.assert_allclose(np.abs(fields.pixels_of(stored, float(bound)))[inside], absolute[inside], atol=0.15)
+    assert fields.largest(settings.path(stream), settings).shape == (FRAMES - 1,)
+    assert settings.folder != SETTINGS.folder
+
+
+def test_a_percentile_of_no_motion(tmp_path):
+    stream = moving(tmp_path / "a.mkv", (0, 0))
+    np.testing.assert_array_equal(fields.compute(stream, dataclasses.replace(SETTINGS, percentile=99.0)), 128)
+
+
+def test_the_verb_draws_how_large_displacements_are(tmp_path, cache, capsys):
+    for name in ("x", "y"):
+        for number in range(4):
+            (tmp_path / "videos" / name).mkdir(parents=True, exist_ok=True)
+            moving(tmp_path / "videos" / name / f"{number}.mkv", (number, 0))
+    words = ["flow", "--config=configs/two_stream.py:folder", f"--config.data.root={tmp_path / 'videos'}"]
+    assert cli.main([*words, f"--histogram={tmp_path / 'flow.png'}"]) == 0
+    assert unnamed(capsys.readouterr().out, "flow.png") == []
+    assert (tmp_path / "flow.png").read_bytes().startswith(b"\x89PNG")

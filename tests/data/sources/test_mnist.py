@@ -168,3 +168,13 @@ def test_missing_files_and_options_out_of_range(tmp_path):
         mnist.load(root=str(tmp_path / "nowhere"))
     with refused(ConfigError, "validation", "test", "0.5"):
         mnist.load(validation=0.5, test=0.5)
+
+
+def test_one_digit_against_all_others(tmp_path):
+    write(tmp_path, "t10k", 200)
+    source = mnist.load(root=str(tmp_path), positive_class=3)
+    digits = mnist.load(root=str(tmp_path))
+    assert source.classes == ("not 3", "3")
+    for part in ("train", "validation", "test"):
+        pairs = zip(getattr(source, part), getattr(digits, part), strict=True)
+        assert all(one.id == other.id and one.label == (other.label == 3) for one, other in pairs)

@@ -42,6 +42,8 @@ SLOW = {
     "conv_pooling": ("cnn_lstm", (3, 64, 64, 3), {"backbone": "mobilenet_v2", "cell": "max", "units": 8}),
     "flow_cnn": ("flow_cnn", (3, 48, 48, 2), _NARROW),
     "siamese": ("siamese", (4, 16, 16, 3), {"widths": (2, 3, 4), "units": 5}),
+    "capsule_lstm": ("capsule_lstm", (8, 48, 48, 3), {"segments": 2, "widths": (4, 4, 8), "types": 2}),
+    "pose_lstm": ("pose_lstm", (5, 7, 3), {"velocities": True, "units": 5, "hidden": 4}),
     "two_stream": ("two_stream", (3, 48, 48, 3), {"normalization": "batch", **_NARROW}),
     "vgg19": ("vgg19", (2, 64, 64, 3), {}),
     "mobilenet_v2": ("mobilenet_v2", (2, 64, 64, 3), {}),

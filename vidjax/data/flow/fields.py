@@ -1,28 +1,31 @@
 """The flow of one video: fields between consecutive frames, in 8 bits, and the file that holds them."""
 
+import contextlib
 import dataclasses
-import hashlib
+import math
+import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from vidjax.data import streams
+from vidjax.data.computed import Computation, StoppedError, array_file
 from vidjax.data.flow import methods
 from vidjax.data.inputs import RGB, Input, Negate
 from vidjax.data.records import Stream
 from vidjax.data.video.conversion import Size, short_side_size
 from vidjax.data.video.info import VideoInfo
 from vidjax.errors import OptionError, VideoError
-from vidjax.system import paths
 
 NAME = "flow"  # of the stream
 VERSION = 1  # of what is kept: raise it with every change of the numbers
 _NO_MOTION, _STEPS = 128, 127  # value of no motion; values up to the bound on both sides of it
 _CHUNK = 64  # frames that are in memory at once
+_BINS_PER_PIXEL, _LARGEST = 64, 1024  # of displacements, for percentiles
 
 INPUT = Input(
     NAME,
@@ -36,7 +39,7 @@ INPUT = Input(
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowSettings:
+class FlowSettings(Computation):
     """How flow is computed and stored.
 
     Attributes:
@@ -45,12 +48,18 @@ class FlowSettings:
       bound: pixels, at that size, that are the largest displacement: to them a field is clipped, and they become 1 for
         the model (in I3D and others 20).
       camera: whether the motion of the camera is taken out.
+      percentile: the largest displacement is that below which so many percent of a video's absolute displacements are,
+        to the right or downwards: each video has a bound of its own, and `bound` has no meaning.
     """
+
+    NAME: ClassVar[str] = NAME
+    TITLE: ClassVar[str] = "optical flow"
 
     method: str
     short_side: int
     bound: float = 20.0
     camera: bool = False
+    percentile: float | None = None
 
     def __post_init__(self) -> None:
         if self.short_side < methods.MIN_SIDE:
@@ -58,21 +67,52 @@ class FlowSettings:
                 f"{{flow_short_side}}={self.short_side}: optical flow needs {methods.MIN_SIDE} pixels or more",
                 ["flow_short_side"],
             )
+        if self.percentile is not None and not 0 < self.percentile <= 100:
+            raise OptionError(
+                f"{{flow_percentile}}={self.percentile:g}: give a number above 0, up to 100", ["flow_percentile"]
+            )
 
     @property
-    def folder(self) -> Path:
-        """In the cache, named after all that determines the numbers but the video and OpenCV's version."""
-        digest = hashlib.sha256(repr((VERSION, dataclasses.astuple(self))).encode()).hexdigest()[:12]
-        return paths.cache_dir() / "flow" / f"{self.method}-{digest}"
+    def input(self) -> Input:
+        """Vectors in 8 bits."""
+        return INPUT
 
-    def path(self, stream: Stream) -> Path:
-        """The file of a video; another one if the video's content, place or time of change is another.
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """The version of what is kept, and the fields that are given."""
+        *others, percentile = dataclasses.astuple(self)
+        return VERSION, tuple(others) if percentile is None else (*others, percentile)
+
+    def record(self) -> dict[str, Any]:
+        """All fields, and OpenCV's version.
 
         Raises:
-          VideoError: if there is no such video.
+          DataError: if OpenCV is missing.
         """
-        key = repr(stream.file.cache_key()).encode("utf-8", "surrogateescape")
-        return self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.npy"
+        methods.METHODS[self.method]()
+        return dataclasses.asdict(self) | {"opencv": methods.version()}
+
+    def file_bytes(self, about: VideoInfo) -> int:
+        """Two a pixel."""
+        height, width = _size(about, self)
+        return max(about.frames - 1, 0) * height * width * 2
+
+    def compute_file(self, stream: Stream, stopped: threading.Event) -> None:
+        """Computes the fields of a video and writes their file, as in `compute`."""
+        about, path = _checked(stream), self.path(stream)
+        shape = (about.frames - 1, *_size(about, self), 2)
+        with contextlib.suppress(StoppedError), array_file(path, shape, "uint8") as file:
+            bound, fields = _with_bound(_until(stopped, _each_field(stream, self)), self)
+            for field in fields:
+                file.write(quantized(field, bound).data)
+            if self.percentile is not None:
+                with array_file(bound_path(path), (), "float32") as other:
+                    other.write(np.float32(bound).tobytes())
+
+
+def bound_path(path: Path) -> Path:
+    """The file beside that of fields with a bound of their own: pixels, float32 []."""
+    return path.with_suffix(".bound.npy")
 
 
 def quantized(fields: Float[np.ndarray, "*axes 2"], bound: float) -> UInt8[np.ndarray, "*axes 2"]:
@@ -97,51 +137,50 @@ def compute(stream: Stream, settings: FlowSettings) -> UInt8[np.ndarray, "fields
       VideoError: if the video cannot be read, is smaller than 16 pixels, or has a single frame.
       DataError: if OpenCV is missing.
     """
-    return np.stack(list(_each_field(stream, settings)))
+    bound, fields = _with_bound(_each_field(stream, settings), settings)
+    return np.stack([quantized(field, bound) for field in fields])
 
 
-def compute_file(stream: Stream, settings: FlowSettings, stopped: threading.Event) -> None:
-    """Computes the fields of a video and writes their file, whole or not at all.
-
-    Args:
-      stream: of pictures.
-      settings: how.
-      stopped: gives up once this is set.
-
-    Raises:
-      VideoError, DataError: as `compute`.
-    """
-    path = settings.path(stream)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = _checked(stream)
-    shape = (about.frames - 1, *_size(about, settings), 2)
-    # Machines that share the folder may compute the same video.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for field in _each_field(stream, settings):
-                if stopped.is_set():
-                    return
-                file.write(field.data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def largest(path: Path, settings: FlowSettings) -> Float[np.ndarray, " fields"]:
+    """The largest displacement of each field in a file, in pixels; beyond a bound there is none."""
+    bound = float(np.load(bound_path(path))) if settings.percentile is not None else settings.bound
+    stored = np.load(path, mmap_mode="r")
+    return np.array([np.linalg.norm(pixels_of(np.asarray(each), bound), axis=-1).max() for each in stored])
 
 
-def file_bytes(about: VideoInfo, settings: FlowSettings) -> int:
-    """About how large the file of a video is."""
-    height, width = _size(about, settings)
-    return max(about.frames - 1, 0) * height * width * 2
+def _until(stopped: threading.Event, fields: Iterator[methods.Field]) -> Iterator[methods.Field]:
+    for field in fields:
+        if stopped.is_set():
+            raise StoppedError
+        yield field
 
 
-def length_of(stream: Stream) -> int:
-    """Frames of a video, as far as that is known."""
-    return stream.info.frames if stream.info is not None else 0
+def _with_bound(fields: Iterator[methods.Field], settings: FlowSettings) -> tuple[float, Iterator[methods.Field]]:
+    """The largest displacement of a video, and its fields; where that is a percentile, after all were computed."""
+    if settings.percentile is None:
+        return settings.bound, fields
+    counts = np.zeros(_BINS_PER_PIXEL * _LARGEST + 1, np.int64)
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - read after this function
+    shape: tuple[int, ...] = ()
+    for field in fields:
+        bins = np.minimum(np.abs(field) * _BINS_PER_PIXEL, len(counts) - 1).astype(np.int64)
+        counts += np.bincount(bins.reshape(-1), minlength=len(counts))
+        spool.write(field.astype(np.float16).tobytes())
+        shape = field.shape
+    shares = np.cumsum(counts) / counts.sum()
+    bound = float(np.searchsorted(shares, settings.percentile / 100) + 1) / _BINS_PER_PIXEL
+    spool.seek(0)
+    size = math.prod(shape) * 2
+
+    def again() -> Iterator[methods.Field]:
+        with spool:
+            while content := spool.read(size):
+                yield np.frombuffer(content, np.float16).reshape(shape).astype(np.float32)
+
+    return bound, again()
 
 
-def _each_field(stream: Stream, settings: FlowSettings) -> Iterator[UInt8[np.ndarray, "height width 2"]]:
+def _each_field(stream: Stream, settings: FlowSettings) -> Iterator[methods.Field]:
     about = _checked(stream)
     size, between = _size(about, settings), methods.METHODS[settings.method]()
     last: np.ndarray | None = None
@@ -151,7 +190,7 @@ def _each_field(stream: Stream, settings: FlowSettings) -> Iterator[UInt8[np.nda
             gray = methods.gray_of(np.ascontiguousarray(frame))
             if last is not None:
                 field = between(last, gray)
-                yield quantized(methods.without_camera(field) if settings.camera else field, settings.bound)
+                yield methods.without_camera(field) if settings.camera else field
             last = gray
 
 

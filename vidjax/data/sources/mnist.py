@@ -4,6 +4,7 @@ LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Docu
 same files (Fashion-MNIST, Kuzushiji-MNIST) load likewise; their classes are called "0" to "9", too.
 """
 
+import dataclasses
 import gzip
 import struct
 import zlib
@@ -30,6 +31,9 @@ def load(
     seed: Annotated[int, Option("of the split")] = 0,
     validation: Validation = 0.1,
     test: Annotated[float, Option("fraction for testing if there is no official test part", at_least=0, below=1)] = 0.1,
+    positive_class: Annotated[
+        int | None, Option("this digit is one class, all others are the other one", at_least=0, at_most=9)
+    ] = None,
 ) -> Source:
     """Returns the digits of the idx files in `root`, whatever parts are there; without `root`, scikit-learn's.
 
@@ -47,6 +51,7 @@ def load(
       seed: of the cuts.
       validation: fraction of each class for validation.
       test: fraction of each class for testing, if there is no official test part.
+      positive_class: a digit: its class has label 1, e.g. "3", and all others have label 0, e.g. "not 3".
 
     Returns:
       The source; every digit is a group of its own; flips are forbidden.
@@ -71,11 +76,18 @@ def load(
             split = f"hash of the test digits, seed {seed}"
             parts = split_by_hash(tested, {"test": test, "validation": validation}, seed)
             notes = (f"{folder} has no training digits: its {len(tested)} test digits are cut into all three parts",)
-    check_parts(name, _CLASSES, parts)
+    classes = _CLASSES
+    if positive_class is not None:
+        classes = (f"not {positive_class}", str(positive_class))
+        parts = {
+            part: [dataclasses.replace(video, label=int(video.label == positive_class)) for video in videos]
+            for part, videos in parts.items()
+        }
+    check_parts(name, classes, parts)
     return Source(
         name=name,
         split=split,
-        classes=_CLASSES,
+        classes=classes,
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),

@@ -16,6 +16,7 @@ from vidjax.layers.cpu.onednn.plans import Plans, Request, implementation
 from vidjax.layers.cpu.onednn.shared_library import Library, LibraryError
 
 _SLOW = "ref"  # in the names of implementations that are not optimized
+_GATHERING = "gemm"  # of those that gather windows for a matrix product: kernel gradients without AVX-512
 _TOLERANCE = 1e-5
 _MIN_PRODUCTS = 1 << 20  # of a convolution, below which calling costs more than is saved
 
@@ -106,10 +107,12 @@ def chosen(
     # Threads do not survive a fork.
     if isinstance(started, str) or started.process != os.getpid():
         return None
-    if (form := in_another_form(request, started.loaded.width)) is not None:
-        return form
-    name = implementation(started.loaded, request)
-    return None if name is None or _SLOW in name else request
+    form = in_another_form(request, started.loaded.width)
+    asked = form.folded if isinstance(form, Folding) else form.turned if isinstance(form, Turned) else request
+    name = implementation(started.loaded, asked)
+    if name is None or _SLOW in name or (_GATHERING in name and is_slow_to_gather(request, form)):
+        return None
+    return form or request
 
 
 def is_faster(request: Request) -> bool:
@@ -122,6 +125,17 @@ def is_faster(request: Request) -> bool:
         return False
     is_depthwise = geometry.groups == request.x[-1] > 1
     return not (is_depthwise and len(extent) == 3 and extent[0] > 1)
+
+
+def is_slow_to_gather(request: Request, form: Folding | Turned | None) -> bool:
+    """Whether other forms were measured to be faster where oneDNN gathers windows for a matrix product.
+
+    Args:
+      request: of the convolution.
+      form: as which it would be computed.
+    """
+    extent = request.kernel[:-2]
+    return request.computed == "kernel" and (isinstance(form, Folding) or (len(extent) == 3 and extent[0] == 1))
 
 
 def describe() -> str:

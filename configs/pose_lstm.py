@@ -1,0 +1,37 @@
+r"""Poses and recurrent layers: the joints of the person in each frame, by an off-the-shelf detector (BlazePose).
+
+pip install -r requirements-pose.txt && python launch.py --config=configs/pose_lstm.py --config.data.root=FOLDER
+    Your own videos, one folder per class. 32 frames that span a video. The poses of all frames are found when the first
+    run begins, 20 to 35 frames a second and core, and kept.
+
+python launch.py --config=configs/pose_lstm.py:ucf101 --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+
+python -m vidjax pose finds the poses before, and draws them. There are no people in the embedded data set.
+
+Arguments:
+  cell        lstm | gru | rnn
+  normalized  frame | clip | none: by the body's center and size in each frame, over the whole clip, or not
+  scored      mean | last | each: the mean of all states, the state after the last frame, or each of them
+"""
+
+from vidjax.config import presets
+from vidjax.config.arguments import parse_argument
+
+
+def get_config(argument=""):
+    chosen = parse_argument(
+        argument,
+        ("folder", "ucf101"),
+        cell=("lstm", "gru", "rnn"),
+        normalized=("frame", "clip", "none"),
+        scored=("mean", "last", "each"),
+    )
+    preset = {"ucf101": "ucf101_small"}.get(chosen.preset, chosen.preset)
+    config = presets.data_config(preset)
+    presets.length_and_views(config, preset)
+    presets.pose_recipe(config)
+    config.name = presets.name_of("pose_lstm", chosen)
+    config.model.name = "pose_lstm"
+    config.model.cell, config.model.normalized, config.model.scored = chosen.cell, chosen.normalized, chosen.scored
+    return config

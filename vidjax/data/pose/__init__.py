@@ -1,0 +1,1 @@
+"""Poses: key points of the person in each frame, by a detector."""
