@@ -6,6 +6,7 @@ pip install -r requirements-pose.txt && python launch.py --config=configs/pose_l
 
 python launch.py --config=configs/pose_lstm.py:ucf101 --config.data.root=UCF-101 \
     --config.data.splits=ucfTrainTestlist --config.data.split=2 [--config.data.allow_missing=True]
+    300 steps, for a few hundred clips; for all of UCF101 set train.epochs, e.g. to 20.
 
 python -m vidjax pose finds the poses before, and draws them. There are no people in the embedded data set.
 

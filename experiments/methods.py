@@ -7,14 +7,13 @@
   python -m vidjax collect runs/experiments/methods
 
 Flow and poses are computed once, by the first run that reads them (`python -m vidjax flow` and `pose` do it before),
-and so are the features of frozen backbones. "Pose + frames" and "flow + frames" average the scores of two rows. 54 runs
+and so are the features of frozen backbones. "Pose + frames" and "flow + frames" average the scores of two rows. 48 runs
 of seconds to a few minutes on 2 cores; --only='*-seed0' takes a part of them.
 """
 
 from vidjax.experiment.plan import INTERVAL_COLUMNS, Experiment, Setting
 
 _LITE0, _WEIGHTS = "configs/pretrained.py:backbone=efficientnet_lite0", "efficientnet-lite0-imagenet"
-_SMALL = {"model.normalization": "batch"}
 _FRAMES, _FLOW, _POSE = "frames, averaged", "optical flow", "pose + LSTM"
 
 
@@ -26,7 +25,7 @@ def get_experiment():
             "method": {
                 _FRAMES: Setting(_LITE0, weights=_WEIGHTS),
                 "late fusion": Setting(f"{_LITE0},fusion=late", weights=_WEIGHTS),
-                "early fusion, from scratch": Setting("configs/early_fusion.py:ucf101_small", overrides=_SMALL),
+                "early fusion, from scratch": Setting("configs/early_fusion.py:ucf101_small"),
                 "CNN + LSTM": Setting("configs/cnn_lstm.py:ucf101,backbone=efficientnet_lite0", weights=_WEIGHTS),
                 _POSE: Setting("configs/pose_lstm.py:ucf101"),
                 _FLOW: Setting("configs/two_stream.py:ucf101_small"),

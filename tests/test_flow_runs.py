@@ -114,3 +114,20 @@ def test_predictions_compute_the_flow_of_what_they_are_given(toy_folder, tmp_pat
         best = each["predictions"][0] if "predictions" in each else each["top"][0]
         assert best["probability"] == pytest.approx(max(video["scores"]), abs=1e-4)
     assert len(list(data.flow_settings(given).folder.glob("*.npy"))) == 2
+
+    out = tmp_path / "features.npz"
+    assert cli.main(["features", *paths[:2], f"--workdir={tmp_path / 'run'}", f"--out={out}"]) == 0
+    assert np.load(out)["features"].shape[0] == 2
+
+
+def test_predictions_of_networks_on_other_pictures_of_the_frames(toy_folder, tmp_path, cache, capsys):
+    """Also of two inputs that are made of the same frames."""
+    given = config(toy_folder, "folder,variant=two_stream", **{"data.flow": None, "data.inputs": "flow=gradient"})
+    train_and_evaluate(given, tmp_path / "run")
+    video = json.loads((tmp_path / "run" / "predictions" / "test.json").read_text())["videos"][0]
+    assert cli.main(["predict", video["path"], f"--workdir={tmp_path / 'run'}"]) == 0
+    assert unnamed(capsys.readouterr().out, video["predicted_name"]) == []
+    assert cli.main(["weights", "export", str(tmp_path / "run"), f"--out={tmp_path / 'out'}"]) == 1
+    assert unnamed(capsys.readouterr().err, "gradient") == []
+    assert cli.main(["explain", video["path"], f"--workdir={tmp_path / 'run'}"]) == 1
+    assert unnamed(capsys.readouterr().err, "gradient") == []

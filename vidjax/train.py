@@ -99,8 +99,9 @@ def _given_weights(config: ConfigDict) -> GivenWeights | None:
         return None
     folder = Path(source).expanduser()
     if folder.is_dir() and not (folder / hub.FILE).is_file():
-        factory = config.model.factory  # typed for this run, so that it may be called for that one
-        network = load_network(source, {"model.factory": factory} if factory else None)
+        # Typed for this run, so that they may be called for that one.
+        typed = {"model.factory": config.model.factory, "data.pose_factory": config.data.pose_factory}
+        network = load_network(source, {key: value for key, value in typed.items() if value})
         flat, model = traverse_util.flatten_dict(network.variables, sep="/"), (read_stored(folder) or {})["model"]
         label, seen = model.get("factory") or model["name"], network.preprocessing
         return GivenWeights(flat, network.classes, source, None, label, model.get("variant"), seen.mean, seen.std)

@@ -14,6 +14,7 @@ seconds, and `manifest` (JSON: network, weights, sampling, versions); features.s
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         listed_videos(arguments.videos),
         clips=arguments.clips,
         progress=lambda records, total: terminal.track(records, total, "checking each video once", "videos"),
+        computing=functools.partial(terminal.track, unit="videos"),
     )
     for path, reason in found.failed.items():
         print(f"error: {VideoError(path, reason)}", file=sys.stderr)

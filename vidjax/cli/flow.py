@@ -46,11 +46,9 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     found = [largest(path, computation) for path in paths if path.suffix == ".npy" and path.exists()]
     if not found:
         raise DataError("--histogram: there is no flow yet")
-    sizes = np.concatenate(found)
+    sizes, clipped = (np.concatenate(each) for each in zip(*found, strict=True))
     title = f"{len(sizes):,} fields of {len(found)} videos by {computation.method}"
     files.write_bytes(Path(out), figures.histogram(sizes, "largest displacement of a field, pixels", title))
-    clipped = (
-        "" if computation.percentile is not None else f", {np.mean(sizes >= computation.bound):.1%} reach the bound"
-    )
-    terminal.say(f"{out}: median {np.median(sizes):.1f}, 99% below {np.percentile(sizes, 99):.1f} pixels{clipped}")
+    bounded = "" if computation.percentile is not None else f", {np.mean(clipped):.1%} reach the bound"
+    terminal.say(f"{out}: median {np.median(sizes):.1f}, 99% below {np.percentile(sizes, 99):.1f} pixels{bounded}")
     return 0

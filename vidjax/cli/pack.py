@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         terminal.say(f"warning: and {len(refused) - _SHOWN} more; `{verb}` lists them")
     for note in packed.load(root=arguments.out).notes:
         terminal.say(f"note: {note}")
-    size = "" if arguments.short_side is None else f" --config.data.short_side={arguments.short_side}"
-    terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}{size}")
+    more = "" if arguments.short_side is None else f" --config.data.short_side={arguments.short_side}"
+    more += "".join(f" --config.data.{each.NAME}=None" for each in data.computations(config))  # is packed, too
+    terminal.say(f"train on it with --config.data.name=packed --config.data.root={arguments.out}{more}")
     return 0

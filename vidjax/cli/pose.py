@@ -13,7 +13,6 @@ Examples:
 
 import argparse
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +21,14 @@ import numpy as np
 import pandas as pd
 
 from vidjax.cli.stream_arguments import add_computing, compute
+from vidjax.errors import DataError
 from vidjax.reporting import pictures
 from vidjax.system import files, terminal
 
 if TYPE_CHECKING:
     from vidjax.data.records import Source, Video
 
-_DRAWN, _FRAMES = 2, 8  # videos of each class, frames of each
+_DRAWN, _FRAMES, _SIDE = 2, 8, 240  # videos of each class, frames of each, pixels of their shorter side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     source, computation = compute(arguments, overrides, "pose", "blazepose")
     rows = _rows(source)
     if rows.empty:
-        return 0
+        raise DataError("no video has poses")
     of_class = rows.groupby("class", sort=False)
     found = of_class[["frames", "found"]].sum()
     shares = pd.DataFrame({"videos": of_class.size(), "frames": found["frames"]})
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         skeleton = computation.record()
         for video in (*source.train, *source.validation, *source.test):
             if video.id in drawn:
-                path = Path(arguments.draw) / f"{re.sub('[^a-zA-Z0-9_.-]+', '_', video.id)}.png"
+                path = Path(arguments.draw) / f"{video.id.replace('/', '_')}.png"
                 files.write_bytes(path, _picture(video, skeleton["joints"], skeleton["bones"]))
         terminal.say(f"{arguments.draw}: {len(drawn)} pictures")
     return 0
@@ -80,8 +80,7 @@ def _rows(source: "Source") -> pd.DataFrame:
             continue
         joints = np.load(path, mmap_mode="r")
         found = int(np.isfinite(joints[..., 0]).any(-1).sum())
-        people = people_path(path)  # which a data set of one's own, or a packed one, lacks
-        most = int(np.load(people).max()) if people.exists() else None
+        most = int(np.load(people_path(path)).max())
         rows.append((video.id, source.classes[video.label], len(joints), found, most))
     return pd.DataFrame(rows, columns=["video", "class", "frames", "found", "most_people"])
 
@@ -90,10 +89,13 @@ def _picture(video: "Video", names: list[str], bones: list[list[int]]) -> bytes:
     """Evenly spaced frames of a video with what was found, as a PNG file."""
     from vidjax.data import streams
     from vidjax.data.inputs import RGB
+    from vidjax.data.video.conversion import short_side_size
 
     joints = np.load(video.streams["pose"].path)
     numbers = np.linspace(0, len(joints) - 1, _FRAMES).round().astype(int)
-    frames = streams.read_frames(video.streams[RGB.name], RGB, numbers.tolist())
+    about = streams.probe(video.streams[RGB.name], RGB)
+    size = short_side_size(about.height, about.width, min(_SIDE, about.height, about.width))
+    frames = streams.read_frames(video.streams[RGB.name], RGB, numbers.tolist(), size)
     return pictures.captioned_strip(pictures.with_skeleton(frames, joints[numbers], names, bones), [[video.id]])
 
 

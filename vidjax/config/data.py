@@ -177,6 +177,11 @@ def test_views(config: ConfigDict) -> ViewSpec:
     evaluate, side = config.evaluate, config.evaluate.crop or config.preprocessing.crop
     with options_of("evaluate"):
         views = ViewSpec(evaluate.clips, evaluate.crops, evaluate.flip, None if evaluate.crops == "center" else side)
+    if views.crops != "center" and config.data.crop_position == "motion":
+        raise ConfigError(
+            f"evaluate.crops={views.crops}: with data.crop_position=motion test clips are cut where they move, too: set"
+            " evaluate.crops=center"
+        )
     if views.crops == "ten" and config.data.crop_position == "center" and side in (None, config.data.crop):
         raise ConfigError(
             f"evaluate.crops=ten: only two would differ, since the model sees all of data.crop={config.data.crop}:"

@@ -17,7 +17,7 @@ from vidjax.config import building, data, declarations, recipe
 from vidjax.config.run import Run
 from vidjax.config.validation import check_flip
 from vidjax.data import streams
-from vidjax.data.cropping import check_stored_sizes
+from vidjax.data.cropping import check_position, check_stored_sizes
 from vidjax.data.records import Source
 from vidjax.errors import ConfigError, DataError, VideoError, options_of, printable
 from vidjax.layers.convolution import native_operations
@@ -45,6 +45,8 @@ def check_run(run: Run) -> None:
       ConfigError: naming the model, the shape or the key.
     """
     check_flip(run.config, run.source, run.inputs)
+    with options_of("data"):
+        check_position(run.inputs, run.clip)
     if run.features is None:
         with options_of("data"):
             for part in ("train", "validation", "test"):

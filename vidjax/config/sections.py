@@ -140,7 +140,7 @@ class DataSection:
     crop_position: Annotated[
         str,
         Option(
-            "position of that crop in training; motion: around what moves most, by the flow, in testing, too",
+            "position of that crop in training; motion: in testing, too, around what moves by the network's flow",
             choices=("center", "random", "motion"),
         ),
     ] = "center"

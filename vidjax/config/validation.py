@@ -164,6 +164,8 @@ def _check_validation(config: ConfigDict, validation_videos: int) -> None:
             raise ConfigError(f"{key} needs validation videos and train.validate_every above 0")
     if config.evaluate.weights == "best" and not validation_videos:
         raise ConfigError("evaluate.weights=best needs validation videos to choose by")
+    if config.evaluate.all_parts and not validation_videos:
+        raise ConfigError("evaluate.all_parts=True needs validation videos, by which an SVM is chosen: leave it out")
     if config.evaluate.weights == "ema" and config.train.ema_decay is None:
         raise ConfigError("evaluate.weights=ema needs train.ema_decay, e.g. 0.999")
 

@@ -184,7 +184,9 @@ def check_position(inputs: Sequence[Input], clip: ClipSpec) -> None:
     """
     if clip.crop_position == "motion" and not any(each.vectors for each in inputs):
         names = ", ".join(each.name for each in inputs)
-        text = f"{{crop_position}}=motion needs optical flow among the inputs ({names}): give another one"
+        text = (
+            f"{{crop_position}}=motion needs optical flow among the inputs of the network ({names}): give another one"
+        )
         raise OptionError(text, ["crop_position"])
 
 

@@ -92,7 +92,8 @@ class Input:
     mirror: Literal["nothing", "forbidden"] | Negate | Permute = "nothing"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    seen: Seen = "as it is"
+    # Not in its text, after which stored features are named.
+    seen: Seen = dataclasses.field(default="as it is", repr=False)
 
     def __post_init__(self) -> None:
         for problem in self._problems():

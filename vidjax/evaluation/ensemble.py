@@ -123,7 +123,7 @@ def average(members: Sequence[PredictionsFile], names: Sequence[str], weights: n
 
 
 def ensemble_result(
-    results: Sequence[Result], scored: PredictionsFile, names: Sequence[str], weights: np.ndarray
+    results: Sequence[Result], scored: PredictionsFile, names: Sequence[str], weights: np.ndarray | None
 ) -> Result:
     """The result row of an ensemble.
 
@@ -133,7 +133,7 @@ def ensemble_result(
       results: of the members.
       scored: their averaged predictions.
       names: of the members.
-      weights: float [members].
+      weights: float [members]; None where scores are not averaged.
 
     Returns:
       A result without clip accuracies, whose `members` list what was averaged.
@@ -171,11 +171,11 @@ def ensemble_result(
                 run=name,
                 model=r.model,
                 seed=r.seed,
-                weight=round(float(weight), 6),
+                weight=None if weight is None else round(float(weight), 6),
                 video_top1=r.video_top1,
                 config_hash=r.config_hash,
             )
-            for name, r, weight in zip(names, results, weights, strict=True)
+            for name, r, weight in zip(names, results, [None] * len(names) if weights is None else weights, strict=True)
         ],
         finished=True,
     )

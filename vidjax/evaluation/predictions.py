@@ -58,7 +58,7 @@ class PredictionsFile(Record):
 
     Attributes:
       dataset, split: of the data.
-      part: "test" or "validation".
+      part: "train", "validation" or "test".
       classes: K names.
       average: what was averaged over views, a key of `scores.AVERAGES`; joined for an ensemble with several.
       views_per_video: number of views.

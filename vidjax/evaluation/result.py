@@ -29,13 +29,13 @@ class Member(Record):
     Attributes:
       run: name of the run directory.
       model, seed, video_top1, config_hash: as in its result.
-      weight: normalized weight of its scores.
+      weight: normalized weight of its scores; None where they are no average.
     """
 
     run: str
     model: str
     seed: int | str
-    weight: float
+    weight: float | None = optional()
     video_top1: float
     config_hash: str | None = None
 

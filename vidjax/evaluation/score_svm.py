@@ -36,6 +36,7 @@ def fit_runs(folders: Sequence[Path]) -> tuple[PredictionsFile, Result]:
     """
     # Also checks that the runs fit each other.
     averaged, _ = ensemble.ensemble_runs(folders)
+    results = [found for folder in folders if (found := Result.read(folder / "result.json")) is not None]
     weights = ensemble.normalize_weights(None, len(folders))
     names = list(map(str, folders))
     parts = {}
@@ -44,8 +45,12 @@ def fit_runs(folders: Sequence[Path]) -> tuple[PredictionsFile, Result]:
         # Those that all runs have scores for, in the order of the first one.
         known = {video.id for video in ensemble.average(members, names, weights).videos}
         labels = np.array([video.label for video in members[0].videos if video.id in known])
+        if not known:
+            raise DataError(f"no {part} video could be read by all of {', '.join(names)}")
         parts[part] = _features(members, known), labels
     (train, labels), (validation, truth), (test, _) = (parts[part] for part in _PARTS)
+    if len(set(labels.tolist())) < 2:
+        raise DataError("an SVM needs readable training videos of two classes or more")
     from sklearn.svm import LinearSVC  # takes a second to import
 
     fitted = [LinearSVC(C=cost, random_state=0, max_iter=10_000).fit(train, labels) for cost in COSTS]
@@ -54,8 +59,7 @@ def fit_runs(folders: Sequence[Path]) -> tuple[PredictionsFile, Result]:
     scores = _softmax(_decisions(fitted[best].decision_function(test), fitted[best].classes_, len(averaged.classes)))
     title = f"linear SVM, C={COSTS[best]:g} ({right[best]:.1%} of the validation videos)"
     scored = _with_scores(averaged, scores, title)
-    results = [found for folder in folders if (found := Result.read(folder / "result.json")) is not None]
-    return scored, ensemble.ensemble_result(results, scored, [folder.name for folder in folders], weights)
+    return scored, ensemble.ensemble_result(results, scored, [folder.name for folder in folders], None)
 
 
 def _with_scores(averaged: PredictionsFile, scores: np.ndarray, average: str) -> PredictionsFile:

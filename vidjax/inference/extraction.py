@@ -23,7 +23,7 @@ from vidjax.errors import ConfigError
 from vidjax.inference.feature_store import FeatureStore, compute
 from vidjax.inference.features import NAME, settings_of
 from vidjax.inference.network import TrainedNetwork
-from vidjax.inference.videos import Progress, inspected
+from vidjax.inference.videos import Progress, TitledProgress, inspected, untracked, video_stream
 from vidjax.layers.convolution import Conv, native_operations
 from vidjax.system import devices, files
 from vidjax.training.parallel import JitStrategy
@@ -84,22 +84,23 @@ def extract(
     *,
     clips: int | None = None,
     progress: Progress = lambda records, total: records,
+    computing: TitledProgress = untracked,
 ) -> VideoFeatures:
     """Computes the features of videos; those that were computed before are taken from the cache folder.
 
     They are `Output.aux["features"]` where the model has such, else what its last layer scores the classes by.
 
     Args:
-      network: of RGB.
+      network: of pictures, or of what is computed from them.
       paths: of videos (`inference.videos.listed_videos`).
       clips: of a video; None: as many as the network sees in testing.
-      progress: wraps the inspection of the files.
+      progress, computing: wrap the inspection of the files, and the computation of streams such as flow.
 
     Raises:
       ConfigError: if the network has no such features, or takes something else than videos.
     """
     views = ViewSpec(clips or network.views.clips, side=network.views.side)
-    videos = inspected(paths, network, progress)
+    videos = inspected(paths, network, progress, computing)
     settings = settings_of(
         network.module, network.specs(), network.preprocessing, network.clip, native=network.native_convolutions
     )
@@ -129,7 +130,7 @@ def extract(
         "weights": network.weights,
         "step": network.step,
         "key": store.folder.name,
-        "inputs": network.inputs[0].describe(network.clip.frames, network.side),
+        "inputs": " + ".join(each.describe(network.clip.frames, network.side) for each in network.inputs),
         "sampling": network.clip.describe_sampling(),
         "views": views.describe(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "av")},
@@ -172,8 +173,7 @@ def _features(network: TrainedNetwork, variables: Any, batch: Batch) -> tuple[ja
 
 
 def _times(video: Video, network: TrainedNetwork, views: ViewSpec) -> Iterable[tuple[float, float]]:
-    (stream,) = video.streams.values()
-    info, clip = stream.info, network.clip
+    info, clip = video.streams[video_stream(network)].info, network.clip
     assert info is not None
     if info.fps is None:
         return [(float("nan"), float("nan"))] * views.count

@@ -131,8 +131,11 @@ def settings_of(
         for field in dataclasses.fields(model)
         if field.name not in (*_AFTER_FEATURES, *getattr(model, "AFTER_FEATURES", ()))
     }
-    seen = (preprocessing.evaluation_crop or preprocessing.crop, preprocessing.mean, preprocessing.std)
-    cut = dataclasses.replace(clip, training_views=None, crop_position="center", short_side_max=None)
+    seen: tuple[Any, ...] = (preprocessing.evaluation_crop or preprocessing.crop, preprocessing.mean, preprocessing.std)
+    position = "motion" if clip.crop_position == "motion" else "center"  # others are of training alone
+    cut = dataclasses.replace(clip, training_views=None, crop_position=position, short_side_max=None)
+    if made := tuple(each.seen for each in preprocessing.inputs if each.seen != "as it is"):
+        seen = (*seen, made)
     return code, sorted(fields.items()), seen, str(preprocessing.dtype), preprocessing.inputs, cut, native
 
 

@@ -202,6 +202,7 @@ def _from_run(folder: Path, overrides: dict[str, Any]) -> TrainedNetwork:
             " evaluate.crops=three, which are cut from the whole frame",
             ["evaluate.crop"],
         )
+    streams = {each.stream_name for each in inputs}
     name = config.evaluate.weights
     if name is None:
         name = "ema" if config.train.ema_decay is not None else "last"
@@ -221,7 +222,7 @@ def _from_run(folder: Path, overrides: dict[str, Any]) -> TrainedNetwork:
         batch_size=config.evaluate.batch_size,
         native_convolutions=config.native_convolutions,
         weights=name,
-        computations=tuple(data.computations(config)),
+        computations=tuple(each for each in data.computations(config) if each.NAME in streams),
         notes=tuple(_notes(config)),
     )
     with options_of("evaluate"):

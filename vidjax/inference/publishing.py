@@ -62,8 +62,9 @@ def _info(run: Path, network: TrainedNetwork, stored: dict[str, Any], license_: 
     name, factory = section.pop("name", None), section.pop("factory", None)
     if factory is not None:
         raise ConfigError(f"{run}: its model is code of its own ({factory}), which no file of weights can bring along")
-    if len(network.inputs) != 1 or network.inputs[0].space != "image" or network.inputs[0].stream_name != "rgb":
-        given = ", ".join(each.stream_name for each in network.inputs)
+    first = network.inputs[0]
+    if len(network.inputs) != 1 or first.space != "image" or first.stream_name != "rgb" or first.seen != "as it is":
+        given = ", ".join(each.stream_name if each.seen == "as it is" else each.seen for each in network.inputs)
         raise ConfigError(f"{run}: its inputs are {given}: only networks of RGB alone are exported")
     clip, views = network.clip, network.views
     return Info(

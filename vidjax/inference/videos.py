@@ -112,11 +112,19 @@ def video_input(network: TrainedNetwork) -> Input:
     """
     first, *others = network.inputs
     if others or first.reader != "video" or first.per_frame != 1:
-        taken = ", ".join(each.stream_name for each in network.inputs)
         raise ConfigError(
-            f"{network.name} takes {taken}, and a video file has RGB frames alone: it cannot be used here"
+            f"{network.name} takes {_taken(network)}: here only networks of RGB frames alone are possible"
         )
     return first
+
+
+def video_stream(network: TrainedNetwork) -> str:
+    """The stream of the pictures of a video, from which the network's inputs are read or computed."""
+    return next((each.stream_name for each in network.inputs if each.reader == "video"), RGB.name)
+
+
+def _taken(network: TrainedNetwork) -> str:
+    return ", ".join(each.stream_name if each.seen == "as it is" else each.seen for each in network.inputs)
 
 
 def inspected(
@@ -141,7 +149,7 @@ def inspected(
       ConfigError: if the network takes what neither is a video nor is computed from it.
     """
     _check_inputs(network)
-    stream = RGB.name if network.computations else video_input(network).stream_name
+    stream = video_stream(network)
     videos, cut_off = [], []
     records = index.inspect_files(paths, progress=progress)
     for path in paths:
@@ -171,9 +179,12 @@ def inspected(
 
 def _check_inputs(network: TrainedNetwork) -> None:
     computed_streams = {each.NAME for each in network.computations}
-    for each in network.inputs:
-        if each.reader != "video" and each.stream_name not in computed_streams:
-            video_input(network)  # says what it takes
+    if any(each.reader != "video" and each.stream_name not in computed_streams for each in network.inputs):
+        raise ConfigError(
+            f"{network.name} takes {_taken(network)}, and a video file has RGB frames alone: it cannot be used here"
+        )
+    if len({each.stream_name for each in network.inputs if each.reader == "video"}) > 1:
+        raise ConfigError(f"{network.name} takes several videos for each prediction: it cannot be used here")
 
 
 def _with_computed(videos: Sequence[Video], network: TrainedNetwork, computing: TitledProgress) -> list[Video]:

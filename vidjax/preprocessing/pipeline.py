@@ -194,7 +194,9 @@ def _as_seen(values: jax.Array, each: Input) -> jax.Array:
         return values[:, 1::2] - values[:, ::2]
     if each.seen == "as it is":
         return values
-    luma = values @ jnp.asarray(_LUMA, values.dtype)[:, None]
+    luma = (values * jnp.asarray(_LUMA, values.dtype)).sum(
+        -1, keepdims=True
+    )  # a product would be less precise on a GPU
     if each.seen == "gray":
         return luma
     return jnp.concatenate(jnp.gradient(luma, axis=(3, 2)), axis=-1)

@@ -95,9 +95,17 @@ def _provenance(result: Result, predictions: PredictionsFile | None) -> list[tup
         ("training began from", result.initial_weights),
         ("data", "; ".join(result.data_notes or [])),
         ("replaced videos", _replaced(result)),
-        ("scores", f"average of {predictions.average} over the views of a video" if predictions else ""),
+        ("scores", _scores(result, predictions)),
     ]
     return [(name, str(value)) for name, value in rows if value]
+
+
+def _scores(result: Result, predictions: PredictionsFile | None) -> str:
+    if predictions is None:
+        return ""
+    if result.members and result.members[0].weight is None:
+        return f"{predictions.average}, on those of the members"
+    return f"average of {predictions.average} over the views of a video"
 
 
 def _replaced(result: Result) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from vidjax.data import streams
 from vidjax.data.computed import Computation, StoppedError, array_file
@@ -93,9 +93,9 @@ class FlowSettings(Computation):
         return dataclasses.asdict(self) | {"opencv": methods.version()}
 
     def file_bytes(self, about: VideoInfo) -> int:
-        """Two a pixel."""
+        """Two a pixel, and four more while they are computed, if the bound is a percentile."""
         height, width = _size(about, self)
-        return max(about.frames - 1, 0) * height * width * 2
+        return max(about.frames - 1, 0) * height * width * (2 if self.percentile is None else 6)
 
     def compute_file(self, stream: Stream, stopped: threading.Event) -> None:
         """Computes the fields of a video and writes their file, as in `compute`."""
@@ -141,11 +141,13 @@ def compute(stream: Stream, settings: FlowSettings) -> UInt8[np.ndarray, "fields
     return np.stack([quantized(field, bound) for field in fields])
 
 
-def largest(path: Path, settings: FlowSettings) -> Float[np.ndarray, " fields"]:
-    """The largest displacement of each field in a file, in pixels; beyond a bound there is none."""
+def largest(path: Path, settings: FlowSettings) -> tuple[Float[np.ndarray, " fields"], Bool[np.ndarray, " fields"]]:
+    """The largest displacement of each field in a file, in pixels, and whether one of its values is at the bound."""
     bound = float(np.load(bound_path(path))) if settings.percentile is not None else settings.bound
-    stored = np.load(path, mmap_mode="r")
-    return np.array([np.linalg.norm(pixels_of(np.asarray(each), bound), axis=-1).max() for each in stored])
+    fields = [np.asarray(each) for each in np.load(path, mmap_mode="r")]
+    sizes = [np.linalg.norm(pixels_of(each, bound), axis=-1).max() for each in fields]
+    extremes = (_NO_MOTION - _STEPS, _NO_MOTION + _STEPS)
+    return np.array(sizes), np.array([each.min() == extremes[0] or each.max() == extremes[1] for each in fields])
 
 
 def _until(stopped: threading.Event, fields: Iterator[methods.Field]) -> Iterator[methods.Field]:
@@ -160,7 +162,8 @@ def _with_bound(fields: Iterator[methods.Field], settings: FlowSettings) -> tupl
     if settings.percentile is None:
         return settings.bound, fields
     counts = np.zeros(_BINS_PER_PIXEL * _LARGEST + 1, np.int64)
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - read after this function
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    spool = tempfile.TemporaryFile(dir=settings.folder)  # noqa: SIM115 - read after this function
     shape: tuple[int, ...] = ()
     for field in fields:
         bins = np.minimum(np.abs(field) * _BINS_PER_PIXEL, len(counts) - 1).astype(np.int64)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ class PoseSettings(Computation):
     """
 
     NAME: ClassVar[str] = NAME
-    TITLE: ClassVar[str] = "the poses"
+    TITLE: ClassVar[str] = "pose data"
 
     method: str
     factory: Callable[[], Any] = dataclasses.field(compare=False, repr=False)
@@ -47,13 +48,13 @@ class PoseSettings(Computation):
     @property
     def input(self) -> Input:
         """Points with confidence, whose left and right ones a mirror image exchanges."""
-        joints = self._detector().joints
+        joints = self._joints
         return Input(NAME, (len(joints), 3), "float32", space="points", mirror=Permute(mirror_order(joints)))
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """The version of what is kept, and the detector."""
-        return VERSION, self.method
+        """The version of what is kept, the detector and its joints, and a factory's own version."""
+        return VERSION, self.method, self._joints, self._version
 
     def record(self) -> dict[str, Any]:
         """The detector, and its joints.
@@ -69,7 +70,7 @@ class PoseSettings(Computation):
 
     def file_bytes(self, about: VideoInfo) -> int:
         """Four for each number, and one for the people of a frame."""
-        return about.frames * (len(self._detector().joints) * 12 + 1)
+        return about.frames * (len(self._joints) * 12 + 1)
 
     def compute_file(self, stream: Stream, stopped: threading.Event) -> None:
         """Finds the joints in each frame, and writes them: NaN where nobody is found."""
@@ -88,6 +89,14 @@ class PoseSettings(Computation):
                     file.write(self._checked(joints, count).data)
             with array_file(people_path(path), people.shape, "uint8") as other:
                 other.write(people.data)
+
+    @functools.cached_property
+    def _joints(self) -> tuple[str, ...]:
+        return tuple(self._detector().joints)
+
+    @functools.cached_property
+    def _version(self) -> str:
+        return str(getattr(self._detector(), "version", ""))
 
     def _detector(self) -> PoseDetector:
         detector = self.factory()

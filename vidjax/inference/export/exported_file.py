@@ -161,16 +161,25 @@ def _test_clips(network: TrainedNetwork) -> str:
     return f"{views.describe()}, {place}{looped}{whole}"
 
 
+_SEEN = {
+    "gray": "then their luma",
+    "difference": "then the difference to the frame before",
+    "gradient": "then the gradient of their luma, to the right and downwards",
+}
+
+
 def _values(network: TrainedNetwork, name: str, spec: jax.ShapeDtypeStruct, is_raw: bool) -> str:
     """What the values of an input are, in words."""
     if name.endswith("_mask"):
         return "True where there are values"
+    seen = next((f", {_SEEN[each.seen]}" for each in network.inputs if each.name == name and each.seen in _SEEN), "")
     if not is_raw:
-        return "pixels in 0..255" if spec.dtype == np.uint8 else "as they are read"
+        pairs = ", each frame after the one before it" if seen and "difference" in seen else ""
+        return f"pixels in 0..255{pairs}" if spec.dtype == np.uint8 else "as they are read"
     for each in network.inputs:
         if each.name == name and each.is_float:
             common = (network.preprocessing.mean, network.preprocessing.std) if each.space == "image" else (0.0, 1.0)
             mean = common[0] if each.mean is None else each.mean
             std = common[1] if each.std is None else each.std
-            return f"(v - {mean}) / {std} of values v as they are read"
+            return f"(v - {mean}) / {std} of values v as they are read{seen}"
     return "as they are read"
