@@ -12,8 +12,7 @@ python launch.py --config=configs/cnn_lstm.py:folder,backbone=efficientnet_lite0
     Your own videos, one folder per class.
 
 Arguments:
-  backbone  alexnet (from scratch) | efficientnet_lite0 | mobilenet_v2 | resnet50 | inception_v3 | vgg19 | capsules
-            (from scratch: the class capsules of each of 4 segments of 16 frames, in the place of features of frames)
+  backbone  alexnet (from scratch) | efficientnet_lite0 | mobilenet_v2 | resnet50 | inception_v3 | vgg19
   cell      lstm | gru | rnn | max (the maximum of each feature over time: Ng's conv pooling, the control)
   scored    last | mean | each: the state after the last frame, the mean of all states, or each of them, with losses
             that weigh later frames more (Ng)
@@ -31,26 +30,17 @@ def get_config(argument=""):
     chosen = parse_argument(
         argument,
         presets.PRESETS,
-        backbone=("alexnet", "capsules", *IMAGES),
+        backbone=("alexnet", *IMAGES),
         cell=("lstm", "gru", "rnn", "max"),
         scored=("last", "mean", "each"),
         regime=pretrained_recipe.RECURRENT_REGIMES,
     )
-    is_scratch, has_cells = chosen.backbone in ("alexnet", "capsules"), chosen.cell != "max"
+    is_scratch, has_cells = chosen.backbone == "alexnet", chosen.cell != "max"
     if is_scratch and "regime" in chosen.changed:
         raise ConfigError(f"regime={chosen.regime} is of a published backbone: leave it out, or give backbone=...")
     if not has_cells and "scored" in chosen.changed:
         raise ConfigError(f"scored={chosen.scored} is of recurrent cells: leave it out with cell=max")
     config = presets.data_config(chosen.preset)
-    if chosen.backbone == "capsules":
-        if not has_cells or "scored" in chosen.changed:
-            raise ConfigError(
-                "backbone=capsules has recurrent cells, whose last state is scored: leave cell=max and scored out"
-            )
-        presets.small_3d_recipe(config, chosen.preset)
-        config.model.name, config.model.cell = "capsule_lstm", chosen.cell
-        config.name = presets.name_of("cnn_lstm", chosen)
-        return config
     if is_scratch:
         presets.fusion_recipe(config, chosen.preset)
         presets.few_frames_in_turn(config, chosen.preset, has_cells=has_cells)

@@ -441,7 +441,8 @@ def test_color_is_stored_under_its_earlier_name():
     stored = RGB_2.to_json()
     assert stored["colour"] is True and "color" not in stored
     assert Input.from_json(stored).color
-    assert list(stored) == ["colour" if f.name == "color" else f.name for f in dataclasses.fields(Input)]
+    names = [field.name for field in dataclasses.fields(Input) if field.name != "seen"]  # which they do not have
+    assert list(stored) == ["colour" if name == "color" else name for name in names]
 
 
 def test_mirrors_pass_through_json():

@@ -5,7 +5,7 @@ import pytest
 
 from tests.evaluation.test_ensemble import predicted, runs
 from tests.refusals import refused
-from vidjax.errors import DataError
+from vidjax.errors import OptionError
 from vidjax.evaluation import metrics, score_svm
 
 
@@ -49,5 +49,5 @@ def test_labels_of_test_videos_are_not_used(folders):
 
 def test_missing_parts_are_named(folders):
     (folders[1] / "predictions" / "train.json").unlink()
-    with refused(DataError, "run1/predictions/train.json", "--config.evaluate.all_parts=True"):
+    with refused(OptionError, "run1/predictions/train.json", "all_parts"):
         score_svm.fit_runs(folders)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from vidjax.cli import refuse_overrides
-from vidjax.errors import ConfigError, printable
+from vidjax.errors import ConfigError, options_of, printable
 from vidjax.evaluation import ensemble, score_svm
 from vidjax.evaluation.result import Result
 from vidjax.reporting import report, tables
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     weights = _weights(arguments.weights)
     if arguments.svm and weights:
         raise ConfigError(f"--svm takes no --weights={arguments.weights}: it finds its own")
-    scored, result = score_svm.fit_runs(folders) if arguments.svm else ensemble.ensemble_runs(folders, weights)
+    with options_of("evaluate"):
+        scored, result = score_svm.fit_runs(folders) if arguments.svm else ensemble.ensemble_runs(folders, weights)
     before = Result.read(out / "result.json")
     if (out / "config.json").exists() or (before is not None and before.members is None):
         raise ConfigError(f"--out={out} is the directory of a run; give another one")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from vidjax.errors import DataError
+from vidjax.errors import DataError, OptionError
 from vidjax.evaluation import ensemble
 from vidjax.evaluation.predictions import PredictionsFile
 from vidjax.evaluation.result import Result
@@ -32,7 +32,8 @@ def fit_runs(folders: Sequence[Path]) -> tuple[PredictionsFile, Result]:
 
     Raises:
       ConfigError: for fewer than two runs.
-      DataError: if predictions are missing, or of other videos than the first run's.
+      OptionError: if predictions for a part are missing.
+      DataError: if they are of other videos than the first run's, or too few.
     """
     # Also checks that the runs fit each other.
     averaged, _ = ensemble.ensemble_runs(folders)
@@ -78,10 +79,10 @@ def _read(folder: Path, part: str) -> PredictionsFile:
     path = folder / "predictions" / f"{part}.json"
     found = PredictionsFile.read(path)
     if found is None:
-        raise DataError(
-            f"{path}: missing; an SVM needs the scores of all parts:"
-            f" launch.py --mode=eval --workdir={folder} --config.evaluate.all_parts=True, then give the folder in its"
-            " evaluations/"
+        raise OptionError(
+            f"{path}: missing; an SVM needs the scores of all parts: evaluate with {{all_parts}}=True"
+            f" (launch.py --mode=eval --workdir={folder}), then give the folder in its evaluations/",
+            ["all_parts"],
         )
     return found
 

@@ -103,7 +103,7 @@ class PoseSettings(Computation):
         for name in ("joints", "bones"):
             if not hasattr(detector, name):
                 raise ConfigError(
-                    f"pose factory {self.method!r}: what it returns has no {name!r} (see vidjax.data.pose.interface)"
+                    f"pose factory {self.method!r}: what it returns has no {name!r}, see PoseDetector"
                 )
         found: PoseDetector = detector
         return found
