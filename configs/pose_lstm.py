@@ -12,7 +12,7 @@ python -m vidjax pose finds the poses before, and draws them. There are no peopl
 
 Arguments:
   cell        lstm | gru | rnn
-  normalized  frame | clip | none: by the body's center and size in each frame, over the whole clip, or not
+  normalized  clip | frame | none: by the body's center and size over the whole clip, in each frame, or not
   scored      mean | last | each: the mean of all states, the state after the last frame, or each of them
 """
 
@@ -25,7 +25,7 @@ def get_config(argument=""):
         argument,
         ("folder", "ucf101"),
         cell=("lstm", "gru", "rnn"),
-        normalized=("frame", "clip", "none"),
+        normalized=("clip", "frame", "none"),
         scored=("mean", "last", "each"),
     )
     preset = {"ucf101": "ucf101_small"}.get(chosen.preset, chosen.preset)

@@ -263,6 +263,7 @@ def pose_recipe(config: ConfigDict) -> None:
     config.data.short_side = None
     config.preprocessing.brightness = config.preprocessing.contrast = config.preprocessing.saturation = 0.0
     config.preprocessing.crop = None
+    config.model.dropout = 0.5
     config.optimizer.learning_rate = 2.5e-3
     config.train.batch_size = 16
     config.evaluate.clips = 1

@@ -16,7 +16,7 @@ from vidjax.layers.shapes import Array, ExampleIds
 from vidjax.models.output import Output
 from vidjax.options.declaring import Option
 
-NORMALIZED = ("frame", "clip", "none")
+NORMALIZED = ("clip", "frame", "none")
 SCORED = ("last", "mean", "each")
 _SMALLEST = 1e-3  # size of a body, in sides of the picture
 
@@ -26,9 +26,9 @@ class PoseLstm(nn.Module):
 
     Attributes:
       num_classes: K.
-      normalized: "frame": joints minus their mean, divided by their size (root mean square distance from it), of each
-        frame by itself; "clip": by the mean and size over the whole clip, which keeps how the body moves through the
-        picture; "none": places in the picture.
+      normalized: "clip": joints minus their mean over the whole clip, divided by their size (root mean square distance
+        from it), which keeps how the body moves; "frame": by mean and size of each frame by itself; "none": places in
+        the picture.
       body: whether mean and size of the body are given besides, in relation to those of the clip.
       velocities: whether the differences to the frame before are given besides.
       confidence: whether the confidence of each joint is given besides.
@@ -44,8 +44,8 @@ class PoseLstm(nn.Module):
     """
 
     num_classes: int
-    normalized: Annotated[str, Option("by the body of each frame, of the whole clip, or not", choices=NORMALIZED)] = (
-        "frame"
+    normalized: Annotated[str, Option("by the body in the whole clip, in each frame, or not", choices=NORMALIZED)] = (
+        "clip"
     )
     body: Annotated[bool, Option("mean and size of the body are inputs, too")] = True
     velocities: Annotated[bool, Option("differences to the frame before are inputs, too")] = False

@@ -102,9 +102,7 @@ class PoseSettings(Computation):
         detector = self.factory()
         for name in ("joints", "bones"):
             if not hasattr(detector, name):
-                raise ConfigError(
-                    f"pose factory {self.method!r}: what it returns has no {name!r}, see PoseDetector"
-                )
+                raise ConfigError(f"pose factory {self.method!r}: what it returns has no {name!r}, see PoseDetector")
         found: PoseDetector = detector
         return found
 
