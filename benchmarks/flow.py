@@ -2,7 +2,7 @@
 
   pip install -r requirements-bench.txt
   python -m benchmarks.flow --root UCF-101
-  python -m benchmarks.flow --root UCF-101 --out results/benchmarks/flow.json    for the docs
+  python -m benchmarks.flow --root UCF-101 --out flow.json
 
 Errors are of frames made of blurred noise that moves by a known number of pixels, without a margin that moves out of
 the picture, as mean end-point error (the distance of the found vector from the true one). Methods are given bytes, as
@@ -37,7 +37,7 @@ from vidjax.system import terminal
 MOTIONS = ((0.5, 0.25), (3.0, -2.0), (8.0, -6.0), (16.0, 12.0))  # pixels to the right and downwards
 RANGES = {"bytes": (1.0, np.uint8), "floats to 255": (1.0, np.float32), "floats to 1": (1 / 255, np.float32)}
 _SIZE, _MARGIN, _UP = (240, 320), 32, 4  # rows and columns; frames are cut from a texture of so many times the pixels
-_SHORT_SIDE, _FIELDS = 240, 8  # of real clips
+_SHORT_SIDE, _FIELDS = 240, 4  # of real clips
 _BATCH, _FRAMES = 8, 10  # of the batches that are read
 
 
