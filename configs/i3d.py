@@ -11,10 +11,19 @@ python launch.py --config=configs/i3d.py:ucf101 --config.data.root=UCF-101 \
 python launch.py --config=configs/i3d.py:folder --config.data.root=FOLDER
     Your own videos: 16 frames of 112 pixels, on one GPU or with patience.
 
+python launch.py --config=configs/i3d.py:ucf101,stream=flow --config.data.root=UCF-101 \
+    --config.data.splits=ucfTrainTestlist --config.data.split=1
+    The flow stream (section 2.4): TV-L1 of frames of 256 pixels, clipped to 20 pixels, from -1 to 1. In the paper it is
+    trained by itself, and the scores of both streams are averaged (python -m vidjax ensemble RUN RUN). TV-L1 takes a
+    second a frame and core: compute it before, on many cores (python -m vidjax flow --shard=I/N), or set
+    data.flow=dis_fast. Its published weights are not among those that vidjax fetches. Not run here.
+
 python -m vidjax predict VIDEO --pretrained=i3d-kinetics400
     The published Kinetics-400 weights on a video, without training.
 
-Argument: frames=T, frames of a clip (64; 16 for the presets that are small).
+Arguments:
+  frames  T, frames of a clip (64; 16 for the presets that are small)
+  stream  rgb | flow
 """
 
 from vidjax.config import presets
@@ -22,7 +31,7 @@ from vidjax.config.arguments import parse_argument
 
 
 def get_config(argument=""):
-    chosen = parse_argument(argument, presets.PRESETS, frames=0)
+    chosen = parse_argument(argument, presets.PRESETS, frames=0, stream=("rgb", "flow"))
     config = presets.data_config(chosen.preset)
     config.name = presets.name_of("i3d", chosen)
     config.model.name = "i3d"
@@ -47,5 +56,7 @@ def get_config(argument=""):
         config.optimizer.l2 = 1e-7
     config.data.frames = chosen.frames or config.data.frames
     config.preprocessing.mean = config.preprocessing.std = 127.5  # values from -1 to 1
+    if chosen.stream == "flow":
+        config.data.flow, config.model.in_channels = "tvl1", 2
     config.loss.average = config.evaluate.average = "logits"
     return config
