@@ -27,6 +27,8 @@ class PoseDetector(Protocol):
     Attributes:
       joints: their names; "left_..." and "right_..." are exchanged by a mirror image.
       bones: pairs of joints that are drawn as lines, by number.
+
+    It may have a `version`, a text: poses that were found by another one are found anew.
     """
 
     joints: tuple[str, ...]
