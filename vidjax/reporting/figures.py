@@ -294,7 +294,7 @@ def class_accuracy(correct: Sequence[int], videos: Sequence[int], classes: Seque
 
 
 def histogram(values: np.ndarray, label: str, title: str) -> bytes:
-    """How many values there are of which size.
+    """How many values there are of which size, on a logarithmic scale, since a few are often far from the others.
 
     Args:
       values: float [N].
@@ -307,7 +307,7 @@ def histogram(values: np.ndarray, label: str, title: str) -> bytes:
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(6.0, 3.0)
         figure.patch.set(alpha=1, facecolor="white")
-        axes.hist(values, bins=40, color=TRAIN_COLOR)
+        axes.hist(values, bins=40, color=TRAIN_COLOR, log=True)
         axes.set_xlim(0)
         axes.set_xlabel(label)
         axes.set_ylabel("number")
