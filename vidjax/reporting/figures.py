@@ -308,6 +308,7 @@ def histogram(values: np.ndarray, label: str, title: str) -> bytes:
         figure, axes = _figure(6.0, 3.0)
         figure.patch.set(alpha=1, facecolor="white")
         axes.hist(values, bins=40, color=TRAIN_COLOR, log=True)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlim(0)
         axes.set_xlabel(label)
         axes.set_ylabel("number")
